@@ -1,0 +1,29 @@
+# Needs Python >= 3.11 and make; everything else goes into .venv.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: help demo test check bench
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/set-up  ## Train on real data, score a CSV file, look at the verdicts
+	@$(BIN)/python -m residuum.demo
+
+test: .venv/set-up  ## Run every test
+	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
+
+check: .venv/set-up  ## Lint, check the format, the types and the directions of imports
+	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
+
+bench: .venv/set-up  ## Measure every claim of the README, beside its peers
+	@$(BIN)/pip install -q -e '.[bench]' -c constraints.txt
+	@set -e; for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script; done
+
+.venv/set-up: pyproject.toml constraints.txt
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'Residuum needs Python 3.11 or newer; say where one is: make PYTHON=/path/to/python3.12'; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e '.[train,dev]' -c constraints.txt
+	@touch $@
