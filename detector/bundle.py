@@ -1,0 +1,164 @@
+"""A detector on disk: a folder that is read only after every byte was verified, and written whole or not at all.
+
+    manifest.json     what the detector is (`detector.manifest`)
+    manifest.sha256   the manifest's digest, against accidents (it is no signature)
+    model.onnx        the graph
+    calibration.npy   the calibration scores, float64[rows], ascending
+
+Nothing in it is code and nothing runs on load. `detector.repository` says where bundles live and how they are numbered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from detector.decision import Calibration
+from detector.errors import BundleCorrupt, BundleMissing, BundleTooNew
+from detector.manifest import FORMAT, Digest, Manifest
+
+MANIFEST = "manifest.json"
+CHECKSUM = "manifest.sha256"
+MODEL = "model.onnx"
+CALIBRATION = "calibration.npy"
+
+LARGEST_MANIFEST = 64 * 2**20  # bytes
+LARGEST_FILE = 2**31  # bytes, protobuf's own limit
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class Bundle(NamedTuple):
+    """A verified bundle in memory."""
+
+    folder: Path
+    manifest: Manifest
+    model: bytes
+    calibration: Calibration
+
+
+def read(folder: Path) -> Bundle:
+    """Read a version's folder, refusing whatever is not as it was written.
+
+    Raises:
+        BundleMissing: there is no manifest.
+        BundleTooNew: a later release wrote it.
+        BundleCorrupt: a file is gone, cut or changed, or a name leaves the folder.
+    """
+    manifest = read_manifest(folder)
+    contents = {name: _read_file(folder, name, digest) for name, digest in manifest.files.items()}
+    absent = {MODEL, CALIBRATION} - contents.keys()
+    if absent:
+        raise BundleCorrupt(f"{folder / MANIFEST} names no {' and no '.join(sorted(absent))}")
+    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and verify the manifest alone.
+
+    Raises:
+        BundleMissing, BundleTooNew, BundleCorrupt: as `read`.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleMissing(f"{folder} is no bundle: it has no {MANIFEST}")
+    text = _bounded(path, LARGEST_MANIFEST)
+    _check_format(path, text)
+    _check_sum(folder, text)
+    try:
+        return msgspec.json.decode(text, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleCorrupt(f"{path} is not a manifest: {error}") from error
+
+
+def write(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Manifest:
+    """Write the files of a bundle into an empty folder; gives the manifest with their digests."""
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    manifest = msgspec.structs.replace(manifest, files={name: digest(content) for name, content in contents.items()})
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    (folder / MANIFEST).write_bytes(text)
+    (folder / CHECKSUM).write_text(f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n")
+    return manifest
+
+
+def digest(content: bytes) -> Digest:
+    """Give size and SHA-256 of a file's content."""
+    return Digest(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def calibration_bytes(calibration: Calibration) -> bytes:
+    """Give the content of the file that holds the calibration scores."""
+    file = io.BytesIO()
+    np.save(file, calibration.scores, allow_pickle=False)
+    return file.getvalue()
+
+
+def _check_format(path: Path, text: bytes) -> None:
+    """Refuse a format of a later release before anything else is believed."""
+    try:
+        found = msgspec.json.decode(text, type=_Format).format
+    except msgspec.DecodeError as error:
+        raise BundleCorrupt(f"{path} is not a manifest: {error}") from error
+    if found > FORMAT:
+        raise BundleTooNew(f"{path} has format {found}, this release reads {FORMAT}: install a newer residuum")
+    if found != FORMAT:
+        raise BundleCorrupt(f"{path} has format {found}, which no release wrote")
+
+
+class _Format(msgspec.Struct):
+    """The one field that every manifest will always have."""
+
+    format: int
+
+
+def _check_sum(folder: Path, text: bytes) -> None:
+    """Compare the manifest with the digest beside it."""
+    path = folder / CHECKSUM
+    if not path.is_file():
+        raise BundleCorrupt(f"{path} is missing")
+    said = _bounded(path, 1024).split()
+    if not said or said[0] != hashlib.sha256(text).hexdigest().encode():
+        raise BundleCorrupt(f"{folder / MANIFEST} was changed after it was written: it does not match {CHECKSUM}")
+
+
+def _read_file(folder: Path, name: str, said: Digest) -> bytes:
+    """Read one file that the manifest names, size first."""
+    if not _FILE_NAME.fullmatch(name):
+        raise BundleCorrupt(f"{folder / MANIFEST} names a file outside its folder: {name!r}")
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        raise BundleCorrupt(f"{path} is missing, or is not a plain file")
+    size = path.stat().st_size
+    if size != said.bytes:
+        raise BundleCorrupt(f"{path} has {size:,} bytes where the manifest says {said.bytes:,}: it was cut or changed")
+    content = _bounded(path, LARGEST_FILE)
+    if digest(content) != said:
+        raise BundleCorrupt(f"{path} was changed after it was written: its SHA-256 is not the manifest's")
+    return content
+
+
+def _bounded(path: Path, most: int) -> bytes:
+    """Read a file that may not be larger than `most` bytes."""
+    size = path.stat().st_size
+    if size > most:
+        raise BundleCorrupt(f"{path} has {size:,} bytes, more than the {most:,} such a file may have")
+    return path.read_bytes()
+
+
+def _calibration(folder: Path, content: bytes) -> Calibration:
+    """Read the calibration scores without believing the file's header about their number."""
+    path = folder / CALIBRATION
+    header_ends = content.find(b"\n") + 1
+    scores = np.frombuffer(content[header_ends : header_ends + (len(content) - header_ends) // 8 * 8], dtype="<f8")
+    if not (content.startswith(b"\x93NUMPY") and b"'<f8'" in content[:header_ends] and len(scores)):
+        raise BundleCorrupt(f"{path} holds no float64 scores")
+    if not np.isfinite(scores).all():
+        raise BundleCorrupt(f"{path} holds scores that are not finite")
+    return Calibration(scores)

@@ -1,0 +1,160 @@
+"""One column's cells to numbers, by the same rules for every door: what is missing, what is a number, what cannot be read.
+
+Each parser takes a polars series of text or of a native type and gives `Parsed`. The rules stand here alone, so CSV,
+JSON, Parquet and frames agree on them; `training.kinds` uses the same parsers to find out what a column is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+BOOLEANS = {"true": 1, "yes": 1, "t": 1, "1": 1, "false": 0, "no": 0, "f": 0, "0": 0}
+INFINITE = r"^[+-]?inf(inity)?$"
+INTEGRAL = re.compile(r"([+-]?\d+)\.0+")
+DATE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M:%S%.f", "%d.%m.%Y", "%d.%m.%Y %H:%M")
+ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+
+
+class Parsed(NamedTuple):
+    """A column's cells as numbers."""
+
+    values: np.ndarray  # float64[rows], NaN = missing
+    bad: np.ndarray | None = None  # bool[rows]: cells that cannot be read; None = all can
+    infinite: int = 0  # cells that spelt an infinity, now missing
+
+
+def missing_words(more: Iterable[str] = ()) -> frozenset[str]:
+    """Give all words that stand for a missing cell, trimmed and in lower case."""
+    return MISSING | {word.strip().lower() for word in more}
+
+
+def numbers(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
+    """Read numbers; an infinity is missing and counted, a literal beyond float64 cannot be read."""
+    if series.dtype == pl.String:
+        return _numbers_in_text(series, words)
+    if not (series.dtype.is_numeric() or series.dtype in {pl.Boolean, pl.Null}):
+        return _numbers_in_text(_as_text(series), words)
+    values = series.cast(pl.Float64).to_numpy()
+    infinite = np.isinf(values)
+    absent = _sentinels(values, words) | infinite
+    if absent.any():
+        values = np.where(absent, np.nan, values)
+    return Parsed(values, infinite=int(infinite.sum()))
+
+
+def dates(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
+    """Read dates as epoch seconds, in UTC unless a cell gives its offset; numbers are epoch seconds already."""
+    if series.dtype.is_numeric():
+        return numbers(series, words)
+    if series.dtype.is_temporal():
+        instants = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series
+        return Parsed(_seconds(instants))
+    return _dates_in_text(_as_text(series), words)
+
+
+def booleans(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
+    """Read true/false, yes/no, t/f and 1/0 in any case as 1 and 0."""
+    return _by_distinct_text(series, words, lambda text: BOOLEANS.get(category_text(text).lower()))
+
+
+def categories(series: pl.Series, words: frozenset[str], coding: Mapping[str, int], unseen: int) -> Parsed:
+    """Read categories as their codes; a text that has none is `unseen`."""
+    return _by_distinct_text(series, words, lambda text: coding.get(category_text(text), unseen))
+
+
+def category_text(text: str) -> str:
+    """Give the text by which a category is known: trimmed, and an integral float loses its `.0`."""
+    trimmed = text.strip()
+    integral = INTEGRAL.fullmatch(trimmed)
+    return integral[1] if integral else trimmed
+
+
+def texts(series: pl.Series, words: frozenset[str] = MISSING) -> pl.Series:
+    """Give a column as trimmed text in which every missing cell is null."""
+    trimmed = _as_text(series).str.strip_chars()
+    absent = trimmed.str.to_lowercase().is_in(list(words))
+    return pl.select(pl.when(~absent).then(trimmed)).to_series().rename(series.name)
+
+
+def _numbers_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
+    """Read numbers out of text."""
+    trimmed = texts(series, words)
+    infinite = trimmed.str.to_lowercase().str.contains(INFINITE).fill_null(value=False).to_numpy()
+    parsed = trimmed.cast(pl.Float64, strict=False)
+    values = parsed.fill_null(np.nan).to_numpy()
+    beyond = np.isinf(values) & ~infinite
+    bad = (trimmed.is_not_null() & parsed.is_null()).to_numpy() | beyond
+    values = np.where(infinite | bad | _sentinels(values, words), np.nan, values)
+    return Parsed(values, bad & ~infinite, int(infinite.sum()))
+
+
+def _sentinels(values: np.ndarray, words: frozenset[str]) -> np.ndarray:
+    """Find the numbers that the user declared to mean a missing cell, such as -999."""
+    declared = [float(word) for word in words - MISSING if _is_number(word)]
+    return np.isin(values, declared) if declared else np.zeros(len(values), dtype=bool)
+
+
+def _is_number(word: str) -> bool:
+    """Tell whether a word can be read as a number."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _dates_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
+    """Read dates out of text, trying one format after the other on what is left."""
+    trimmed = texts(series, words)
+    plain = trimmed.str.replace("T", " ", literal=True).str.replace(r"(?i)\s?z$", "+00:00").str.replace_all("/", "-")
+    naive = [plain.str.to_datetime(form, time_unit="us", strict=False) for form in DATE_FORMATS]
+    zoned = [
+        plain.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False).dt.replace_time_zone(None)
+        for form in ZONED_FORMATS
+    ]
+    instants = pl.select(pl.coalesce(*naive, *zoned)).to_series()
+    epoch = trimmed.cast(pl.Float64, strict=False)
+    seconds = np.where(instants.is_null().to_numpy(), epoch.fill_null(np.nan).to_numpy(), _seconds(instants))
+    bad = trimmed.is_not_null().to_numpy() & ~np.isfinite(seconds)
+    return Parsed(np.where(bad, np.nan, seconds), bad)
+
+
+def _seconds(instants: pl.Series) -> np.ndarray:
+    """Turn instants into epoch seconds."""
+    return instants.dt.epoch("us").cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6
+
+
+def _by_distinct_text(series: pl.Series, words: frozenset[str], value_of: Callable[[str], int | None]) -> Parsed:
+    """Look each distinct text up once; a text without a value cannot be read."""
+    series = _as_text(series)
+    distinct = series.unique().drop_nulls()
+    value = {text: float("nan") if text.strip().lower() in words else value_of(text) for text in distinct}
+    readable = {text: found for text, found in value.items() if found is not None}
+    if not readable:
+        return Parsed(np.full(len(series), np.nan), series.is_not_null().to_numpy())
+    values = series.replace_strict(
+        pl.Series(list(readable), dtype=pl.String),
+        pl.Series(list(readable.values()), dtype=pl.Float64, strict=False),
+        default=None,
+        return_dtype=pl.Float64,
+    )
+    numbers = values.fill_null(np.nan).to_numpy()
+    if len(readable) == len(value):
+        return Parsed(numbers)
+    unreadable = [text for text, found in value.items() if found is None]
+    return Parsed(numbers, series.is_in(unreadable).fill_null(value=False).to_numpy())
+
+
+def _as_text(series: pl.Series) -> pl.Series:
+    """Give any column as text, so that the same value reads the same from every door."""
+    if series.dtype == pl.String:
+        return series
+    if series.dtype.is_float():
+        return series.fill_nan(None).cast(pl.String)
+    return series.cast(pl.String)

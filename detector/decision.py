@@ -1,0 +1,101 @@
+"""From a score to a verdict: p-values and the threshold that keeps a promised false-alarm rate.
+
+Split conformal prediction (Vovk et al. 2005; Laxhammar & Falkman 2015; Bates et al. 2023): with n scores of normal rows
+that training never saw, p = (1 + #{calibration scores >= s}) / (n + 1) is at most a with probability at most a for a
+fresh normal row, whatever the scores' distribution. Thresholds that need labels: `training.calibrate`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from detector.errors import SettingError
+
+# The same row scored alone, in a batch, or on another machine moves by less than this, relative to max(1, |score|).
+TOLERANCE = 1e-5
+
+Promise = Literal["false_alarm_rate", "labels", "value"]
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """How a score becomes a verdict: `is_anomaly` is `score > threshold`.
+
+    `promise` says what stands behind the threshold: a false-alarm rate (then `is_anomaly` is also
+    `p_value <= false_alarm_rate`), labelled rows (`criterion` names what was optimised; p-values do not decide), or a
+    value that somebody chose.
+    """
+
+    threshold: float
+    promise: Promise
+    criterion: str
+    false_alarm_rate: float | None = None
+
+    def is_anomaly(self, scores: np.ndarray) -> np.ndarray:
+        """Tell for each score whether it is an anomaly: `bool[rows]`."""
+        return scores > self.threshold
+
+
+class Calibration:
+    """The scores of normal rows that training never saw, and what can be promised from them."""
+
+    def __init__(self, scores: np.ndarray) -> None:
+        """Take `float64[rows]` scores, in any order."""
+        self.scores = np.sort(np.asarray(scores, dtype=np.float64))
+        # A calibration score counts as >= s up to its edge, so that a row's own noise never moves its p-value.
+        self._edges = self.scores + TOLERANCE * np.maximum(1.0, np.abs(self.scores))
+
+    def __len__(self) -> int:
+        """Count the calibration rows."""
+        return len(self.scores)
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Give the share of normal rows that score as high, `float64[rows]`, never 0."""
+        as_high = len(self) - np.searchsorted(self._edges, scores, side="left")
+        return (1 + as_high) / (len(self) + 1)
+
+    @property
+    def smallest_rate(self) -> float:
+        """The smallest false-alarm rate that so many rows can promise."""
+        return 1 / (len(self) + 1)
+
+    def alarms_allowed(self, rate: float) -> int:
+        """Give floor((n + 1) rate), of which the promise allows one less among the calibration rows."""
+        return int(np.floor((len(self) + 1) * rate + 1e-9))
+
+    def decide(self, rate: float) -> Decision:
+        """Give the split-conformal decision for a false-alarm rate.
+
+        Raises:
+            SettingError: the rate is no rate, or smaller than these rows can promise.
+        """
+        check_rate(rate)
+        allowed = self.alarms_allowed(rate)
+        if allowed < 1:
+            raise SettingError(
+                f"{len(self)} calibration rows cannot promise a false-alarm rate of {rate:g}: "
+                f"the smallest they can promise is {self.smallest_rate:.3g}"
+            )
+        threshold = float(self._edges[len(self) - allowed])
+        return Decision(threshold=threshold, promise="false_alarm_rate", criterion="split conformal", false_alarm_rate=rate)
+
+    def alarm_rate(self, threshold: float) -> float:
+        """Give the share of the calibration rows above a threshold."""
+        return float(np.mean(self.scores > threshold))
+
+
+def check_rate(rate: float) -> None:
+    """Refuse what is no false-alarm rate.
+
+    Raises:
+        SettingError: the rate is not between 0 and 1.
+    """
+    if not 0 < rate < 1:
+        raise SettingError(f"a false-alarm rate lies between 0 and 1, such as 0.01 for 1 %; got {rate:g}")
+
+
+def rows_for(rate: float) -> int:
+    """Give the least number of calibration rows that can promise a false-alarm rate."""
+    return int(np.ceil(1 / rate - 1e-9)) - 1

@@ -1,0 +1,127 @@
+"""The ONNX graph: `float64[rows, columns]` in; score, contribution, expected and latent out.
+
+The graph is the whole computation, so nothing here does mathematics: it opens the session on the right device, checks
+that the graph is the one the manifest speaks of, and feeds it in batches that fit the processor's cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from detector.errors import BundleCorrupt, SettingError
+
+Device = Literal["auto", "cpu", "cuda"]
+
+INPUT = "row"
+OUTPUTS = ("score", "contribution", "expected", "latent")
+BATCH = 2048
+_CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
+
+
+class Outputs(NamedTuple):
+    """What the graph says of a batch of rows."""
+
+    score: np.ndarray  # float64[rows], nats
+    contribution: np.ndarray  # float64[rows, columns + extra terms]; a row's sum is its score
+    expected: np.ndarray  # float64[rows, columns], in the user's units; a category as its code
+
+
+class Graph:
+    """An opened ONNX graph. Safe to use from several threads."""
+
+    def __init__(self, model: bytes, device: Device = "auto") -> None:
+        """Open the graph.
+
+        Raises:
+            SettingError: the device was asked for and is not there.
+            BundleCorrupt: the bytes are no graph of a detector.
+        """
+        self._session = _open(model, _providers(device))
+        self.provider: str = self._session.get_providers()[0]
+        if device == "cuda" and self.provider != _CUDA:
+            raise SettingError(_no_cuda(self._session.get_providers()))
+        self.columns = _width(self._session)
+
+    @property
+    def device(self) -> str:
+        """The device that runs the graph: `cpu` or `cuda`."""
+        return "cuda" if self.provider == _CUDA else "cpu"
+
+    @property
+    def nodes_on_cpu(self) -> int:
+        """How many nodes a GPU's provider left to the CPU; 0 where the CPU was chosen."""
+        if self.provider == _CPU:
+            return 0
+        assigned = self._session.get_provider_graph_assignment_info()
+        return sum(len(part.get_nodes()) for part in assigned if part.ep_name == _CPU)
+
+    def scores(self, matrix: np.ndarray) -> np.ndarray:
+        """Score `float64[rows, columns]`: `float64[rows]`."""
+        return self._run(matrix, ["score"])[0]
+
+    def explain(self, matrix: np.ndarray) -> Outputs:
+        """Score `float64[rows, columns]` and say why."""
+        return Outputs(*self._run(matrix, ["score", "contribution", "expected"]))
+
+    def latent(self, matrix: np.ndarray) -> np.ndarray:
+        """Give the code of each row: `float32[rows, latent size]`."""
+        return self._run(matrix, ["latent"])[0]
+
+    def _run(self, matrix: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
+        """Run the graph over batches and join what comes out."""
+        if not len(matrix):  # graphs need not cope with batches of no rows
+            return [part[:0] for part in self._run(np.zeros((1, self.columns)), outputs)]
+        matrix = np.ascontiguousarray(matrix, dtype=np.float64)
+        starts = range(0, len(matrix), BATCH)
+        parts = [self._session.run(outputs, {INPUT: matrix[start : start + BATCH]}) for start in starts]
+        return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+
+
+def _providers(device: Device) -> list[Any]:
+    """Choose ONNX Runtime's providers for a device."""
+    there = onnxruntime.get_available_providers()
+    if device == "cuda" and _CUDA not in there:
+        raise SettingError(_no_cuda(there))
+    if device == "cpu" or _CUDA not in there:
+        return [_CPU]
+    return [(_CUDA, {"use_tf32": "0"}), _CPU]
+
+
+def _no_cuda(there: list[str]) -> str:
+    """Say that CUDA is not to be had, and what is."""
+    return (
+        f"cuda was asked for, but ONNX Runtime has {', '.join(there)} here; use --device cpu, or uninstall "
+        "onnxruntime and install onnxruntime-gpu in its place"
+    )
+
+
+def _open(model: bytes, providers: list[Any]) -> onnxruntime.InferenceSession:
+    """Open a session; one thread each, because small networks lose more to synchronisation than they win."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:
+        raise BundleCorrupt(f"model.onnx is not a graph that ONNX Runtime can open: {error}") from error
+
+
+def _width(session: onnxruntime.InferenceSession) -> int:
+    """Check inputs and outputs of the graph and give its number of columns."""
+    inputs = [(one.name, one.type) for one in session.get_inputs()]
+    outputs = {one.name for one in session.get_outputs()}
+    if inputs != [(INPUT, "tensor(double)")] or not outputs.issuperset(OUTPUTS):
+        raise BundleCorrupt(
+            f"model.onnx is no graph of a detector: it takes {inputs} and gives {sorted(outputs)}; "
+            f"a detector takes {[(INPUT, 'tensor(double)')]} and gives {list(OUTPUTS)}"
+        )
+    width = session.get_inputs()[0].shape[-1]
+    if not isinstance(width, int):
+        raise BundleCorrupt(f"model.onnx does not say how many columns it takes; its input has width {width!r}")
+    return width

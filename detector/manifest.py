@@ -1,0 +1,91 @@
+"""What a bundle says of itself: `manifest.json`, typed.
+
+Everything a door needs to know without opening the graph, and everything a person asks of a detector later: what it
+learnt from, what was promised, what proved that the graph is the model. `detector.bundle` reads and writes it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from detector.columns import Column
+from detector.decision import Decision
+
+FORMAT = 1
+
+
+class Ignored(msgspec.Struct, frozen=True):
+    """A column of the training table that the detector leaves out, and why."""
+
+    name: str
+    reason: str
+
+
+class Score(msgspec.Struct, frozen=True):
+    """What the score is: its name, its unit, and the terms beside the columns that add to it."""
+
+    name: str
+    unit: str
+    extra_terms: tuple[str, ...] = ()
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """How many rows each part of training had."""
+
+    training: int
+    validation: int
+    calibration: int
+    rejected: int = 0
+
+
+class Training(msgspec.Struct, frozen=True, kw_only=True):
+    """How the detector came to be."""
+
+    rows: Rows
+    seed: int
+    device: str
+    steps: int
+    best_step: int
+    loss: float  # validation loss of the best step, nats a row
+    seconds: float
+    order: str  # "shuffled", or "by <column>"
+
+
+class Parity(msgspec.Struct, frozen=True):
+    """The proof that the graph is the model: torch against ONNX Runtime on the calibration rows."""
+
+    rows: int
+    provider: str
+    largest_difference: float  # of scores, relative to max(1, |score|)
+    tolerance: float
+    verdicts_that_differ: int  # outside the tolerance; 0 in any bundle
+    nodes_on_cpu: int = 0  # nodes that fell back to the CPU where the provider is a GPU
+
+
+class Digest(msgspec.Struct, frozen=True):
+    """A file of the bundle: its size in bytes and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of `manifest.json`."""
+
+    format: int
+    name: str
+    version: int
+    parent: int | None
+    created: str  # ISO 8601, UTC
+    residuum: str  # the release that wrote it
+    variant: str
+    settings: dict[str, str | int | float | bool]
+    columns: tuple[Column, ...]
+    ignored: tuple[Ignored, ...]
+    missing: tuple[str, ...]  # extra words for a missing cell
+    score: Score
+    decision: Decision
+    training: Training
+    parity: tuple[Parity, ...]
+    libraries: dict[str, str]
+    files: dict[str, Digest]

@@ -1,0 +1,160 @@
+"""Why a row was flagged: the columns with the largest share of its score, in the user's own units.
+
+A contribution keeps its sign and a row's contributions sum to its score; the *share* that a reason states is the
+positive part of a contribution over the sum of positive parts, so shares lie between 0 and 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from detector import cells
+from detector.columns import Column
+from detector.graph import Outputs
+
+Explain = Literal["anomalies", "all", "none"]
+
+MISSING = "missing"
+LAST_SECOND = 253_402_300_800  # of the year 9999
+SCHEMA = {
+    "at": pl.Int64,
+    "rank": pl.Int64,
+    "column": pl.String,
+    "found": pl.String,
+    "expected": pl.String,
+    "share": pl.Float64,
+}
+FOUND_DIGITS = 6  # significant digits of a number that was found ...
+EXPECTED_DIGITS = 3  # ... and of one that was expected
+
+
+def rank(
+    frame: pl.DataFrame, matrix: np.ndarray, outputs: Outputs, columns: Sequence[Column], extra: Sequence[str], top: int
+) -> pl.DataFrame:
+    """Give up to `top` reasons for each row, one a line, best first (`SCHEMA`; `at` is the row's position).
+
+    `frame` and `matrix` hold the same rows; terms that belong to no column (`extra`) have nothing found or expected.
+    """
+    positive = np.maximum(outputs.contribution, 0.0)
+    shares = positive / np.maximum(positive.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    order = _largest(shares, top)
+    at, ranks = np.nonzero(np.take_along_axis(shares, order, axis=1) > 0)
+    place = order[at, ranks]
+    found, expected = _in_words(_Cells(at, place, frame, matrix, outputs.expected), columns)
+    return pl.DataFrame(
+        {
+            "at": at,
+            "rank": ranks + 1,
+            "column": pl.Series([*(column.name for column in columns), *extra]).gather(place),
+            "found": found,
+            "expected": expected,
+            "share": shares[at, place],
+        },
+        schema=SCHEMA,
+    )
+
+
+def as_texts(reasons: pl.DataFrame, rows: int, top: int) -> list[pl.Series]:
+    """Give the series `reason_1` to `reason_<top>`, null where a row has none."""
+    percent = (pl.col("share") * 100).round().cast(pl.Int64)
+    cell = pl.format("{} = {} (expected {}, {} % of the score)", "column", "found", "expected", percent)
+    term = pl.format("{} ({} % of the score)", "column", percent)
+    said = reasons.with_columns(text=pl.coalesce(cell, term))
+    return [_spread(said.filter(pl.col("rank") == place), rows, f"reason_{place}") for place in range(1, top + 1)]
+
+
+def as_structs(reasons: pl.DataFrame, rows: int) -> pl.Series:
+    """Give the series `reasons`: for each row a list of structs (column, found, expected, share)."""
+    struct = pl.struct("column", "found", "expected", "share").alias("reasons")
+    grouped = reasons.group_by("at", maintain_order=True).agg(struct)
+    every = pl.DataFrame({"at": np.arange(rows)}).join(grouped, on="at", how="left", maintain_order="left")
+    return every["reasons"]
+
+
+def _largest(shares: np.ndarray, top: int) -> np.ndarray:
+    """Give the places of each row's largest shares, `int[rows, top]`, largest first."""
+    top = min(top, shares.shape[1])
+    some = np.argpartition(-shares, top - 1, axis=1)[:, :top]
+    within = np.argsort(-np.take_along_axis(shares, some, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(some, within, axis=1)
+
+
+class _Cells(NamedTuple):
+    """The cells to tell of, one an entry, and the table that they stand in."""
+
+    at: np.ndarray  # int[cells], the row's position
+    place: np.ndarray  # int[cells], the column's; behind the last one stand the terms that belong to no column
+    frame: pl.DataFrame
+    matrix: np.ndarray
+    expected: np.ndarray  # float64[rows, columns]
+
+    def only(self, some: np.ndarray) -> _Cells:
+        """Give some of the cells."""
+        return self._replace(at=self.at[some], place=self.place[some])
+
+
+def _in_words(told: _Cells, columns: Sequence[Column]) -> tuple[pl.Series, pl.Series]:
+    """Tell what stood in each cell and what was expected: all numbers at once, all dates at once, else by column."""
+    terms = [""] * (int(told.place.max(initial=0)) + 1)
+    kinds = np.array([*(column.kind for column in columns), *terms])[told.place]
+    by_column = np.unique(told.place[np.isin(kinds, ("boolean", "category"))])
+    groups = [np.flatnonzero(kinds == kind) for kind in ("number", "date", "")]
+    groups += [np.flatnonzero(told.place == place) for place in by_column]
+    words = [_words(told.only(group), str(kinds[group[0]]), columns) for group in groups if len(group)]
+    back = np.argsort(np.concatenate(groups))
+    nothing = pl.Series(dtype=pl.String)
+    found, expected = (pl.concat([nothing, *(pair[side] for pair in words)]).gather(back) for side in (0, 1))
+    return found, expected
+
+
+def _words(told: _Cells, kind: str, columns: Sequence[Column]) -> tuple[pl.Series, pl.Series]:
+    """Tell of cells that are all numbers, all dates, all of one column, or of none."""
+    if kind == "":
+        nothing = pl.Series([None] * len(told.at), dtype=pl.String)
+        return nothing, nothing
+    values, expected = told.matrix[told.at, told.place], told.expected[told.at, told.place]
+    if kind == "number":
+        spread = np.array([(column.highest or 0.0) - (column.lowest or 0.0) for column in columns])[told.place]
+        found, usual = _number_text(values), _number_text(_rounded(expected, spread))
+    elif kind == "date":
+        found, usual = _date_text(values), _date_text(np.round(expected / 60) * 60)
+    else:
+        column = columns[told.place[0]]
+        found = cells.texts(told.frame[column.name].gather(told.at))
+        usual = pl.Series([column.text_of(code) for code in expected], dtype=pl.String)
+    return found.zip_with(pl.Series(~np.isnan(values)), pl.Series([MISSING])), usual
+
+
+def _rounded(values: np.ndarray, column: Column, significant: int) -> np.ndarray:
+    """Round to significant digits of the value, or of the column's range where that is finer; whole numbers stay whole."""
+    spread = (column.highest or 0.0) - (column.lowest or 0.0)
+    size = np.minimum(np.abs(values), spread) if spread > 0 else np.abs(values)
+    decimals = significant - 1 - np.floor(np.log10(np.maximum(size, 1e-12)))
+    factor = 10.0 ** np.clip(decimals, 0, 12)
+    rounded = np.round(values * factor) / factor
+    return np.where(np.isfinite(rounded), rounded, values)
+
+
+def _number_text(values: np.ndarray) -> pl.Series:
+    """Write numbers as a person would: no `.0` behind whole ones."""
+    return pl.Series(values).cast(pl.String).str.replace(r"\.0$", "")
+
+
+def _date_text(values: np.ndarray) -> pl.Series:
+    """Write epoch seconds as ISO 8601; what no calendar holds stays a number."""
+    micros = pl.Series(values * 1e6, nan_to_null=True).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+    in_calendar = np.abs(np.nan_to_num(values)) < LAST_SECOND
+    dates = pl.select(pl.when(pl.lit(pl.Series(in_calendar))).then(pl.lit(micros))).to_series().dt.strftime("%Y-%m-%d %H:%M:%S")
+    return pl.select(pl.coalesce(pl.lit(dates), pl.lit(_number_text(values)))).to_series()
+
+
+def _spread(reasons: pl.DataFrame, rows: int, name: str) -> pl.Series:
+    """Put one rank's texts at their rows."""
+    texts = pl.Series(name, reasons["text"], dtype=pl.String)
+    place = np.full(rows, len(texts))
+    place[reasons["at"].to_numpy()] = np.arange(len(texts))
+    return texts.extend_constant(None, 1).gather(place)

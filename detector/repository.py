@@ -1,0 +1,100 @@
+"""Where bundles live: `models/pumps/1`, `models/pumps/2`, and a file `pin` that may hold one of these numbers.
+
+A version never changes. What every verb takes is a name's folder (its pinned version, else its highest) or the folder
+of one version; what a verb writes is the next version, under a temporary name until it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from detector import bundle
+from detector.errors import BundleCorrupt, BundleMissing, OutputError
+
+PIN = "pin"
+
+
+def find(path: Path) -> Path:
+    """Give the folder of the version that `path` means.
+
+    Raises:
+        BundleMissing: there is none.
+        BundleCorrupt: the pin names a version that is not there.
+    """
+    if (path / bundle.MANIFEST).is_file():
+        return path
+    pinned = _pinned(path)
+    if pinned is not None:
+        return pinned
+    numbers = versions(path)
+    if numbers:
+        return path / str(numbers[-1])
+    raise BundleMissing(_nothing_at(path))
+
+
+def versions(path: Path) -> list[int]:
+    """Give the numbers of all versions under a name, ascending."""
+    if not path.is_dir():
+        return []
+    return sorted(int(each.name) for each in path.iterdir() if _is_version(each))
+
+
+def name_of(path: Path) -> Path:
+    """Give the name's folder, whether `path` is it or one of its versions."""
+    path = path.absolute()
+    return path.parent if _is_version(path) else path
+
+
+@contextlib.contextmanager
+def next_version(path: Path) -> Iterator[tuple[int, Path]]:
+    """Lend a temporary folder that becomes the next version under the name `path` when the block ends well.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    folder = name_of(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    except OSError as error:
+        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
+    try:
+        number = max(versions(folder), default=0) + 1
+        yield number, work
+        work.chmod(0o755)
+        work.replace(folder / str(number))
+    except OSError as error:
+        raise OutputError(f"cannot write {folder / str(number)}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        with contextlib.suppress(OSError):  # only a folder that this call made and left empty goes
+            folder.rmdir()
+
+
+def _is_version(path: Path) -> bool:
+    """Tell whether a folder is one version's."""
+    return path.name.isascii() and path.name.isdigit() and (path / bundle.MANIFEST).is_file()
+
+
+def _pinned(path: Path) -> Path | None:
+    """Give the folder of the pinned version, if one is pinned."""
+    pin = path / PIN
+    if not pin.is_file():
+        return None
+    number = pin.read_text(errors="replace").strip()[:20]
+    if not (number.isascii() and number.isdigit() and _is_version(path / number)):
+        raise BundleCorrupt(f"{pin} names version {number!r}; there are {versions(path)}")
+    return path / number
+
+
+def _nothing_at(path: Path) -> str:
+    """Say that there is no bundle, and what is near."""
+    if not path.exists():
+        return f"{path} does not exist; `residuum train` writes a bundle there with --to {path}"
+    held = [each.name for each in sorted(path.iterdir()) if versions(each)] if path.is_dir() else []
+    hint = f"; it holds the names {', '.join(held)}: give one of them" if held else ""
+    return f"{path} is no bundle and has no versions{hint}"

@@ -1,0 +1,125 @@
+"""The whole scoring path: a frame in, verdicts out.
+
+    frame -> `columns.encode` -> matrix -> `graph` -> score, contribution, expected -> `decision` -> verdict -> `reasons`
+
+Every door (files, HTTP, streams, Python) calls `Scorer.score` and nothing else, so a row gets the same verdict everywhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from detector import bundle, reasons, repository
+from detector.bundle import Bundle
+from detector.columns import Column, Encoded, encode
+from detector.errors import BundleCorrupt
+from detector.graph import Device, Graph, Outputs
+from detector.reasons import Explain
+from detector.rejects import Reject
+
+
+class Verdicts(NamedTuple):
+    """What the detector says of a frame; all arrays speak of its accepted rows, in order."""
+
+    score: np.ndarray  # float64[accepted rows], nats
+    p_value: np.ndarray  # float64[accepted rows]
+    is_anomaly: np.ndarray  # bool[accepted rows]
+    reasons: pl.DataFrame  # `reasons.SCHEMA`, for the rows that were to be explained
+    accepted: np.ndarray  # bool[rows of the frame]
+    rejects: list[Reject]
+    infinite: int  # cells that spelt an infinity, taken as missing
+
+
+class Scorer:
+    """A bundle that is open for scoring."""
+
+    def __init__(self, opened: Bundle, device: Device = "auto") -> None:
+        """Open a verified bundle's graph.
+
+        Raises:
+            SettingError: the device is not there.
+            BundleCorrupt: the graph is not the one the manifest speaks of.
+        """
+        self.folder = opened.folder
+        self.manifest = opened.manifest
+        self.calibration = opened.calibration
+        self.graph = Graph(opened.model, device)
+        if self.graph.columns != len(self.columns):
+            raise BundleCorrupt(
+                f"{opened.folder / bundle.MODEL} takes {self.graph.columns} columns, the manifest lists {len(self.columns)}"
+            )
+
+    @classmethod
+    def open(cls, path: Path, device: Device = "auto") -> Scorer:
+        """Open the version that `path` means: a name's folder or one version's.
+
+        Raises:
+            BundleError: there is none that can be trusted.
+            SettingError: the device is not there.
+        """
+        return cls(bundle.read(repository.find(path)), device)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that the detector reads, in the order of its matrix."""
+        return self.manifest.columns
+
+    def score(
+        self,
+        frame: pl.DataFrame,
+        rows: np.ndarray | None = None,
+        *,
+        file: str = "",
+        explain: Explain = "anomalies",
+        top: int = 3,
+    ) -> Verdicts:
+        """Judge every row of a frame.
+
+        `rows` numbers the frame's rows for rejects (default: from 0), `explain` says which rows get reasons and `top`
+        how many at most.
+
+        Raises:
+            TableError: the frame lacks a column.
+        """
+        numbered = np.arange(frame.height) if rows is None else rows
+        encoded = encode(frame, self.columns, numbered, file=file, missing=self.manifest.missing)
+        outputs = self._outputs(encoded.matrix, explain)
+        is_anomaly = self.manifest.decision.is_anomaly(outputs.score)
+        return Verdicts(
+            score=outputs.score,
+            p_value=self.calibration.p_values(outputs.score),
+            is_anomaly=is_anomaly,
+            reasons=self._reasons(frame, encoded, outputs, is_anomaly, explain, top),
+            accepted=encoded.accepted,
+            rejects=encoded.rejects,
+            infinite=encoded.infinite,
+        )
+
+    def _outputs(self, matrix: np.ndarray, explain: Explain) -> Outputs:
+        """Run the graph for as much as is needed."""
+        if explain != "none":
+            return self.graph.explain(matrix)
+        nothing = np.empty((0, 0))
+        return Outputs(self.graph.scores(matrix), nothing, nothing)
+
+    def _reasons(
+        self,
+        frame: pl.DataFrame,
+        encoded: Encoded,
+        outputs: Outputs,
+        is_anomaly: np.ndarray,
+        explain: Explain,
+        top: int,
+    ) -> pl.DataFrame:
+        """Explain the rows that are to be explained."""
+        wanted = np.flatnonzero(is_anomaly) if explain == "anomalies" else np.arange(len(is_anomaly))
+        if explain == "none" or not len(wanted) or top < 1:
+            return pl.DataFrame(schema=reasons.SCHEMA)
+        chosen = frame[np.flatnonzero(encoded.accepted)[wanted]]
+        some = Outputs(*(part[wanted] for part in outputs))
+        ranked = reasons.rank(chosen, encoded.matrix[wanted], some, self.columns, self.manifest.score.extra_terms, top)
+        return ranked.with_columns(at=pl.Series(wanted)[ranked["at"]])
