@@ -1,0 +1,128 @@
+"""The trained module as ONNX, and the proof that the two are the same.
+
+Nothing leaves here that ONNX Runtime does not score as torch does: scores within `TOLERANCE`, verdicts equal outside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import torch
+
+from detector.decision import TOLERANCE, Decision
+from detector.errors import TrainingError
+from detector.graph import INPUT, OUTPUTS, Device, Graph
+from detector.manifest import Parity
+from training.graph import DetectorGraph
+
+OPSET = 20
+EXAMPLE_ROWS = 3
+
+
+def to_onnx(graph: DetectorGraph) -> bytes:
+    """Write the module as one ONNX file, without external data and without a word about the machine it was made on."""
+    graph = graph.cpu().eval()
+    example = torch.zeros(EXAMPLE_ROWS, len(graph.features.layout.columns), dtype=torch.float64)
+    with _quiet():
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: torch.export.Dim("rows")},),
+            external_data=False,
+            verbose=False,
+        )
+    if program is None:
+        raise TrainingError("torch gave no ONNX program for the trained network")
+    return _stripped(program.model_proto)
+
+
+def prove(graph: DetectorGraph, model: bytes, rows: np.ndarray, decision: Decision, device: Device) -> Parity:
+    """Compare torch with ONNX Runtime on rows, `float64[rows, columns]`.
+
+    Raises:
+        TrainingError: they disagree; there must be no bundle.
+    """
+    opened = Graph(model, device)
+    served = opened.explain(rows)
+    trained = torch_scores(graph, rows)
+    size = np.maximum(1.0, np.abs(trained))
+    difference = np.abs(served.score - trained) / size
+    additivity = np.abs(served.contribution.sum(axis=1) - served.score) / size
+    apart = decision.is_anomaly(trained) != decision.is_anomaly(served.score)
+    outside = apart & (np.abs(trained - decision.threshold) > TOLERANCE * size)
+    parity = Parity(
+        rows=len(rows),
+        provider=opened.provider,
+        largest_difference=float(difference.max()),
+        tolerance=TOLERANCE,
+        verdicts_that_differ=int(outside.sum()),
+        nodes_on_cpu=opened.nodes_on_cpu,
+    )
+    if not (difference.max() <= TOLERANCE and additivity.max() <= TOLERANCE and not outside.any()):
+        raise TrainingError(
+            f"the exported graph is not the trained network on {opened.provider}: scores differ by up to "
+            f"{difference.max():.2g}, contributions miss their score by up to {additivity.max():.2g} (allowed {TOLERANCE:g}), "
+            f"{parity.verdicts_that_differ} of {len(rows)} verdicts differ; nothing was written"
+        )
+    return parity
+
+
+def torch_scores(graph: DetectorGraph, rows: np.ndarray, batch: int = 4096) -> np.ndarray:
+    """Score rows with the torch module, on the CPU: `float64[rows]`."""
+    with torch.no_grad():
+        parts = [graph(torch.from_numpy(rows[at : at + batch]))[0] for at in range(0, len(rows), batch)]
+    scores: np.ndarray = torch.cat(parts).numpy()
+    return scores
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter from logging which of torch's companions are not installed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _stripped(model: onnx.ModelProto) -> bytes:
+    """Drop what the exporter notes of itself: source paths, stack traces, names of modules."""
+    model.producer_name, model.producer_version, model.doc_string = "residuum", "", ""
+    del model.metadata_props[:]
+    _strip_graph(model.graph)
+    for function in model.functions:
+        del function.metadata_props[:]
+        for node in function.node:
+            _strip_node(node)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    """Drop the notes of a graph and of the graphs inside its nodes."""
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    for node in graph.node:
+        _strip_node(node)
+
+
+def _strip_node(node: onnx.NodeProto) -> None:
+    """Drop the notes of a node."""
+    del node.metadata_props[:]
+    node.doc_string = ""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            _strip_graph(attribute.g)

@@ -1,0 +1,65 @@
+"""The whole computation as one module: `float64[rows, columns]` in; score, contribution, expected and latent out.
+
+This is what `training.export` writes as ONNX, so whatever serves a detector does no mathematics of its own.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from training.features import Cells, Features
+from training.layout import DATE_FEATURES, Layout
+from training.scores import NegativeElbo, Terms, WhitenedResidual
+
+LEAST_EVIDENCE = 1000  # rows that a constant counts for at least
+
+
+class DetectorGraph(nn.Module):
+    """Features, model, score, and the terms that every score has."""
+
+    def __init__(self, features: Features, score: WhitenedResidual | NegativeElbo) -> None:
+        """Hold missing rates and constants as constants of the graph."""
+        super().__init__()
+        layout = features.layout
+        self.features = features
+        self.score = score
+        self.never_seen = math.log(layout.rows + 2)
+        self.changed = max(layout.rows, LEAST_EVIDENCE) / 2
+        rates = torch.tensor([column.missing_rate for column in layout.columns], dtype=torch.float64)
+        self.if_missing = nn.Buffer(-torch.log(rates), persistent=False)
+        self.if_there = nn.Buffer(-torch.log1p(-rates), persistent=False)
+        self.constant_places = nn.Buffer(torch.tensor(layout.constants, dtype=torch.int64), persistent=False)
+        constants = torch.tensor(layout.constant_values, dtype=torch.float64)
+        self.constant_values = nn.Buffer(constants, persistent=False)
+        self.unseen = nn.Buffer(torch.tensor([float(codes) for codes in layout.codes]), persistent=False)
+
+    def forward(self, row: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Give score `[rows]`, contribution `[rows, columns + extra]`, expected `[rows, columns]`, latent `[rows, k]`."""
+        cells = self.features(row)
+        terms: Terms = self.score(cells)
+        by_column = self.features.in_column_order([*self._modelled(cells, terms), self._constants(row)])
+        missing = torch.where(torch.isnan(row), self.if_missing, self.if_there)
+        contribution = torch.cat([by_column + missing, terms.extra.double()], dim=1)
+        expected = self.features.expected(row, terms.rebuilt.mean, terms.rebuilt.logits)
+        return contribution.sum(dim=1), contribution, expected, terms.latent
+
+    def _modelled(self, cells: Cells, terms: Terms) -> list[Tensor]:
+        """Give the terms of numbers, dates and categories, a column each."""
+        layout: Layout = self.features.layout
+        numbers, dates = terms.features.split([len(layout.numbers), DATE_FEATURES * len(layout.dates)], dim=1)
+        by_date = dates.unflatten(1, (len(layout.dates), DATE_FEATURES)).sum(dim=2)
+        unseen = (cells.codes == self.unseen).double() * self.never_seen
+        return [numbers, by_date, terms.categories.double() + unseen]
+
+    def _constants(self, row: Tensor) -> Tensor:
+        """Give the terms of columns that never changed in training.
+
+        A change scores as under the variance that one row different among all the training rows would have given,
+        n / 2 nats whatever its size, and never less than `LEAST_EVIDENCE` rows would say.
+        """
+        found = row.index_select(1, self.constant_places)
+        changed = (found != self.constant_values) & ~torch.isnan(found)
+        return changed.double() * self.changed

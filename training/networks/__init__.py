@@ -1,0 +1,8 @@
+"""The networks that learn to rebuild a row: `encode` to a code, `decode` back.
+
+A network knows nothing of columns, losses or scores: `[rows, inputs]` in, `[rows, latent]` between, `[rows, outputs]` out.
+"""
+
+from training.networks.dense import Dense
+
+__all__ = ["Dense"]

@@ -1,0 +1,68 @@
+"""Training, validation and calibration rows: split first, so that a calibration row meets nothing but the finished graph."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.decision import rows_for
+from detector.errors import SettingError, TableError
+
+DEFAULT_RATE = 0.01
+CALIBRATION = 0.2  # share of the rows, more where the promise needs it
+MOST_CALIBRATION = 0.4
+VALIDATION = 0.2  # share of what is left
+LEAST_TRAINING = 8
+LEAST_VALIDATION = 4
+LEAST_ROWS = 20
+
+
+class Split(NamedTuple):
+    """Positions of the rows for each purpose, and the false-alarm rate that they can promise."""
+
+    training: np.ndarray
+    validation: np.ndarray
+    calibration: np.ndarray
+    rate: float
+
+
+def split(rows: int, rate: float | None, seed: int, order: np.ndarray | None) -> Split:
+    """Split `rows` rows; in the order given (oldest train, newest calibrate) or, without one, shuffled.
+
+    `rate` is the false-alarm rate that the user named; None asks for the default, lowered to what can be promised.
+
+    Raises:
+        TableError: there are too few rows to split.
+        SettingError: they are too few for the rate that was named.
+    """
+    if rows < LEAST_ROWS:
+        raise TableError(f"{rows} usable rows are too few to train on: at least {LEAST_ROWS} are needed")
+    calibration = _calibration_rows(rows, rate)
+    sequence = np.random.default_rng(seed).permutation(rows) if order is None else order
+    rest, calibrating = np.split(sequence, [rows - calibration])
+    validation = max(LEAST_VALIDATION, round(VALIDATION * len(rest)))
+    training, validating = np.split(rest, [len(rest) - validation])
+    promised = rate if rate is not None else max(DEFAULT_RATE, smallest_rate(calibration))
+    return Split(training, validating, calibrating, promised)
+
+
+def smallest_rate(calibration: int) -> float:
+    """Give the smallest rate that so many calibration rows can promise, rounded up to two digits for people."""
+    exact = 1 / (calibration + 1)
+    step = 10.0 ** (math.floor(math.log10(exact)) - 1)
+    return float(f"{math.ceil(exact / step - 1e-9) * step:.2g}")
+
+
+def _calibration_rows(rows: int, rate: float | None) -> int:
+    """Give the number of calibration rows: enough for the promise, within bounds."""
+    share = math.ceil(CALIBRATION * rows)
+    most = math.floor(MOST_CALIBRATION * rows)
+    needed = rows_for(rate or DEFAULT_RATE)
+    if rate is not None and needed > most:
+        raise SettingError(
+            f"{rows} rows cannot promise a false-alarm rate of {rate:g}: that takes {math.ceil(needed / MOST_CALIBRATION)} rows. "
+            f"The smallest rate these rows can promise is {smallest_rate(most):g}"
+        )
+    return min(max(share, needed), most)

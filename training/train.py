@@ -1,0 +1,236 @@
+"""All of training, in order: a table of normal rows in, a bundle out.
+
+kinds -> split -> vocabularies, layout -> fit -> whitening -> graph -> export -> calibration -> proof -> bundle
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import onnxruntime
+import polars as pl
+import torch
+
+from detector import bundle, cells
+from detector.columns import Column, encode
+from detector.decision import Calibration, Decision
+from detector.errors import SettingError, TableError
+from detector.graph import Device, Graph
+from detector.manifest import FORMAT, Ignored, Manifest, Parity, Rows, Score, Training
+from detector.rejects import Reject
+from detector.version import __version__
+from training import export, variants
+from training.features import Cells, Features
+from training.fit import Fit, Watch, fit, unwatched
+from training.graph import DetectorGraph
+from training.kinds import Kinds, Wishes, infer
+from training.layout import Layout, arrange, vocabularies
+from training.models import Autoencoder, Model
+from training.split import DEFAULT_RATE, Split, split
+from training.variants import Variant
+from training.version import write_version
+from training.whitening import precision
+
+LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime")
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user may choose when training; `false_alarm_rate` None asks for the default, or the least attainable."""
+
+    variant: str = variants.DEFAULT
+    false_alarm_rate: float | None = None
+    seed: int = 0
+    wishes: Wishes = Wishes()
+    missing: tuple[str, ...] = ()
+    device: Device = "auto"
+
+
+class Table(NamedTuple):
+    """A table to learn from: cells as text or native types, and what could not even be read."""
+
+    frame: pl.DataFrame
+    rows: np.ndarray  # int64[rows], as the user counts them
+    rejects: list[Reject]
+
+
+class Trained(NamedTuple):
+    """A bundle that was written, and what a summary says beside its manifest."""
+
+    folder: Path
+    manifest: Manifest
+    rejects: list[Reject]
+    infinite: int  # cells that spelt an infinity, taken as missing
+    lowered_from: float | None  # the default rate, where the rows could not promise it
+
+
+class Made(NamedTuple):
+    """What training made, before it is a bundle."""
+
+    graph: DetectorGraph
+    decision: Decision
+    parity: list[Parity]
+    training: Training
+
+
+class Material(NamedTuple):
+    """A table made ready: which columns to learn from, and the matrix of its rows."""
+
+    columns: list[Column]
+    ignored: list[Ignored]
+    matrix: np.ndarray
+    split: Split
+    rejects: list[Reject]
+    infinite: int
+
+
+def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> Trained:
+    """Train a detector on a table of normal rows and write it as the next version under `to`.
+
+    Raises:
+        TableError: the rows are too few, or infinite where they must not be.
+        SettingError: a wish, a rate, a variant or a device that cannot be honoured.
+        TrainingError: the exported graph is not the trained network.
+        OutputError: the bundle cannot be written.
+    """
+    began = time.monotonic()
+    variant = variants.named(recipe.variant)
+    device = _device(recipe.device)
+    material = prepare(table, recipe)
+    layout = arrange(material.matrix[material.split.training], material.columns)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        graph, fitted = learn(layout, material, variant, recipe.seed, device, watch)
+    model = export.to_onnx(graph)
+    calibrating = material.matrix[material.split.calibration]
+    calibration = Calibration(Graph(model, "cpu").scores(calibrating))
+    decision = calibration.decide(material.split.rate)
+    parity = [export.prove(graph, model, calibrating, decision, one) for one in _provers(recipe.device)]
+    summary = _training(material, recipe, fitted, device, time.monotonic() - began)
+    manifest = _manifest(material, recipe, variant, Made(graph, decision, parity, summary))
+    contents = {bundle.MODEL: model, bundle.CALIBRATION: bundle.calibration_bytes(calibration)}
+    folder, manifest = write_version(to, manifest, contents)
+    lowered = recipe.false_alarm_rate is None and material.split.rate > DEFAULT_RATE
+    return Trained(folder, manifest, material.rejects, material.infinite, DEFAULT_RATE if lowered else None)
+
+
+def prepare(table: Table, recipe: Recipe) -> Material:
+    """Find out kinds, leave out rows that cannot be read, split, and learn vocabularies from the training rows."""
+    words = cells.missing_words(recipe.missing)
+    kinds: Kinds = infer(table.frame, recipe.wishes, words)
+    first = encode(table.frame, kinds.columns, table.rows, missing=recipe.missing)
+    frame = table.frame.filter(pl.Series(first.accepted))
+    order = _order(frame, recipe.wishes.time, words)
+    parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order)
+    columns, without = vocabularies(frame[np.sort(parts.training)], kinds.columns, words)
+    if not columns:
+        raise TableError("no column has a value in the training rows")
+    encoded = encode(frame, columns, table.rows[first.accepted], missing=recipe.missing)
+    rejects = [*table.rejects, *first.rejects]
+    return Material(columns, [*kinds.ignored, *without], encoded.matrix, parts, rejects, first.infinite)
+
+
+def _order(frame: pl.DataFrame, time_column: str | None, words: frozenset[str]) -> np.ndarray | None:
+    """Give the rows' order in time, if they have one."""
+    if time_column is None:
+        return None
+    parsed = cells.dates(frame[time_column], words)
+    without = int(np.isnan(parsed.values).sum())
+    if without:
+        raise TableError(f"column {time_column!r} orders the rows, but {without} of {frame.height} have no date or number there")
+    return np.argsort(parsed.values, kind="stable")
+
+
+def learn(
+    layout: Layout, material: Material, variant: Variant, seed: int, device: torch.device, watch: Watch
+) -> tuple[DetectorGraph, Fit]:
+    """Fit the variant's network on a device and give the graph that scores with it, back on the CPU."""
+    features = Features(layout).to(device)
+    model = variant.model(features).to(device)
+    training = _cells(features, material.matrix[material.split.training], device)
+    validation = _cells(features, material.matrix[material.split.validation], device)
+    fitted = fit(model, training, validation, variant.corruption, seed, watch)
+    whitener = torch.from_numpy(_precision(model, validation))
+    return DetectorGraph(features, variants.scored(model, whitener.to(device), seed)).cpu().eval(), fitted
+
+
+def _cells(features: Features, matrix: np.ndarray, device: torch.device) -> Cells:
+    """Scale rows once, in float64, for all steps of training."""
+    with torch.no_grad():
+        scaled = features(torch.from_numpy(matrix).to(device))
+    return Cells(scaled.values.float(), scaled.present, scaled.codes)
+
+
+def _precision(model: Model, validation: Cells) -> np.ndarray:
+    """Give the inverse covariance of a point autoencoder's residuals on validation rows."""
+    if not isinstance(model, Autoencoder):
+        return np.zeros((0, 0))
+    with torch.no_grad():
+        residual = validation.values - model.decode(model.encode(validation)).mean
+        present = model.features.presence(validation)
+    return precision(residual.double().cpu().numpy(), present.cpu().numpy())
+
+
+def _device(device: Device) -> torch.device:
+    """Choose torch's device.
+
+    Raises:
+        SettingError: CUDA was asked for and torch finds none.
+    """
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise SettingError("cuda was asked for, but torch finds no CUDA device here; use --device cpu")
+    if there and device != "cpu":
+        torch.backends.cuda.matmul.allow_tf32 = False
+        return torch.device("cuda")
+    return torch.device("cpu")
+
+
+def _provers(device: Device) -> list[Device]:
+    """Say on which devices the graph must prove itself: always the CPU, and CUDA where it runs."""
+    cuda = device != "cpu" and torch.cuda.is_available() and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return ["cpu", "cuda"] if cuda else ["cpu"]
+
+
+def _training(material: Material, recipe: Recipe, fitted: Fit, device: torch.device, seconds: float) -> Training:
+    """Sum training up."""
+    parts = material.split
+    rows = Rows(len(parts.training), len(parts.validation), len(parts.calibration), len(material.rejects))
+    return Training(
+        rows=rows,
+        seed=recipe.seed,
+        device=device.type,
+        steps=fitted.steps,
+        best_step=fitted.best_step,
+        loss=fitted.loss,
+        seconds=round(seconds, 2),
+        order=f"by {recipe.wishes.time}" if recipe.wishes.time else "shuffled",
+    )
+
+
+def _manifest(material: Material, recipe: Recipe, variant: Variant, made: Made) -> Manifest:
+    """Write down what the bundle is."""
+    return Manifest(
+        format=FORMAT,
+        name="",
+        version=0,
+        parent=None,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        residuum=__version__,
+        variant=recipe.variant,
+        settings={**variant.settings, "latent": made.graph.score.model.latent},
+        columns=made.graph.features.layout.columns,
+        ignored=tuple(material.ignored),
+        missing=recipe.missing,
+        score=Score(variant.score, "nats", made.graph.score.extra_terms),
+        decision=made.decision,
+        training=made.training,
+        parity=tuple(made.parity),
+        libraries={name: version(name) for name in LIBRARIES},
+        files={},
+    )
