@@ -1,0 +1,202 @@
+"""The Python door: frames of any kind in, the same kind with verdicts out.
+
+    import residuum
+
+    detector = residuum.train(normal, to="models/pumps")
+    judged = residuum.load("models/pumps").score(today)
+    judged[judged["is_anomaly"]]
+
+narwhals lets pandas, polars, pyarrow and others pass alike; everything behind this file works on polars frames.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import narwhals as nw
+import numpy as np
+import polars as pl
+
+from detector import reasons as reasons_
+from detector.cells import category_text
+from detector.errors import TableError
+from detector.graph import Device
+from detector.manifest import Manifest
+from detector.reasons import Explain
+from detector.scorer import Scorer, Verdicts
+
+Frame = TypeVar("Frame")
+
+
+class Detector:
+    """A trained detector, open for scoring."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        """Take an opened bundle; `residuum.load` gives one by its path."""
+        self._scorer = scorer
+
+    def __repr__(self) -> str:
+        """Name the bundle, its variant and its promise."""
+        manifest = self.manifest
+        return f"<Detector {manifest.name}/{manifest.version}: {manifest.variant}, {len(manifest.columns)} columns>"
+
+    @property
+    def manifest(self) -> Manifest:
+        """Everything that the bundle says of itself."""
+        return self._scorer.manifest
+
+    @property
+    def threshold(self) -> float:
+        """The score above which a row is an anomaly, in nats."""
+        return self.manifest.decision.threshold
+
+    def score(self, rows: Frame, *, reasons: Explain = "anomalies", top: int = 3) -> Frame:
+        """Judge every row; gives the frame with the columns of the verdict added, its index and types kept.
+
+        Added are `anomaly_score` (nats, higher is more abnormal), `p_value`, `is_anomaly`, `reason_1` to
+        `reason_<top>`, and `rejected`, which says why a row could not be scored (its score is then missing and it is
+        no anomaly). A numpy array `[rows, columns]` has the detector's columns in their order; it comes back as a
+        structured array of the verdicts alone.
+
+        Raises:
+            TableError: a column is missing, or one already bears the name of a verdict's.
+        """
+        if isinstance(rows, np.ndarray):
+            frame = _array_frame(rows, [column.name for column in self.manifest.columns])
+            return cast("Frame", _records(self._judge(frame, reasons, top)))
+        given = nw.from_native(cast("Any", rows), eager_only=True)
+        verdicts = self._judge(_polars(given), reasons, top)
+        taken = [name for name in verdicts.columns if name in given.columns]
+        if taken:
+            raise TableError(f"the frame has a column {taken[0]!r} already, which the verdict needs: rename or drop it")
+        added = [_series(verdicts[name], given) for name in verdicts.columns]
+        return cast("Frame", given.with_columns(*added).to_native())
+
+    def _judge(self, frame: pl.DataFrame, explain: Explain, top: int) -> pl.DataFrame:
+        """Give a verdict for each row of a polars frame, rejected ones included."""
+        verdicts = self._scorer.score(frame, explain=explain, top=top)
+        at = np.flatnonzero(verdicts.accepted)
+        rejected = {reject.row: str(reject) for reject in verdicts.rejects}
+        return pl.DataFrame(
+            [
+                pl.Series("anomaly_score", _spread(verdicts.score, at, frame.height), nan_to_null=True),
+                pl.Series("p_value", _spread(verdicts.p_value, at, frame.height), nan_to_null=True),
+                pl.Series("is_anomaly", _spread(verdicts.is_anomaly, at, frame.height) > 0),
+                *_reason_texts(verdicts, at, frame.height, top),
+                pl.Series("rejected", [rejected.get(row) for row in range(frame.height)], dtype=pl.String),
+            ]
+        )
+
+
+def load(path: str | Path, device: Device = "auto") -> Detector:
+    """Open a bundle: a name's folder (its pinned or newest version) or one version's.
+
+    Raises:
+        BundleError: there is none that can be trusted.
+        SettingError: the device is not there.
+    """
+    return Detector(Scorer.open(Path(path), device))
+
+
+def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
+    normal: Any,  # noqa: ANN401 - whatever frame narwhals knows, or an array
+    to: str | Path,
+    *,
+    variant: str = "denoising",
+    false_alarm_rate: float | None = None,
+    seed: int = 0,
+    category: tuple[str, ...] = (),
+    numeric: tuple[str, ...] = (),
+    ignore: tuple[str, ...] = (),
+    date: tuple[str, ...] = (),
+    missing: tuple[str, ...] = (),
+    time: str | None = None,
+    device: Device = "auto",
+) -> Detector:
+    """Train a detector on a frame of normal rows, write it as the next version under `to`, and open it.
+
+    `false_alarm_rate` defaults to 0.01, or to the smallest rate that so few rows can promise. Needs the extra `train`.
+
+    Raises:
+        TableError: the rows cannot be learnt from.
+        SettingError: an option cannot be honoured.
+        OutputError: the bundle cannot be written.
+    """
+    from training.kinds import Wishes
+    from training.train import Recipe, Table
+    from training.train import train as train_table
+
+    wishes = Wishes(category=category, numeric=numeric, date=date, ignore=ignore, time=time)
+    recipe = Recipe(variant=variant, false_alarm_rate=false_alarm_rate, seed=seed, wishes=wishes, missing=missing, device=device)
+    frame = _array_frame(normal, None) if isinstance(normal, np.ndarray) else _polars(nw.from_native(normal, eager_only=True))
+    trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
+    return load(trained.folder, device)
+
+
+def _polars(frame: nw.DataFrame[Any]) -> pl.DataFrame:
+    """Give any frame as a polars one, without needing pyarrow for it."""
+    native = frame.to_native()
+    if isinstance(native, pl.DataFrame):
+        return native
+    if len(set(map(str, frame.columns))) < len(frame.columns):
+        raise TableError("two columns of the frame have the same name")
+    return pl.DataFrame([_polars_series(frame[name]) for name in frame.columns])
+
+
+def _polars_series(series: nw.Series[Any]) -> pl.Series:
+    """Give one column as polars: numbers, booleans and instants as such, all else as text."""
+    name = str(series.name)
+    if series.dtype.is_numeric():
+        return pl.Series(name, series.cast(nw.Float64).to_numpy(), dtype=pl.Float64, nan_to_null=True)
+    if series.dtype.is_temporal() and series.dtype not in {nw.Duration, nw.Time}:
+        micros = series.cast(nw.Datetime("us")).dt.timestamp("us").to_list()
+        return pl.Series(name, [None if value != value else value for value in micros], dtype=pl.Int64).cast(  # noqa: PLR0124 - NaN
+            pl.Datetime("us")
+        )
+    values = [None if value is None or value != value else value for value in series.to_list()]  # noqa: PLR0124 - NaN
+    if series.dtype == nw.Boolean:
+        return pl.Series(name, values, dtype=pl.Boolean)
+    return pl.Series(name, [value if value is None else _text(value) for value in values], dtype=pl.String)
+
+
+def _text(value: object) -> str:
+    """Give a cell of no particular type as the text that CSV would hold."""
+    return str(value).lower() if isinstance(value, bool) else category_text(str(value))
+
+
+def _array_frame(array: np.ndarray, names: list[str] | None) -> pl.DataFrame:
+    """Give an array's columns their names: those given, else `x0`, `x1` and so on."""
+    if array.ndim != 2:  # noqa: PLR2004 - rows and columns
+        raise TableError(f"an array of rows and columns is needed; this one has shape {array.shape}")
+    names = names or [f"x{place}" for place in range(array.shape[1])]
+    if array.shape[1] != len(names):
+        raise TableError(f"the array has {array.shape[1]} columns, the detector takes {len(names)}: {', '.join(names)}")
+    return pl.DataFrame([_polars_series(nw.new_series(n, array[:, i], backend="polars")) for i, n in enumerate(names)])
+
+
+def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
+    """Put the accepted rows' values at their rows, NaN elsewhere."""
+    spread = np.full(rows, np.nan)
+    spread[at] = values
+    return spread
+
+
+def _reason_texts(verdicts: Verdicts, at: np.ndarray, rows: int, top: int) -> list[pl.Series]:
+    """Give the reasons as text columns, at the rows of the frame."""
+    placed = verdicts.reasons.with_columns(at=pl.Series(at, dtype=pl.Int64)[verdicts.reasons["at"]])
+    return reasons_.as_texts(placed, rows, top)
+
+
+def _series(series: pl.Series, like: nw.DataFrame[Any]) -> nw.Series[Any]:
+    """Give a column of the verdict in the kind of frame that came in."""
+    if series.dtype == pl.Float64:
+        return nw.new_series(series.name, series.to_numpy(), nw.Float64, backend=like.implementation)
+    if series.dtype == pl.Boolean:
+        return nw.new_series(series.name, series.to_numpy(), nw.Boolean, backend=like.implementation)
+    return nw.new_series(series.name, series.to_list(), nw.String, backend=like.implementation)
+
+
+def _records(verdicts: pl.DataFrame) -> np.ndarray:
+    """Give verdicts as a structured array."""
+    return verdicts.to_numpy(structured=True)

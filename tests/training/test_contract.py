@@ -1,0 +1,144 @@
+"""What every variant keeps: one suite over the whole table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from detector.columns import encode
+from detector.decision import TOLERANCE
+from tests.tables import ROWS, normal_rows, planted_anomalies, with_holes
+from tests.training import oracle
+from tests.training.conftest import Made, make
+from training.graph import DetectorGraph
+
+
+def scores(made: Made, frame: pl.DataFrame) -> np.ndarray:
+    return made.scorer.score(frame, explain="none").score
+
+
+def matrix_of(made: Made, frame: pl.DataFrame) -> np.ndarray:
+    return encode(frame, made.scorer.columns, np.arange(frame.height)).matrix
+
+
+def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
+    assert np.all(np.abs(found - wanted) <= TOLERANCE * np.maximum(1.0, np.abs(wanted)))
+
+
+def test_tells_planted_anomalies_from_fresh_normal_rows(made: Made) -> None:
+    normal, odd = scores(made, normal_rows(seed=1)), scores(made, planted_anomalies())
+    labels = np.repeat([False, True], [len(normal), len(odd)])
+    assert roc_auc_score(labels, np.concatenate([normal, odd])) > 0.95
+
+
+def test_contributions_sum_to_the_score(made: Made) -> None:
+    outputs = made.scorer.graph.explain(matrix_of(made, pl.concat([normal_rows(seed=1), planted_anomalies()])))
+    assert outputs.contribution.shape[1] == len(made.scorer.columns) + len(made.scorer.manifest.score.extra_terms)
+    assert_close(outputs.contribution.sum(axis=1), outputs.score)
+
+
+def test_the_graph_agrees_with_the_oracle(made: Made, graph_of: DetectorGraph) -> None:
+    frame = pl.concat([with_holes(normal_rows(40, seed=2), 0.1), planted_anomalies(10)])
+    odd = frame.with_columns(pl.lit("unheard of").alias("machine"), pl.lit("9").alias("firmware"))
+    matrix = matrix_of(made, pl.concat([frame, odd]))
+    outputs = made.scorer.graph.explain(matrix)
+    expected = [oracle.score(graph_of, row) for row in matrix]
+    assert_close(outputs.score, np.array([score for score, _ in expected]))
+    for found, (score, wanted) in zip(outputs.contribution, expected, strict=True):
+        assert np.abs(found - wanted).max() <= TOLERANCE * max(1.0, abs(score), np.abs(wanted).max())
+
+
+def test_the_same_seed_gives_the_same_bytes(made: Made, tmp_path: Path) -> None:
+    again = make(made.variant, tmp_path / "again")
+    for name in ("model.onnx", "calibration.npy"):
+        assert (again / name).read_bytes() == (made.folder / name).read_bytes()
+
+
+def test_a_row_scores_the_same_alone_and_in_a_batch(made: Made) -> None:
+    frame = pl.concat([normal_rows(50, seed=3, holes=0.2), planted_anomalies(10)])
+    together = scores(made, frame)
+    alone = np.concatenate([scores(made, frame[row]) for row in range(frame.height)])
+    assert_close(alone, together)
+
+
+def test_the_same_call_gives_the_same_score(made: Made) -> None:
+    frame = normal_rows(50, seed=3)
+    assert np.array_equal(scores(made, frame), scores(made, frame))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_holes_hardly_move_the_scores_of_observed_cells(made: Made, share: float) -> None:
+    whole = normal_rows(ROWS, seed=4, holes=0.0)
+    holed = with_holes(whole, share)
+    medians = [np.median(_without_missingness(made, frame)) for frame in (whole, holed)]
+    assert medians[1] < medians[0] + 0.35 * abs(medians[0]) + 1.0
+
+
+def test_a_missing_number_contributes_only_that_it_is_missing(made: Made) -> None:
+    frame = normal_rows(20, seed=5, holes=0.0).with_columns(pl.lit(None, pl.Float64).alias("flow"))
+    place = [column.name for column in made.scorer.columns].index("flow")
+    outputs = made.scorer.graph.explain(matrix_of(made, frame))
+    surprise = -np.log(made.scorer.columns[place].missing_rate)
+    assert_close(outputs.contribution[:, place], np.full(20, surprise))
+
+
+@pytest.mark.parametrize(("column", "value"), [("firmware", "7.2"), ("slots", 9)])
+def test_a_change_in_a_constant_column_is_an_anomaly(made: Made, column: str, value: object) -> None:
+    changed = normal_rows(50, seed=6).with_columns(pl.lit(value).alias(column))
+    verdicts = made.scorer.score(changed)
+    assert verdicts.is_anomaly.all()
+    assert set(verdicts.reasons.filter(pl.col("rank") == 1)["column"]) == {column}
+
+
+def test_an_unseen_category_is_scored_as_surprising(made: Made) -> None:
+    frame = normal_rows(200, seed=6, holes=0.0)
+    outputs = [made.scorer.graph.explain(matrix_of(made, each)) for each in (frame, frame.with_columns(machine=pl.lit("crane")))]
+    place = [column.name for column in made.scorer.columns].index("machine")
+    seen, unseen = (output.contribution[:, place] for output in outputs)
+    assert np.all(unseen > 5)
+    assert np.median(seen) < 2
+
+
+def test_expected_values_are_in_the_users_units(made: Made) -> None:
+    frame = normal_rows(300, seed=8, holes=0.0)
+    expected = dict(
+        zip((c.name for c in made.scorer.columns), made.scorer.graph.explain(matrix_of(made, frame)).expected.T, strict=True)
+    )
+    assert np.corrcoef(expected["temperature"], frame["temperature"])[0, 1] > 0.9
+    assert np.all(np.abs(expected["serial"] - 1e9) < 10)
+    assert np.all(expected["slots"] == 8)
+    hours = expected["at"] % 86_400 / 3600
+    assert np.mean((hours > 7) & (hours < 17)) > 0.95
+
+
+def test_absurd_values_have_finite_scores(made: Made) -> None:
+    worst = [1e308, -1e308, 0.0, np.nan, 1e-308]
+    matrix = np.array([[value] * len(made.scorer.columns) for value in worst])
+    outputs = made.scorer.graph.explain(matrix)
+    assert np.isfinite(outputs.score).all()
+    assert np.isfinite(outputs.contribution).all()
+
+
+def test_the_file_says_nothing_of_the_machine_it_was_made_on(made: Made) -> None:
+    content = (made.folder / "model.onnx").read_bytes()
+    home = str(Path(__file__).parents[2]).encode()
+    assert home not in content
+    assert b"site-packages" not in content
+
+
+def test_the_parity_proof_is_in_the_manifest(made: Made) -> None:
+    (proof,) = made.scorer.manifest.parity
+    assert proof.rows == made.scorer.manifest.training.rows.calibration
+    assert 0 < proof.largest_difference <= proof.tolerance
+    assert proof.verdicts_that_differ == 0
+
+
+def _without_missingness(made: Made, frame: pl.DataFrame) -> np.ndarray:
+    """Give scores less what they say about cells being there or not."""
+    matrix = matrix_of(made, frame)
+    rates = np.array([column.missing_rate for column in made.scorer.columns])
+    return made.scorer.graph.scores(matrix) + np.where(np.isnan(matrix), np.log(rates), np.log1p(-rates)).sum(axis=1)
