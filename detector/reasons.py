@@ -19,6 +19,7 @@ from detector.graph import Outputs
 Explain = Literal["anomalies", "all", "none"]
 
 MISSING = "missing"
+SOME_DATE = "a date"  # where there is no date to be near to
 LAST_SECOND = 253_402_300_800  # of the year 9999
 SCHEMA = {
     "at": pl.Int64,
@@ -119,9 +120,11 @@ def _words(told: _Cells, kind: str, columns: Sequence[Column]) -> tuple[pl.Serie
     values, expected = told.matrix[told.at, told.place], told.expected[told.at, told.place]
     if kind == "number":
         spread = np.array([(column.highest or 0.0) - (column.lowest or 0.0) for column in columns])[told.place]
-        found, usual = _number_text(values), _number_text(_rounded(expected, spread))
+        found = _number_text(_rounded(values, spread, FOUND_DIGITS))
+        usual = _number_text(_rounded(expected, spread, EXPECTED_DIGITS))
     elif kind == "date":
-        found, usual = _date_text(values), _date_text(np.round(expected / 60) * 60)
+        usual = _date_text(np.round(expected / 60) * 60).zip_with(pl.Series(~np.isnan(expected)), pl.Series([SOME_DATE]))
+        found = _date_text(values)
     else:
         column = columns[told.place[0]]
         found = cells.texts(told.frame[column.name].gather(told.at))
@@ -129,13 +132,13 @@ def _words(told: _Cells, kind: str, columns: Sequence[Column]) -> tuple[pl.Serie
     return found.zip_with(pl.Series(~np.isnan(values)), pl.Series([MISSING])), usual
 
 
-def _rounded(values: np.ndarray, column: Column, significant: int) -> np.ndarray:
-    """Round to significant digits of the value, or of the column's range where that is finer; whole numbers stay whole."""
-    spread = (column.highest or 0.0) - (column.lowest or 0.0)
-    size = np.minimum(np.abs(values), spread) if spread > 0 else np.abs(values)
-    decimals = significant - 1 - np.floor(np.log10(np.maximum(size, 1e-12)))
+def _rounded(values: np.ndarray, spread: np.ndarray, digits: int) -> np.ndarray:
+    """Round to so many significant digits of the value, or of the column's range (`spread`) where that is finer."""
+    size = np.where(spread > 0, np.minimum(np.abs(values), spread), np.abs(values))
+    decimals = digits - 1 - np.floor(np.log10(np.maximum(size, 1e-12)))
     factor = 10.0 ** np.clip(decimals, 0, 12)
-    rounded = np.round(values * factor) / factor
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = np.round(values * factor) / factor
     return np.where(np.isfinite(rounded), rounded, values)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -41,6 +42,17 @@ class Progress(NamedTuple):
 
 
 Watch = Callable[[Progress], None]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Train on one processor thread: networks this small lose more to synchronisation than they win."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def unwatched(progress: Progress) -> None:

@@ -27,7 +27,7 @@ from detector.rejects import Reject
 from detector.version import __version__
 from training import export, variants
 from training.features import Cells, Features
-from training.fit import Fit, Watch, fit, unwatched
+from training.fit import Fit, Watch, fit, one_thread, unwatched
 from training.graph import DetectorGraph
 from training.kinds import Kinds, Wishes, infer
 from training.layout import Layout, arrange, vocabularies
@@ -103,7 +103,7 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
     device = _device(recipe.device)
     material = prepare(table, recipe)
     layout = arrange(material.matrix[material.split.training], material.columns)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
         graph, fitted = learn(layout, material, variant, recipe.seed, device, watch)
     model = export.to_onnx(graph)

@@ -1,0 +1,89 @@
+"""Decompression in bounded pieces, which notices a file that was cut short. Who reads it: `stream`."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from typing import Protocol, cast
+
+# A kilobyte of zstd holds at most 32 MB, so a file made to explode cannot take the memory; larger bites are no faster.
+BITE = 1 << 10
+
+
+class Damaged(Exception):
+    """Compressed bytes that make no sense or end too early."""
+
+
+class Readable(Protocol):
+    """Anything that gives bytes: at most as many as asked for, none at the end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Give some bytes."""
+
+
+class Gzip:
+    """What a gzip file holds, member after member."""
+
+    def __init__(self, compressed: Readable) -> None:
+        self._file = gzip.GzipFile(fileobj=compressed, mode="rb")  # type: ignore[call-overload]  # it only ever reads
+
+    def read(self, size: int, /) -> bytes:
+        """Give some bytes.
+
+        Raises:
+            Damaged: the data is no gzip, was changed, or ends too early.
+        """
+        try:
+            return cast("bytes", self._file.read(size))
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise Damaged(str(error)) from error
+
+
+class Zstandard:
+    """What a zstd file holds, frame after frame.
+
+    The library's own reader takes a file that was cut short for one that has ended; this one asks each frame.
+    """
+
+    def __init__(self, compressed: Readable) -> None:
+        import zstandard
+
+        self._library = zstandard
+        self._compressed = compressed
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._input = b""
+        self._ready = b""
+
+    def read(self, size: int, /) -> bytes:
+        """Give some bytes.
+
+        Raises:
+            Damaged: the data is no zstd, was changed, or ends too early.
+        """
+        while not self._ready:
+            self._input = self._input or self._compressed.read(BITE)
+            if not self._input:
+                self._end()
+                break
+            self._ready = self._decompress()
+        given, self._ready = self._ready[:size], self._ready[size:]
+        return given
+
+    def _decompress(self) -> bytes:
+        self._frame = self._frame or self._library.ZstdDecompressor().decompressobj()
+        try:
+            ready = self._frame.decompress(self._input)
+        except self._library.ZstdError as error:
+            raise Damaged(str(error)) from error
+        self._input = b""
+        if self._frame.eof:
+            self._input, self._frame = self._frame.unused_data, None
+        return ready
+
+    def _end(self) -> None:
+        if self._frame is not None:
+            raise Damaged("it ends in the middle of a zstd frame")
+
+
+DECOMPRESSORS: dict[str, Callable[[Readable], Readable]] = {".gz": Gzip, ".zst": Zstandard}

@@ -1,0 +1,124 @@
+"""Decoding lines of JSON: a block at once where it is clean, else line by line, so that only bad lines are rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from detector.rejects import Reject, shorten
+
+Scalar = str | int | float | bool | None
+Decoder = msgspec.json.Decoder[Any]
+
+OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+SCALAR = msgspec.json.Decoder(Scalar)
+NULL = msgspec.Raw(b"null")
+BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Lines(NamedTuple):
+    """What a block held."""
+
+    values: Mapping[str, Sequence[Scalar]]  # by wanted key
+    rows: Sequence[int]
+    rejects: list[Reject]
+    blank: int
+
+
+class LineDecoder:
+    """Decodes the wanted keys of one file's objects."""
+
+    def __init__(self, file: str, wanted: Sequence[str], numbers: Collection[str]) -> None:
+        self._file = file
+        self._wanted = wanted
+        typed = {key: float | None if key in numbers else Scalar for key in wanted}
+        self._decoders = [*block_decoder(typed), *block_decoder(dict.fromkeys(wanted, Scalar))]
+
+    def read(self, block: bytes, line: int) -> Lines:
+        """Read a block of whole lines, the first being number `line`."""
+        for decoder in self._decoders:
+            records = decode_block(block, decoder)
+            if records is not None:
+                places = {key: attrgetter(f"f{place}") for place, key in enumerate(self._wanted)}
+                values = {key: list(map(value, records)) for key, value in places.items()}
+                return Lines(values, range(line, line + len(records)), [], 0)
+        return self._read_lines(block, line)
+
+    def _read_lines(self, block: bytes, line: int) -> Lines:
+        """Read line by line."""
+        records, rows, rejects, blank = [], [], [], 0
+        for row, text in enumerate(block.split(b"\n")[:-1], line):
+            if not text.strip():
+                blank += 1
+                continue
+            record = self._read_line(text, row)
+            if isinstance(record, Reject):
+                rejects.append(record)
+            else:
+                records.append(record)
+                rows.append(row)
+        values = {key: [record[key] for record in records] for key in self._wanted}
+        return Lines(values, rows, rejects, blank)
+
+    def _read_line(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
+        """Read one object, or say why not."""
+        try:
+            text.decode()
+            found = OBJECT.decode(text)
+        except BAD_JSON as error:
+            return Reject(row, "", show(text), f"a JSON object ({error})", self._file)
+        record: dict[str, Scalar] = {}
+        for key in self._wanted:
+            raw = found.get(key, NULL)
+            try:
+                record[key] = SCALAR.decode(raw)
+            except BAD_JSON:
+                return Reject(row, key, show(bytes(raw)), expected(bytes(raw)), self._file)
+        return record
+
+
+def block_decoder(types: Mapping[str, Any]) -> list[Decoder]:
+    """Give a decoder for objects with these keys, as fields f0, f1, ...; none if msgspec cannot name such a key."""
+    fields = [(f"f{place}", kind, None) for place, kind in enumerate(types.values())]
+    names = {f"f{place}": key for place, key in enumerate(types)}
+    try:
+        return [msgspec.json.Decoder(msgspec.defstruct("Record", fields, rename=names, gc=False))]
+    except ValueError:
+        return []
+
+
+def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:
+    """Decode a block in which every line is one clean object; None for any other."""
+    try:
+        records = decoder.decode_lines(block)
+        if not block.isascii():
+            block.decode()  # keys that nobody wants were not looked at
+    except BAD_JSON:
+        return None
+    # One object after the other is taken too, with or without line breaks: so every break must stand between two.
+    breaks = block.count(b"}\n{") + block.count(b"}\r\n{") + 1
+    return records if len(records) == breaks == block.count(b"\n") else None
+
+
+def all_keys(block: bytes) -> tuple[str, ...]:
+    """Give the keys of all objects in the order in which they were first seen."""
+    keys: dict[str, None] = {}
+    for text in block.split(b"\n"):
+        try:
+            keys |= dict.fromkeys(OBJECT.decode(text))
+        except BAD_JSON:
+            continue
+    return tuple(keys)
+
+
+def show(text: bytes) -> str:
+    """Give bytes as a person may read them."""
+    return shorten(text[:1000].decode("utf-8", "backslashreplace"))
+
+
+def expected(raw: bytes) -> str:
+    """Say what should stand in the place of a value: one digit too many is told apart from a list."""
+    return "a number within float64" if raw.lstrip()[:1] in b"-0123456789" else "a number, a text, true, false or null"

@@ -1,0 +1,69 @@
+"""Parquet: a window of rows at a time, in the columns' own types."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import polars as pl
+
+from detector.errors import TableError
+from detector.files.source import Block, Closing, check_wanted
+from detector.files.stream import CountedFile
+
+WINDOW = 16 << 20  # bytes, were all cells eight bytes wide
+DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+
+
+class ParquetSource(Closing):
+    """A table in Parquet."""
+
+    def __init__(self, path: str) -> None:
+        """Read the schema.
+
+        Raises:
+            TableError: the file is not there, may not be read, or is no Parquet.
+        """
+        file = CountedFile(path)
+        file.close()
+        self.name = path
+        self.size = file.size
+        self._scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        try:
+            self.columns = tuple(self._scan.collect_schema())
+            self._rows = int(self._scan.select(pl.len()).collect().item())
+        except DAMAGE as error:
+            raise TableError(f"{path} is no Parquet file, or is damaged ({first_line(error)}): write it again") from error
+        self._done = 0
+
+    @property
+    def position(self) -> int:
+        """Bytes on disk that were consumed so far, were all rows alike."""
+        return (self.size or 0) * self._done // max(self._rows, 1)
+
+    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:  # noqa: ARG002 - types are the file's
+        """Give the table in blocks.
+
+        Raises:
+            TableError: a wanted column is not there, or the file is damaged.
+        """
+        check_wanted(self.name, self.columns, wanted)
+        return self._blocks(list(wanted))
+
+    def _blocks(self, wanted: list[str]) -> Iterator[Block]:
+        window = max(1, WINDOW // (8 * max(1, len(wanted))))
+        for start in range(0, self._rows, window):
+            frame = self._read(wanted, start, window)
+            self._done = min(start + window, self._rows)
+            yield Block(frame, np.arange(start + 1, self._done + 1, dtype=np.int64), [], 0)
+
+    def _read(self, wanted: list[str], start: int, rows: int) -> pl.DataFrame:
+        try:
+            return self._scan.select(wanted).slice(start, rows).collect()
+        except DAMAGE as error:
+            raise TableError(f"{self.name} is damaged at row {start + 1} or after ({first_line(error)})") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Give the line of an error that says what is wrong."""
+    return str(error).split("\n", 1)[0]

@@ -1,0 +1,103 @@
+"""What every reader promises: a table in blocks. The readers themselves are picked in `opening`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from detector.columns import listing, nearest
+from detector.errors import TableError
+from detector.rejects import Reject
+
+
+class ReadOptions(msgspec.Struct, frozen=True):
+    """How cells are written, where a file cannot say so itself.
+
+    `missing` holds further words for a missing cell (beside empty, NA, N/A, NaN, null and None); `decimal_comma` reads
+    1,5 as one and a half.
+    """
+
+    missing: tuple[str, ...] = ()
+    decimal_comma: bool = False
+
+
+class Block(NamedTuple):
+    """Some consecutive records of a table.
+
+    `frame` holds the accepted records: exactly the wanted columns, in the wanted order. `rows` says where each of them
+    starts (its physical line, a CSV header being line 1; in Parquet its number, counted from 1). `rejects` are the
+    records that could not be read; `blank` counts the blank lines that were skipped.
+    """
+
+    frame: pl.DataFrame
+    rows: npt.NDArray[np.int64]
+    rejects: list[Reject]
+    blank: int
+
+
+class Source(Protocol):
+    """A table in a file. It is read once, front to back, and closed by its `with` block."""
+
+    @property
+    def name(self) -> str:
+        """The file as the user wrote it, `-` for standard input."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names in the file, in order; for NDJSON those of its first block."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes on disk; None where nobody knows, as for standard input."""
+
+    @property
+    def position(self) -> int:
+        """Bytes on disk that were consumed so far: with `size`, a progress bar."""
+
+    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:
+        """Give the table in blocks of a few megabytes.
+
+        A column in `numbers` comes as Float64 where its whole block is clean, else as the text that stands in the
+        file; any other column as text, in which null and "" both mean an empty cell. Parquet keeps its own types.
+
+        Raises:
+            TableError: a wanted column is not there, or the file turns out to be damaged.
+        """
+
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+class Closing:
+    """The `with` block of a source."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def check_wanted(name: str, columns: Sequence[str], wanted: Iterable[str]) -> None:
+    """Refuse a column that the file lacks.
+
+    Raises:
+        TableError: with the nearest names and those that are there.
+    """
+    absent = [column for column in wanted if column not in columns]
+    if absent:
+        near = nearest(absent, columns)
+        raise TableError(f"{name} lacks the column{'s'[len(absent) == 1 :]} {listing(absent)}{near}; it has {listing(columns)}")
