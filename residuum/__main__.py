@@ -1,0 +1,5 @@
+"""`python -m residuum`: the command line."""
+
+from residuum.cli import main
+
+main()

@@ -1,0 +1,76 @@
+"""What `make demo` shows: real rows, through every verb, with nothing fetched.
+
+scikit-learn ships the Wisconsin breast-cancer table (Street, Wolberg & Mangasarian 1993): 569 tumours, 30 measurements
+each. Most of the benign ones train a detector; the rest and all malignant ones are scored by it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_breast_cancer
+
+FOLDER = Path("demo")
+HELD_BACK = 100  # benign tumours that the detector never meets before it scores them
+SHOWN = 8
+
+
+def main() -> None:
+    """Write the tables, run the verbs on them, and show what was flagged and why."""
+    console = Console()
+    benign, mixed = _tables()
+    FOLDER.mkdir(exist_ok=True)
+    benign.write_csv(FOLDER / "benign.csv")
+    mixed.write_csv(FOLDER / "mixed.csv")
+    console.print(
+        f"{benign.height} benign tumours to learn from, {mixed.height} others to score ({HELD_BACK} of them benign), "
+        f"30 measurements each: {FOLDER}/benign.csv, {FOLDER}/mixed.csv",
+        soft_wrap=True,
+    )
+    _run(console, f"train {FOLDER}/benign.csv --to {FOLDER}/models/tumours --false-alarm-rate 0.05")
+    _run(console, f"score {FOLDER}/models/tumours {FOLDER}/mixed.csv --to {FOLDER}/scored.csv --keep diagnosis --force")
+    _run(console, f"evaluate {FOLDER}/models/tumours {FOLDER}/mixed.csv --label diagnosis")
+    _show(console, pl.read_csv(FOLDER / "scored.csv"))
+
+
+def _tables() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Give the rows to learn from and those to score, the latter with their diagnosis."""
+    data = load_breast_cancer()
+    diagnosis = pl.Series("diagnosis", data.target_names[data.target].astype(str))
+    table = pl.DataFrame(data.data, schema=[name.replace(" ", "_") for name in data.feature_names]).with_columns(diagnosis)
+    shuffled = table[np.random.default_rng(0).permutation(table.height)]
+    benign = shuffled.filter(pl.col("diagnosis") == "benign")
+    malignant = shuffled.filter(pl.col("diagnosis") == "malignant")
+    return benign[HELD_BACK:].drop("diagnosis"), pl.concat([benign[:HELD_BACK], malignant])
+
+
+def _run(console: Console, line: str) -> None:
+    """Run one verb as a user would, and show the line that was typed."""
+    console.print(f"\n[bold]$ residuum {line}[/bold]", highlight=False, soft_wrap=True)
+    subprocess.run([sys.executable, "-m", "residuum", *shlex.split(line)], check=True)  # noqa: S603 - our own command
+
+
+def _show(console: Console, scored: pl.DataFrame) -> None:
+    """Show the most abnormal rows with their reasons."""
+    flagged = scored.filter("is_anomaly").sort("anomaly_score", descending=True)
+    table = Table(title=f"The {SHOWN} most abnormal of {flagged.height} flagged rows", title_justify="left")
+    for heading in ("row", "score", "p", "why"):
+        table.add_column(heading, justify="left" if heading == "why" else "right")
+    table.add_column("diagnosis")
+    for row in flagged.head(SHOWN).iter_rows(named=True):
+        why = "\n".join(filter(None, (row["reason_1"], row["reason_2"])))
+        table.add_row(str(row["row"]), f"{row['anomaly_score']:.0f}", f"{row['p_value']:.3f}", why, row["diagnosis"])
+    console.print()
+    console.print(table)
+    console.print(f"\nEverything is in {FOLDER}/. What a detector is: residuum inspect {FOLDER}/models/tumours")
+
+
+if __name__ == "__main__":
+    main()
