@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from training.features import Cells, Features
+from training.features import Cells, Features, pick
 
 Corruption = Callable[[Cells, Features, torch.Generator], Cells]
 
@@ -27,7 +27,7 @@ def swap(rate: float) -> Corruption:
     def corrupt(cells: Cells, features: Features, generator: torch.Generator) -> Cells:
         other = cells.take(_permutation(cells, generator))
         swapped = _chance(cells.present, rate, generator) * cells.present * other.present
-        by_feature = swapped.index_select(1, features.owner)
+        by_feature = pick(swapped, features.owner)
         by_category = swapped[:, swapped.shape[1] - cells.codes.shape[1] :]
         return Cells(
             torch.where(by_feature > 0, other.values, cells.values),

@@ -106,8 +106,8 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
         graph, fitted = learn(layout, material, variant, recipe.seed, device, watch)
-    model = export.to_onnx(graph)
     calibrating = material.matrix[material.split.calibration]
+    model = export.proven(graph, calibrating)
     calibration = Calibration(Graph(model, "cpu").scores(calibrating))
     decision = calibration.decide(material.split.rate)
     parity = [export.prove(graph, model, calibrating, decision, one) for one in _provers(recipe.device)]
@@ -223,7 +223,7 @@ def _manifest(material: Material, recipe: Recipe, variant: Variant, made: Made) 
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         residuum=__version__,
         variant=recipe.variant,
-        settings={**variant.settings, "latent": made.graph.score.model.latent},
+        settings={**variant.settings, "latent": made.graph.score.model.latent, "precision": made.graph.precision},
         columns=made.graph.features.layout.columns,
         ignored=tuple(material.ignored),
         missing=recipe.missing,
