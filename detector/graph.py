@@ -7,6 +7,7 @@ that the graph is the one the manifest speaks of, and feeds it in batches that f
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,8 +24,11 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 
+Wanted = Callable[[np.ndarray], np.ndarray]  # scores -> whether each row is to be explained
+
+
 class Outputs(NamedTuple):
-    """What the graph says of a batch of rows."""
+    """What the graph says of rows; contribution and expected may hold those alone that are to be explained."""
 
     score: np.ndarray  # float64[rows], nats
     contribution: np.ndarray  # float64[rows, columns + extra terms]; a row's sum is its score
@@ -64,21 +68,30 @@ class Graph:
         """Score `float64[rows, columns]`: `float64[rows]`."""
         return self._run(matrix, ["score"])[0]
 
-    def explain(self, matrix: np.ndarray) -> Outputs:
-        """Score `float64[rows, columns]` and say why."""
-        return Outputs(*self._run(matrix, ["score", "contribution", "expected"]))
+    def explain(self, matrix: np.ndarray, wanted: Wanted | None = None) -> Outputs:
+        """Score `float64[rows, columns]` and say why.
+
+        `wanted` tells from the scores of some rows, `float64[rows]`, which of them are to be explained, `bool[rows]`;
+        contribution and expected then hold these rows alone.
+        """
+        return Outputs(*self._run(matrix, ["score", "contribution", "expected"], wanted))
 
     def latent(self, matrix: np.ndarray) -> np.ndarray:
         """Give the code of each row: `float32[rows, latent size]`."""
         return self._run(matrix, ["latent"])[0]
 
-    def _run(self, matrix: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
-        """Run the graph over batches and join what comes out."""
+    def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
+        """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
         if not len(matrix):  # graphs need not cope with batches of no rows
             return [part[:0] for part in self._run(np.zeros((1, self.columns)), outputs)]
         matrix = np.ascontiguousarray(matrix, dtype=np.float64)
-        starts = range(0, len(matrix), BATCH)
-        parts = [self._session.run(outputs, {INPUT: matrix[start : start + BATCH]}) for start in starts]
+        parts = []
+        for start in range(0, len(matrix), BATCH):
+            score, *rest = self._session.run(outputs, {INPUT: matrix[start : start + BATCH]})
+            if wanted:  # joining what nobody asked for would take a fifth as long as the graph itself
+                some = wanted(score)
+                rest = [part[some] for part in rest]
+            parts.append([score, *rest])
         return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 

@@ -64,8 +64,10 @@ def as_texts(reasons: pl.DataFrame, rows: int, top: int) -> list[pl.Series]:
     percent = (pl.col("share") * 100).round().cast(pl.Int64)
     cell = pl.format("{} = {} (expected {}, {} % of the score)", "column", "found", "expected", percent)
     term = pl.format("{} ({} % of the score)", "column", percent)
-    said = reasons.with_columns(text=pl.coalesce(cell, term))
-    return [_spread(said.filter(pl.col("rank") == place), rows, f"reason_{place}") for place in range(1, top + 1)]
+    said = reasons.select(pl.coalesce(cell, term)).to_series()
+    at, ranks = reasons["at"].to_numpy(), reasons["rank"].to_numpy()
+    groups = [(f"reason_{place}", np.flatnonzero(ranks == place)) for place in range(1, top + 1)]
+    return [_spread(said.gather(some), at[some], rows, name) for name, some in groups]
 
 
 def as_structs(reasons: pl.DataFrame, rows: int) -> pl.Series:
@@ -155,9 +157,6 @@ def _date_text(values: np.ndarray) -> pl.Series:
     return pl.select(pl.coalesce(pl.lit(dates), pl.lit(_number_text(values)))).to_series()
 
 
-def _spread(reasons: pl.DataFrame, rows: int, name: str) -> pl.Series:
-    """Put one rank's texts at their rows."""
-    texts = pl.Series(name, reasons["text"], dtype=pl.String)
-    place = np.full(rows, len(texts))
-    place[reasons["at"].to_numpy()] = np.arange(len(texts))
-    return texts.extend_constant(None, 1).gather(place)
+def _spread(texts: pl.Series, at: np.ndarray, rows: int, name: str) -> pl.Series:
+    """Put texts at their rows."""
+    return pl.Series(name, [None], dtype=pl.String).new_from_index(0, rows).scatter(at, texts)
