@@ -104,6 +104,8 @@ def _in_words(told: _Cells, columns: Sequence[Column]) -> tuple[pl.Series, pl.Se
     """Tell what stood in each cell and what was expected: all numbers at once, all dates at once, else by column."""
     terms = [""] * (int(told.place.max(initial=0)) + 1)
     kinds = np.array([*(column.kind for column in columns), *terms])[told.place]
+    if len(kinds) and (kinds == "number").all():
+        return _words(told, "number", columns)
     by_column = np.unique(told.place[np.isin(kinds, ("boolean", "category"))])
     groups = [np.flatnonzero(kinds == kind) for kind in ("number", "date", "")]
     groups += [np.flatnonzero(told.place == place) for place in by_column]
