@@ -43,7 +43,7 @@ def numbers(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
         return _numbers_in_text(_as_text(series), words)
     values = series.cast(pl.Float64).to_numpy()
     infinite = np.isinf(values)
-    declared = _sentinels(words)
+    declared = sentinels(words)
     absent = infinite | np.isin(values, declared) if declared else infinite
     if absent.any():
         values = np.where(absent, np.nan, values)
@@ -92,12 +92,12 @@ def _numbers_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
     values = parsed.fill_null(np.nan).to_numpy()
     beyond = np.isinf(values) & ~infinite
     bad = (trimmed.is_not_null() & parsed.is_null()).to_numpy() | beyond
-    values = np.where(infinite | bad | np.isin(values, _sentinels(words)), np.nan, values)
+    values = np.where(infinite | bad | np.isin(values, sentinels(words)), np.nan, values)
     return Parsed(values, bad & ~infinite, int(np.count_nonzero(infinite)))
 
 
 @functools.cache
-def _sentinels(words: frozenset[str]) -> tuple[float, ...]:
+def sentinels(words: frozenset[str]) -> tuple[float, ...]:
     """Give the numbers that the user declared to mean a missing cell, such as -999."""
     return tuple(float(word) for word in words - MISSING if _is_number(word))
 

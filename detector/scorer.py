@@ -7,6 +7,7 @@ Every door (files, HTTP, streams, Python) calls `Scorer.score` and nothing else,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ from detector.errors import BundleCorrupt
 from detector.graph import Device, Graph, Outputs
 from detector.reasons import Explain
 from detector.rejects import Reject
+
+Cells = Callable[[np.ndarray], pl.DataFrame]  # positions among the accepted rows -> these rows of the table
+NO_REASONS = pl.DataFrame(schema=reasons.SCHEMA)
 
 
 class Verdicts(NamedTuple):
@@ -87,6 +91,14 @@ class Scorer:
         """
         numbered = np.arange(frame.height) if rows is None else rows
         encoded = encode(frame, self.columns, numbered, file=file, missing=self.manifest.missing)
+
+        def some(at: np.ndarray) -> pl.DataFrame:
+            return frame if len(at) == frame.height else frame[np.flatnonzero(encoded.accepted)[at]]
+
+        return self.judge(encoded, some, explain=explain, top=top)
+
+    def judge(self, encoded: Encoded, cells: Cells, *, explain: Explain = "anomalies", top: int = 3) -> Verdicts:
+        """Judge rows that are encoded already; `cells` gives those that reasons tell of. For the rest see `score`."""
         outputs = self._outputs(encoded.matrix, explain)
         is_anomaly = self.manifest.decision.is_anomaly(outputs.score)
         wanted = is_anomaly if explain == "anomalies" else np.full(len(is_anomaly), explain == "all")
@@ -94,7 +106,7 @@ class Scorer:
             score=outputs.score,
             p_value=self.calibration.p_values(outputs.score),
             is_anomaly=is_anomaly,
-            reasons=self._reasons(frame, encoded, outputs, wanted, top),
+            reasons=self._reasons(encoded.matrix, cells, outputs, wanted, top),
             accepted=encoded.accepted,
             rejects=encoded.rejects,
             infinite=encoded.infinite,
@@ -111,12 +123,11 @@ class Scorer:
                 nothing = np.empty((0, 0))
                 return Outputs(self.graph.scores(matrix), nothing, nothing)
 
-    def _reasons(self, frame: pl.DataFrame, encoded: Encoded, outputs: Outputs, wanted: np.ndarray, top: int) -> pl.DataFrame:
+    def _reasons(self, matrix: np.ndarray, cells: Cells, outputs: Outputs, wanted: np.ndarray, top: int) -> pl.DataFrame:
         """Explain the accepted rows that are `wanted`, `bool[accepted rows]`."""
         at = np.flatnonzero(wanted)
         if not len(at) or top < 1:
-            return pl.DataFrame(schema=reasons.SCHEMA)
-        chosen = frame if len(at) == frame.height else frame[np.flatnonzero(encoded.accepted)[at]]
-        matrix = encoded.matrix if len(at) == len(wanted) else encoded.matrix[at]
-        ranked = reasons.rank(chosen, matrix, outputs, self.columns, self.manifest.score.extra_terms, top)
+            return NO_REASONS
+        chosen = matrix if len(at) == len(wanted) else matrix[at]
+        ranked = reasons.rank(cells(at), chosen, outputs, self.columns, self.manifest.score.extra_terms, top)
         return ranked.with_columns(at=pl.Series(at)[ranked["at"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -35,18 +36,14 @@ class LineDecoder:
     def __init__(self, file: str, wanted: Sequence[str], numbers: Collection[str]) -> None:
         self._file = file
         self._wanted = wanted
-        typed = {key: float | None if key in numbers else Scalar for key in wanted}
-        wide = dict.fromkeys(wanted, Scalar)
-        self._decoders = [(types is typed, decoder) for types in (typed, wide) for decoder in block_decoder(types)]
+        self._decoders = [(typed, msgspec.json.Decoder(record)) for typed, record in record_types(wanted, numbers)]
 
     def read(self, block: bytes, line: int) -> Lines:
         """Read a block of whole lines, the first being number `line`."""
         for typed, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
-                places = {key: attrgetter(f"f{place}") for place, key in enumerate(self._wanted)}
-                values = {key: list(map(value, records)) for key, value in places.items()}
-                return Lines(values, range(line, line + len(records)), [], 0, typed)
+                return Lines(by_key(records, self._wanted), range(line, line + len(records)), [], 0, typed)
         return self._read_lines(block, line)
 
     def _read_lines(self, block: bytes, line: int) -> Lines:
@@ -56,7 +53,7 @@ class LineDecoder:
             if not text.strip():
                 blank += 1
                 continue
-            record = self._read_line(text, row)
+            record = self.read_one(text, row)
             if isinstance(record, Reject):
                 rejects.append(record)
             else:
@@ -65,7 +62,7 @@ class LineDecoder:
         values = {key: [record[key] for record in records] for key in self._wanted}
         return Lines(values, rows, rejects, blank, typed=False)
 
-    def _read_line(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
+    def read_one(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
         """Read one object, or say why not."""
         try:
             text.decode()
@@ -82,14 +79,24 @@ class LineDecoder:
         return record
 
 
-def block_decoder(types: Mapping[str, Any]) -> list[Decoder]:
-    """Give a decoder for objects with these keys, as fields f0, f1, ...; none if msgspec cannot name such a key."""
-    fields = [(f"f{place}", kind, None) for place, kind in enumerate(types.values())]
-    names = {f"f{place}": key for place, key in enumerate(types)}
-    try:
-        return [msgspec.json.Decoder(msgspec.defstruct("Record", fields, rename=names, gc=False))]
-    except ValueError:
-        return []
+def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[tuple[bool, type[msgspec.Struct]]]:
+    """Give the types of objects with the wanted keys, as fields f0, f1, ..., and whether their numbers are known to be some.
+
+    The strict type comes first; there is none if msgspec cannot name such a key.
+    """
+    typed = {key: float | None if key in numbers else Scalar for key in wanted}
+    names = {f"f{place}": key for place, key in enumerate(wanted)}
+    types = []
+    for strict, kinds in ((True, typed), (False, dict.fromkeys(wanted, Scalar))):
+        fields = [(f"f{place}", kind, None) for place, kind in enumerate(kinds.values())]
+        with contextlib.suppress(ValueError):
+            types.append((strict, msgspec.defstruct("Record", fields, rename=names, gc=False)))
+    return types
+
+
+def by_key(records: Sequence[Any], wanted: Sequence[str]) -> dict[str, list[Scalar]]:
+    """Turn records into the values of each wanted key."""
+    return {key: list(map(attrgetter(f"f{place}"), records)) for place, key in enumerate(wanted)}
 
 
 def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:

@@ -1,0 +1,116 @@
+"""Records, such as JSON objects, straight to `float64[rows, columns]`: the short way for a few rows.
+
+Making polars columns of one row takes many times as long as scoring it. So cells of which nothing is to be asked (numbers
+as numbers, texts that are known, dates written in full) are taken here, by the rules of `detector.cells`; a table with any
+other cell is left to `columns.encode`, which alone rejects and counts.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from detector import cells
+from detector.columns import Column
+from detector.files.json_lines import Scalar
+from detector.files.ndjson import as_text
+
+MOST_KNOWN = 10_000  # texts whose code a column remembers
+PLAIN_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}")
+
+Read = Callable[[Scalar], float]  # raises `NotPlain`
+
+
+class NotPlain(Exception):
+    """A cell of which more is to be asked than this module does."""
+
+
+class RecordEncoder:
+    """Encodes records for one detector."""
+
+    def __init__(self, columns: Sequence[Column], missing: Iterable[str]) -> None:
+        """Take the detector's columns, and the extra words for a missing cell."""
+        words = cells.missing_words(missing)
+        self._readers = [(column.name, _reader(column, words)) for column in columns]
+
+    def encode(self, values: Mapping[str, Sequence[Scalar]]) -> np.ndarray | None:
+        """Turn the values of every column into `float64[rows, columns]`; None where a cell is not plain."""
+        rows = len(next(iter(values.values())))
+        matrix = np.empty((rows, len(self._readers)))
+        try:
+            for place, (name, read) in enumerate(self._readers):
+                matrix[:, place] = [read(cell) for cell in values[name]]
+        except NotPlain:
+            return None
+        return matrix
+
+
+def _reader(column: Column, words: frozenset[str]) -> Read:
+    """Give what reads a column's cells."""
+    match column.kind:
+        case "number":
+            return _number(cells.sentinels(words))
+        case "date":
+            return _date
+        case "boolean":
+            return _Known(words, lambda text: cells.BOOLEANS.get(text.lower()))
+        case "category":
+            coding, unseen = column.coding, column.unseen
+            return _Known(words, lambda text: coding.get(text, unseen))
+
+
+def _number(sentinels: tuple[float, ...]) -> Read:
+    """Read numbers."""
+
+    def read(cell: Scalar) -> float:
+        if cell is None:
+            return math.nan
+        if type(cell) is float or type(cell) is int:
+            try:
+                return math.nan if cell in sentinels else float(cell)
+            except OverflowError:
+                raise NotPlain from None
+        raise NotPlain
+
+    return read
+
+
+def _date(cell: Scalar) -> float:
+    """Read a date written in full, in UTC."""
+    if cell is None:
+        return math.nan
+    if not isinstance(cell, str) or not PLAIN_DATE.fullmatch(cell):
+        raise NotPlain
+    try:
+        return dt.datetime.fromisoformat(cell).replace(tzinfo=dt.UTC).timestamp()
+    except ValueError:
+        raise NotPlain from None
+
+
+class _Known:
+    """Reads texts, and remembers what they stand for."""
+
+    def __init__(self, words: frozenset[str], value_of: Callable[[str], int | None]) -> None:
+        self._words = words
+        self._value_of = value_of
+        self._known: dict[str, float] = {}
+
+    def __call__(self, cell: Scalar) -> float:
+        text = cell if type(cell) is str else as_text(cell)
+        if text is None:
+            return math.nan
+        value = self._known.get(text)
+        return self._look_up(text) if value is None else value
+
+    def _look_up(self, text: str) -> float:
+        missing = text.strip().lower() in self._words
+        value = math.nan if missing else self._value_of(cells.category_text(text))
+        if value is None:
+            raise NotPlain
+        if len(self._known) < MOST_KNOWN:
+            self._known[text] = value
+        return value
