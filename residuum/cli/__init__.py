@@ -15,6 +15,7 @@ from residuum.cli.calibrate import calibrate
 from residuum.cli.evaluate import evaluate
 from residuum.cli.inspect import inspect
 from residuum.cli.score import score
+from residuum.cli.serve import serve
 from residuum.cli.train import train
 from residuum.cli.verb import DEBUG, end_like_an_exception, verb
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for function in (train, score, evaluate, inspect, calibrate):
+for function in (train, score, evaluate, inspect, calibrate, serve):
     app.command()(verb(function))
 
 

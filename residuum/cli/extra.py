@@ -1,4 +1,4 @@
-"""The libraries that only training needs, and how to get them."""
+"""The libraries that only training or only serving needs, and how to get them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 from detector.errors import SettingError
 
-LIBRARIES = ("torch", "sklearn", "onnx", "onnxscript")
+TRAINING = ("torch", "sklearn", "onnx", "onnxscript")
+SERVING = ("starlette", "uvicorn", "uvloop", "httptools", "prometheus_client", "structlog")
 
 
 def need_training() -> None:
@@ -15,6 +16,19 @@ def need_training() -> None:
     Raises:
         SettingError: one is not; the message says how to install it.
     """
-    for library in LIBRARIES:
+    _need(TRAINING, "train")
+
+
+def need_serving() -> None:
+    """Make sure that the service's libraries are there.
+
+    Raises:
+        SettingError: one is not; the message says how to install it.
+    """
+    _need(SERVING, "serve")
+
+
+def _need(libraries: tuple[str, ...], extra: str) -> None:
+    for library in libraries:
         if find_spec(library) is None:
-            raise SettingError(f"this needs {library}, which is not installed: pip install 'residuum[train]'")
+            raise SettingError(f"this needs {library}, which is not installed: pip install 'residuum[{extra}]'")

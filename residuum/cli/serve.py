@@ -1,0 +1,54 @@
+"""`residuum serve`: bundles behind HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from residuum.cli.extra import need_serving
+from residuum.cli.options import Device
+
+MODELS = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder of bundles, one bundle, or one version: models/, models/pumps, models/pumps/1.", show_default=False
+    ),
+]
+LIMITS = "Limits (bytes and seconds)"
+
+
+def _flag(said: str, default: str, panel: str | None = None) -> Any:  # noqa: ANN401 - typer's own
+    """Give a flag that goes before a setting; its default stands in `serving.http.settings`, too heavy for --help."""
+    return typer.Option(help=said, show_default=default, rich_help_panel=panel)
+
+
+def serve(
+    models: MODELS,
+    *,
+    host: Annotated[str | None, _flag("The address to listen on; 0.0.0.0 is every one.", "127.0.0.1")] = None,
+    port: Annotated[int | None, _flag("The port; 0 takes a free one.", "8080")] = None,
+    device: Annotated[Device | None, _flag("What computes; auto takes a GPU where there is one.", "auto")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file of settings, named like these flags; a flag goes before it.", show_default=False),
+    ] = None,
+    max_body: Annotated[int | None, _flag("Bytes of a body.", "16777216", LIMITS)] = None,
+    max_rows: Annotated[int | None, _flag("Rows of a body; NDJSON may have any number.", "100000", LIMITS)] = None,
+    max_text: Annotated[int | None, _flag("Characters of one cell.", "10000", LIMITS)] = None,
+    max_depth: Annotated[int | None, _flag("Lists and objects inside each other.", "8", LIMITS)] = None,
+    max_header: Annotated[int | None, _flag("Bytes of a request's head.", "32768", LIMITS)] = None,
+    max_requests: Annotated[int | None, _flag("Requests being answered at once.", "256", LIMITS)] = None,
+    max_queue: Annotated[int | None, _flag("Requests waiting to be judged.", "32", LIMITS)] = None,
+    header_timeout: Annotated[float | None, _flag("How long a request's head may take.", "10", LIMITS)] = None,
+    idle_timeout: Annotated[float | None, _flag("How long a client may neither send nor read.", "30", LIMITS)] = None,
+    drain_timeout: Annotated[float | None, _flag("How long SIGTERM waits for what was begun.", "20", LIMITS)] = None,
+) -> None:
+    """Serve bundles: verdicts by HTTP, until SIGTERM or Ctrl-C."""
+    given = {name: value for name, value in locals().items() if name not in {"models", "config"}}
+    need_serving()
+    from serving.http.server import serve as run
+    from serving.http.settings import load
+
+    run(models, load(config, given))

@@ -1,0 +1,111 @@
+"""Verdicts as JSON: one object a row, in the order of the rows, rejected ones in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+
+import msgspec
+import polars as pl
+
+from detector.scorer import Verdicts
+from serving.http.model import Judged, Model
+
+
+class Reason(msgspec.Struct, frozen=True, gc=False):
+    """A column to blame."""
+
+    column: str
+    found: str | None
+    expected: str | None
+    share: float
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """The verdict on a row."""
+
+    row: int
+    anomaly_score: float
+    p_value: float
+    is_anomaly: bool
+
+
+class Explained(Row, frozen=True):
+    """The verdict on an anomaly."""
+
+    reasons: list[Reason]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a row was rejected."""
+
+    column: str
+    found: str
+    expected: str
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A row that was not scored."""
+
+    row: int
+    rejected: Fault
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a body of rows."""
+
+    model: str
+    version: int
+    threshold: float
+    rows: int
+    anomalies: int
+    rejected: int
+    verdicts: list[Row | Rejected]
+
+
+def answer(model: Model, judged: Judged, *, only_anomalies: bool) -> bytes:
+    """Encode the verdicts on a body."""
+    return msgspec.json.encode(
+        Answer(
+            model=model.name,
+            version=model.version,
+            threshold=model.scorer.manifest.decision.threshold,
+            rows=len(judged.rows),
+            anomalies=int(judged.verdicts.is_anomaly.sum()),
+            rejected=len(judged.rejects),
+            verdicts=in_order(judged, only_anomalies=only_anomalies),
+        )
+    )
+
+
+def in_order(judged: Judged, *, only_anomalies: bool) -> list[Row | Rejected]:
+    """Give the verdicts and the rejected rows in the order in which they came."""
+    said: list[Row | Rejected] = list(_rows(judged.verdicts, judged.rows))
+    if only_anomalies:
+        said = [one for one in said if isinstance(one, Row) and one.is_anomaly]
+    if judged.rejects:
+        said += [Rejected(each.row, Fault(each.column, each.found, each.expected)) for each in judged.rejects]
+        said.sort(key=attrgetter("row"))
+    return said
+
+
+def _rows(verdicts: Verdicts, rows: Sequence[int]) -> Iterable[Row]:
+    """Give the verdicts, those on anomalies with their reasons."""
+    reasons = grouped(verdicts.reasons) if verdicts.reasons.height else {}
+    told = zip(rows, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist(), strict=True)
+    if not reasons:
+        return [Row(*one) for one in told]
+    return [Explained(*one, reasons[at]) if at in reasons else Row(*one) for at, one in enumerate(told)]
+
+
+def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:
+    """Gather the reasons of each row."""
+    by_row: dict[int, list[Reason]] = {}
+    for at, reason in _reasons(reasons):
+        by_row.setdefault(at, []).append(reason)
+    return by_row
+
+
+def _reasons(reasons: pl.DataFrame) -> Iterator[tuple[int, Reason]]:
+    for at, *reason in reasons.select("at", "column", "found", "expected", "share").iter_rows():
+        yield at, Reason(*reason)

@@ -1,0 +1,87 @@
+"""How much is done at once: so many requests, so many waiting for a thread; whatever is more is refused at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from serving.http.problem import ClientGone, Problem
+from serving.http.request import Request
+
+T = TypeVar("T")
+
+AT_ONCE = 64 * 1024  # bytes; judging as much takes about a millisecond, less than it is worth to change threads for
+
+
+class Gate:
+    """Lets requests in."""
+
+    def __init__(self, max_requests: int, max_queue: int, threads: int) -> None:
+        self._most = max_requests
+        self._longest = max_queue
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, "scoring")
+        self.inside = 0
+        self.at_work = 0  # given to the threads and not done
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Count a request while it is answered.
+
+        Raises:
+            Problem: there are too many.
+        """
+        if self.inside >= self._most:
+            raise Problem(429, "requests", f"{self.inside} requests are being answered, which is as many as there may be")
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+
+    async def run(self, request: Request, size: int, work: Callable[[], T]) -> T:
+        """Do the work of a request of so many bytes: at once if it is little, else in a thread.
+
+        Raises:
+            Problem: too many wait already.
+            ClientGone: nobody waits for the result any more; work that was not begun is not done.
+        """
+        if size <= AT_ONCE:
+            return work()
+        job = self._submit(work)
+        leaving = asyncio.ensure_future(request.left())
+        leaving.add_done_callback(lambda _: job.cancel())
+        try:
+            return await job
+        except asyncio.CancelledError:
+            if leaving.done():
+                raise ClientGone from None
+            raise
+        finally:
+            leaving.cancel()
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do something slow that no client pays for, in a thread."""
+        return await self._submit(work)
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Give work to the threads."""
+        waiting = self.at_work - self._threads
+        if waiting >= self._longest:
+            raise Problem(429, "queue", f"{waiting} requests wait to be judged, which is as many as may")
+        self.at_work += 1
+        job = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        job.add_done_callback(self._done)
+        return job
+
+    def _done(self, job: asyncio.Future[T]) -> None:
+        self.at_work -= 1
+        if not job.cancelled():
+            job.exception()  # looked at, whether or not anybody waits for it

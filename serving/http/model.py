@@ -1,0 +1,65 @@
+"""A model that is open for requests: its scorer, and the short way for rows that need no table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from detector.columns import Encoded
+from detector.files.json_lines import LineDecoder, Lines
+from detector.files.ndjson import column
+from detector.reasons import Explain
+from detector.records import RecordEncoder
+from detector.rejects import Reject
+from detector.scorer import Scorer, Verdicts
+from serving.http.body import BodyDecoder
+
+SHORT_WAY = 512  # rows; of more, columns are the faster ones
+
+
+class Judged(NamedTuple):
+    """The verdicts on rows, the numbers of those that were scored, and the rest, in no particular order."""
+
+    verdicts: Verdicts
+    rows: Sequence[int]
+    rejects: list[Reject]
+
+
+class Model:
+    """One version of one name."""
+
+    def __init__(self, name: str, scorer: Scorer) -> None:
+        manifest = scorer.manifest
+        self.name = name
+        self.version = manifest.version
+        self.scorer = scorer
+        self.loaded = dt.datetime.now(dt.UTC)
+        self.columns = [each.name for each in manifest.columns]
+        self.numbers = {each.name for each in manifest.columns if each.kind == "number"}
+        self.body = BodyDecoder(self.columns, self.numbers)
+        self._records = RecordEncoder(manifest.columns, manifest.missing)
+
+    def lines(self) -> LineDecoder:
+        """Give a decoder of NDJSON."""
+        return LineDecoder("", self.columns, self.numbers)
+
+    def judge(self, lines: Lines, top: int) -> Judged:
+        """Judge decoded rows; explains the anomalies by `top` reasons."""
+        matrix = self._records.encode(lines.values) if len(lines.rows) <= SHORT_WAY else None
+        explain: Explain = "anomalies" if top else "none"
+        if matrix is None:
+            verdicts = self.scorer.score(self._frame(lines), np.array(lines.rows, np.int64), explain=explain, top=top)
+            rows = np.array(lines.rows)[verdicts.accepted].tolist() if verdicts.rejects else lines.rows
+            return Judged(verdicts, rows, [*lines.rejects, *verdicts.rejects])
+        encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
+        verdicts = self.scorer.judge(encoded, lambda at: self._frame(lines, at), explain=explain, top=top)
+        return Judged(verdicts, lines.rows, lines.rejects)
+
+    def _frame(self, lines: Lines, at: np.ndarray | None = None) -> pl.DataFrame:
+        """Give rows as a table, exactly as a file's would be."""
+        values = lines.values if at is None else {key: [cells[place] for place in at] for key, cells in lines.values.items()}
+        return pl.DataFrame([column(name, cells, self.numbers, typed=lines.typed) for name, cells in values.items()])

@@ -1,0 +1,53 @@
+"""What goes wrong with a request, in one shape: problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+from serving.http.reply import Reply
+
+RETRY_AFTER = b"1"  # seconds
+
+
+class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of an answer that says what went wrong; `path` is where, as JSONPath."""
+
+    title: str
+    status: int
+    detail: str
+    path: str = ""
+    found: str = ""
+    expected: str = ""
+    request_id: str = ""
+
+
+class Problem(Exception):
+    """A request that is not answered; `reason` is its name in the metrics."""
+
+    def __init__(self, status: int, reason: str, detail: str, *, path: str = "", found: str = "", expected: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.details = Details(
+            title=HTTPStatus(status).phrase, status=status, detail=detail, path=path, found=found, expected=expected
+        )
+
+    @property
+    def status(self) -> int:
+        """The status of the answer."""
+        return self.details.status
+
+    def reply(self, request_id: str = "") -> Reply:
+        """Give the answer."""
+        body = msgspec.json.encode(msgspec.structs.replace(self.details, request_id=request_id))
+        headers = {
+            401: [(b"www-authenticate", b"Bearer")],
+            429: [(b"retry-after", RETRY_AFTER)],
+            503: [(b"retry-after", RETRY_AFTER)],
+        }
+        return Reply(body, b"application/problem+json", self.status, headers.get(self.status, []))
+
+
+class ClientGone(Exception):
+    """The client has left: nobody waits for an answer."""

@@ -1,0 +1,78 @@
+"""A request: its headers, its question, and its body piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive, Scope
+
+from serving.http.problem import ClientGone, Problem
+
+
+class Request:
+    """What a client asks."""
+
+    def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.id = request_id
+        self._scope = scope
+        self._receive = receive
+
+    @property
+    def content_type(self) -> str:
+        """The body's content type, without parameters."""
+        return self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters behind the question mark."""
+        text = self._scope["query_string"]
+        return dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True)) if text else {}
+
+    async def body(self, most: int) -> bytes:
+        """Read the body.
+
+        Raises:
+            Problem: it has more than `most` bytes.
+            ClientGone: it does not come.
+        """
+        said = self.headers.get(b"content-length", b"")
+        if said.isdigit() and int(said) > most:
+            raise _too_large(most)
+        size, pieces = 0, []
+        async for piece in self.pieces():
+            size += len(piece)
+            if size > most:
+                raise _too_large(most)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give the body as it comes.
+
+        Raises:
+            ClientGone: the client leaves before its end.
+        """
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            more = message.get("more_body", False)
+            yield message.get("body", b"")
+
+    async def left(self) -> None:
+        """Wait until the client leaves; only after the whole body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def abort(self) -> None:
+        """Drop the connection, and what it has not read."""
+        self._scope["extensions"]["residuum"]["abort"]()
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(413, "body", f"the body has more than {most:,} bytes", expected=f"at most {most:,} bytes")

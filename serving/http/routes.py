@@ -1,0 +1,83 @@
+"""All routes but the hot one: what there is, and how it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
+
+from serving.http.model import Model
+from serving.http.models import Models
+from serving.http.problem import Problem
+from serving.http.reply import JSON
+from serving.http.state import State
+
+
+class Routes:
+    """The routes, as ASGI."""
+
+    def __init__(self, models: Models, state: State) -> None:
+        self._models = models
+        self._state = state
+        self._router = Router(
+            [
+                Route("/livez", self._live),
+                Route("/readyz", self._ready),
+                Route("/healthz", self._ready),
+                Route("/v1/models", self._list),
+                Route("/v1/models/{name}", self._one),
+                Route("/v1/models/{name}/score", _score, methods=["POST"]),
+                Route("/v1/models/{name}/versions/{version}/score", _score, methods=["POST"]),
+            ],
+            redirect_slashes=False,
+            default=_nothing,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        scope["app"] = self._router  # so that starlette raises what it refuses
+        await self._router(scope, receive, send)
+
+    async def _live(self, _request: Request) -> Response:
+        return _json({"status": "alive"})
+
+    async def _ready(self, _request: Request) -> Response:
+        if self._state.draining:
+            raise Problem(503, "draining", "the service is going down: ask another one")
+        return _json({"status": "ready", "models": len(self._models.all())})
+
+    async def _list(self, _request: Request) -> Response:
+        return _json({"models": [self._summary(model) for model in self._models.all()]})
+
+    async def _one(self, request: Request) -> Response:
+        model = self._models.current(request.path_params["name"])
+        return _json(self._summary(model) | {"manifest": model.scorer.manifest})
+
+    def _summary(self, model: Model) -> dict[str, Any]:
+        """Say what a model is."""
+        scorer = model.scorer
+        return {
+            "name": model.name,
+            "version": model.version,
+            "versions": self._models.versions(model.name),
+            "decision": scorer.manifest.decision,
+            "provider": scorer.graph.provider,
+            "loaded": model.loaded,
+        }
+
+
+async def _score(_request: Request) -> Response:
+    """Stand in for the hot route, which `app` takes before this is reached: other methods learn here what is allowed."""
+    raise NotImplementedError
+
+
+async def _nothing(scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise Problem(404, "route", f"there is nothing at {scope['path'][:80]}; /openapi.json says what there is")
+
+
+def _json(said: object) -> Response:
+    return Response(msgspec.json.encode(said), media_type=JSON.decode())

@@ -1,0 +1,65 @@
+"""Everything about the service that can be set: a flag of `residuum serve` and a key of `serve.toml` for each."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from detector.errors import SettingError
+from detector.graph import Device
+
+MIB = 2**20
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
+    """How the service runs; sizes in bytes, times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    device: Device = "auto"
+
+    max_body: int = 16 * MIB
+    max_rows: int = 100_000
+    max_text: int = 10_000  # characters of one cell
+    max_depth: int = 8  # lists and objects inside each other
+    max_header: int = 32 * 1024
+    header_timeout: float = 10.0
+    idle_timeout: float = 30.0
+    max_requests: int = 256  # being answered at once
+    max_queue: int = 32  # of these, waiting for a thread
+    drain_timeout: float = 20.0
+
+
+def load(path: Path | None, given: dict[str, Any]) -> Settings:
+    """Read a file of settings, over which what was `given` on the command line goes.
+
+    Raises:
+        SettingError: the file cannot be read, or a setting is unknown or of the wrong kind.
+    """
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(Settings)}
+    flags = {names[name]: value for name, value in given.items() if value is not None}
+    try:
+        said = tomllib.loads(path.read_text()) if path else {}
+        settings = msgspec.convert(said | flags, Settings)
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} is no TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise SettingError(f"{path or 'the settings'}: {error}") from error
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what cannot be meant."""
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and field.name not in MAY_BE_NOUGHT and value <= 0:
+            raise SettingError(f"{field.encode_name} must be more than 0; got {value}")
+
+
+MAY_BE_NOUGHT: frozenset[str] = frozenset({"port"})

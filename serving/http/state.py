@@ -1,0 +1,12 @@
+"""Whether the service takes work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class State:
+    """What the process does just now."""
+
+    draining: bool = False

@@ -1,0 +1,183 @@
+"""Every limit is hit on purpose, on a real socket."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serving.http.conftest import Service, Start, answered
+
+HEAD = b"POST /v1/models/pumps/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def narrow(models: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401
+    """A service whose limits are all low."""
+    flags = "--max-body 20000 --max-rows 10 --max-text 50 --max-depth 4 --max-header 2000 --header-timeout 0.5 --idle-timeout 0.5"
+    service = Service(models, *flags.split(), log=tmp_path_factory.mktemp("narrow") / "log")
+    service.wait()
+    yield service
+    service.stop()
+
+
+def test_a_large_body(narrow: Service) -> None:
+    for body in (b" " * 20_001, iter([b" " * 10_001] * 2)):
+        done = httpx.post(f"{narrow.url}/v1/models/pumps/score", content=body, headers={"content-type": "application/json"})
+        assert done.status_code == 413
+        assert "20,000 bytes" in done.json()["detail"]
+
+
+def test_many_rows(narrow: Service) -> None:
+    assert narrow.post([{}] * 10).status_code == 200
+    assert narrow.post([{}] * 11).status_code == 413
+
+
+def test_a_long_text_rejects_its_row_alone(narrow: Service) -> None:
+    verdicts = narrow.post([{}, {"machine": "é" * 51}, {"machine": "é" * 50}]).json()["verdicts"]
+    assert [each.get("rejected", {}).get("column") for each in verdicts] == [None, "machine", None]
+
+
+@pytest.mark.parametrize("key", ["other", "machine"])
+def test_deep_nesting(narrow: Service, key: str) -> None:
+    assert narrow.post([{key: [["}]"]]}]).status_code == 200
+    done = narrow.post([{key: [[[["]"]]]]}])
+    assert done.status_code == 422
+    assert done.json()["found"] == "6 levels"
+    deepest = b'[{"other":' + b"[" * 9000 + b"]" * 9000 + b"}]"
+    done = httpx.post(f"{narrow.url}/v1/models/pumps/score", content=deepest, headers={"content-type": "application/json"})
+    assert done.status_code in {400, 422}
+
+
+@pytest.mark.parametrize(
+    "sent", [HEAD + b"x: " + b"y" * 3000 + b"\r\n\r\n", HEAD + b"x: " + b"y" * 3000, b"GET /" + b"y" * 3000 + b" HTTP/1.1\r\n"]
+)
+def test_a_large_head(narrow: Service, sent: bytes) -> None:
+    with narrow.connect() as sock:
+        sock.sendall(sent)
+        assert answered(sock)[0] == 431
+
+
+def test_no_http(narrow: Service) -> None:
+    with narrow.connect() as sock:
+        sock.sendall(b"\x16\x03\x01 this is no http\r\n\r\n")
+        status, said = answered(sock)
+    assert (status, said["title"]) == (400, "Bad Request")
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD, HEAD + b"content-length: 100\r\n\r\n[{"])
+def test_a_slow_client_is_not_waited_for(narrow: Service, sent: bytes) -> None:
+    began = time.monotonic()
+    with narrow.connect() as sock:
+        sock.sendall(sent)
+        assert answered(sock)[0] == 408
+    assert 0.4 < time.monotonic() - began < 5
+
+
+def test_drops_of_bytes_do_not_put_the_header_timeout_off(narrow: Service) -> None:
+    began = time.monotonic()
+    with narrow.connect() as sock, contextlib.suppress(ConnectionError):
+        while time.monotonic() - began < 10:
+            sock.sendall(HEAD[:1])
+            time.sleep(0.1)
+    assert time.monotonic() - began < 8
+
+
+def test_a_slow_client_that_keeps_sending_is_served(narrow: Service) -> None:
+    body = b"[{}]"
+    with narrow.connect() as sock:
+        sock.sendall(HEAD + b"connection: close\r\ncontent-length: 4\r\n\r\n")
+        for place in range(len(body)):
+            time.sleep(0.3)
+            sock.sendall(body[place : place + 1])
+        assert answered(sock)[0] == 200
+
+
+def test_too_many_requests_at_once(start: Start) -> None:
+    service = start("--max-requests", 2)
+    waiting = [service.connect() for _ in range(2)]
+    try:
+        for sock in waiting:
+            sock.sendall(HEAD + b"connection: close\r\ncontent-length: 4\r\n\r\n[")
+        time.sleep(0.3)
+        began = time.monotonic()
+        done = service.post([{}])
+        assert (done.status_code, done.headers["retry-after"]) == (429, "1")
+        assert time.monotonic() - began < 2
+        assert httpx.get(f"{service.url}/livez").status_code == 200
+        for sock in waiting:
+            sock.sendall(b"{}]")
+            assert answered(sock)[0] == 200
+        assert service.post([{}]).status_code == 200
+    finally:
+        for sock in waiting:
+            sock.close()
+
+
+def test_a_full_queue(start: Start) -> None:
+    service = start("--max-queue", 1)
+    rows = [{"temperature": "60"}] * 50_000
+    with ThreadPoolExecutor(8) as pool:
+        said = sorted(done.status_code for done in pool.map(lambda _: service.post(rows), range(8)))
+    assert set(said) == {200, 429}
+    assert service.post(rows[:1]).status_code == 200
+
+
+def test_a_client_that_leaves_is_forgotten(start: Start) -> None:
+    service = start("--max-requests", 1)
+    for sent in (HEAD + b"content-length: 100\r\n\r\n[", HEAD + b"content-length: 4\r\n\r\n[{}]"):
+        for _ in range(20):
+            with service.connect() as sock:
+                sock.sendall(sent)
+        time.sleep(0.2)
+        assert service.post([{}]).status_code == 200
+
+
+def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
+    one = HEAD + b"content-length: 4\r\n\r\n[{}]"
+    with service.connect() as sock:
+        sock.sendall(one * 20 + HEAD + b"connection: close\r\ncontent-length: 1\r\n\r\n{")
+        text = b""
+        while piece := sock.recv(65536):
+            text += piece
+    assert text.count(b"HTTP/1.1 200 OK") == 20
+    assert text.index(b"HTTP/1.1 400") > text.rindex(b"HTTP/1.1 200")
+
+
+def test_sigterm_finishes_what_was_begun(start: Start) -> None:
+    service = start("--drain-timeout", 10)
+    with service.connect() as sock:
+        sock.sendall(HEAD + b"content-length: 4\r\n\r\n[{")
+        time.sleep(0.3)
+        service.process.terminate()
+        time.sleep(0.5)
+        with pytest.raises(httpx.ConnectError):
+            service.post([{}])
+        sock.sendall(b"}]")
+        assert answered(sock)[0] == 200
+    assert service.process.wait(20) == 0
+
+
+def test_sigterm_does_not_wait_longer_than_it_may(start: Start) -> None:
+    service = start("--drain-timeout", 1)
+    with service.connect() as sock:
+        sock.sendall(HEAD + b"content-length: 4\r\n\r\n[{")
+        time.sleep(0.3)
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 5
+
+
+def test_it_listens_on_loopback_alone(service: Service) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing; tells the address of this machine
+        address = probe.getsockname()[0]
+    if address.startswith("127."):
+        pytest.skip("this machine has no other address")
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((address, service.port), 2)

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from detector.errors import SettingError
+from residuum.cli.serve import serve
+from serving.http.settings import Settings, load
+
+
+def test_every_setting_is_a_flag_that_shows_its_default() -> None:
+    flags = inspect.signature(serve, eval_str=True).parameters
+    settings = msgspec.structs.fields(Settings)
+    assert {field.name for field in settings} == set(flags) - {"models", "config"}
+    for field in settings:
+        default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+        assert flags[field.name].annotation.__metadata__[0].show_default == default
+
+
+def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('port = 9\nmax-rows = 5\nidle-timeout = 2.5\nhost = "::1"\n')
+    settings = load(file, {"port": 10, "max_rows": None})
+    assert (settings.port, settings.max_rows, settings.idle_timeout, settings.host) == (10, 5, 2.5, "::1")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("prot = 9", "prot"), ('port = "x"', r"port"), ("port = ", "no TOML"), ("max-rows = 0", "max-rows must be more than 0")],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "serve.toml").write_text(text)
+    with pytest.raises(SettingError, match=said):
+        load(tmp_path / "serve.toml", {})
