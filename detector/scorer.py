@@ -90,12 +90,16 @@ class Scorer:
             TableError: the frame lacks a column.
         """
         numbered = np.arange(frame.height) if rows is None else rows
-        encoded = encode(frame, self.columns, numbered, file=file, missing=self.manifest.missing)
+        encoded = self.encode(frame, numbered, file=file)
+        return self.judge(encoded, accepted_of(frame, encoded), explain=explain, top=top)
 
-        def some(at: np.ndarray) -> pl.DataFrame:
-            return frame if len(at) == frame.height else frame[np.flatnonzero(encoded.accepted)[at]]
+    def encode(self, frame: pl.DataFrame, rows: np.ndarray, *, file: str = "") -> Encoded:
+        """Turn a frame into the matrix that `judge` takes.
 
-        return self.judge(encoded, some, explain=explain, top=top)
+        Raises:
+            TableError: the frame lacks a column.
+        """
+        return encode(frame, self.columns, rows, file=file, missing=self.manifest.missing)
 
     def judge(self, encoded: Encoded, cells: Cells, *, explain: Explain = "anomalies", top: int = 3) -> Verdicts:
         """Judge rows that are encoded already; `cells` gives those that reasons tell of. For the rest see `score`."""
@@ -131,3 +135,8 @@ class Scorer:
         chosen = matrix if len(at) == len(wanted) else matrix[at]
         ranked = reasons.rank(cells(at), chosen, outputs, self.columns, self.manifest.score.extra_terms, top)
         return ranked.with_columns(at=pl.Series(at)[ranked["at"]])
+
+
+def accepted_of(frame: pl.DataFrame, encoded: Encoded) -> Cells:
+    """Give accepted rows of a frame by their positions."""
+    return lambda at: frame if len(at) == frame.height else frame[np.flatnonzero(encoded.accepted)[at]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ MODELS = Annotated[
         help="A folder of bundles, one bundle, or one version: models/, models/pumps, models/pumps/1.", show_default=False
     ),
 ]
+Log = Literal["auto", "json", "console"]
 LIMITS = "Limits (bytes and seconds)"
 
 
@@ -34,6 +35,11 @@ def serve(
         Path | None,
         typer.Option(help="A TOML file of settings, named like these flags; a flag goes before it.", show_default=False),
     ] = None,
+    token_file: Annotated[Path | None, _flag("Bearer tokens: a line of SHA-256 and roles each.", "none")] = None,
+    tls_certificate: Annotated[Path | None, _flag("A certificate and those it rests on, PEM.", "none")] = None,
+    tls_key: Annotated[Path | None, _flag("The certificate's key, PEM.", "none")] = None,
+    log: Annotated[Log | None, _flag("How the log is written; auto is for a person at a terminal.", "auto")] = None,
+    access_share: Annotated[float | None, _flag("The share of requests that the log has a line of.", "0.01")] = None,
     max_body: Annotated[int | None, _flag("Bytes of a body.", "16777216", LIMITS)] = None,
     max_rows: Annotated[int | None, _flag("Rows of a body; NDJSON may have any number.", "100000", LIMITS)] = None,
     max_text: Annotated[int | None, _flag("Characters of one cell.", "10000", LIMITS)] = None,

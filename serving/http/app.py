@@ -1,52 +1,106 @@
-"""A request from its first byte to its last: let in, routed, answered, and never with a traceback."""
+"""A request from its first byte to its last: let in, routed, answered, counted, and never with a traceback."""
 
 from __future__ import annotations
 
+import random
+import time
+
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from serving.http.gate import Gate
+from serving.http.log import fault, log
+from serving.http.metrics import Metrics
 from serving.http.problem import ClientGone, Problem
 from serving.http.reply import Reply
 from serving.http.request import Request
 from serving.http.routes import Routes
 from serving.http.scoring import Scoring
+from serving.http.tokens import Tokens
+from serving.http.trace import trace_id
+
+LEFT = 499  # as nginx has it: the client went before its answer
 
 
 class App:
     """The service, as ASGI. The hot route is found here; all others are starlette's."""
 
-    def __init__(self, scoring: Scoring, routes: Routes, gate: Gate) -> None:
+    def __init__(
+        self, scoring: Scoring, routes: Routes, gate: Gate, metrics: Metrics, tokens: Tokens | None, access_share: float
+    ) -> None:
         self._scoring = scoring
         self._routes = routes
         self._gate = gate
+        self._metrics = metrics
+        self._tokens = tokens
+        self._access_share = access_share
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":  # websockets: there are none
-            return
-        request = Request(scope, receive, "")
+        """Answer one request, count it and note it down."""
+        began = time.perf_counter()
+        request = Request(scope, receive)
+        route, status = "none", LEFT
         try:
-            reply = await self._answer(request, scope, receive, send)
-        except Problem as problem:
-            reply = problem.reply(request.id)
-        except HTTPException as error:  # starlette's: no such method here
-            reply = Problem(error.status_code, "route", error.detail).reply(request.id)
+            if self._tokens:
+                self._tokens.check(request)
+            target = scored(request)
+            if target:
+                route = "score"
+                with self._gate.entered():
+                    reply = await self._scoring.answer(request, *target)
+                    status = await _send(reply, request, send)
+            else:
+                status = await self._others(scope, receive, send, request)
+                route = scope["route"].path
         except ClientGone:
-            return
-        except Exception:  # noqa: BLE001 - whatever it is, a client learns no more than this
-            reply = Problem(500, "bug", "this is a fault of the service, and its log says more").reply(request.id)
-        if reply:
-            await _send(reply, send)
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, a client learns no more than `_problem` says
+            problem = self._problem(error, request)
+            self._metrics.refused(problem.reason)
+            status = await _send(problem.reply(request.id), request, send)
+        seconds = time.perf_counter() - began
+        self._metrics.answered(route, status, seconds)
+        if self._access_share > random.random():  # noqa: S311 - a sample, no secret
+            self._note(request, route, status, seconds)
 
-    async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> Reply | None:
-        """Give the answer; None where starlette sent it."""
-        target = scored(request)
-        if target is None:
-            await self._routes(scope, receive, send)
-            return None
-        with self._gate.entered():
-            return await self._scoring.answer(request, *target)
+    async def _others(self, scope: Scope, receive: Receive, send: Send, request: Request) -> int:
+        """Let starlette answer; gives the status."""
+        status = LEFT
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request.id.encode())]
+            await send(message)
+
+        await self._routes(scope, receive, noting)
+        return status
+
+    def _problem(self, error: Exception, request: Request) -> Problem:
+        """Say what a client may know of an error."""
+        match error:
+            case Problem():
+                return error
+            case HTTPException():  # starlette's: no such method here
+                return Problem(error.status_code, "route", error.detail)
+            case _:
+                log().error("fault", request_id=request.id, path=request.path, **fault(error))
+                return Problem(500, "fault", "this is a fault of the service; its log says more under the request's id")
+
+    def _note(self, request: Request, route: str, status: int, seconds: float) -> None:
+        """Write a line of the access log."""
+        more = {"trace_id": found} if (found := trace_id(request.headers)) else {}
+        log().info(
+            "request",
+            request_id=request.id,
+            method=request.method,
+            path=request.path,
+            route=route,
+            status=status,
+            seconds=round(seconds, 6),
+            **more,
+        )
 
 
 def scored(request: Request) -> tuple[str, str | None] | None:
@@ -61,9 +115,14 @@ def scored(request: Request) -> tuple[str, str | None] | None:
     return None
 
 
-async def _send(reply: Reply, send: Send) -> None:
-    """Send a whole answer."""
-    length = b"%d" % len(reply.body)
-    headers = [(b"content-type", reply.content_type), (b"content-length", length), *reply.headers]
+async def _send(reply: Reply, request: Request, send: Send) -> int:
+    """Send a whole answer; gives its status."""
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        (b"x-request-id", request.id.encode()),
+        *reply.headers,
+    ]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+    return reply.status

@@ -15,8 +15,9 @@ from detector.files.ndjson import column
 from detector.reasons import Explain
 from detector.records import RecordEncoder
 from detector.rejects import Reject
-from detector.scorer import Scorer, Verdicts
+from detector.scorer import Scorer, Verdicts, accepted_of
 from serving.http.body import BodyDecoder
+from serving.http.watch import Watch
 
 SHORT_WAY = 512  # rows; of more, columns are the faster ones
 
@@ -37,6 +38,7 @@ class Model:
         self.name = name
         self.version = manifest.version
         self.scorer = scorer
+        self.watch = Watch(scorer)
         self.loaded = dt.datetime.now(dt.UTC)
         self.columns = [each.name for each in manifest.columns]
         self.numbers = {each.name for each in manifest.columns if each.kind == "number"}
@@ -51,13 +53,20 @@ class Model:
         """Judge decoded rows; explains the anomalies by `top` reasons."""
         matrix = self._records.encode(lines.values) if len(lines.rows) <= SHORT_WAY else None
         explain: Explain = "anomalies" if top else "none"
-        if matrix is None:
-            verdicts = self.scorer.score(self._frame(lines), np.array(lines.rows, np.int64), explain=explain, top=top)
-            rows = np.array(lines.rows)[verdicts.accepted].tolist() if verdicts.rejects else lines.rows
-            return Judged(verdicts, rows, [*lines.rejects, *verdicts.rejects])
-        encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
-        verdicts = self.scorer.judge(encoded, lambda at: self._frame(lines, at), explain=explain, top=top)
-        return Judged(verdicts, lines.rows, lines.rejects)
+        if matrix is not None:
+            encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
+            verdicts = self.scorer.judge(encoded, lambda at: self._frame(lines, at), explain=explain, top=top)
+            return self._watched(Judged(verdicts, lines.rows, lines.rejects), matrix)
+        frame, rows = self._frame(lines), np.array(lines.rows, np.int64)
+        encoded = self.scorer.encode(frame, rows)
+        verdicts = self.scorer.judge(encoded, accepted_of(frame, encoded), explain=explain, top=top)
+        return self._watched(
+            Judged(verdicts, rows[encoded.accepted].tolist(), [*lines.rejects, *encoded.rejects]), encoded.matrix
+        )
+
+    def _watched(self, judged: Judged, matrix: np.ndarray) -> Judged:
+        self.watch.add(judged.verdicts, matrix, judged.rejects)
+        return judged
 
     def _frame(self, lines: Lines, at: np.ndarray | None = None) -> pl.DataFrame:
         """Give rows as a table, exactly as a file's would be."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 from detector import bundle, repository
-from detector.errors import BundleMissing
+from detector.errors import BundleMissing, ResiduumError
 from detector.graph import Device
 from detector.scorer import Scorer
 from serving.http.model import Model
@@ -20,14 +21,15 @@ VERSION = re.compile(r"[1-9][0-9]{0,17}")
 class Models:
     """The models of a service. Names come from the disk, never from a request, so none leads out of the repository."""
 
-    def __init__(self, path: Path, device: Device) -> None:
-        """Open the current version of every name.
+    def __init__(self, path: Path, device: Device, loaded: Callable[[str], None]) -> None:
+        """Open the current version of every name; `loaded` is told how each opening ends.
 
         Raises:
             BundleError: there is none, or one cannot be trusted.
             SettingError: the device is not there.
         """
         self._device = device
+        self._loaded = loaded
         self._places = _places(path)
         self._others: OrderedDict[tuple[str, int], Model] = OrderedDict()
         self._current = {name: self._open(name, place) for name, place in self._places.items()}
@@ -35,6 +37,10 @@ class Models:
     def all(self) -> list[Model]:
         """Give the current version of every name."""
         return list(self._current.values())
+
+    def open_ones(self) -> list[Model]:
+        """Give every version that is open."""
+        return [*self._current.values(), *self._others.values()]
 
     def current(self, name: str) -> Model:
         """Give the current version of a name.
@@ -76,8 +82,11 @@ class Models:
             Problem: there is no such name.
             BundleError: it cannot be trusted; the one that was open stays.
         """
-        self.current(name)
-        self._current[name] = self._open(name, self._places[name])
+        was = self.current(name)
+        version = bundle.read_manifest(repository.find(self._places[name])).version
+        if version != was.version:
+            kept = self._others.pop((name, version), None)
+            self._current[name] = self._open(name, self._places[name]) if kept is None else kept
         return self._current[name]
 
     def versions(self, name: str) -> list[int]:
@@ -86,7 +95,13 @@ class Models:
         return sorted({current, *repository.versions(self._places[name])})
 
     def _open(self, name: str, place: Path) -> Model:
-        return Model(name, Scorer.open(place, self._device))
+        try:
+            model = Model(name, Scorer.open(place, self._device))
+        except ResiduumError:
+            self._loaded("refused")
+            raise
+        self._loaded("opened")
+        return model
 
 
 def _places(path: Path) -> dict[str, Path]:

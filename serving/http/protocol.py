@@ -6,12 +6,13 @@ uvicorn closes connections that are idle between requests; a client that is slow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from serving.http.problem import Problem
+from serving.http.reply import Header
 from serving.http.settings import Settings
 
 
@@ -128,7 +129,7 @@ class Connection(HttpToolsProtocol):
         self._refused(problem.reason)
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
-            self.transport.write(_in_bytes(problem))
+            self.transport.write(_in_bytes(problem, self.server_state.default_headers))
         self.transport.close()
 
     def _cut_if_stuck(self) -> None:
@@ -137,8 +138,9 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
 
-def _in_bytes(problem: Problem) -> bytes:
+def _in_bytes(problem: Problem, headers: Iterable[Header]) -> bytes:
     """Write an answer without a server's help."""
     reply = problem.reply()
-    head = b"content-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (reply.content_type, len(reply.body))
-    return STATUS_LINE[reply.status] + head + reply.body
+    own = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), (b"connection", b"close")]
+    head = b"".join(b"%b: %b\r\n" % header for header in [*headers, *own])
+    return STATUS_LINE[reply.status] + head + b"\r\n" + reply.body

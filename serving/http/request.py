@@ -8,16 +8,17 @@ from urllib.parse import parse_qsl
 from starlette.types import Receive, Scope
 
 from serving.http.problem import ClientGone, Problem
+from serving.http.trace import request_id
 
 
 class Request:
     """What a client asks."""
 
-    def __init__(self, scope: Scope, receive: Receive, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.id = request_id
+        self.id = request_id(self.headers)
         self._scope = scope
         self._receive = receive
 

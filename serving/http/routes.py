@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from serving.http.metrics import CONTENT_TYPE, Metrics
 from serving.http.model import Model
 from serving.http.models import Models
 from serving.http.problem import Problem
@@ -20,14 +21,16 @@ from serving.http.state import State
 class Routes:
     """The routes, as ASGI."""
 
-    def __init__(self, models: Models, state: State) -> None:
+    def __init__(self, models: Models, state: State, metrics: Metrics) -> None:
         self._models = models
         self._state = state
+        self._metrics = metrics
         self._router = Router(
             [
                 Route("/livez", self._live),
                 Route("/readyz", self._ready),
                 Route("/healthz", self._ready),
+                Route("/metrics", self._measure),
                 Route("/v1/models", self._list),
                 Route("/v1/models/{name}", self._one),
                 Route("/v1/models/{name}/score", _score, methods=["POST"]),
@@ -49,6 +52,9 @@ class Routes:
         if self._state.draining:
             raise Problem(503, "draining", "the service is going down: ask another one")
         return _json({"status": "ready", "models": len(self._models.all())})
+
+    async def _measure(self, _request: Request) -> Response:
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
     async def _list(self, _request: Request) -> Response:
         return _json({"models": [self._summary(model) for model in self._models.all()]})

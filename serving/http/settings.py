@@ -10,6 +10,7 @@ import msgspec
 
 from detector.errors import SettingError
 from detector.graph import Device
+from serving.http.log import Form
 
 MIB = 2**20
 
@@ -20,6 +21,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid
     host: str = "127.0.0.1"
     port: int = 8080
     device: Device = "auto"
+    token_file: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    log: Form = "auto"
+    access_share: float = 0.01  # of requests that the log has a line of
 
     max_body: int = 16 * MIB
     max_rows: int = 100_000
@@ -43,7 +49,7 @@ def load(path: Path | None, given: dict[str, Any]) -> Settings:
     flags = {names[name]: value for name, value in given.items() if value is not None}
     try:
         said = tomllib.loads(path.read_text()) if path else {}
-        settings = msgspec.convert(said | flags, Settings)
+        settings = msgspec.convert(said | flags, Settings, dec_hook=_path)
     except OSError as error:
         raise SettingError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -54,6 +60,13 @@ def load(path: Path | None, given: dict[str, Any]) -> Settings:
     return settings
 
 
+def _path(wanted: type, found: object) -> Path:
+    """Read a path, which msgspec does not know."""
+    if wanted is Path and isinstance(found, str | Path):
+        return Path(found)
+    raise ValueError(f"expected a path, got {found!r}")
+
+
 def _check(settings: Settings) -> None:
     """Refuse what cannot be meant."""
     for field in msgspec.structs.fields(settings):
@@ -62,4 +75,4 @@ def _check(settings: Settings) -> None:
             raise SettingError(f"{field.encode_name} must be more than 0; got {value}")
 
 
-MAY_BE_NOUGHT: frozenset[str] = frozenset({"port"})
+MAY_BE_NOUGHT: frozenset[str] = frozenset({"port", "access_share"})

@@ -1,0 +1,98 @@
+"""What a model's verdicts look like over time: counted in heaps, because counting row by row would cost as much as scoring."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from detector.columns import EXPECTED
+from detector.rejects import Reject
+from detector.scorer import Scorer, Verdicts
+from serving.http.martingale import Martingale
+from serving.http.stability import FADING, Stability
+
+HEAP = 4096  # rows
+BET_ON = 512  # rows of a heap, the first ones
+SCORE_BUCKETS = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, np.inf])  # nats
+P_VALUE_BUCKETS = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *np.arange(1, 11) / 10])
+REASON = {said: kind for kind, said in EXPECTED.items()}
+
+
+class Watch:
+    """Counts what one model says. Safe to use from several threads."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._manifest = scorer.manifest
+        self._lock = threading.Lock()
+        self._heap: list[tuple[Verdicts, np.ndarray]] = []
+        self._height = 0
+        self._martingale = Martingale(scorer.calibration.scores)
+        self._stability = Stability(scorer.columns)
+        self._unseen = np.array([each.unseen if each.kind == "category" else np.inf for each in scorer.columns])
+        self.created = dt.datetime.fromisoformat(scorer.manifest.created).timestamp()
+        self.rows = self.anomalies = 0
+        self.rejected: Counter[str] = Counter()
+        self.scores = np.zeros(len(SCORE_BUCKETS), np.int64)
+        self.score_sum = 0.0
+        self.p_values = np.zeros(len(P_VALUE_BUCKETS), np.int64)
+        self.p_value_sum = 0.0
+        self.missing = np.zeros(len(scorer.columns), np.int64)
+        self.unseen = np.zeros(len(scorer.columns), np.int64)
+        self._recent = np.zeros(2)  # anomalies and rows, fading
+
+    def add(self, verdicts: Verdicts, matrix: np.ndarray, rejects: Sequence[Reject]) -> None:
+        """Take the verdicts on `float64[rows, columns]`."""
+        with self._lock:
+            for each in rejects:
+                self.rejected[REASON.get(each.expected, "json")] += 1
+            if not len(matrix):
+                return
+            self._heap.append((verdicts, matrix))
+            self._height += len(matrix)
+            if self._height >= HEAP:
+                self._count()
+
+    def settle(self) -> None:
+        """Count what lies on the heap."""
+        with self._lock:
+            if self._heap:
+                self._count()
+
+    @property
+    def martingale(self) -> float:
+        """The decimal logarithm of the capital that was won against exchangeability."""
+        return self._martingale.log / math.log(10)
+
+    @property
+    def alarm_ratio(self) -> float:
+        """The share of alarms among the latest rows."""
+        anomalies, rows = self._recent
+        return float(anomalies / rows) if rows else float("nan")
+
+    @property
+    def stability(self) -> dict[str, float]:
+        """The population stability index of each column."""
+        return self._stability.indices()
+
+    def _count(self) -> None:
+        """Count the heap."""
+        scores, p_values, flags = (np.concatenate([verdicts[at] for verdicts, _ in self._heap]) for at in range(3))
+        matrix = np.concatenate([matrix for _, matrix in self._heap])
+        self._heap, self._height = [], 0
+        anomalies, rows = int(flags.sum()), len(scores)
+        self.rows += rows
+        self.anomalies += anomalies
+        self.scores += np.bincount(np.searchsorted(SCORE_BUCKETS[:-1], scores), minlength=len(SCORE_BUCKETS))
+        self.score_sum += float(np.nansum(scores))
+        self.p_values += np.bincount(np.searchsorted(P_VALUE_BUCKETS, p_values), minlength=len(P_VALUE_BUCKETS))
+        self.p_value_sum += float(p_values.sum())
+        self.missing += np.isnan(matrix).sum(axis=0)
+        self.unseen += (matrix == self._unseen).sum(axis=0)
+        self._recent = self._recent * np.exp(-rows / FADING) + (anomalies, rows)
+        self._martingale.add(scores[:BET_ON])
+        self._stability.add(matrix)

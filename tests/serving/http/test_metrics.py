@@ -1,0 +1,127 @@
+"""What is counted, as Prometheus reads it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from detector.columns import Column
+from serving.http.martingale import Martingale
+from serving.http.stability import REFERENCE, Stability, psi
+from tests.serving.http.conftest import Service, Start
+from tests.tables import normal_rows, planted_anomalies
+
+PUMPS = {"model": "pumps", "version": "2"}
+
+
+class Read:
+    """The metrics of a service."""
+
+    def __init__(self, service: Service) -> None:
+        self.text = httpx.get(f"{service.url}/metrics").text
+        self.families = {family.name: family for family in text_string_to_metric_families(self.text)}
+
+    def value(self, name: str, **labels: str) -> float:
+        for family in self.families.values():
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        return 0.0
+
+
+def test_requests_rows_and_verdicts_are_counted(start: Start) -> None:
+    service = start()
+    normal, bad = normal_rows(40, seed=5).to_dicts(), [{"temperature": "hot"}, 7, {"machine": "new", "flow": None}]
+    said = service.post([*normal, *planted_anomalies(10).to_dicts(), *bad]).json()
+    service.post([{}] * 3, params={"only": "x"})
+    httpx.get(f"{service.url}/nowhere")
+    with service.connect() as sock:
+        sock.sendall(b"no http\r\n\r\n")
+        assert sock.recv(100)
+    read = Read(service)
+    assert read.value("residuum_http_requests_total", route="score", status="200") == 1
+    assert read.value("residuum_http_requests_total", route="score", status="422") == 1
+    assert read.value("residuum_http_requests_total", route="none", status="404") == 1
+    assert read.value("residuum_http_request_duration_seconds_count", route="score") == 2
+    assert read.value("residuum_http_refused_total", reason="query") == 1
+    assert read.value("residuum_http_refused_total", reason="http") == 1
+    assert read.value("residuum_rows_total", **PUMPS) == said["rows"] == 51
+    assert read.value("residuum_anomalies_total", **PUMPS) == said["anomalies"]
+    assert read.value("residuum_rejected_rows_total", reason="number") == 1
+    assert read.value("residuum_rejected_rows_total", reason="json") == 1
+    assert read.value("residuum_unseen_categories_total", column="machine") == 1
+    assert read.value("residuum_missing_cells_total", column="flow") >= 1
+    assert read.value("residuum_score_nats_count", **PUMPS) == read.value("residuum_p_value_count", **PUMPS) == 51
+    assert read.value("residuum_score_nats_bucket", le="+Inf", **PUMPS) == 51
+    assert read.value("residuum_alarm_ratio", **PUMPS) == pytest.approx(said["anomalies"] / said["rows"])
+    assert read.value("residuum_promised_alarm_ratio", **PUMPS) == 0.05
+    assert read.value("residuum_model_info", provider="CPUExecutionProvider", **PUMPS) == 1
+    assert read.value("residuum_model_loads_total", outcome="opened") == 2
+    assert read.value("residuum_model_age_seconds", **PUMPS) > 0
+    assert read.value("process_resident_memory_bytes") > 1e7
+
+
+def test_drift_shows(start: Start) -> None:
+    service = start()
+    for seed in range(3):
+        service.post(normal_rows(1500, seed=seed + 10).to_dicts())
+    calm = Read(service)
+    for seed in range(2):
+        moved = normal_rows(1500, seed=seed + 20).with_columns(temperature=normal_rows(1500, seed=3)["temperature"] + 15)
+        service.post(moved.to_dicts())
+    moved_read = Read(service)
+    assert calm.value("residuum_drift_martingale", **PUMPS) < 2
+    assert moved_read.value("residuum_drift_martingale", **PUMPS) > 2
+    assert calm.value("residuum_column_stability", column="temperature", **PUMPS) < 0.1
+    assert moved_read.value("residuum_column_stability", column="temperature", **PUMPS) > 0.25
+    assert moved_read.value("residuum_column_stability", column="flow", **PUMPS) < 0.1
+
+
+def test_promtool_is_content(service: Service) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    service.post([{}, 7, {"machine": "new"}])
+    done = subprocess.run([promtool, "check", "metrics"], input=Read(service).text, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_capital_grows_under_drift_and_seldom_without() -> None:
+    random = np.random.default_rng(0)
+    ever = []
+    for seed in range(100):
+        martingale = Martingale(random.normal(size=200), seed)
+        highest = 0.0
+        for _ in range(20):
+            martingale.add(random.normal(size=50))
+            highest = max(highest, martingale.log)
+        ever.append(highest > np.log(20))
+    assert np.mean(ever) < 0.12  # Ville: at most 1 / 20, of which 100 trials may show more
+    martingale = Martingale(random.normal(size=200))
+    martingale.add(random.normal(size=500) + 1)
+    assert martingale.log > np.log(100)
+
+
+def test_psi_by_hand() -> None:
+    assert psi(np.array([5.0, 5.0]), np.array([50.0, 50.0])) == pytest.approx(0, abs=1e-9)
+    p, q = np.array([0.8, 0.2]), np.array([0.5, 0.5])
+    assert psi(p * 1e6, q * 1e6) == pytest.approx(0.3 * np.log(1.6) + 0.3 * np.log(2.5), rel=1e-4)
+
+
+def test_missing_cells_and_new_categories_move_the_index() -> None:
+    columns = [Column(name="a", kind="number"), Column(name="b", kind="category", vocabulary=("x", "y"))]
+    random = np.random.default_rng(0)
+    first = np.column_stack([random.normal(size=REFERENCE), random.integers(0, 2, REFERENCE)])
+    stability = Stability(columns)
+    stability.add(first)
+    assert stability.indices() == {}
+    stability.add(first)
+    assert max(stability.indices().values()) < 0.01
+    for _ in range(5):
+        stability.add(np.column_stack([np.where(random.random(REFERENCE) < 0.5, np.nan, first[:, 0]), np.full(REFERENCE, 2.0)]))
+    assert min(stability.indices().values()) > 0.25

@@ -1,0 +1,146 @@
+"""Who may ask, over what, and what is said of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serving.http.conftest import Service, Start, copy
+
+SCORE, OPERATE, METRICS = "first-secret", "second-secret", "third-secret"
+
+
+def line(token: str, roles: str) -> str:
+    return f"{hashlib.sha256(token.encode()).hexdigest()}  {roles}  somebody\n"
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Path:
+    file = tmp_path / "tokens"
+    file.write_text("# who may\n\n" + line(SCORE, "score") + line(OPERATE, "operate,score") + line(METRICS, "metrics"))
+    return file
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def test_tokens(start: Start, tokens: Path) -> None:
+    service = start("--token-file", tokens, "--log", "json")
+    assert service.post([{}]).status_code == 401
+    assert service.post([{}], headers={"authorization": "Basic abc"}).headers["www-authenticate"] == "Bearer"
+    assert service.post([{}], headers=bearer("wrong")).status_code == 401
+    assert service.post([{}], headers=bearer(METRICS)).status_code == 403
+    assert service.post([{}], headers=bearer(SCORE)).status_code == 200
+    assert httpx.get(f"{service.url}/metrics", headers=bearer(SCORE)).status_code == 403
+    assert httpx.get(f"{service.url}/metrics", headers=bearer(METRICS)).status_code == 200
+    assert httpx.get(f"{service.url}/v1/models").status_code == 401
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+    tokens.write_text(line("fourth", "score"))
+    _until(lambda: service.post([{}], headers=bearer("fourth")).status_code == 200)
+    assert service.post([{}], headers=bearer(SCORE)).status_code == 401
+    tokens.write_text("not a token\n")
+    time.sleep(1.2)
+    assert service.post([{}], headers=bearer("fourth")).status_code == 200
+    assert "line 1" in service.log
+    assert "secret" not in service.log
+
+
+@pytest.mark.parametrize("text", ["secret score\n", f"{'0' * 64} admin\n"])
+def test_a_bad_token_file_is_a_failed_start(start: Start, tmp_path: Path, text: str) -> None:
+    (tmp_path / "tokens").write_text(text)
+    with pytest.raises(AssertionError, match="line 1: expected a SHA-256"):
+        start("--token-file", tmp_path / "tokens")
+
+
+def test_tls(start: Start, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", *subject]
+    try:
+        subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    service = start("--tls-certificate", certificate, "--tls-key", key, "--log", "json")
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    done = httpx.post(f"https://127.0.0.1:{service.port}/v1/models/pumps/score", json=[{}], verify=trusting)
+    assert done.status_code == 200
+    assert "max-age" in done.headers["strict-transport-security"]
+    with pytest.raises(httpx.HTTPError):
+        service.post([{}])
+
+
+def test_what_cannot_be_had_is_a_failed_start(start: Start, tmp_path: Path, service: Service) -> None:
+    (tmp_path / "no.pem").write_text("no certificate")
+    for flags, said in (
+        (["--device", "cuda"], "cuda was asked for"),
+        (["--tls-certificate", tmp_path / "no.pem"], "cannot be used"),
+        (["--port", service.port], "cannot listen on"),
+        (["--max-rows", "0"], "max-rows must be more than 0"),
+    ):
+        with pytest.raises(AssertionError, match=said):
+            start(*flags)
+    with pytest.raises(AssertionError, match="is no folder"):
+        start(at=tmp_path / "nowhere")
+
+
+def test_security_headers(service: Service) -> None:
+    for done in (service.post([{}]), httpx.get(f"{service.url}/nowhere"), httpx.get(f"{service.url}/livez")):
+        assert done.headers["x-content-type-options"] == "nosniff"
+        assert done.headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in done.headers["content-security-policy"]
+        assert "server" not in done.headers
+
+
+def test_the_log_names_the_request_and_no_value(start: Start) -> None:
+    service = start("--log", "json", "--access-share", "1")
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    rows = [{"machine": "hidden-word", "temperature": "hidden-word"}]
+    done = service.post(rows, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    assert done.headers["x-request-id"] == trace
+    assert service.post(rows, headers={"x-request-id": "mine-7"}).headers["x-request-id"] == "mine-7"
+    assert service.post(rows, headers={"x-request-id": "not mine {}"}).headers["x-request-id"] != "mine-7"
+    assert httpx.get(f"{service.url}/nowhere", headers={"x-request-id": "lost"}).json()["request_id"] == "lost"
+    service.stop()
+    events = [json.loads(text) for text in service.log.splitlines()]
+    assert [event["event"] for event in events] == ["serving", *["request"] * 4, "draining", "stopped"]
+    assert events[1]["trace_id"] == events[1]["request_id"] == trace
+    assert {"path": "/v1/models/pumps/score", "route": "score", "status": 200, "level": "info"}.items() <= events[1].items()
+    assert "hidden-word" not in service.log
+
+
+def test_a_file_of_settings(start: Start, tmp_path: Path, tokens: Path) -> None:
+    (tmp_path / "serve.toml").write_text(f'max-rows = 3\ntoken-file = "{tokens}"\nlog = "console"\n')
+    service = start("--config", tmp_path / "serve.toml", "--max-rows", 4)
+    assert service.post([{}] * 4, headers=bearer(SCORE)).status_code == 200
+    assert service.post([{}] * 5, headers=bearer(SCORE)).status_code == 413
+    assert service.post([{}]).status_code == 401
+    assert service.log.startswith("20")
+
+
+def test_a_fault_is_told_to_the_log_alone(start: Start, tmp_path: Path) -> None:
+    copy(tmp_path / "models", "pumps", 1)
+    copy(tmp_path / "models", "pumps", 2)
+    (tmp_path / "models" / "pumps" / "1" / "model.onnx").write_bytes(b"broken")
+    service = start("--log", "json", at=tmp_path / "models")
+    done = httpx.post(f"{service.url}/v1/models/pumps/versions/1/score", json=[{}])
+    assert done.status_code == 500
+    assert str(tmp_path) not in done.text
+    assert "BundleCorrupt" in service.log
+    assert service.post([{}]).status_code == 200
+
+
+def _until(true: Any, within: float = 10) -> None:  # noqa: ANN401
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < within
+        time.sleep(0.1)
