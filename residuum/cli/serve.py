@@ -44,6 +44,7 @@ def serve(
     max_rows: Annotated[int | None, _flag("Rows of a body; NDJSON may have any number.", "100000", LIMITS)] = None,
     max_text: Annotated[int | None, _flag("Characters of one cell.", "10000", LIMITS)] = None,
     max_depth: Annotated[int | None, _flag("Lists and objects inside each other.", "8", LIMITS)] = None,
+    max_line: Annotated[int | None, _flag("Bytes of a line of NDJSON.", "1048576", LIMITS)] = None,
     max_header: Annotated[int | None, _flag("Bytes of a request's head.", "32768", LIMITS)] = None,
     max_requests: Annotated[int | None, _flag("Requests being answered at once.", "256", LIMITS)] = None,
     max_queue: Annotated[int | None, _flag("Requests waiting to be judged.", "32", LIMITS)] = None,

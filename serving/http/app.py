@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 
@@ -11,11 +12,13 @@ from starlette.types import Message, Receive, Scope, Send
 from serving.http.gate import Gate
 from serving.http.log import fault, log
 from serving.http.metrics import Metrics
+from serving.http.ndjson import error_line
 from serving.http.problem import ClientGone, Problem
-from serving.http.reply import Reply
+from serving.http.reply import Header, Reply
 from serving.http.request import Request
 from serving.http.routes import Routes
-from serving.http.scoring import Scoring
+from serving.http.scoring import Scoring, Stream
+from serving.http.settings import Settings
 from serving.http.tokens import Tokens
 from serving.http.trace import trace_id
 
@@ -26,14 +29,14 @@ class App:
     """The service, as ASGI. The hot route is found here; all others are starlette's."""
 
     def __init__(
-        self, scoring: Scoring, routes: Routes, gate: Gate, metrics: Metrics, tokens: Tokens | None, access_share: float
+        self, scoring: Scoring, routes: Routes, gate: Gate, metrics: Metrics, tokens: Tokens | None, settings: Settings
     ) -> None:
         self._scoring = scoring
         self._routes = routes
         self._gate = gate
         self._metrics = metrics
         self._tokens = tokens
-        self._access_share = access_share
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, count it and note it down."""
@@ -48,7 +51,10 @@ class App:
                 route = "score"
                 with self._gate.entered():
                     reply = await self._scoring.answer(request, *target)
-                    status = await _send(reply, request, send)
+                    if isinstance(reply, Reply):
+                        status = await _send(reply, request, send)
+                    else:
+                        status = await self._stream(reply, request, send)
             else:
                 status = await self._others(scope, receive, send, request)
                 route = scope["route"].path
@@ -60,8 +66,37 @@ class App:
             status = await _send(problem.reply(request.id), request, send)
         seconds = time.perf_counter() - began
         self._metrics.answered(route, status, seconds)
-        if self._access_share > random.random():  # noqa: S311 - a sample, no secret
+        if self._settings.access_share > random.random():  # noqa: S311 - a sample, no secret
             self._note(request, route, status, seconds)
+
+    async def _stream(self, stream: Stream, request: Request, send: Send) -> int:
+        """Send an answer while it is made; gives its status, or that of the fault that cut it short.
+
+        A body that is not ended here makes uvicorn drop the connection, once what was sent is out.
+        """
+        started = False
+        try:
+            async for piece in stream.pieces:
+                if not started:
+                    await send(_head(200, stream.content_type, request))
+                    started = True
+                async with asyncio.timeout(self._settings.idle_timeout):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            self._metrics.refused("unread")
+            request.abort()
+            return LEFT
+        except ClientGone:
+            raise
+        except Exception as error:
+            if not started:
+                raise
+            problem = self._problem(error, request)
+            self._metrics.refused(problem.reason)
+            await send({"type": "http.response.body", "body": error_line(problem, request.id), "more_body": True})
+            return problem.status
+        return 200
 
     async def _others(self, scope: Scope, receive: Receive, send: Send, request: Request) -> int:
         """Let starlette answer; gives the status."""
@@ -117,12 +152,12 @@ def scored(request: Request) -> tuple[str, str | None] | None:
 
 async def _send(reply: Reply, request: Request, send: Send) -> int:
     """Send a whole answer; gives its status."""
-    headers = [
-        (b"content-type", reply.content_type),
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", request.id.encode()),
-        *reply.headers,
-    ]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send(_head(reply.status, reply.content_type, request, (b"content-length", b"%d" % len(reply.body)), *reply.headers))
     await send({"type": "http.response.body", "body": reply.body})
     return reply.status
+
+
+def _head(status: int, content_type: bytes, request: Request, *more: Header) -> Message:
+    """Give the head of an answer."""
+    headers = [(b"content-type", content_type), (b"x-request-id", request.id.encode()), *more]
+    return {"type": "http.response.start", "status": status, "headers": headers}

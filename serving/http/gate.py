@@ -51,6 +51,9 @@ class Gate:
         """
         if size <= AT_ONCE:
             return work()
+        waiting = self.at_work - self._threads
+        if waiting >= self._longest:
+            raise Problem(429, "queue", f"{waiting} requests wait to be judged, which is as many as may")
         job = self._submit(work)
         leaving = asyncio.ensure_future(request.left())
         leaving.add_done_callback(lambda _: job.cancel())
@@ -63,8 +66,12 @@ class Gate:
         finally:
             leaving.cancel()
 
+    async def step(self, size: int, work: Callable[[], T]) -> T:
+        """Do a step of a stream, which waits for its turn: at once if it is little, else in a thread."""
+        return work() if size <= AT_ONCE else await self._submit(work)
+
     async def aside(self, work: Callable[[], T]) -> T:
-        """Do something slow that no client pays for, in a thread."""
+        """Do something slow in a thread."""
         return await self._submit(work)
 
     def close(self) -> None:
@@ -73,9 +80,6 @@ class Gate:
 
     def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Give work to the threads."""
-        waiting = self.at_work - self._threads
-        if waiting >= self._longest:
-            raise Problem(429, "queue", f"{waiting} requests wait to be judged, which is as many as may")
         self.at_work += 1
         job = asyncio.get_running_loop().run_in_executor(self._pool, work)
         job.add_done_callback(self._done)

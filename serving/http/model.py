@@ -15,7 +15,7 @@ from detector.files.ndjson import column
 from detector.reasons import Explain
 from detector.records import RecordEncoder
 from detector.rejects import Reject
-from detector.scorer import Scorer, Verdicts, accepted_of
+from detector.scorer import NO_REASONS, Scorer, Verdicts, accepted_of
 from serving.http.body import BodyDecoder
 from serving.http.watch import Watch
 
@@ -52,17 +52,28 @@ class Model:
     def judge(self, lines: Lines, top: int) -> Judged:
         """Judge decoded rows; explains the anomalies by `top` reasons."""
         matrix = self._records.encode(lines.values) if len(lines.rows) <= SHORT_WAY else None
-        explain: Explain = "anomalies" if top else "none"
-        if matrix is not None:
-            encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
-            verdicts = self.scorer.judge(encoded, lambda at: self._frame(lines, at), explain=explain, top=top)
-            return self._watched(Judged(verdicts, lines.rows, lines.rejects), matrix)
-        frame, rows = self._frame(lines), np.array(lines.rows, np.int64)
+        if matrix is None:
+            return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects)
+        encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
+        verdicts = self.scorer.judge(encoded, lambda at: self._frame(lines, at), explain=_explain(top), top=top)
+        return self._watched(Judged(verdicts, lines.rows, lines.rejects), matrix)
+
+    def judge_frame(self, frame: pl.DataFrame, numbers: Sequence[int], top: int, rejects: Sequence[Reject] = ()) -> Judged:
+        """Judge a table; `rejects` are the rows that did not make it into the table.
+
+        Raises:
+            TableError: it lacks a column.
+        """
+        rows = np.array(numbers, np.int64)
         encoded = self.scorer.encode(frame, rows)
-        verdicts = self.scorer.judge(encoded, accepted_of(frame, encoded), explain=explain, top=top)
-        return self._watched(
-            Judged(verdicts, rows[encoded.accepted].tolist(), [*lines.rejects, *encoded.rejects]), encoded.matrix
-        )
+        verdicts = self.scorer.judge(encoded, accepted_of(frame, encoded), explain=_explain(top), top=top)
+        judged = Judged(verdicts, rows[encoded.accepted].tolist(), [*rejects, *encoded.rejects])
+        return self._watched(judged, encoded.matrix)
+
+    def judge_matrix(self, encoded: Encoded) -> Judged:
+        """Judge rows that are encoded already; explains none."""
+        verdicts = self.scorer.judge(encoded, lambda _: NO_REASONS, explain="none")
+        return self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted).tolist(), encoded.rejects), encoded.matrix)
 
     def _watched(self, judged: Judged, matrix: np.ndarray) -> Judged:
         self.watch.add(judged.verdicts, matrix, judged.rejects)
@@ -72,3 +83,7 @@ class Model:
         """Give rows as a table, exactly as a file's would be."""
         values = lines.values if at is None else {key: [cells[place] for place in at] for key, cells in lines.values.items()}
         return pl.DataFrame([column(name, cells, self.numbers, typed=lines.typed) for name, cells in values.items()])
+
+
+def _explain(top: int) -> Explain:
+    return "anomalies" if top else "none"

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 
-import msgspec
-
-from serving.http import answer
+from detector.errors import TableError
+from serving.http import answer, arrow, raw
 from serving.http.body import check_depth, without_long_texts
 from serving.http.gate import Gate
 from serving.http.model import Model
 from serving.http.models import Models
+from serving.http.ndjson import Exchange
 from serving.http.problem import Problem
-from serving.http.reply import JSON, Reply
+from serving.http.reply import Reply
 from serving.http.request import Request
 from serving.http.settings import Settings
+from serving.http.wishes import Wishes, unknown, wishes_of
 
-MOST_REASONS = 100
-REASONS = frozenset(map(str, range(MOST_REASONS + 1)))
+NDJSON = "application/x-ndjson"
 
 
-class Wishes(msgspec.Struct, frozen=True):
-    """What a client wants to see: so many reasons for each anomaly, and whether anomalies alone."""
+class Stream(NamedTuple):
+    """An answer that is sent while it is made."""
 
-    reasons: int = 3
-    only_anomalies: bool = False
+    pieces: AsyncIterator[bytes]
+    content_type: bytes
 
 
 class Scoring:
@@ -37,9 +38,14 @@ class Scoring:
         self._gate = gate
         self._settings = settings
         self._opening = asyncio.Lock()
-        self._forms: dict[str, Callable[[Request, Model, Wishes], Awaitable[Reply]]] = {"application/json": self._json}
+        self._forms: dict[str, Callable[[Request, Model, Wishes], Awaitable[Reply | Stream]]] = {
+            "application/json": self._whole(self._json),
+            NDJSON: self._ndjson,
+            arrow.STREAM: self._whole(self._arrow),
+            raw.STREAM: self._whole(self._raw),
+        }
 
-    async def answer(self, request: Request, name: str, version: str | None) -> Reply:
+    async def answer(self, request: Request, name: str, version: str | None) -> Reply | Stream:
         """Judge the rows of a request.
 
         Raises:
@@ -64,11 +70,18 @@ class Scoring:
                 return model
             return await self._gate.aside(partial(self._models.open, name, version))
 
-    async def _json(self, request: Request, model: Model, wishes: Wishes) -> Reply:
-        body = await request.body(self._settings.max_body)
-        return await self._gate.run(request, len(body), lambda: self._judge_json(body, model, wishes))
+    def _whole(
+        self, judge: Callable[[bytes, Model, Wishes], Reply]
+    ) -> Callable[[Request, Model, Wishes], Awaitable[Reply | Stream]]:
+        """Make a form of a function that judges a whole body."""
 
-    def _judge_json(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+        async def form(request: Request, model: Model, wishes: Wishes) -> Reply:
+            body = await request.body(self._settings.max_body)
+            return await self._gate.run(request, len(body), lambda: judge(body, model, wishes))
+
+        return form
+
+    def _json(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
         """Judge a body of JSON."""
         limits = self._settings
         lines = model.body.decode(body)
@@ -78,7 +91,29 @@ class Scoring:
         if len(body) > limits.max_text:
             lines = without_long_texts(lines, limits.max_text)
         judged = model.judge(lines, wishes.reasons)
-        return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies), JSON)
+        return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
+
+    async def _ndjson(self, request: Request, model: Model, wishes: Wishes) -> Stream:
+        """Judge NDJSON as it comes."""
+        return Stream(Exchange(model, wishes, self._settings).answers(request, self._gate), NDJSON.encode())
+
+    def _arrow(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+        """Judge an Arrow stream."""
+        frame = arrow.read(body)
+        check_rows(frame.height, self._settings.max_rows)
+        try:
+            judged = model.judge_frame(frame, range(frame.height), wishes.reasons)
+        except TableError as error:
+            raise Problem(422, "columns", str(error)) from error
+        return Reply(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
+
+    def _raw(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+        """Judge a matrix."""
+        if wishes != Wishes():
+            raise unknown("reasons or only", "", "neither, where the answer is numbers")
+        encoded = raw.read(body, model.scorer.columns)
+        check_rows(len(encoded.accepted), self._settings.max_rows)
+        return Reply(raw.write(model.judge_matrix(encoded), len(encoded.accepted)), raw.STREAM.encode())
 
 
 def check_rows(rows: int, most: int) -> None:
@@ -89,22 +124,3 @@ def check_rows(rows: int, most: int) -> None:
     """
     if rows > most:
         raise Problem(413, "rows", f"{rows:,} rows in one request; NDJSON may have any number", expected=f"at most {most:,} rows")
-
-
-def wishes_of(query: dict[str, str]) -> Wishes:
-    """Read `?reasons=3&only=anomalies`.
-
-    Raises:
-        Problem: a parameter is unknown, or cannot be meant.
-    """
-    if not query:
-        return Wishes()
-    expected = {"reasons": f"a number from 0 to {MOST_REASONS}", "only": "anomalies"}
-    for name, value in query.items():
-        good = {"reasons": value in REASONS, "only": value == "anomalies"}
-        if not good.get(name):
-            wanted = expected.get(name, "reasons or only")
-            raise Problem(
-                422, "query", f"?{name[:40]} is not understood", path=f"?{name[:40]}", found=value[:80], expected=wanted
-            )
-    return Wishes(int(query.get("reasons", "3")), "only" in query)

@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid
     max_rows: int = 100_000
     max_text: int = 10_000  # characters of one cell
     max_depth: int = 8  # lists and objects inside each other
+    max_line: int = MIB  # of NDJSON
     max_header: int = 32 * 1024
     header_timeout: float = 10.0
     idle_timeout: float = 30.0

@@ -1,0 +1,88 @@
+"""NDJSON in and out, in order, in constant memory: what has come is judged and sent before more is read.
+
+The status leaves before row 1. So a whole answer ends with `{"done": ...}`, one that a later fault cuts short with
+`{"error": ...}` and a connection that is dropped, so that no client takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+import msgspec
+
+from detector.files.stream import BOM
+from serving.http import answer
+from serving.http.body import check_depth, without_long_texts
+from serving.http.gate import Gate
+from serving.http.model import Model
+from serving.http.problem import Problem
+from serving.http.request import Request
+from serving.http.settings import Settings
+from serving.http.wishes import Wishes
+
+ENCODER = msgspec.json.Encoder()
+
+
+class Done(msgspec.Struct):
+    """What was done when all is done."""
+
+    rows: int = 0
+    anomalies: int = 0
+    rejected: int = 0
+
+
+class Exchange:
+    """One stream of rows, and the verdicts on them."""
+
+    def __init__(self, model: Model, wishes: Wishes, settings: Settings) -> None:
+        self._model = model
+        self._wishes = wishes
+        self._settings = settings
+        self._decoder = model.lines()
+        self._line = 1
+        self.done = Done()
+
+    async def answers(self, request: Request, gate: Gate) -> AsyncIterator[bytes]:
+        """Give the answer piece by piece.
+
+        Raises:
+            Problem: a line is too long, or nests too deep, or the service is too busy.
+            ClientGone: the client left.
+        """
+        held = b""
+        async for piece in request.pieces():
+            block, held = self._cut(held + piece)
+            if block:
+                yield await gate.step(len(block), partial(self.judge, block))
+        if held.strip():
+            yield await gate.step(len(held), partial(self.judge, held + b"\n"))
+        yield ENCODER.encode({"done": self.done}) + b"\n"
+
+    def judge(self, block: bytes) -> bytes:
+        """Judge a block of whole lines."""
+        if self._line == 1:
+            block = block.removeprefix(BOM)
+        lines = self._decoder.read(block, self._line)
+        self._line += block.count(b"\n")
+        check_depth(block, len(lines.rows) + len(lines.rejects), self._settings.max_depth)
+        if len(block) > self._settings.max_text:
+            lines = without_long_texts(lines, self._settings.max_text)
+        judged = self._model.judge(lines, self._wishes.reasons)
+        self.done.rows += len(judged.rows)
+        self.done.anomalies += int(judged.verdicts.is_anomaly.sum())
+        self.done.rejected += len(judged.rejects)
+        return ENCODER.encode_lines(answer.in_order(judged, only_anomalies=self._wishes.only_anomalies))
+
+    def _cut(self, text: bytes) -> tuple[bytes, bytes]:
+        """Cut behind the last whole line."""
+        end = text.rfind(b"\n") + 1
+        longest = self._settings.max_line
+        if len(text) - end > longest:
+            raise Problem(413, "line", f"a line has more than {longest:,} bytes", expected=f"at most {longest:,} bytes")
+        return text[:end], text[end:]
+
+
+def error_line(problem: Problem, request_id: str) -> bytes:
+    """Give the last line of an answer that is not whole."""
+    return ENCODER.encode({"error": msgspec.structs.replace(problem.details, request_id=request_id)}) + b"\n"

@@ -1,0 +1,58 @@
+"""Rows as the graph takes them: little-endian float64[rows, columns], NaN = missing, categories as their codes.
+
+The answer is float64[rows, 3]: score, p-value, and 1 for an anomaly; NaN in all three for a rejected row. The columns, in
+order, and their vocabularies are in GET /v1/models/NAME.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from detector.columns import EXPECTED, Column, Encoded
+from detector.rejects import Reject
+from serving.http.model import Judged
+from serving.http.problem import Problem
+
+STREAM = "application/octet-stream"
+
+
+def read(body: bytes, columns: Sequence[Column]) -> Encoded:
+    """Read a matrix; a row with a code that is none is rejected, an infinity is missing.
+
+    Raises:
+        Problem: the bytes are not whole rows.
+    """
+    width = 8 * len(columns)
+    if len(body) % width:
+        raise Problem(422, "raw", "the body is not whole rows", found=f"{len(body):,} bytes", expected=f"a multiple of {width}")
+    matrix = np.frombuffer(body, "<f8").reshape(-1, len(columns)).astype(np.float64)
+    infinite = np.isinf(matrix)
+    matrix[infinite] = np.nan
+    fault = np.full(len(matrix), -1)
+    for place, column in enumerate(columns):
+        fault[(fault < 0) & ~_possible(column, matrix[:, place])] = place
+    accepted = fault < 0
+    rejects = [
+        Reject(int(at), columns[fault[at]].name, f"{matrix[at, fault[at]]:g}", EXPECTED[columns[fault[at]].kind])
+        for at in np.flatnonzero(~accepted)
+    ]
+    return Encoded(matrix[accepted], accepted, rejects, int(infinite.sum()))
+
+
+def write(judged: Judged, rows: int) -> bytes:
+    """Write the verdicts on so many rows."""
+    said = np.full((rows, 3), np.nan)
+    verdicts = judged.verdicts
+    said[judged.rows] = np.column_stack([verdicts.score, verdicts.p_value, verdicts.is_anomaly])
+    return said.astype("<f8").tobytes()
+
+
+def _possible(column: Column, cells: np.ndarray) -> np.ndarray:
+    """Tell which cells a column can hold."""
+    if column.kind not in {"category", "boolean"}:
+        return np.ones(len(cells), dtype=bool)
+    highest = column.unseen if column.kind == "category" else 1
+    possible: np.ndarray = np.isnan(cells) | ((cells >= 0) & (cells <= highest) & (cells == np.floor(cells)))
+    return possible

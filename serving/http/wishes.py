@@ -1,0 +1,39 @@
+"""What a client wants to see: `?reasons=3&only=anomalies`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from serving.http.problem import Problem
+
+MOST_REASONS = 100
+REASONS = frozenset(map(str, range(MOST_REASONS + 1)))
+EXPECTED = {"reasons": f"a number from 0 to {MOST_REASONS}", "only": "anomalies"}
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """So many reasons for each anomaly, and whether anomalies alone."""
+
+    reasons: int = 3
+    only_anomalies: bool = False
+
+
+def wishes_of(query: dict[str, str]) -> Wishes:
+    """Read the parameters.
+
+    Raises:
+        Problem: one is unknown, or cannot be meant.
+    """
+    if not query:
+        return Wishes()
+    for name, value in query.items():
+        good = {"reasons": value in REASONS, "only": value == "anomalies"}
+        if not good.get(name):
+            raise unknown(name, value, EXPECTED.get(name, "reasons or only"))
+    return Wishes(int(query.get("reasons", "3")), "only" in query)
+
+
+def unknown(name: str, value: str, expected: str) -> Problem:
+    """Refuse a parameter."""
+    path = f"?{name[:40]}"
+    return Problem(422, "query", f"{path} is not understood", path=path, found=value[:80], expected=expected)
