@@ -7,7 +7,7 @@ fresh normal row, whatever the scores' distribution. Thresholds that need labels
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -36,6 +36,13 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     def is_anomaly(self, scores: np.ndarray) -> np.ndarray:
         """Tell for each score whether it is an anomaly: `bool[rows]`."""
         return scores > self.threshold
+
+
+class Standing(NamedTuple):
+    """Where a threshold stands among the calibration scores: of so many rows, so many are above it."""
+
+    rows: int
+    above: int
 
 
 class Calibration:
@@ -80,6 +87,10 @@ class Calibration:
             )
         threshold = float(self._edges[max(0, len(self) - allowed)])
         return Decision(threshold=threshold, promise="false_alarm_rate", criterion="split conformal", false_alarm_rate=rate)
+
+    def standing(self, threshold: float) -> Standing:
+        """Give how many calibration rows there are, and how many above a threshold."""
+        return Standing(len(self), int(np.count_nonzero(self.scores > threshold)))
 
     def alarm_rate(self, threshold: float) -> float:
         """Give the share of the calibration rows above a threshold."""

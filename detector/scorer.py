@@ -17,6 +17,7 @@ import polars as pl
 from detector import bundle, reasons, repository
 from detector.bundle import Bundle
 from detector.columns import Column, Encoded, encode
+from detector.decision import Standing
 from detector.errors import BundleCorrupt
 from detector.graph import Device, Graph, Outputs
 from detector.reasons import Explain
@@ -71,6 +72,11 @@ class Scorer:
     def columns(self) -> tuple[Column, ...]:
         """The columns that the detector reads, in the order of its matrix."""
         return self.manifest.columns
+
+    @property
+    def standing(self) -> Standing:
+        """Where the threshold stands among the calibration scores."""
+        return self.calibration.standing(self.manifest.decision.threshold)
 
     def score(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from residuum.cli import talk
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, MODEL
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, MODEL, Device
 from residuum.cli.talk import Fact
 from residuum.cli.verb import let_ctrl_c_end_a_read
 
 if TYPE_CHECKING:
-    from detector.scorer import Scorer
+    from serving.files.judging import Judge
     from serving.files.scoring import Job
     from serving.files.summary import Summary
 
@@ -28,6 +29,14 @@ def score(
     model: MODEL,
     files: FILES,
     *,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="A service that judges, http://localhost:8080; MODEL is then a name there, pumps or pumps/2. "
+            "Its token stands in the environment: RESIDUUM_TOKEN.",
+            show_default=False,
+        ),
+    ] = None,
     to: Annotated[
         str,
         typer.Option(
@@ -50,17 +59,15 @@ def score(
 ) -> None:
     """Score files: one verdict a row, with reasons for the anomalies."""
     from detector.files import expand
-    from detector.scorer import Scorer
     from serving.files.judging import Question
     from serving.files.scoring import Job, rejects_beside, score_files
 
     question = Question(paths=tuple(expand(files)), keep=tuple(keep or ()), decimal_comma=decimal_comma, explain=reasons, top=top)
     kept_apart = rejects_beside(to) if rejects is None else rejects
     job = Job(question=question, to=to, rejects=kept_apart, only_anomalies=only_anomalies, force=force)
-    scorer = Scorer.open(model, device)
-    with watching(question.paths) as watch:
+    with _opened(model, url, device) as (scorer, place), watching(question.paths) as watch:
         summary = score_files(scorer, job, watch)
-    talk.tell(_facts(scorer, job, summary), sys.stderr if to == "-" else sys.stdout)
+    talk.tell(_facts(scorer, place, job, summary), sys.stderr if to == "-" else sys.stdout)
     if strict and summary.rejected:
         raise typer.Exit(SOME_REJECTED)
 
@@ -76,16 +83,32 @@ def watching(paths: tuple[str, ...]) -> Iterator[Callable[[int, int], None]]:
         yield lambda read, rows: advance(read, total, f"{rows:,} rows, {rows / (time.monotonic() - began):,.0f} rows/s")
 
 
-def _facts(scorer: Scorer, job: Job, summary: Summary) -> list[Fact]:
+@contextlib.contextmanager
+def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Judge, tuple[str, str]]]:
+    """Open a bundle, or a service's; gives it, and who and where that is."""
+    if url:
+        from serving.files.service import Service
+
+        with contextlib.closing(Service(url, model.as_posix(), os.environ.get("RESIDUUM_TOKEN", ""))) as service:
+            yield service, (f"{url} ({model.as_posix()})", "")
+        return
+    from detector.scorer import Scorer
+
+    scorer = Scorer.open(model, device)
+    yield scorer, (str(scorer.folder), f" on {scorer.graph.device}")
+
+
+def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: Summary) -> list[Fact]:
     """Say how the run went."""
     rejected = f"{talk.count(summary.rejected, 'row')}{f', see {job.rejects}' if job.rejects else ''}"
-    speed = f"{summary.seconds:.3g} s on {scorer.graph.device}, {summary.rows_per_second:,.0f} rows/s"
+    by, on = place
+    speed = f"{summary.seconds:.3g} s{on}, {summary.rows_per_second:,.0f} rows/s"
     skipped = [
         talk.count(summary.blank, "blank line") if summary.blank else "",
         f"{talk.count(summary.infinite, 'infinite number')} taken as missing" if summary.infinite else "",
     ]
     return [
-        ("rows", f"{summary.rows:,} scored by {scorer.folder} in {speed}"),
+        ("rows", f"{summary.rows:,} scored by {by} in {speed}"),
         ("anomalies", f"{summary.anomalies:,}, {talk.share(summary.alarm_rate)} of them; {_promised(scorer, summary)}"),
         ("rejected", rejected if summary.rejected else "none"),
         *talk.first_rejects(summary.first_rejects),
@@ -96,7 +119,7 @@ def _facts(scorer: Scorer, job: Job, summary: Summary) -> list[Fact]:
     ]
 
 
-def _promised(scorer: Scorer, summary: Summary) -> str:
+def _promised(scorer: Judge, summary: Summary) -> str:
     """Say what share of alarms was to be expected."""
     rate = talk.share(summary.promise.rate)
     if scorer.manifest.decision.promise == "false_alarm_rate":

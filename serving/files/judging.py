@@ -7,19 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 import polars as pl
 
+from detector.columns import Column
+from detector.decision import Standing
 from detector.errors import TableError
 from detector.files import Block, ReadOptions, Source, open_source
+from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject
-from detector.scorer import Scorer, Verdicts
+from detector.scorer import Verdicts
 
 Watch = Callable[[int, int], None]  # bytes read, rows judged
+
+
+class Judge(Protocol):
+    """Who gives the verdicts: a scorer in this process, or a service."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the detector is."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that it reads."""
+
+    @property
+    def standing(self) -> Standing:
+        """Where its threshold stands among the calibration scores."""
+
+    def score(self, frame: pl.DataFrame, rows: np.ndarray, *, file: str, explain: Explain, top: int) -> Verdicts:
+        """Judge every row of a frame, as `Scorer.score` does."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +82,7 @@ class Judged(NamedTuple):
         return not self.verdicts.rejects
 
 
-def judge(scorer: Scorer, question: Question, watch: Watch = lambda _bytes, _rows: None) -> Iterator[Judged]:
+def judge(scorer: Judge, question: Question, watch: Watch = lambda _bytes, _rows: None) -> Iterator[Judged]:
     """Judge every row of every file.
 
     Raises:
@@ -81,7 +103,7 @@ def judge(scorer: Scorer, question: Question, watch: Watch = lambda _bytes, _row
         raise TableError(f"{', '.join(question.paths)}: a header and no rows, so there is nothing to score")
 
 
-def _judge(scorer: Scorer, question: Question, source: Source, blocks: Iterator[Block]) -> Iterator[Judged]:
+def _judge(scorer: Judge, question: Question, source: Source, blocks: Iterator[Block]) -> Iterator[Judged]:
     """Judge the blocks of one file."""
     used = {*(column.name for column in scorer.columns), *question.keep}
     unused = tuple(name for name in source.columns if name not in used)
@@ -90,7 +112,7 @@ def _judge(scorer: Scorer, question: Question, source: Source, blocks: Iterator[
         yield Judged(source.name, block, verdicts, unused)
 
 
-def _wanted(scorer: Scorer, question: Question) -> tuple[list[str], list[str]]:
+def _wanted(scorer: Judge, question: Question) -> tuple[list[str], list[str]]:
     """Give the columns to read, and which of them as numbers; what is kept stays text, to come out as it went in."""
     names = [column.name for column in scorer.columns]
     numbers = [column.name for column in scorer.columns if column.kind == "number" and column.name not in question.keep]

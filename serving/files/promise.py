@@ -12,7 +12,7 @@ import math
 import msgspec
 import numpy as np
 
-from detector.decision import Calibration, Decision
+from detector.decision import Decision, Standing
 
 TAIL = 0.0005  # on either side: the 99.9 % interval
 CHUNK = 4096
@@ -25,10 +25,9 @@ class Promise(msgspec.Struct, frozen=True):
     is_broken: bool
 
 
-def hold(calibration: Calibration, decision: Decision, alarms: int, rows: int) -> Promise:
+def hold(standing: Standing, decision: Decision, alarms: int, rows: int) -> Promise:
     """Hold a run's alarms against what its threshold promises."""
-    above = int(np.sum(calibration.scores > decision.threshold))
-    a, b = above + 1, max(len(calibration) - above, 1)
+    a, b = standing.above + 1, max(standing.rows - standing.above, 1)
     are_many = alarms * (a + b) > rows * a
     likely = at_least(alarms, rows, a, b) if are_many else at_least(rows - alarms, rows, b, a)
     return Promise(decision.false_alarm_rate or a / (a + b), likely < TAIL)

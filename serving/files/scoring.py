@@ -11,9 +11,8 @@ from pathlib import PurePath
 
 import msgspec
 
-from detector.scorer import Scorer
 from serving.files import output
-from serving.files.judging import Question, Watch, judge
+from serving.files.judging import Judge, Question, Watch, judge
 from serving.files.layout import Layout, reject_table
 from serving.files.sinks import COMPRESSED, LazySink, delivered, format_of, open_sink
 from serving.files.summary import Summary, Tally
@@ -41,7 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def score_files(scorer: Scorer, job: Job, watch: Watch = lambda _bytes, _rows: None) -> Summary:
+def score_files(scorer: Judge, job: Job, watch: Watch = lambda _bytes, _rows: None) -> Summary:
     """Score every row of every file and write the verdicts down.
 
     Raises:

@@ -7,8 +7,7 @@ import time
 import msgspec
 
 from detector.rejects import Reject
-from detector.scorer import Scorer
-from serving.files.judging import Judged
+from serving.files.judging import Judge, Judged
 from serving.files.promise import Promise, hold
 
 FIRST = 5
@@ -68,7 +67,7 @@ class Tally:
         if len(self._first) < FIRST:
             self._first += judged.rejects[: FIRST - len(self._first)]
 
-    def summary(self, scorer: Scorer) -> Summary:
+    def summary(self, scorer: Judge) -> Summary:
         """Sum up."""
         return Summary(
             rows=self.rows,
@@ -78,6 +77,6 @@ class Tally:
             infinite=self.infinite,
             unused=tuple(self._unused),
             seconds=time.perf_counter() - self._began,
-            promise=hold(scorer.calibration, scorer.manifest.decision, self.anomalies, self.rows),
+            promise=hold(scorer.standing, scorer.manifest.decision, self.anomalies, self.rows),
             first_rejects=tuple(self._first),
         )

@@ -15,14 +15,16 @@ from serving.http.model import Model
 from serving.http.models import Models
 from serving.http.problem import Problem
 from serving.http.reply import JSON
+from serving.http.scoring import Scoring
 from serving.http.state import State
 
 
 class Routes:
     """The routes, as ASGI."""
 
-    def __init__(self, models: Models, state: State, metrics: Metrics) -> None:
+    def __init__(self, models: Models, scoring: Scoring, state: State, metrics: Metrics) -> None:
         self._models = models
+        self._scoring = scoring
         self._state = state
         self._metrics = metrics
         self._router = Router(
@@ -33,6 +35,7 @@ class Routes:
                 Route("/metrics", self._measure),
                 Route("/v1/models", self._list),
                 Route("/v1/models/{name}", self._one),
+                Route("/v1/models/{name}/versions/{version}", self._one),
                 Route("/v1/models/{name}/score", _score, methods=["POST"]),
                 Route("/v1/models/{name}/versions/{version}/score", _score, methods=["POST"]),
             ],
@@ -60,7 +63,7 @@ class Routes:
         return _json({"models": [self._summary(model) for model in self._models.all()]})
 
     async def _one(self, request: Request) -> Response:
-        model = self._models.current(request.path_params["name"])
+        model = await self._scoring.model(request.path_params["name"], request.path_params.get("version"))
         return _json(self._summary(model) | {"manifest": model.scorer.manifest})
 
     def _summary(self, model: Model) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class Routes:
             "version": model.version,
             "versions": self._models.versions(model.name),
             "decision": scorer.manifest.decision,
+            "calibration": scorer.standing._asdict(),
             "provider": scorer.graph.provider,
             "loaded": model.loaded,
         }

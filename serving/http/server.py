@@ -51,7 +51,8 @@ def serve(path: Path, settings: Settings) -> None:
     gate = Gate(settings.max_requests, settings.max_queue, THREADS)
     models = Models(path, settings.device, metrics.loaded)
     metrics.watch(lambda: gate.inside, models.open_ones)
-    app = App(Scoring(models, gate, settings), Routes(models, state, metrics), gate, metrics, tokens, settings)
+    scoring = Scoring(models, gate, settings)
+    app = App(scoring, Routes(models, scoring, state, metrics), gate, metrics, tokens, settings)
     config = _config(app, settings, metrics)
     with bound(settings) as listening:
         log().info("serving", url=url(listening, settings), models=[f"{each.name}/{each.version}" for each in models.all()])

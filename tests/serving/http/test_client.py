@@ -1,0 +1,69 @@
+"""`residuum score --url` writes what `residuum score` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from residuum.cli import app
+from serving.files import service as client
+from tests.serving.http.conftest import Service, Start
+from tests.serving.http.test_safety import SCORE, line
+from tests.tables import normal_rows, planted_anomalies
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    rows = pl.concat([normal_rows(150, seed=5, holes=0.1), planted_anomalies(20)])
+    spoilt = pl.when(pl.int_range(170) % 50 == 3).then(pl.lit("hot")).otherwise(pl.col("temperature").cast(pl.String))
+    rows.with_columns(temperature=spoilt).write_csv(tmp_path / "today.csv")
+    return tmp_path / "today.csv"
+
+
+def run(*arguments: object) -> str:
+    done = CliRunner().invoke(app, ["score", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_same_file_comes_out(service: Service, models: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ROWS", 64)
+    here, there = table.with_name("here.csv"), table.with_name("there.csv")
+    run(models / "pumps", table, "--to", here)
+    said = run("pumps/1", table, "--to", there, "--url", service.url)
+    assert f"scored by {service.url} (pumps/1) in" in said
+    assert "promised: at most 5 % of normal rows" in said
+    ours, theirs = pl.read_csv(here), pl.read_csv(there)
+    assert ours.drop("anomaly_score").equals(theirs.drop("anomaly_score"))
+    assert (ours["anomaly_score"] / theirs["anomaly_score"] - 1).abs().max() < 1e-6
+    assert table.with_name("here.rejects.csv").read_text() == table.with_name("there.rejects.csv").read_text()
+
+
+def test_a_token_comes_from_the_environment(start: Start, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = table.with_name("tokens")
+    tokens.write_text(line(SCORE, "score"))
+    service = start("--token-file", tokens)
+    refused = CliRunner().invoke(app, ["score", "pumps", str(table), "--to", "x.csv", "--url", service.url])
+    assert refused.exit_code == 2
+    assert "401" in refused.output
+    monkeypatch.setenv("RESIDUUM_TOKEN", SCORE)
+    run("pumps", table, "--to", table.with_name("out.csv"), "--url", service.url)
+
+
+@pytest.mark.parametrize(
+    ("model", "url", "said"),
+    [
+        ("none", "", "there is no model 'none'"),
+        ("pumps", "http://127.0.0.1:9", "does not answer"),
+        ("pumps", "nonsense", "is no address"),
+    ],
+)
+def test_faults_are_told_in_one_line(service: Service, table: Path, model: str, url: str, said: str) -> None:
+    arguments = ["score", model, table, "--to", table.with_name("x.csv"), "--url", url or service.url]
+    done = CliRunner().invoke(app, [*map(str, arguments)])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert done.output.count("\n") == 1
