@@ -46,11 +46,12 @@ class App:
         try:
             if self._tokens:
                 self._tokens.check(request)
-            target = scored(request)
+            target = hot(request)
             if target:
-                route = "score"
+                route, name, version = target
+                ask = self._scoring.answer if route == "score" else self._scoring.infer
                 with self._gate.entered():
-                    reply = await self._scoring.answer(request, *target)
+                    reply = await ask(request, name, version)
                     if isinstance(reply, Reply):
                         status = await _send(reply, request, send)
                     else:
@@ -63,7 +64,7 @@ class App:
         except Exception as error:  # noqa: BLE001 - whatever it is, a client learns no more than `_problem` says
             problem = self._problem(error, request)
             self._metrics.refused(problem.reason)
-            status = await _send(problem.reply(request.id), request, send)
+            status = await _send(problem.reply(request.id, in_v2=request.path.startswith("/v2")), request, send)
         seconds = time.perf_counter() - began
         self._metrics.answered(route, status, seconds)
         if self._settings.access_share > random.random():  # noqa: S311 - a sample, no secret
@@ -138,15 +139,19 @@ class App:
         )
 
 
-def scored(request: Request) -> tuple[str, str | None] | None:
-    """Give name and version if rows are to be scored; None for any other route."""
+def hot(request: Request) -> tuple[str, str, str | None] | None:
+    """Give route, name and version if rows are to be scored; None for any other route."""
     if request.method != "POST":
         return None
     match request.path.split("/"):
         case ["", "v1", "models", name, "score"]:
-            return name, None
+            return "score", name, None
         case ["", "v1", "models", name, "versions", version, "score"]:
-            return name, version
+            return "score", name, version
+        case ["", "v2", "models", name, "infer"]:
+            return "infer", name, None
+        case ["", "v2", "models", name, "versions", version, "infer"]:
+            return "infer", name, version
     return None
 
 

@@ -28,6 +28,7 @@ class Judged(NamedTuple):
     verdicts: Verdicts
     rows: Sequence[int]
     rejects: list[Reject]
+    matrix: np.ndarray  # float64[rows that were scored, columns]
 
 
 class Model:
@@ -56,7 +57,7 @@ class Model:
             return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects)
         encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
         verdicts = self.scorer.judge(encoded, lambda at: self._frame(lines, at), explain=_explain(top), top=top)
-        return self._watched(Judged(verdicts, lines.rows, lines.rejects), matrix)
+        return self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix))
 
     def judge_frame(self, frame: pl.DataFrame, numbers: Sequence[int], top: int, rejects: Sequence[Reject] = ()) -> Judged:
         """Judge a table; `rejects` are the rows that did not make it into the table.
@@ -67,16 +68,16 @@ class Model:
         rows = np.array(numbers, np.int64)
         encoded = self.scorer.encode(frame, rows)
         verdicts = self.scorer.judge(encoded, accepted_of(frame, encoded), explain=_explain(top), top=top)
-        judged = Judged(verdicts, rows[encoded.accepted].tolist(), [*rejects, *encoded.rejects])
-        return self._watched(judged, encoded.matrix)
+        judged = Judged(verdicts, rows[encoded.accepted].tolist(), [*rejects, *encoded.rejects], encoded.matrix)
+        return self._watched(judged)
 
     def judge_matrix(self, encoded: Encoded) -> Judged:
         """Judge rows that are encoded already; explains none."""
         verdicts = self.scorer.judge(encoded, lambda _: NO_REASONS, explain="none")
-        return self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted).tolist(), encoded.rejects), encoded.matrix)
+        return self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted).tolist(), encoded.rejects, encoded.matrix))
 
-    def _watched(self, judged: Judged, matrix: np.ndarray) -> Judged:
-        self.watch.add(judged.verdicts, matrix, judged.rejects)
+    def _watched(self, judged: Judged) -> Judged:
+        self.watch.add(judged.verdicts, judged.matrix, judged.rejects)
         return judged
 
     def _frame(self, lines: Lines, at: np.ndarray | None = None) -> pl.DataFrame:

@@ -21,6 +21,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     found: str = ""
     expected: str = ""
     request_id: str = ""
+    error: str = ""  # the detail again, where clients of the Open Inference Protocol look for it
 
 
 class Problem(Exception):
@@ -38,9 +39,10 @@ class Problem(Exception):
         """The status of the answer."""
         return self.details.status
 
-    def reply(self, request_id: str = "") -> Reply:
+    def reply(self, request_id: str = "", *, in_v2: bool = False) -> Reply:
         """Give the answer."""
-        body = msgspec.json.encode(msgspec.structs.replace(self.details, request_id=request_id))
+        error = self.details.detail if in_v2 else ""
+        body = msgspec.json.encode(msgspec.structs.replace(self.details, request_id=request_id, error=error))
         headers = {
             401: [(b"www-authenticate", b"Bearer")],
             429: [(b"retry-after", RETRY_AFTER)],

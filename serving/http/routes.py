@@ -10,6 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from serving.http import inference
+from serving.http.log import log
 from serving.http.metrics import CONTENT_TYPE, Metrics
 from serving.http.model import Model
 from serving.http.models import Models
@@ -36,6 +38,17 @@ class Routes:
                 Route("/v1/models", self._list),
                 Route("/v1/models/{name}", self._one),
                 Route("/v1/models/{name}/versions/{version}", self._one),
+                Route("/v2", self._server),
+                Route("/v2/health/live", self._live),
+                Route("/v2/health/ready", self._ready),
+                Route("/v2/models/{name}", self._metadata),
+                Route("/v2/models/{name}/ready", self._metadata),
+                Route("/v2/models/{name}/infer", _score, methods=["POST"]),
+                Route("/v2/models/{name}/versions/{version}", self._metadata),
+                Route("/v2/models/{name}/versions/{version}/ready", self._metadata),
+                Route("/v2/models/{name}/versions/{version}/infer", _score, methods=["POST"]),
+                Route("/v2/repository/index", self._index, methods=["POST"]),
+                Route("/v2/repository/models/{name}/load", self._load, methods=["POST"]),
                 Route("/v1/models/{name}/score", _score, methods=["POST"]),
                 Route("/v1/models/{name}/versions/{version}/score", _score, methods=["POST"]),
             ],
@@ -65,6 +78,26 @@ class Routes:
     async def _one(self, request: Request) -> Response:
         model = await self._scoring.model(request.path_params["name"], request.path_params.get("version"))
         return _json(self._summary(model) | {"manifest": model.scorer.manifest})
+
+    async def _server(self, _request: Request) -> Response:
+        return _json(inference.SERVER)
+
+    async def _metadata(self, request: Request) -> Response:
+        model = await self._scoring.model(request.path_params["name"], request.path_params.get("version"))
+        return _json(inference.metadata(model, self._models.versions(model.name)))
+
+    async def _index(self, _request: Request) -> Response:
+        return _json(
+            [
+                {"name": each.name, "version": str(each.version), "state": "READY", "reason": ""}
+                for each in self._models.open_ones()
+            ]
+        )
+
+    async def _load(self, request: Request) -> Response:
+        model = await self._scoring.reload(request.path_params["name"])
+        log().info("loaded", model=f"{model.name}/{model.version}")
+        return _json({"name": model.name, "version": str(model.version)})
 
     def _summary(self, model: Model) -> dict[str, Any]:
         """Say what a model is."""

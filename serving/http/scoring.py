@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from detector.errors import TableError
-from serving.http import answer, arrow, raw
+from serving.http import answer, arrow, inference, raw
 from serving.http.body import check_depth, without_long_texts
 from serving.http.gate import Gate
 from serving.http.model import Model
@@ -59,6 +59,17 @@ class Scoring:
         wishes = wishes_of(request.query)
         return await form(request, await self.model(name, version), wishes)
 
+    async def infer(self, request: Request, name: str, version: str | None) -> Reply:
+        """Judge the rows of a request in the Open Inference Protocol.
+
+        Raises:
+            Problem: it cannot be answered.
+            ClientGone: nobody waits for the answer.
+        """
+        model = await self.model(name, version)
+        body = await request.body(self._settings.max_body)
+        return await self._gate.run(request, len(body), lambda: inference.infer(body, request, model, self._settings))
+
     async def model(self, name: str, version: str | None) -> Model:
         """Give a model; a version that is not open yet is opened, one at a time."""
         if version is None:
@@ -69,6 +80,11 @@ class Scoring:
             if model := self._models.opened(name, version):
                 return model
             return await self._gate.aside(partial(self._models.open, name, version))
+
+    async def reload(self, name: str) -> Model:
+        """Answer by the version that is pinned, or highest, now."""
+        async with self._opening:
+            return await self._gate.aside(partial(self._models.reload, name))
 
     def _whole(
         self, judge: Callable[[bytes, Model, Wishes], Reply]

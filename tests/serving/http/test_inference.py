@@ -1,0 +1,178 @@
+"""The Open Inference Protocol: the same verdicts, in JSON and in binary tensors."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.serving.http.conftest import Service, Start, copy
+from tests.serving.http.test_metrics import Read
+from tests.tables import normal_rows, planted_anomalies
+
+DATATYPES = {"machine": "BYTES", "door_open": "BYTES", "at": "BYTES"}
+
+
+@pytest.fixture(scope="module")
+def table() -> pl.DataFrame:
+    return pl.concat([normal_rows(20, seed=5, holes=0.1), planted_anomalies(5)]).with_columns(
+        pl.col("firmware", "slots").cast(pl.Float64)
+    )
+
+
+@pytest.fixture(scope="module")
+def by_json(service: Service, table: pl.DataFrame) -> list[dict[str, Any]]:
+    verdicts: list[dict[str, Any]] = service.post(table.to_dicts()).json()["verdicts"]
+    return verdicts
+
+
+def infer(service: Service, content: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
+    return httpx.post(f"{service.url}/v2/models/pumps/infer", content=content, headers=headers or {})
+
+
+def inputs(table: pl.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "datatype": DATATYPES.get(name, "FP64"), "shape": [table.height], "data": table[name].to_list()}
+        for name in table.columns
+    ]
+
+
+def packed(table: pl.DataFrame, **request: Any) -> tuple[bytes, dict[str, str]]:  # noqa: ANN401
+    described, tensors = [], b""
+    for each in inputs(table):
+        cells = each.pop("data")
+        if each["datatype"] == "BYTES":
+            texts = [(cell or "").encode() for cell in cells]
+            tensor = b"".join(struct.pack("<I", len(text)) + text for text in texts)
+        else:
+            tensor = np.array([np.nan if cell is None else cell for cell in cells]).tobytes()
+        described.append(each | {"parameters": {"binary_data_size": len(tensor)}})
+        tensors += tensor
+    head = json.dumps({"inputs": described, **request}).encode()
+    return head + tensors, {"Inference-Header-Content-Length": str(len(head))}
+
+
+def test_json(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:
+    said = infer(service, json.dumps({"id": "7", "inputs": inputs(table)}).encode()).json()
+    assert (said["id"], said["model_name"], said["model_version"]) == ("7", "pumps", "2")
+    outputs = {each["name"]: each for each in said["outputs"]}
+    assert set(outputs) == {"anomaly_score", "is_anomaly", "p_value"}
+    np.testing.assert_allclose(outputs["anomaly_score"]["data"], [each["anomaly_score"] for each in by_json], rtol=1e-6)
+    assert outputs["is_anomaly"]["data"] == [each["is_anomaly"] for each in by_json]
+    assert outputs["is_anomaly"]["datatype"] == "BOOL"
+
+
+def test_binary(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:
+    names = ["anomaly_score", "contribution", "expected", "is_anomaly"]
+    done = infer(service, *packed(table, outputs=[{"name": name, "parameters": {"binary_data": True}} for name in names]))
+    assert done.status_code == 200, done.text
+    size = int(done.headers["inference-header-content-length"])
+    head, tensors = json.loads(done.content[:size]), done.content[size:]
+    arrays = {}
+    for each in head["outputs"]:
+        length = each["parameters"]["binary_data_size"]
+        arrays[each["name"]] = np.frombuffer(tensors[:length], "?" if each["datatype"] == "BOOL" else "<f8").reshape(
+            each["shape"]
+        )
+        tensors = tensors[length:]
+    assert tensors == b""
+    np.testing.assert_allclose(arrays["anomaly_score"], [each["anomaly_score"] for each in by_json], rtol=1e-6)
+    np.testing.assert_allclose(arrays["contribution"].sum(axis=1), arrays["anomaly_score"], rtol=1e-5)
+    assert arrays["expected"].shape == (25, 10)
+    assert arrays["is_anomaly"].tolist() == [each["is_anomaly"] for each in by_json]
+
+
+def test_rejected_rows_stay_in_their_places(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:
+    columns = inputs(table)
+    columns[6]["data"][2] = "ajar"
+    columns[5]["data"][4] = "x" * 20_000
+    said = infer(service, json.dumps({"inputs": columns}).encode()).json()
+    scores = said["outputs"][0]["data"]
+    assert [row for row, score in enumerate(scores) if score is None] == [2, 4]
+    assert scores[3] == pytest.approx(by_json[3]["anomaly_score"], rel=1e-6)
+    rejected = json.loads(said["parameters"]["rejected"])
+    assert [(each["row"], each["column"]) for each in rejected] == [(2, "door_open"), (4, "machine")]
+
+
+def test_metadata(service: Service) -> None:
+    assert httpx.get(f"{service.url}/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
+    said = httpx.get(f"{service.url}/v2/models/pumps").json()
+    assert said["versions"] == ["1", "2"]
+    assert {each["name"]: each["datatype"] for each in said["inputs"]}["machine"] == "BYTES"
+    for path in ("health/live", "health/ready", "models/pumps/ready", "models/pumps/versions/1/ready"):
+        assert httpx.get(f"{service.url}/v2/{path}").status_code == 200
+    assert httpx.get(f"{service.url}/v2/models/none/ready").json()["error"]
+    index = httpx.post(f"{service.url}/v2/repository/index", json={}).json()
+    assert {each["name"] for each in index} == {"pumps", "fans"}
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (lambda asked: asked["inputs"].pop(), "$.inputs"),
+        (lambda asked: asked["inputs"][3].update(shape=[24]), "$.inputs[3].shape"),
+        (lambda asked: asked["inputs"][3].update(shape=[5, 5]), "$.inputs[3].shape"),
+        (lambda asked: asked["inputs"][3]["data"].pop(), "$.inputs[3].data"),
+        (lambda asked: asked["inputs"][3]["data"].__setitem__(1, {}), "$.inputs[3].data[1]"),
+        (lambda asked: asked.update(outputs=[{"name": "colour"}]), "$.outputs[0].name"),
+        (lambda asked: asked.pop("inputs"), "$"),
+        (lambda asked: asked["inputs"][0].update(name=7), "$.inputs[0].name"),
+    ],
+    ids=["column", "rows", "matrix", "cells", "cell", "output", "nothing", "name"],
+)
+def test_faults(service: Service, table: pl.DataFrame, change: Any, path: str) -> None:  # noqa: ANN401
+    asked = {"inputs": inputs(table)}
+    change(asked)
+    done = infer(service, json.dumps(asked).encode())
+    assert (done.status_code, done.json()["path"]) == (422, path)
+    assert done.json()["error"] == done.json()["detail"]
+
+
+def test_broken_tensors(service: Service, table: pl.DataFrame) -> None:
+    body, headers = packed(table)
+    assert infer(service, body[:-1], headers).status_code == 422
+    assert infer(service, body, {"Inference-Header-Content-Length": "x"}).status_code == 400
+    assert infer(service, body, {"Inference-Header-Content-Length": "99999999"}).status_code == 400
+    size = int(headers["Inference-Header-Content-Length"])
+    head, tensors = body[:size].replace(b'"FP64"', b'"FP32"'), body[size:]
+    assert infer(service, head + tensors, headers).status_code == 422
+    assert infer(service, body[:size].replace(b'"FP64"', b'"FOUR"') + tensors, headers).status_code == 422
+
+
+def test_a_new_version_is_loaded_when_told(start: Start, tmp_path: Path) -> None:
+    copy(tmp_path / "models", "pumps", 1)
+    service = start(at=tmp_path / "models")
+    load = f"{service.url}/v2/repository/models/pumps/load"
+    assert httpx.post(load).json() == {"name": "pumps", "version": "1"}
+    copy(tmp_path / "models", "pumps", 2)
+    assert service.post([{}]).json()["version"] == 1
+    assert httpx.post(load).json()["version"] == "2"
+    assert service.post([{}]).json()["version"] == 2
+    assert Read(service).value("residuum_model_loads_total", outcome="opened") == 2
+    assert httpx.post(f"{service.url}/v2/repository/models/none/load").status_code == 404
+
+
+def test_tritonclient_works_unchanged(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:
+    pytest.importorskip("gevent")  # of tritonclient[http], which alone does not say that it is not whole
+    triton = pytest.importorskip("tritonclient.http")
+    client = triton.InferenceServerClient(f"127.0.0.1:{service.port}")
+    assert client.is_server_ready()
+    assert client.is_model_ready("pumps")
+    asked = []
+    for each in inputs(table):
+        cells = each["data"]
+        text = each["datatype"] == "BYTES"
+        array = np.array(
+            [cell or "" for cell in cells] if text else [np.nan if cell is None else cell for cell in cells],
+            object if text else float,
+        )
+        asked.append(triton.InferInput(each["name"], each["shape"], each["datatype"]))
+        asked[-1].set_data_from_numpy(array, binary_data=True)
+    scores = client.infer("pumps", asked).as_numpy("anomaly_score")
+    np.testing.assert_allclose(scores, [each["anomaly_score"] for each in by_json], rtol=1e-6)
