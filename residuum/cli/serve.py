@@ -30,6 +30,7 @@ def serve(
     *,
     host: Annotated[str | None, _flag("The address to listen on; 0.0.0.0 is every one.", "127.0.0.1")] = None,
     port: Annotated[int | None, _flag("The port; 0 takes a free one.", "8080")] = None,
+    workers: Annotated[int | None, _flag("Processes; one for each core is the fastest.", "1")] = None,
     device: Annotated[Device | None, _flag("What computes; auto takes a GPU where there is one.", "auto")] = None,
     config: Annotated[
         Path | None,
@@ -38,6 +39,12 @@ def serve(
     token_file: Annotated[Path | None, _flag("Bearer tokens: a line of SHA-256 and roles each.", "none")] = None,
     tls_certificate: Annotated[Path | None, _flag("A certificate and those it rests on, PEM.", "none")] = None,
     tls_key: Annotated[Path | None, _flag("The certificate's key, PEM.", "none")] = None,
+    metrics_port: Annotated[
+        int | None, _flag("A port for the metrics alone, without tokens; worker 1 has the next one, and so on.", "none")
+    ] = None,
+    metrics_targets: Annotated[
+        Path | None, _flag("The file, for Prometheus' file_sd, that lists the workers' metrics ports.", "none")
+    ] = None,
     log: Annotated[Log | None, _flag("How the log is written; auto is for a person at a terminal.", "auto")] = None,
     access_share: Annotated[float | None, _flag("The share of requests that the log has a line of.", "0.01")] = None,
     max_body: Annotated[int | None, _flag("Bytes of a body.", "16777216", LIMITS)] = None,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -22,8 +22,9 @@ OF = ("model", "version")
 class Metrics:
     """Everything that is counted in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: int) -> None:
         self.registry = CollectorRegistry()
+        Info("residuum_worker", "The process that these metrics are of.", registry=self.registry).info({"worker": str(worker)})
         ProcessCollector(registry=self.registry)
         self._requests = Counter(
             "residuum_http_requests", "Requests that were answered.", ("route", "status"), registry=self.registry

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from serving.http import inference
+from serving.http import inference, openapi
 from serving.http.log import log
 from serving.http.metrics import CONTENT_TYPE, Metrics
 from serving.http.model import Model
@@ -24,11 +24,12 @@ from serving.http.state import State
 class Routes:
     """The routes, as ASGI."""
 
-    def __init__(self, models: Models, scoring: Scoring, state: State, metrics: Metrics) -> None:
+    def __init__(self, models: Models, scoring: Scoring, state: State, metrics: Metrics, *, tokens: bool) -> None:
         self._models = models
         self._scoring = scoring
         self._state = state
         self._metrics = metrics
+        self._tokens = tokens
         self._router = Router(
             [
                 Route("/livez", self._live),
@@ -38,6 +39,8 @@ class Routes:
                 Route("/v1/models", self._list),
                 Route("/v1/models/{name}", self._one),
                 Route("/v1/models/{name}/versions/{version}", self._one),
+                Route("/openapi.json", self._openapi),
+                Route("/docs", self._docs),
                 Route("/v2", self._server),
                 Route("/v2/health/live", self._live),
                 Route("/v2/health/ready", self._ready),
@@ -78,6 +81,15 @@ class Routes:
     async def _one(self, request: Request) -> Response:
         model = await self._scoring.model(request.path_params["name"], request.path_params.get("version"))
         return _json(self._summary(model) | {"manifest": model.scorer.manifest})
+
+    async def _openapi(self, _request: Request) -> Response:
+        return _json(self._document())
+
+    async def _docs(self, _request: Request) -> Response:
+        return Response(openapi.page(self._document()), media_type="text/html")
+
+    def _document(self) -> dict[str, Any]:
+        return openapi.document(self._models.all(), tokens=self._tokens)
 
     async def _server(self, _request: Request) -> Response:
         return _json(inference.SERVER)

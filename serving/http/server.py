@@ -8,9 +8,11 @@ import signal
 import socket
 from collections.abc import Iterator
 from functools import partial
+from multiprocessing.connection import Connection as Parent
 from pathlib import Path
 from typing import Any, cast
 
+from prometheus_client import start_http_server
 from uvicorn import Config, Server
 
 from detector.errors import SettingError
@@ -45,41 +47,93 @@ def serve(path: Path, settings: Settings) -> None:
         BundleError: one cannot be trusted.
         SettingError: the device or the address is not to be had.
     """
+    if settings.workers > 1:
+        from serving.http.workers import Workers
+
+        Workers(path, settings).run()
+        return
+    with bound(settings) as listening:
+        run(path, settings, listening)
+
+
+def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 0, parent: Parent | None = None) -> None:
+    """Serve in this process.
+
+    Raises:
+        BundleError, SettingError: as `serve`.
+    """
     set_up(settings.log)
-    state, metrics = State(), Metrics()
+    state, metrics = State(), Metrics(worker)
     tokens = Tokens(settings.token_file) if settings.token_file else None
     gate = Gate(settings.max_requests, settings.max_queue, THREADS)
     models = Models(path, settings.device, metrics.loaded)
     metrics.watch(lambda: gate.inside, models.open_ones)
     scoring = Scoring(models, gate, settings)
-    app = App(scoring, Routes(models, scoring, state, metrics), gate, metrics, tokens, settings)
-    config = _config(app, settings, metrics)
-    with bound(settings) as listening:
-        log().info("serving", url=url(listening, settings), models=[f"{each.name}/{each.version}" for each in models.all()])
-        Draining(config, state).run([listening])
+    routes = Routes(models, scoring, state, metrics, tokens=tokens is not None)
+    config = _config(App(scoring, routes, gate, metrics, tokens, settings), settings, metrics)
+    names = [f"{each.name}/{each.version}" for each in models.all()]
+    with measured(settings, metrics, worker):
+        log().info("serving", url=url(listening, settings), models=names, worker=worker)
+        Draining(config, state, parent).run([listening])
     gate.close()
-    log().info("stopped")
+    log().info("stopped", worker=worker)
 
 
 class Draining(Server):
     """A server that says it is going down, and then finishes what was begun."""
 
-    def __init__(self, config: Config, state: State) -> None:
+    def __init__(self, config: Config, state: State, parent: Parent | None) -> None:
         super().__init__(config)
         self._state = state
+        self._parent = parent
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and tell the parent so."""
+        await super().startup(sockets)
+        if self._parent:
+            self._parent.send("")
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take SIGTERM and Ctrl-C as the request to end well; a second one ends at once."""
+        """Take SIGTERM, Ctrl-C and a parent's death as the request to end well; a second signal ends at once."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
+        if self._parent:
+            loop.add_reader(self._parent.fileno(), self._orphaned, loop, self._parent.fileno())
         yield
 
     def _end(self) -> None:
         log().info("draining")
         self.force_exit = self.should_exit
         self.should_exit = self._state.draining = True
+
+    def _orphaned(self, loop: asyncio.AbstractEventLoop, parent: int) -> None:
+        loop.remove_reader(parent)
+        self._end()
+
+
+@contextlib.contextmanager
+def measured(settings: Settings, metrics: Metrics, worker: int) -> Iterator[None]:
+    """Answer for this worker's metrics on a port of its own, if one is wanted.
+
+    Raises:
+        SettingError: the port is taken.
+    """
+    if settings.metrics_port is None:
+        yield
+        return
+    port = settings.metrics_port + worker
+    try:
+        server, thread = start_http_server(port, settings.host, metrics.registry)
+    except OSError as error:
+        raise SettingError(f"cannot listen on {settings.host}:{port} for metrics: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def url(listening: socket.socket, settings: Settings) -> str:
@@ -89,14 +143,15 @@ def url(listening: socket.socket, settings: Settings) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def bound(settings: Settings) -> socket.socket:
-    """Take the address.
+def bound(settings: Settings, *, shared: bool = False) -> socket.socket:
+    """Take the address; `shared` with the other workers, among whom the system deals connections out.
 
     Raises:
         SettingError: it is not to be had.
     """
+    address = settings.host, settings.port
     try:
-        return socket.create_server((settings.host, settings.port), backlog=BACKLOG, family=_family(settings.host))
+        return socket.create_server(address, backlog=BACKLOG, family=_family(settings.host), reuse_port=shared)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise SettingError(f"cannot listen on {where}: {error.strerror or error}; --host and --port choose another") from error

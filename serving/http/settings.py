@@ -20,10 +20,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid
 
     host: str = "127.0.0.1"
     port: int = 8080
+    workers: int = 1
     device: Device = "auto"
     token_file: Path | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    metrics_port: int | None = None  # of worker 0; the next one has the next port
+    metrics_targets: Path | None = None
     log: Form = "auto"
     access_share: float = 0.01  # of requests that the log has a line of
 

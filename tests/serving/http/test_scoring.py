@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,20 @@ def test_reasons_and_only(service: Service, rows: list[Any]) -> None:
     assert [each["row"] for each in only["verdicts"]] == sorted(anomalies + rejected)
     assert {len(each["reasons"]) for each in only["verdicts"] if "reasons" in each} == {1}
     assert not any("reasons" in each for each in service.post(rows, params={"reasons": 0}).json()["verdicts"])
+
+
+def test_the_description_names_every_model_and_needs_nothing_else(service: Service) -> None:
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    assert said["openapi"] == "3.1.0"
+    columns = said["components"]["schemas"]["Row-pumps"]["properties"]
+    assert list(columns)[:2] == ["temperature", "pressure"]
+    for path, operations in said["paths"].items():
+        if "get" in operations:
+            assert httpx.get(f"{service.url}{path}").status_code == 200
+    page = httpx.get(f"{service.url}/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "/v1/models/pumps/score" in page.text
+    assert not re.search("(src|href)=[\"']?(https?:)?//", page.text)
 
 
 def test_versions(service: Service, rows: list[Any]) -> None:
