@@ -7,5 +7,7 @@ If you are here to read the code, start with these, in this order:
                      promise that a file appears only when it is whole
     files.summary    what is said of a run afterwards; `files.promise` holds it against the promised rate
 
+    http             the service; its `__init__` says where to start
+
 What a verdict is stands in `detector`; nothing here knows of training.
 """

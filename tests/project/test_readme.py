@@ -1,5 +1,6 @@
 """Every command and every line of Python that the README shows runs as it stands."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.data.make_bundle import KEPT
 from tests.project.documents import blocks, fenced_lines, words_of
+from tests.serving.http.conftest import free_port
 from tests.tables import normal_rows, planted_anomalies
 
 RUN = "import sys, training.fit; training.fit.STEPS = 300; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
@@ -25,12 +28,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_command_runs(project: Path, folder: Path) -> None:
-    commands = [words[1:] for line in fenced_lines(project / "README.md") if (words := words_of(line))[:1] == ["residuum"]]
+    lines = [words[1:] for line in fenced_lines(project / "README.md") if (words := words_of(line))[:1] == ["residuum"]]
+    commands = [words for words in lines if words[0] != "serve" and "--url" not in words]
     assert {command[0] for command in commands} >= {"train", "score", "evaluate"}
     for command in commands:
         ran = subprocess.run([sys.executable, "-c", RUN, *command], cwd=folder, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"residuum {' '.join(command)}: {ran.stderr}"
     assert pl.read_csv(folder / "scored.csv").height == 100
+
+
+def test_every_line_that_asks_the_service_works(project: Path, tmp_path: Path) -> None:
+    rows = pl.concat([normal_rows(80, seed=5), planted_anomalies(20, seed=6)])
+    rows.write_csv(tmp_path / "today.csv")
+    rows.write_ndjson(tmp_path / "today.ndjson")
+    rows.write_json(tmp_path / "today.json")
+    shutil.copytree(KEPT, tmp_path / "models" / "pumps" / "1")
+    port = str(free_port())
+    said = [line.replace("8080", port) for line in fenced_lines(project / "README.md")]
+    (serving,) = [words for line in said if (words := words_of(line))[:2] == ["residuum", "serve"]]
+    asking = [words for line in said if (words := words_of(line))[:1] == ["curl"] or "--url" in words]
+    assert len(asking) > 3
+    server = subprocess.Popen([sys.executable, "-c", RUN, *serving[1:], "--port", port], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        answers = []
+        for program, *words in asking:
+            patient = ["curl", "--fail", "--retry", "60", "--retry-connrefused", "--retry-delay", "1"]
+            command = patient if program == "curl" else [sys.executable, "-c", RUN]
+            done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+            assert done.returncode == 0, f"{program} {' '.join(words)}: {done.stderr}"
+            answers.append(done.stdout)
+        assert '"rejected":{"column":"temperature"' in answers[0]
+        assert answers[1].count("\n") == 101
+        assert pl.read_csv(tmp_path / "scored.csv").height == 100
+    finally:
+        server.terminate()
+        server.wait(30)
 
 
 def test_every_line_of_python_runs(
