@@ -1,0 +1,65 @@
+"""The handler that `residuum serve` is measured against: starlette on uvicorn around the same graph. Nothing else.
+
+It reads the same row objects and answers the same fields, reasons included, but numbers them in no words; it checks nothing,
+counts nothing, logs nothing and refuses nobody. Run in a process of its own: `python -m benchmarks._bare_service BUNDLE PORT`.
+"""
+
+import json
+import sys
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+TOP = 3
+
+
+def main() -> None:
+    """Serve."""
+    bundle, port = Path(sys.argv[1]), int(sys.argv[2])
+    app = Starlette(routes=[Route("/score", _endpoint(bundle), methods=["POST"])])
+    uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_level="error")
+
+
+def _endpoint(bundle: Path) -> Any:  # noqa: ANN401 - a coroutine function
+    """Make the handler."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    names = [column["name"] for column in manifest["columns"]]
+    threshold = manifest["decision"]["threshold"]
+    calibration = np.load(bundle / "calibration.npy")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession((bundle / "model.onnx").read_bytes(), options)
+    row = msgspec.defstruct("Row", [(name, float | None, None) for name in names])
+    body = msgspec.json.Decoder(msgspec.defstruct("Body", [("rows", list[row])]))  # type: ignore[valid-type]
+    cells = attrgetter(*names)
+
+    def verdict(place: int, score: float, p_value: float, contribution: Any, expected: Any) -> dict[str, Any]:  # noqa: ANN401
+        said = {"row": place, "anomaly_score": score, "p_value": p_value, "is_anomaly": score > threshold}
+        if score > threshold:
+            order = np.argsort(-contribution[place])[:TOP].tolist()
+            said["reasons"] = [{"column": names[at], "expected": float(expected[place, at])} for at in order]
+        return said
+
+    async def endpoint(request: Request) -> Response:
+        rows = attrgetter("rows")(body.decode(await request.body()))
+        matrix = np.array([cells(each) for each in rows], dtype=np.float64)
+        score, contribution, expected = session.run(["score", "contribution", "expected"], {"row": matrix})
+        p_values = (1 + len(calibration) - np.searchsorted(calibration, score)) / (len(calibration) + 1)
+        pairs = zip(score.tolist(), p_values.tolist(), strict=True)
+        verdicts = [verdict(place, *pair, contribution, expected) for place, pair in enumerate(pairs)]
+        return Response(msgspec.json.encode({"threshold": threshold, "verdicts": verdicts}), media_type="application/json")
+
+    return endpoint
+
+
+if __name__ == "__main__":
+    main()
