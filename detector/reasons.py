@@ -30,6 +30,7 @@ SCHEMA = {
     "share": pl.Float64,
 }
 FOUND_DIGITS = 6  # significant digits of a number that was found ...
+FEW = 64  # so few numbers Python writes faster than polars can be called
 EXPECTED_DIGITS = 3  # ... and of one that was expected
 
 
@@ -133,7 +134,8 @@ def _words(told: _Cells, kind: str, columns: Sequence[Column]) -> tuple[pl.Serie
         column = columns[told.place[0]]
         found = cells.texts(told.frame[column.name].gather(told.at)).str.replace(r"^([+-]?\d+)\.0+$", "$1")
         usual = pl.Series([column.text_of(code) for code in expected], dtype=pl.String)
-    return found.zip_with(pl.Series(~np.isnan(values)), pl.Series([MISSING])), usual
+    missing = np.isnan(values)
+    return found.zip_with(pl.Series(~missing), pl.Series([MISSING])) if missing.any() else found, usual
 
 
 def _rounded(values: np.ndarray, spread: np.ndarray, digits: int) -> np.ndarray:
@@ -148,6 +150,10 @@ def _rounded(values: np.ndarray, spread: np.ndarray, digits: int) -> np.ndarray:
 
 def _number_text(values: np.ndarray) -> pl.Series:
     """Write numbers as a person would: no `.0` behind whole ones."""
+    if len(values) <= FEW:
+        size = np.abs(values)
+        if ((size == 0) | ((size >= 1e-4) & (size < 1e15))).all():  # noqa: PLR2004 - Python and polars write these alike
+            return pl.Series([repr(value).removesuffix(".0") for value in values.tolist()], dtype=pl.String)
     return pl.Series(values).cast(pl.String).str.replace(r"\.0$", "")
 
 

@@ -35,15 +35,21 @@ class RecordEncoder:
     def __init__(self, columns: Sequence[Column], missing: Iterable[str]) -> None:
         """Take the detector's columns, and the extra words for a missing cell."""
         words = cells.missing_words(missing)
-        self._readers = [(column.name, _reader(column, words)) for column in columns]
+        self._sentinels = cells.sentinels(words)
+        self._readers = [(column.name, column.kind == "number", _reader(column, words)) for column in columns]
 
-    def encode(self, values: Mapping[str, Sequence[Scalar]]) -> np.ndarray | None:
-        """Turn the values of every column into `float64[rows, columns]`; None where a cell is not plain."""
+    def encode(self, values: Mapping[str, Sequence[Scalar]], *, typed: bool = False) -> np.ndarray | None:
+        """Turn the values of every column into `float64[rows, columns]`; None where a cell is not plain.
+
+        `typed`: number columns are known to hold floats and None alone.
+        """
         rows = len(next(iter(values.values())))
         matrix = np.empty((rows, len(self._readers)))
+        at_once = typed and not self._sentinels
         try:
-            for place, (name, read) in enumerate(self._readers):
-                matrix[:, place] = [read(cell) for cell in values[name]]
+            for place, (name, is_number, read) in enumerate(self._readers):
+                given = values[name]
+                matrix[:, place] = given if at_once and is_number else [read(cell) for cell in given]
         except NotPlain:
             return None
         return matrix

@@ -140,7 +140,7 @@ class Scorer:
             return NO_REASONS
         chosen = matrix if len(at) == len(wanted) else matrix[at]
         ranked = reasons.rank(cells(at), chosen, outputs, self.columns, self.manifest.score.extra_terms, top)
-        return ranked.with_columns(at=pl.Series(at)[ranked["at"]])
+        return ranked.replace_column(ranked.get_column_index("at"), pl.Series("at", at[ranked["at"].to_numpy()]))
 
 
 def accepted_of(frame: pl.DataFrame, encoded: Encoded) -> Cells:

@@ -94,9 +94,12 @@ def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[tuple[
     return types
 
 
-def by_key(records: Sequence[Any], wanted: Sequence[str]) -> dict[str, list[Scalar]]:
+def by_key(records: Sequence[Any], wanted: Sequence[str]) -> dict[str, Sequence[Scalar]]:
     """Turn records into the values of each wanted key."""
-    return {key: list(map(attrgetter(f"f{place}"), records)) for place, key in enumerate(wanted)}
+    if len(wanted) == 1 or not records:
+        return {key: [record.f0 for record in records] for key in wanted}
+    cells = attrgetter(*(f"f{place}" for place in range(len(wanted))))
+    return dict(zip(wanted, zip(*map(cells, records), strict=True), strict=True))
 
 
 def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:

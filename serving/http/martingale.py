@@ -9,11 +9,12 @@ is the Simple Jumper of Vovk et al. 2021, "Retrain or not retrain".
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 BINS = 200  # scores are ranked among so many groups; ties are broken at random, so that the test stays exact
 JUMP = 0.01  # the share of the capital that changes its bet after each row
-BETS = np.array([-1.0, 0.0, 1.0])
 
 
 class Martingale:
@@ -23,23 +24,29 @@ class Martingale:
         """Take the calibration scores, `float64[rows]`."""
         self._edges = np.unique(np.quantile(calibration, np.linspace(0, 1, BINS + 1)[1:-1]))
         places = np.searchsorted(self._edges, calibration)
-        self._counts = np.bincount(places, minlength=len(self._edges) + 1).astype(float)
+        self._counts: list[int] = np.bincount(places, minlength=len(self._edges) + 1).tolist()
+        self._total = len(calibration)
         self._random = np.random.default_rng(seed)
-        self._shares = np.full(3, 1 / 3)
+        self._low = self._even = self._high = 1 / 3  # the shares of the capital that bet on low p-values, none, and high ones
         self.log = 0.0  # of the capital
 
     def add(self, scores: np.ndarray) -> None:
         """Bet on `float64[rows]` scores in their order."""
-        places = np.searchsorted(self._edges, scores)
-        for place, chance in zip(places.tolist(), self._random.random(len(places)).tolist(), strict=True):
-            p = self._p_value(place, chance)
-            shares = ((1 - JUMP) * self._shares + JUMP / 3) * (1 + BETS * (p - 0.5))
-            gain = float(shares.sum())
-            self._shares = shares / gain
-            self.log += float(np.log(gain))
+        places = np.searchsorted(self._edges, scores).tolist()
+        for place, chance in zip(places, self._random.random(len(places)).tolist(), strict=True):
+            self._bet(self._p_value(place, chance) - 0.5)
+
+    def _bet(self, off: float) -> None:
+        """Bet on one p-value, which is so far off the middle."""
+        low = ((1 - JUMP) * self._low + JUMP / 3) * (1 - off)
+        even = (1 - JUMP) * self._even + JUMP / 3
+        high = ((1 - JUMP) * self._high + JUMP / 3) * (1 + off)
+        gain = low + even + high
+        self._low, self._even, self._high = low / gain, even / gain, high / gain
+        self.log += math.log(gain)
 
     def _p_value(self, place: int, chance: float) -> float:
         """Rank a row among all before it and itself."""
         self._counts[place] += 1
-        higher = self._counts[place + 1 :].sum()
-        return float((higher + chance * self._counts[place]) / self._counts.sum())
+        self._total += 1
+        return (sum(self._counts[place + 1 :]) + chance * self._counts[place]) / self._total

@@ -43,6 +43,7 @@ class Model:
         self.loaded = dt.datetime.now(dt.UTC)
         self.columns = [each.name for each in manifest.columns]
         self.numbers = {each.name for each in manifest.columns if each.kind == "number"}
+        self._quoted = [each.name for each in manifest.columns if each.kind in {"category", "boolean"}]
         self.body = BodyDecoder(self.columns, self.numbers)
         self._records = RecordEncoder(manifest.columns, manifest.missing)
 
@@ -52,11 +53,11 @@ class Model:
 
     def judge(self, lines: Lines, top: int) -> Judged:
         """Judge decoded rows; explains the anomalies by `top` reasons."""
-        matrix = self._records.encode(lines.values) if len(lines.rows) <= SHORT_WAY else None
+        matrix = self._records.encode(lines.values, typed=lines.typed) if len(lines.rows) <= SHORT_WAY else None
         if matrix is None:
             return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects)
         encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
-        verdicts = self.scorer.judge(encoded, lambda at: self._frame(lines, at), explain=_explain(top), top=top)
+        verdicts = self.scorer.judge(encoded, lambda at: self._texts(lines, at), explain=_explain(top), top=top)
         return self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix))
 
     def judge_frame(self, frame: pl.DataFrame, numbers: Sequence[int], top: int, rejects: Sequence[Reject] = ()) -> Judged:
@@ -80,10 +81,16 @@ class Model:
         self.watch.add(judged.verdicts, judged.matrix, judged.rejects)
         return judged
 
-    def _frame(self, lines: Lines, at: np.ndarray | None = None) -> pl.DataFrame:
+    def _frame(self, lines: Lines) -> pl.DataFrame:
         """Give rows as a table, exactly as a file's would be."""
-        values = lines.values if at is None else {key: [cells[place] for place in at] for key, cells in lines.values.items()}
-        return pl.DataFrame([column(name, cells, self.numbers, typed=lines.typed) for name, cells in values.items()])
+        return pl.DataFrame([column(name, cells, self.numbers, typed=lines.typed) for name, cells in lines.values.items()])
+
+    def _texts(self, lines: Lines, at: np.ndarray) -> pl.DataFrame:
+        """Give the columns of some rows that reasons quote; numbers and dates they take from the matrix."""
+        places = at.tolist()
+        return pl.DataFrame(
+            [column(name, [lines.values[name][place] for place in places], (), typed=False) for name in self._quoted]
+        )
 
 
 def _explain(top: int) -> Explain:

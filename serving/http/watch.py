@@ -17,7 +17,7 @@ from serving.http.martingale import Martingale
 from serving.http.stability import FADING, Stability
 
 HEAP = 4096  # rows
-BET_ON = 512  # rows of a heap, the first ones
+BET_ON = 256  # rows of a heap, the first ones
 SCORE_BUCKETS = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, np.inf])  # nats
 P_VALUE_BUCKETS = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *np.arange(1, 11) / 10])
 REASON = {said: kind for kind, said in EXPECTED.items()}
