@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -96,10 +95,9 @@ def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[tuple[
 
 def by_key(records: Sequence[Any], wanted: Sequence[str]) -> dict[str, Sequence[Scalar]]:
     """Turn records into the values of each wanted key."""
-    if len(wanted) == 1 or not records:
-        return {key: [record.f0 for record in records] for key in wanted}
-    cells = attrgetter(*(f"f{place}" for place in range(len(wanted))))
-    return dict(zip(wanted, zip(*map(cells, records), strict=True), strict=True))
+    if not records:
+        return dict.fromkeys(wanted, ())
+    return dict(zip(wanted, zip(*map(msgspec.structs.astuple, records), strict=True), strict=True))
 
 
 def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:

@@ -94,11 +94,11 @@ def depth(text: bytes) -> int:
     return int(np.cumsum(opened.astype(np.int64) - closed).max(initial=0))
 
 
-def without_long_texts(lines: Lines, most: int) -> Lines:
-    """Reject the rows that hold a text of more than `most` characters."""
+def without_long_texts(lines: Lines, most: int, numbers: Collection[str] = ()) -> Lines:
+    """Reject the rows that hold a text of more than `most` characters; columns of `numbers` hold none where they are typed."""
     long: dict[int, str] = {}
     for key, cells in lines.values.items():
-        for at, cell in enumerate(cells):
+        for at, cell in enumerate(() if lines.typed and key in numbers else cells):
             if type(cell) is str and len(cell) > most:
                 long.setdefault(at, key)
     if not long:

@@ -52,9 +52,12 @@ class Exchange:
         """
         held = b""
         async for piece in request.pieces():
-            block, held = self._cut(held + piece)
+            held += piece
+            end = held.rfind(b"\n") + 1
+            block, held = held[:end], held[end:]
             if block:
                 yield await gate.step(len(block), partial(self.judge, block))
+            self._check_length(held)
         if held.strip():
             yield await gate.step(len(held), partial(self.judge, held + b"\n"))
         yield ENCODER.encode({"done": self.done}) + b"\n"
@@ -67,20 +70,18 @@ class Exchange:
         self._line += block.count(b"\n")
         check_depth(block, len(lines.rows) + len(lines.rejects), self._settings.max_depth)
         if len(block) > self._settings.max_text:
-            lines = without_long_texts(lines, self._settings.max_text)
+            lines = without_long_texts(lines, self._settings.max_text, self._model.numbers)
         judged = self._model.judge(lines, self._wishes.reasons)
         self.done.rows += len(judged.rows)
         self.done.anomalies += int(judged.verdicts.is_anomaly.sum())
         self.done.rejected += len(judged.rejects)
         return ENCODER.encode_lines(answer.in_order(judged, only_anomalies=self._wishes.only_anomalies))
 
-    def _cut(self, text: bytes) -> tuple[bytes, bytes]:
-        """Cut behind the last whole line."""
-        end = text.rfind(b"\n") + 1
+    def _check_length(self, held: bytes) -> None:
+        """Refuse a line that is too long to be one."""
         longest = self._settings.max_line
-        if len(text) - end > longest:
+        if len(held) > longest:
             raise Problem(413, "line", f"a line has more than {longest:,} bytes", expected=f"at most {longest:,} bytes")
-        return text[:end], text[end:]
 
 
 def error_line(problem: Problem, request_id: str) -> bytes:

@@ -105,7 +105,7 @@ class Scoring:
         check_rows(rows, limits.max_rows)
         check_depth(body, rows, limits.max_depth)
         if len(body) > limits.max_text:
-            lines = without_long_texts(lines, limits.max_text)
+            lines = without_long_texts(lines, limits.max_text, model.numbers)
         judged = model.judge(lines, wishes.reasons)
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 

@@ -144,17 +144,22 @@ def url(listening: socket.socket, settings: Settings) -> str:
 
 
 def bound(settings: Settings, *, shared: bool = False) -> socket.socket:
-    """Take the address; `shared` with the other workers, among whom the system deals connections out.
+    """Take the address, and leave listening to the server; `shared` with other workers, among whom the system deals.
 
     Raises:
         SettingError: it is not to be had.
     """
-    address = settings.host, settings.port
+    taken = socket.socket(_family(settings.host), socket.SOCK_STREAM)
     try:
-        return socket.create_server(address, backlog=BACKLOG, family=_family(settings.host), reuse_port=shared)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind((settings.host, settings.port))
     except OSError as error:
+        taken.close()
         where = f"{settings.host}:{settings.port}"
         raise SettingError(f"cannot listen on {where}: {error.strerror or error}; --host and --port choose another") from error
+    return taken
 
 
 def _family(host: str) -> socket.AddressFamily:

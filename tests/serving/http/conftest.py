@@ -32,6 +32,7 @@ class Service:
 
     def __init__(self, models: Path, *flags: object, log: Path) -> None:
         self.port = free_port()
+        self.scheme = "https" if "--tls-key" in flags else "http"
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
         command = [sys.executable, "-c", RUN, "serve", models, "--port", self.port, *flags]
@@ -46,7 +47,8 @@ class Service:
         """Wait until it answers."""
         for _ in range(int(STARTS_WITHIN / LOOK_AGAIN)):
             assert self.process.poll() is None, self.log
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            with contextlib.suppress(httpx.HTTPError), httpx.Client(verify=False) as client:  # noqa: S501 - is it there?
+                client.get(f"{self.scheme}://127.0.0.1:{self.port}/livez")
                 return
             time.sleep(LOOK_AGAIN)
         raise AssertionError(self.log)

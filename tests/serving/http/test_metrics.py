@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -13,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from detector.columns import Column
 from serving.http.martingale import Martingale
 from serving.http.stability import REFERENCE, Stability, psi
-from tests.serving.http.conftest import Service, Start
+from tests.serving.http.conftest import Service, Start, free_port
 from tests.tables import normal_rows, planted_anomalies
 
 PUMPS = {"model": "pumps", "version": "2"}
@@ -89,6 +92,38 @@ def test_promtool_is_content(service: Service) -> None:
     service.post([{}, 7, {"machine": "new"}])
     done = subprocess.run([promtool, "check", "metrics"], input=Read(service).text, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_scrapes_the_running_service(start: Start, tmp_path: Path) -> None:
+    prometheus = shutil.which("prometheus")
+    if prometheus is None:
+        pytest.skip("prometheus is not installed (Debian: prometheus)")
+    targets, port = tmp_path / "targets.json", free_port()
+    service = start("--workers", 2, "--metrics-port", free_port(), "--metrics-targets", targets)
+    service.post(normal_rows(40, seed=5).to_dicts())
+    config = {"job_name": "residuum", "scrape_interval": "1s", "file_sd_configs": [{"files": [str(targets)]}]}
+    (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [config]}))  # JSON is YAML
+    listen = f"--web.listen-address=127.0.0.1:{port}"
+    command = [prometheus, f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'data'}", listen]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wanted = {"up": "2", 'residuum_rows_total{model="pumps"}': "40"}
+        for _ in range(300):
+            time.sleep(0.1)
+            if all(_asked(port, f"sum({query})") == value for query, value in wanted.items()):
+                return
+        pytest.fail(f"{ {query: _asked(port, f'sum({query})') for query in wanted} } after 30 s")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _asked(port: int, query: str) -> str | None:
+    try:
+        found = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}).json()["data"]["result"]
+    except (httpx.HTTPError, KeyError, ValueError):
+        return None
+    return str(found[0]["value"][1]) if found else None
 
 
 def test_capital_grows_under_drift_and_seldom_without() -> None:
