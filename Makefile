@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/set-up  ## Train on real data, score a CSV file, look at the verdicts
+demo: .venv/set-up  ## Train on real data, score a CSV file, look at the verdicts, ask the service
 	@$(BIN)/python -m residuum.demo
 
 test: .venv/set-up  ## Run every test

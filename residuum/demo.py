@@ -6,9 +6,13 @@ each. Most of the benign ones train a detector; the rest and all malignant ones 
 
 from __future__ import annotations
 
+import json
 import shlex
+import socket
 import subprocess
 import sys
+import time
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,7 @@ from sklearn.datasets import load_breast_cancer
 FOLDER = Path("demo")
 HELD_BACK = 100  # benign tumours that the detector never meets before it scores them
 SHOWN = 8
+PATIENCE = 60  # seconds for the service to start
 
 
 def main() -> None:
@@ -37,7 +42,11 @@ def main() -> None:
     _run(console, f"train {FOLDER}/benign.csv --to {FOLDER}/models/tumours --false-alarm-rate 0.05")
     _run(console, f"score {FOLDER}/models/tumours {FOLDER}/mixed.csv --to {FOLDER}/scored.csv --keep diagnosis --force")
     _run(console, f"evaluate {FOLDER}/models/tumours {FOLDER}/mixed.csv --label diagnosis")
-    _show(console, pl.read_csv(FOLDER / "scored.csv"))
+    scored = pl.read_csv(FOLDER / "scored.csv")
+    _show(console, scored)
+    worst = scored.sort("anomaly_score")["row"][-1] - 2  # the header is row 1
+    _ask(console, mixed[[0, worst]].drop("diagnosis"))
+    console.print(f"\nEverything is in {FOLDER}/. What a detector is: residuum inspect {FOLDER}/models/tumours")
 
 
 def _tables() -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -69,7 +78,39 @@ def _show(console: Console, scored: pl.DataFrame) -> None:
         table.add_row(str(row["row"]), f"{row['anomaly_score']:.0f}", f"{row['p_value']:.3f}", why, row["diagnosis"])
     console.print()
     console.print(table)
-    console.print(f"\nEverything is in {FOLDER}/. What a detector is: residuum inspect {FOLDER}/models/tumours")
+
+
+def _ask(console: Console, rows: pl.DataFrame) -> None:
+    """Start the service, ask it about two rows, and stop it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    line = f"serve {FOLDER}/models --port {port} --log json"
+    console.print(f"\n[bold]$ residuum {line} &[/bold]", highlight=False)
+    command = [sys.executable, "-m", "residuum", *shlex.split(line)]
+    service = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
+    try:
+        connection = _connected(port)
+        console.print(f"[bold]$ curl localhost:{port}/v1/models/tumours/score -d ...[/bold]", highlight=False)
+        connection.request("POST", "/v1/models/tumours/score", json.dumps(rows.to_dicts()), {"content-type": "application/json"})
+        console.print(json.dumps(json.loads(connection.getresponse().read()), indent=1), highlight=False)
+    finally:
+        service.terminate()
+        service.wait()
+
+
+def _connected(port: int) -> HTTPConnection:
+    """Connect to the service, which listens when it is ready."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+        else:
+            return connection
 
 
 if __name__ == "__main__":
