@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +44,8 @@ class Features(nn.Module):
     spread: Tensor
     lowest: Tensor
     highest: Tensor
+    scaled_lowest: Tensor  # [features], of the training rows
+    scaled_highest: Tensor
     owner: Tensor  # of each feature, its column among the modelled ones
     hot_category: Tensor
     hot_code: Tensor
@@ -63,6 +66,10 @@ class Features(nn.Module):
         ranges = [layout.columns[place] for place in layout.numbers]
         self._constant("lowest", torch.tensor([c.lowest for c in ranges], dtype=torch.float64))
         self._constant("highest", torch.tensor([c.highest for c in ranges], dtype=torch.float64))
+        waves = [1.0] * DATE_FEATURES * dates
+        reach = [s(np.array([c.lowest, c.highest], dtype=float)) for s, c in zip(scalings, ranges, strict=True)]
+        self._constant("scaled_lowest", torch.tensor([*(float(low) for low, _ in reach), *(-wave for wave in waves)]))
+        self._constant("scaled_highest", torch.tensor([*(float(high) for _, high in reach), *waves]))
         owner = [*range(numbers), *(numbers + date for date in range(dates) for _ in range(DATE_FEATURES))]
         self._constant("owner", torch.tensor(owner, dtype=torch.int64))
         segments = [(place, code) for place, codes in enumerate(layout.codes) for code in range(codes)]
@@ -72,6 +79,17 @@ class Features(nn.Module):
     def _constant(self, name: str, value: Tensor) -> None:
         """Register a constant that belongs to the graph but not to what is learnt."""
         self.register_buffer(name, value, persistent=False)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network gives at least: features, one-hot codes."""
+        return self.layout.features + sum(self.layout.codes)
+
+    @property
+    def mirrored(self) -> Tensor:
+        """Give for each output the input that it mirrors."""
+        codes = range(self.layout.features + len(self.layout.modelled), self.width)
+        return torch.tensor([*range(self.layout.features), *codes], dtype=torch.int64)
 
     @property
     def width(self) -> int:
@@ -96,8 +114,11 @@ class Features(nn.Module):
 
     def inputs(self, cells: Cells) -> Tensor:
         """Give what a network takes: `float32[rows, width]`."""
-        squashed = SQUASH * torch.asinh(cells.values.float() / SQUASH)
-        return torch.cat([squashed * self.presence(cells), cells.present, self.one_hot(cells.codes)], dim=1)
+        return torch.cat([self.squash(cells.values) * self.presence(cells), cells.present, self.one_hot(cells.codes)], dim=1)
+
+    def squash(self, values: Tensor) -> Tensor:
+        """Bend far values, so that one of them cannot drown the others: `float32[rows, features]`."""
+        return SQUASH * torch.asinh(values.float() / SQUASH)
 
     def expected(self, row: Tensor, mean: Tensor, logits: Tensor) -> Tensor:
         """Give reconstructions in the user's units: `float64[rows, columns]`, a category as its code."""

@@ -15,7 +15,7 @@ import polars as pl
 from detector import cells
 from detector.columns import Column
 from detector.manifest import Ignored
-from training.scaling import Scaling, learn
+from training.scaling import AS_IT_IS, Scaling, learn
 
 DATE_FEATURES = 4
 LARGEST_VOCABULARY = 256
@@ -61,8 +61,8 @@ def vocabularies(frame: pl.DataFrame, columns: list[Column], words: frozenset[st
     return kept, left
 
 
-def arrange(matrix: np.ndarray, columns: list[Column]) -> Layout:
-    """Lay the columns out by the training matrix `float64[rows, columns]`."""
+def arrange(matrix: np.ndarray, columns: list[Column], *, scaled: bool = True) -> Layout:
+    """Lay the columns out by the training matrix `float64[rows, columns]`; numbers are scaled, or taken as they are."""
     columns = [_with_range(column, matrix[:, place]) for place, column in enumerate(columns)]
     kinds = {place: "constant" if column.constant else column.kind for place, column in enumerate(columns)}
 
@@ -76,7 +76,7 @@ def arrange(matrix: np.ndarray, columns: list[Column]) -> Layout:
         dates=places("date"),
         categories=places("category", "boolean"),
         constants=constants,
-        scalings=tuple(learn(matrix[:, place]) for place in places("number")),
+        scalings=tuple(learn(matrix[:, place]) if scaled else AS_IT_IS for place in places("number")),
         constant_values=tuple(float(matrix[np.isfinite(matrix[:, place]), place][0]) for place in constants),
         rows=len(matrix),
     )

@@ -1,11 +1,22 @@
-"""What a loss adds to the reconstruction error."""
+"""What a loss adds to the reconstruction error: a penalty on codes, in nats a row.
+
+A penalty takes the network, its inputs `[rows, inputs]` and the codes `[rows, latent]`, and gives `[rows]`.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from training.networks import Dense, Tied
+
+Penalty = Callable[[Dense | Tied, Tensor, Tensor], Tensor]
+
+LEAST_ACTIVATION = 1e-4
 
 
 class Gaussian(NamedTuple):
@@ -22,3 +33,64 @@ class Gaussian(NamedTuple):
 def kl_divergence(code: Gaussian) -> Tensor:
     """Give the Kullback-Leibler divergence from the standard normal prior, `[rows]` (ibid., appendix B)."""
     return 0.5 * (code.mean**2 + code.log_variance.exp() - 1.0 - code.log_variance).sum(dim=-1)
+
+
+def none(network: Dense | Tied, inputs: Tensor, code: Tensor) -> Tensor:
+    """Add nothing."""
+    del network, inputs
+    return code.new_zeros(len(code))
+
+
+def activity(power: int, weight: float) -> Penalty:
+    """Penalise the code's activity: the sum of absolute values (1) or of squares (2)."""
+
+    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor) -> Tensor:
+        del network, inputs
+        return weight * code.abs().pow(power).sum(dim=-1)
+
+    return penalise
+
+
+def rest(target: float, weight: float) -> Penalty:
+    """Drive each unit's mean activation over a batch, in (0, 1), to a target (Ng 2011, section 3)."""
+
+    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor) -> Tensor:
+        del network, inputs
+        mean = code.mean(dim=0).clamp(LEAST_ACTIVATION, 1 - LEAST_ACTIVATION)
+        divergence = target * (math.log(target) - mean.log()) + (1 - target) * (math.log1p(-target) - torch.log1p(-mean))
+        return (weight * divergence.sum()).expand(len(code))
+
+    return penalise
+
+
+def contraction(weight: float) -> Penalty:
+    """Penalise the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, equation 7)."""
+
+    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor) -> Tensor:
+        del code
+        return weight * jacobian_norm(network, inputs)
+
+    return penalise
+
+
+def jacobian_norm(network: Dense | Tied, inputs: Tensor) -> Tensor:
+    """Give the squared Frobenius norm of the Jacobian of `encode`, `[rows]`.
+
+    Exact for one layer; else Hutchinson's estimate: the squared length of J v for one v of random signs.
+    """
+    one = _only_layer(network)
+    if one is not None:
+        layer, activation = one
+        before = layer(inputs)
+        slope: Tensor = torch.func.jvp(activation, (before,), (torch.ones_like(before),))[1]
+        return slope**2 @ (layer.weight**2).sum(dim=1)
+    signs = torch.randint_like(inputs, 2) * 2 - 1
+    moved: Tensor = torch.func.jvp(network.encode, (inputs,), (signs,))[1]
+    return (moved**2).sum(dim=-1)
+
+
+def _only_layer(network: Dense | Tied) -> tuple[nn.Linear, nn.Module] | None:
+    """Give the encoder's layer and activation, if it has but one layer."""
+    stack = [*network.layers, network.code_activation] if isinstance(network, Tied) else list(network.encoder)
+    layer, *others = stack
+    return (layer, others[0]) if isinstance(layer, nn.Linear) and len(others) == 1 else None

@@ -9,7 +9,7 @@ import datetime as dt
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -32,8 +32,9 @@ from training.graph import DetectorGraph
 from training.kinds import Kinds, Wishes, infer
 from training.layout import Layout, arrange, vocabularies
 from training.models import Autoencoder, Model
+from training.settings import as_plain
 from training.split import DEFAULT_RATE, Split, split
-from training.variants import Variant
+from training.variants import Plan
 from training.version import write_version
 from training.whitening import precision
 
@@ -44,6 +45,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """What a user may choose when training; `false_alarm_rate` None asks for the default, or the least attainable."""
 
     variant: str = variants.DEFAULT
+    settings: dict[str, Any] = {}
     false_alarm_rate: float | None = None
     seed: int = 0
     wishes: Wishes = Wishes()
@@ -99,20 +101,21 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
         OutputError: the bundle cannot be written.
     """
     began = time.monotonic()
-    variant = variants.named(recipe.variant)
+    plan = variants.plan(recipe.variant, recipe.settings)
     device = _device(recipe.device)
     material = prepare(table, recipe)
-    layout = arrange(material.matrix[material.split.training], material.columns)
+    scaled = plan.settings.likelihood == "gaussian"
+    layout = arrange(material.matrix[material.split.training], material.columns, scaled=scaled)
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
-        graph, fitted = learn(layout, material, variant, recipe.seed, device, watch)
+        graph, fitted = learn(layout, material, plan, recipe.seed, device, watch)
     model = export.to_onnx(graph)
     calibrating = material.matrix[material.split.calibration]
     calibration = Calibration(Graph(model, "cpu").scores(calibrating))
     decision = calibration.decide(material.split.rate)
     parity = [export.prove(graph, model, calibrating, decision, one) for one in _provers(recipe.device)]
     summary = _training(material, recipe, fitted, device, time.monotonic() - began)
-    manifest = _manifest(material, recipe, variant, Made(graph, decision, parity, summary))
+    manifest = _manifest(material, recipe, plan, Made(graph, decision, parity, summary))
     contents = {bundle.MODEL: model, bundle.CALIBRATION: bundle.calibration_bytes(calibration)}
     folder, manifest = write_version(to, manifest, contents)
     lowered = recipe.false_alarm_rate is None and material.split.rate > DEFAULT_RATE
@@ -147,16 +150,16 @@ def _order(frame: pl.DataFrame, time_column: str | None, words: frozenset[str]) 
 
 
 def learn(
-    layout: Layout, material: Material, variant: Variant, seed: int, device: torch.device, watch: Watch
+    layout: Layout, material: Material, plan: Plan, seed: int, device: torch.device, watch: Watch
 ) -> tuple[DetectorGraph, Fit]:
-    """Fit the variant's network on a device and give the graph that scores with it, back on the CPU."""
+    """Fit the plan's network on a device and give the graph that scores with it, back on the CPU."""
     features = Features(layout).to(device)
-    model = variant.model(features).to(device)
+    model = plan.model(features).to(device)
     training = _cells(features, material.matrix[material.split.training], device)
     validation = _cells(features, material.matrix[material.split.validation], device)
-    fitted = fit(model, training, validation, variant.corruption, seed, watch)
+    fitted = fit(model, training, validation, plan.corruption(), seed, watch)
     whitener = torch.from_numpy(_precision(model, validation))
-    return DetectorGraph(features, variants.scored(model, whitener.to(device), seed)).cpu().eval(), fitted
+    return DetectorGraph(features, plan.score(model, whitener.to(device), seed)).cpu().eval(), fitted
 
 
 def _cells(features: Features, matrix: np.ndarray, device: torch.device) -> Cells:
@@ -168,7 +171,7 @@ def _cells(features: Features, matrix: np.ndarray, device: torch.device) -> Cell
 
 def _precision(model: Model, validation: Cells) -> np.ndarray:
     """Give the inverse covariance of a point autoencoder's residuals on validation rows."""
-    if not isinstance(model, Autoencoder):
+    if not isinstance(model, Autoencoder) or model.bernoulli:
         return np.zeros((0, 0))
     with torch.no_grad():
         residual = validation.values - model.decode(model.encode(validation)).mean
@@ -213,8 +216,9 @@ def _training(material: Material, recipe: Recipe, fitted: Fit, device: torch.dev
     )
 
 
-def _manifest(material: Material, recipe: Recipe, variant: Variant, made: Made) -> Manifest:
+def _manifest(material: Material, recipe: Recipe, plan: Plan, made: Made) -> Manifest:
     """Write down what the bundle is."""
+    score = made.graph.score
     return Manifest(
         format=FORMAT,
         name="",
@@ -223,11 +227,11 @@ def _manifest(material: Material, recipe: Recipe, variant: Variant, made: Made) 
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         residuum=__version__,
         variant=recipe.variant,
-        settings={**variant.settings, "latent": made.graph.score.model.latent},
+        settings={**as_plain(plan.settings), "latent": score.model.latent},
         columns=made.graph.features.layout.columns,
         ignored=tuple(material.ignored),
         missing=recipe.missing,
-        score=Score(variant.score, "nats", made.graph.score.extra_terms),
+        score=Score(score.name, score.unit, score.extra_terms),
         decision=made.decision,
         training=made.training,
         parity=tuple(made.parity),

@@ -56,4 +56,4 @@ def graph_of(made: Made) -> DetectorGraph:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         cpu = torch.device("cpu")
-        return training.learn(layout, material, variants.named(made.variant), 0, cpu, unwatched)[0]
+        return training.learn(layout, material, variants.plan(made.variant), 0, cpu, unwatched)[0]
