@@ -23,6 +23,7 @@ import numpy as np
 from detector.decision import Calibration
 from detector.errors import BundleCorrupt, BundleMissing, BundleTooNew
 from detector.manifest import FORMAT, Digest, Manifest
+from detector.rejects import shorten
 
 MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
@@ -31,7 +32,7 @@ CALIBRATION = "calibration.npy"
 
 LARGEST_MANIFEST = 64 * 2**20  # bytes
 LARGEST_FILE = 2**31  # bytes, protobuf's own limit
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 class Bundle(NamedTuple):
@@ -68,12 +69,13 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleMissing(f"{folder} is no bundle: it has no {MANIFEST}")
+    _check_plain(path)
     text = _bounded(path, LARGEST_MANIFEST)
     _check_format(path, text)
     _check_sum(folder, text)
     try:
         return msgspec.json.decode(text, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleCorrupt(f"{path} is not a manifest: {error}") from error
 
 
@@ -104,7 +106,7 @@ def _check_format(path: Path, text: bytes) -> None:
     """Refuse a format of a later release before anything else is believed."""
     try:
         found = msgspec.json.decode(text, type=_Format).format
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleCorrupt(f"{path} is not a manifest: {error}") from error
     if found > FORMAT:
         raise BundleTooNew(f"{path} has format {found}, this release reads {FORMAT}: install a newer residuum")
@@ -121,8 +123,7 @@ class _Format(msgspec.Struct):
 def _check_sum(folder: Path, text: bytes) -> None:
     """Compare the manifest with the digest beside it."""
     path = folder / CHECKSUM
-    if not path.is_file():
-        raise BundleCorrupt(f"{path} is missing")
+    _check_plain(path)
     said = _bounded(path, 1024).split()
     if not said or said[0] != hashlib.sha256(text).hexdigest().encode():
         raise BundleCorrupt(f"{folder / MANIFEST} was changed after it was written: it does not match {CHECKSUM}")
@@ -133,8 +134,7 @@ def _read_file(folder: Path, name: str, said: Digest) -> bytes:
     if not _FILE_NAME.fullmatch(name):
         raise BundleCorrupt(f"{folder / MANIFEST} names a file outside its folder: {name!r}")
     path = folder / name
-    if path.is_symlink() or not path.is_file():
-        raise BundleCorrupt(f"{path} is missing, or is not a plain file")
+    _check_plain(path)
     size = path.stat().st_size
     if size != said.bytes:
         raise BundleCorrupt(f"{path} has {size:,} bytes where the manifest says {said.bytes:,}: it was cut or changed")
@@ -144,21 +144,35 @@ def _read_file(folder: Path, name: str, said: Digest) -> bytes:
     return content
 
 
+def _check_plain(path: Path) -> None:
+    """Refuse what is not there, and links, which may lead out of the folder."""
+    if path.is_symlink() or not path.is_file():
+        raise BundleCorrupt(f"{path} is missing, or is not a plain file")
+
+
 def _bounded(path: Path, most: int) -> bytes:
     """Read a file that may not be larger than `most` bytes."""
     size = path.stat().st_size
     if size > most:
         raise BundleCorrupt(f"{path} has {size:,} bytes, more than the {most:,} such a file may have")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleCorrupt(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _calibration(folder: Path, content: bytes) -> Calibration:
-    """Read the calibration scores without believing the file's header about their number."""
-    path = folder / CALIBRATION
-    header_ends = content.find(b"\n") + 1
-    scores = np.frombuffer(content[header_ends : header_ends + (len(content) - header_ends) // 8 * 8], dtype="<f8")
-    if not (content.startswith(b"\x93NUMPY") and b"'<f8'" in content[:header_ends] and len(scores)):
-        raise BundleCorrupt(f"{path} holds no float64 scores")
+    """Read the calibration scores; nothing is allocated before the header's shape was held against the file's size."""
+    path, file = folder / CALIBRATION, io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # numpy parses the header as Python, and raises whatever Python's parser does
+        raise BundleCorrupt(f"{path} is no file of numpy's: {shorten(error)}") from error
+    body = file.read()
+    if version != (1, 0) or dtype != np.dtype("<f8") or len(shape) != 1 or len(body) != 8 * shape[0] or not body:
+        raise BundleCorrupt(f"{path} says it holds {dtype}{list(shape)} and has {len(body):,} bytes: no list of float64 scores")
+    scores = np.frombuffer(body, dtype="<f8")
     if not np.isfinite(scores).all():
         raise BundleCorrupt(f"{path} holds scores that are not finite")
     return Calibration(scores)

@@ -52,7 +52,7 @@ def dates(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
     """Read dates as epoch seconds, in UTC unless a cell gives its offset; numbers are epoch seconds already."""
     if series.dtype.is_numeric():
         return numbers(series, words)
-    if series.dtype.is_temporal():
+    if series.dtype in (pl.Date, pl.Datetime):  # no set: Datetime("us") equals Datetime but has another hash
         instants = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series
         return Parsed(_seconds(instants))
     return _dates_in_text(_as_text(series), words)
@@ -119,10 +119,9 @@ def _dates_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
         for form in ZONED_FORMATS
     ]
     instants = pl.select(pl.coalesce(*naive, *zoned)).to_series()
-    epoch = trimmed.cast(pl.Float64, strict=False)
-    seconds = np.where(instants.is_null().to_numpy(), epoch.fill_null(np.nan).to_numpy(), _seconds(instants))
-    bad = trimmed.is_not_null().to_numpy() & ~np.isfinite(seconds)
-    return Parsed(np.where(bad, np.nan, seconds), bad)
+    undated = instants.is_null().to_numpy()
+    epoch = _numbers_in_text(trimmed, words)
+    return Parsed(np.where(undated, epoch.values, _seconds(instants)), undated & np.asarray(epoch.bad), epoch.infinite)
 
 
 def _seconds(instants: pl.Series) -> np.ndarray:
@@ -157,4 +156,6 @@ def _as_text(series: pl.Series) -> pl.Series:
         return series
     if series.dtype.is_float():
         return series.fill_nan(None).cast(pl.String)
+    if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Duration, pl.Object):  # polars casts none of them
+        return pl.Series(series.name, [None if cell is None else str(cell) for cell in series.to_list()], dtype=pl.String)
     return series.cast(pl.String)

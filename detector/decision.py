@@ -78,7 +78,7 @@ class Calibration:
                 f"{len(self)} calibration rows cannot promise a false-alarm rate of {rate:g}: "
                 f"the smallest they can promise is {self.smallest_rate:.3g}"
             )
-        threshold = float(self._edges[len(self) - allowed])
+        threshold = float(self._edges[max(0, len(self) - allowed)])
         return Decision(threshold=threshold, promise="false_alarm_rate", criterion="split conformal", false_alarm_rate=rate)
 
     def alarm_rate(self, threshold: float) -> float:

@@ -6,6 +6,7 @@ that the graph is the one the manifest speaks of, and feeds it in batches that f
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from detector.errors import BundleCorrupt, SettingError
 Device = Literal["auto", "cpu", "cuda"]
 
 INPUT = "row"
-OUTPUTS = ("score", "contribution", "expected", "latent")
+OUTPUTS = {"score": 1, "contribution": 2, "expected": 2, "latent": 2}  # and their number of axes
 BATCH = 2048
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -105,6 +106,8 @@ def _open(model: bytes, providers: list[Any]) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    # Weights outside the file would be read from wherever the process stands: send the search where no file can be.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
         return onnxruntime.InferenceSession(model, options, providers=providers)
@@ -114,14 +117,19 @@ def _open(model: bytes, providers: list[Any]) -> onnxruntime.InferenceSession:
 
 def _width(session: onnxruntime.InferenceSession) -> int:
     """Check inputs and outputs of the graph and give its number of columns."""
-    inputs = [(one.name, one.type) for one in session.get_inputs()]
-    outputs = {one.name for one in session.get_outputs()}
-    if inputs != [(INPUT, "tensor(double)")] or not outputs.issuperset(OUTPUTS):
+    inputs = [(one.name, one.type, len(one.shape)) for one in session.get_inputs()]
+    outputs = {one.name: len(one.shape) for one in session.get_outputs()}
+    if inputs != [(INPUT, "tensor(double)", 2)] or any(outputs.get(name) != rank for name, rank in OUTPUTS.items()):
         raise BundleCorrupt(
-            f"model.onnx is no graph of a detector: it takes {inputs} and gives {sorted(outputs)}; "
-            f"a detector takes {[(INPUT, 'tensor(double)')]} and gives {list(OUTPUTS)}"
+            f"model.onnx is no graph of a detector: it takes {_named(session.get_inputs())} and gives "
+            f"{_named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] and gives {', '.join(OUTPUTS)}"
         )
-    width = session.get_inputs()[0].shape[-1]
+    width = session.get_inputs()[0].shape[1]
     if not isinstance(width, int):
         raise BundleCorrupt(f"model.onnx does not say how many columns it takes; its input has width {width!r}")
     return width
+
+
+def _named(values: list[Any]) -> str:
+    """Name inputs or outputs with their shapes."""
+    return ", ".join(f"{one.name}[{', '.join(map(str, one.shape))}]" for one in values) or "nothing"

@@ -127,7 +127,7 @@ def _words(told: _Cells, kind: str, columns: Sequence[Column]) -> tuple[pl.Serie
         found = _date_text(values)
     else:
         column = columns[told.place[0]]
-        found = cells.texts(told.frame[column.name].gather(told.at))
+        found = cells.texts(told.frame[column.name].gather(told.at)).str.replace(r"^([+-]?\d+)\.0+$", "$1")
         usual = pl.Series([column.text_of(code) for code in expected], dtype=pl.String)
     return found.zip_with(pl.Series(~np.isnan(values)), pl.Series([MISSING])), usual
 

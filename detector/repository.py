@@ -7,6 +7,8 @@ of one version; what a verb writes is the next version, under a temporary name u
 from __future__ import annotations
 
 import contextlib
+import itertools
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,9 +24,17 @@ def find(path: Path) -> Path:
     """Give the folder of the version that `path` means.
 
     Raises:
-        BundleMissing: there is none.
+        BundleMissing: there is none, or it may not be read.
         BundleCorrupt: the pin names a version that is not there.
     """
+    try:
+        return _found(path)
+    except OSError as error:
+        raise BundleMissing(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _found(path: Path) -> Path:
+    """Give the folder of the version that `path` means."""
     if (path / bundle.MANIFEST).is_file():
         return path
     pinned = _pinned(path)
@@ -56,28 +66,41 @@ def next_version(path: Path) -> Iterator[tuple[int, Path]]:
     Raises:
         OutputError: the folder cannot be written.
     """
-    folder = name_of(path)
     try:
+        folder = name_of(path)
+        made = not folder.exists()
+        if (folder / bundle.MANIFEST).is_file():
+            raise OutputError(f"{folder} is a bundle without a number: move its files to {folder / '1'}, so that a next can be")
         folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+        reserved = _reserve(folder)
     except OSError as error:
-        raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
+        raise OutputError(f"cannot write to {path}: {error.strerror}") from error
     try:
-        number = max(versions(folder), default=0) + 1
-        yield number, work
+        yield int(reserved.name), work
         work.chmod(0o755)
-        work.replace(folder / str(number))
+        work.replace(reserved)
     except OSError as error:
-        raise OutputError(f"cannot write {folder / str(number)}: {error.strerror}") from error
+        raise OutputError(f"cannot write {reserved}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-        with contextlib.suppress(OSError):  # only a folder that this call made and left empty goes
-            folder.rmdir()
+        for left_empty in [reserved, folder] if made else [reserved]:
+            with contextlib.suppress(OSError):  # it is not empty: there is a version
+                left_empty.rmdir()
+
+
+def _reserve(folder: Path) -> Path:
+    """Make an empty folder for the next number, which nobody else who writes here at the same time gets."""
+    for number in itertools.count(max(versions(folder), default=0) + 1):
+        with contextlib.suppress(FileExistsError):
+            (folder / str(number)).mkdir()
+            break
+    return folder / str(number)
 
 
 def _is_version(path: Path) -> bool:
     """Tell whether a folder is one version's."""
-    return path.name.isascii() and path.name.isdigit() and (path / bundle.MANIFEST).is_file()
+    return re.fullmatch(r"[1-9][0-9]{0,17}", path.name) is not None and (path / bundle.MANIFEST).is_file()
 
 
 def _pinned(path: Path) -> Path | None:

@@ -11,6 +11,7 @@ narwhals lets pandas, polars, pyarrow and others pass alike; everything behind t
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,7 @@ import polars as pl
 
 from detector import reasons as reasons_
 from detector.cells import category_text
+from detector.columns import require
 from detector.errors import TableError
 from detector.graph import Device
 from detector.manifest import Manifest
@@ -65,8 +67,9 @@ class Detector:
         if isinstance(rows, np.ndarray):
             frame = _array_frame(rows, [column.name for column in self.manifest.columns])
             return cast("Frame", _records(self._judge(frame, reasons, top)))
-        given = nw.from_native(cast("Any", rows), eager_only=True)
-        verdicts = self._judge(_polars(given), reasons, top)
+        given = _opened(rows)
+        require([str(name) for name in given.columns], self.manifest.columns)
+        verdicts = self._judge(_polars(given, {column.name for column in self.manifest.columns}), reasons, top)
         taken = [name for name in verdicts.columns if name in given.columns]
         if taken:
             raise TableError(f"the frame has a column {taken[0]!r} already, which the verdict needs: rename or drop it")
@@ -129,40 +132,54 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
 
     wishes = Wishes(category=category, numeric=numeric, date=date, ignore=ignore, time=time)
     recipe = Recipe(variant=variant, false_alarm_rate=false_alarm_rate, seed=seed, wishes=wishes, missing=missing, device=device)
-    frame = _array_frame(normal, None) if isinstance(normal, np.ndarray) else _polars(nw.from_native(normal, eager_only=True))
+    frame = _array_frame(normal, None) if isinstance(normal, np.ndarray) else _polars(_opened(normal))
     trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
     return load(trained.folder, device)
 
 
-def _polars(frame: nw.DataFrame[Any]) -> pl.DataFrame:
-    """Give any frame as a polars one, without needing pyarrow for it."""
+def _opened(frame: Any) -> nw.DataFrame[Any]:  # noqa: ANN401 - whatever narwhals knows
+    """Open any frame by narwhals."""
+    try:
+        opened: nw.DataFrame[Any] = nw.from_native(frame, eager_only=True)
+        names = [str(name) for name in opened.columns]
+    except nw.exceptions.DuplicateError as error:
+        raise TableError("two columns of the frame have the same name") from error
+    if len(set(names)) < len(names):
+        raise TableError("two columns of the frame have the same name")
+    return opened
+
+
+def _polars(frame: nw.DataFrame[Any], only: Container[str] | None = None) -> pl.DataFrame:
+    """Give any frame, or some of its columns, as a polars one, without needing pyarrow for it."""
     native = frame.to_native()
     if isinstance(native, pl.DataFrame):
         return native
-    if len(set(map(str, frame.columns))) < len(frame.columns):
-        raise TableError("two columns of the frame have the same name")
-    return pl.DataFrame([_polars_series(frame[name]) for name in frame.columns])
+    return pl.DataFrame([_polars_series(frame.get_column(name)) for name in frame.columns if only is None or str(name) in only])
 
 
 def _polars_series(series: nw.Series[Any]) -> pl.Series:
     """Give one column as polars: numbers, booleans and instants as such, all else as text."""
     name = str(series.name)
+    if series.dtype.is_integer() and (values := series.to_numpy()).dtype.kind in "iu":  # an identifier keeps its digits
+        return pl.Series(name, values)
     if series.dtype.is_numeric():
         return pl.Series(name, series.cast(nw.Float64).to_numpy(), dtype=pl.Float64, nan_to_null=True)
-    if series.dtype.is_temporal() and series.dtype not in {nw.Duration, nw.Time}:
-        micros = series.cast(nw.Datetime("us")).dt.timestamp("us").to_list()
-        return pl.Series(name, [None if value != value else value for value in micros], dtype=pl.Int64).cast(  # noqa: PLR0124 - NaN
-            pl.Datetime("us")
-        )
-    values = [None if value is None or value != value else value for value in series.to_list()]  # noqa: PLR0124 - NaN
+    absent = series.is_null().to_list()
+    if isinstance(series.dtype, nw.Datetime | nw.Date):
+        instants = series.cast(nw.Datetime("us")) if isinstance(series.dtype, nw.Date) else series
+        micros = [None if gone else int(value) for value, gone in zip(instants.dt.timestamp("us").to_list(), absent, strict=True)]
+        return pl.Series(name, micros, dtype=pl.Int64).cast(pl.Datetime("us"))
+    cells = [None if gone else value for value, gone in zip(series.to_list(), absent, strict=True)]
     if series.dtype == nw.Boolean:
-        return pl.Series(name, values, dtype=pl.Boolean)
-    return pl.Series(name, [value if value is None else _text(value) for value in values], dtype=pl.String)
+        return pl.Series(name, cells, dtype=pl.Boolean)
+    return pl.Series(name, [_text(cell) for cell in cells], dtype=pl.String)
 
 
-def _text(value: object) -> str:
+def _text(value: object) -> str | None:
     """Give a cell of no particular type as the text that CSV would hold."""
-    return str(value).lower() if isinstance(value, bool) else category_text(str(value))
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:  # pandas' own, and pandas need not be there
+        return None
+    return str(value).lower() if isinstance(value, bool | np.bool_) else category_text(str(value))
 
 
 def _array_frame(array: np.ndarray, names: list[str] | None) -> pl.DataFrame:
@@ -172,7 +189,14 @@ def _array_frame(array: np.ndarray, names: list[str] | None) -> pl.DataFrame:
     names = names or [f"x{place}" for place in range(array.shape[1])]
     if array.shape[1] != len(names):
         raise TableError(f"the array has {array.shape[1]} columns, the detector takes {len(names)}: {', '.join(names)}")
-    return pl.DataFrame([_polars_series(nw.new_series(n, array[:, i], backend="polars")) for i, n in enumerate(names)])
+    return pl.DataFrame([_array_series(name, array[:, place]) for place, name in enumerate(names)])
+
+
+def _array_series(name: str, values: np.ndarray) -> pl.Series:
+    """Give an array's column as polars; one of objects as text, like any column of no particular type."""
+    if values.dtype == object:
+        return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
+    return _polars_series(nw.new_series(name, values, backend="polars"))
 
 
 def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
@@ -190,8 +214,9 @@ def _reason_texts(verdicts: Verdicts, at: np.ndarray, rows: int, top: int) -> li
 
 def _series(series: pl.Series, like: nw.DataFrame[Any]) -> nw.Series[Any]:
     """Give a column of the verdict in the kind of frame that came in."""
-    if series.dtype == pl.Float64:
-        return nw.new_series(series.name, series.to_numpy(), nw.Float64, backend=like.implementation)
+    if series.dtype == pl.Float64:  # missing is NaN to pandas, null to others
+        values = series.to_numpy() if like.implementation.is_pandas_like() else series.to_list()
+        return nw.new_series(series.name, values, nw.Float64, backend=like.implementation)
     if series.dtype == pl.Boolean:
         return nw.new_series(series.name, series.to_numpy(), nw.Boolean, backend=like.implementation)
     return nw.new_series(series.name, series.to_list(), nw.String, backend=like.implementation)

@@ -78,7 +78,7 @@ class AdversarialAutoencoder(Autoencoder):
 
     def draw(self, rows: int, moment: Moment) -> Tensor:
         """Draw codes from the prior, `[rows, latent]`."""
-        size, device = (rows, self.latent), self.features.owner.device
+        size, device = (rows, self.latent), self.features.centre.device
         if self.prior == "gaussian":
             return torch.randn(size, generator=moment.generator, device=device)
         return 2 * torch.rand(size, generator=moment.generator, device=device) - 1

@@ -118,7 +118,8 @@ def _at_precision(scores: np.ndarray, labels: np.ndarray, target: float) -> floa
         raise SettingError(
             f"no threshold reaches a precision of {target:g} on these rows; the best is {precision[:-1].max():.3g}"
         )
-    return float(thresholds[reached[np.argmax(recall[:-1][reached])]])
+    most = reached[recall[reached] == recall[reached].max()]
+    return float(thresholds[most[-1]])  # of those that find the same, the one with the fewest false alarms
 
 
 def _least_cost(scores: np.ndarray, labels: np.ndarray, ratio: float) -> float:
@@ -134,7 +135,8 @@ def _below(lowest: float, scores: np.ndarray) -> float:
     if not np.isfinite(lowest):  # not even the highest score is worth an alarm
         return float(scores.max()) + 1.0
     lower = scores[scores < lowest]
-    return (lowest + float(lower.max())) / 2 if len(lower) else lowest - 1.0
+    middle = (lowest + float(lower.max())) / 2 if len(lower) else lowest - 1.0
+    return min(middle, float(np.nextafter(lowest, -np.inf)))  # between neighbouring floats the middle is one of them
 
 
 def _check_positive(what: str, value: float) -> None:

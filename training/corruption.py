@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from training.features import Cells, Features
+from training.features import Cells, Features, pick
 
 Corruption = Callable[[Cells, Features, torch.Generator], Cells]
 
@@ -98,7 +98,7 @@ def _hit(cells: Cells, rate: float, generator: torch.Generator) -> Tensor:
 def _where(hit: Tensor, cells: Cells, features: Features, values: Tensor, codes: Tensor) -> Cells:
     """Put other values into the cells that were hit."""
     return Cells(
-        torch.where(hit.index_select(1, features.owner), values, cells.values),
+        torch.where(pick(hit, features.owner), values, cells.values),
         cells.present,
         torch.where(_of_categories(hit, cells), codes, cells.codes),
     )

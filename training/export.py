@@ -44,6 +44,18 @@ def to_onnx(graph: DetectorGraph) -> bytes:
     return _stripped(program.model_proto)
 
 
+def proven(graph: DetectorGraph, rows: np.ndarray) -> bytes:
+    """Write the module as ONNX, in float64 if float32 cannot keep torch and ONNX Runtime together on the rows.
+
+    Raises:
+        TrainingError: they disagree even so.
+    """
+    model = to_onnx(graph)
+    if _apart(graph, Graph(model, "cpu"), rows) > TOLERANCE:
+        model = to_onnx(graph.in_float64())
+    return model
+
+
 def prove(graph: DetectorGraph, model: bytes, rows: np.ndarray, decision: Decision, device: Device) -> Parity:
     """Compare torch with ONNX Runtime on rows, `float64[rows, columns]`.
 
@@ -73,6 +85,12 @@ def prove(graph: DetectorGraph, model: bytes, rows: np.ndarray, decision: Decisi
             f"{parity.verdicts_that_differ} of {len(rows)} verdicts differ; nothing was written"
         )
     return parity
+
+
+def _apart(graph: DetectorGraph, opened: Graph, rows: np.ndarray) -> float:
+    """Give how far apart torch and ONNX Runtime are at most, relative to max(1, |score|)."""
+    trained = torch_scores(graph, rows)
+    return float(np.max(np.abs(opened.scores(rows) - trained) / np.maximum(1.0, np.abs(trained))))
 
 
 def torch_scores(graph: DetectorGraph, rows: np.ndarray, batch: int = 4096) -> np.ndarray:

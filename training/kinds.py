@@ -99,9 +99,9 @@ def _kind(series: pl.Series, words: frozenset[str]) -> Kind | Ignored:
         return "boolean"
     if series.dtype.is_numeric():
         return "number"
-    if series.dtype.is_temporal() and series.dtype not in {pl.Time, pl.Duration}:
+    if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
         return "date"
-    texts = cells.texts(series.cast(pl.String), words).drop_nulls()
+    texts = cells.texts(series, words).drop_nulls()
     return _kind_of_texts(texts) if len(texts) else Ignored(series.name, "all its cells are missing")
 
 

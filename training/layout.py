@@ -28,7 +28,7 @@ class Layout(NamedTuple):
     """Positions in the matrix by kind, and the scaling of the numbers."""
 
     columns: tuple[Column, ...]
-    numbers: tuple[int, ...]
+    numbers: tuple[int, ...]  # those with heavy tails last
     dates: tuple[int, ...]
     categories: tuple[int, ...]
     constants: tuple[int, ...]
@@ -70,13 +70,15 @@ def arrange(matrix: np.ndarray, columns: list[Column], *, scaled: bool = True) -
         return tuple(place for place, one in kinds.items() if one in kind)
 
     constants = places("constant")
+    scalings = {place: learn(matrix[:, place]) if scaled else AS_IT_IS for place in places("number")}
+    numbers = sorted(scalings, key=lambda place: scalings[place].heavy)
     return Layout(
         columns=tuple(columns),
-        numbers=places("number"),
+        numbers=tuple(numbers),
         dates=places("date"),
         categories=places("category", "boolean"),
         constants=constants,
-        scalings=tuple(learn(matrix[:, place]) if scaled else AS_IT_IS for place in places("number")),
+        scalings=tuple(scalings[place] for place in numbers),
         constant_values=tuple(float(matrix[np.isfinite(matrix[:, place]), place][0]) for place in constants),
         rows=len(matrix),
     )
@@ -84,11 +86,11 @@ def arrange(matrix: np.ndarray, columns: list[Column], *, scaled: bool = True) -
 
 def _with_vocabulary(column: Column, series: pl.Series, words: frozenset[str]) -> Column | None:
     """Give a column the vocabulary of its training cells, or nothing if it has none."""
-    if column.kind == "boolean":
-        return msgspec.structs.replace(column, vocabulary=("false", "true"))
-    if column.kind in {"number", "date"}:
-        parse = cells.numbers if column.kind == "number" else cells.dates
-        return column if np.isfinite(parse(series, words).values).any() else None
+    if column.kind != "category":
+        parse = {"boolean": cells.booleans, "number": cells.numbers, "date": cells.dates}[column.kind]
+        if not np.isfinite(parse(series, words).values).any():
+            return None
+        return msgspec.structs.replace(column, vocabulary=("false", "true")) if column.kind == "boolean" else column
     texts = cells.texts(series, words).drop_nulls()
     if not len(texts):
         return None

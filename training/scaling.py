@@ -18,6 +18,7 @@ import numpy as np
 HEAVY_COUNT = 10.0  # a normal distribution has 0, an exponential one 6
 HEAVY_REACH = 1000.0
 LARGEST_COUNT = 2.0**53  # above it every float64 is a whole number
+LARGEST = 1e150  # above it squares overflow; values beyond count as this large while a scaling is learnt
 
 
 class Scaling(NamedTuple):
@@ -41,7 +42,7 @@ AS_IT_IS = Scaling(centre=0.0, unit=1.0, heavy=False, shift=0.0, spread=1.0)
 
 def learn(values: np.ndarray) -> Scaling:
     """Learn the scaling of one column from its training values, which hold at least two different numbers."""
-    values = values[np.isfinite(values)]
+    values = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)
     unit = _logarithmic_unit(values)
     if unit is None:
         return Scaling(centre=float(values.mean()), unit=_spread(values), heavy=False, shift=0.0, spread=1.0)
@@ -55,7 +56,7 @@ def _logarithmic_unit(values: np.ndarray) -> float | None:
     if _is_count(values):
         return 1.0 if _excess_kurtosis(values) > HEAVY_COUNT else None
     off = np.abs(values - np.median(values))
-    typical = float(np.median(off[off > 0]))
+    typical = max(float(np.median(off[off > 0])), 1 / LARGEST) if off.any() else np.inf
     return typical if off.max() > HEAVY_REACH * typical else None
 
 

@@ -61,7 +61,7 @@ class Score(nn.Module):
         """Give the terms that belong to no column, `[rows, extra terms]`."""
         terms = [cells.codes[:, :0]]
         if self.model.bernoulli:
-            beyond = outside(cells.values.float()) * self.model.features.presence(cells)
+            beyond = outside(cells.values).to(cells.present.dtype) * self.model.features.presence(cells)
             terms.append(beyond.sum(dim=1, keepdim=True))
         if self.joined and isinstance(self.model, AdversarialAutoencoder):
             terms.append(self.model.suspicion(cells, code).unsqueeze(1))
@@ -139,7 +139,7 @@ class MeanSquaredError(PointScore):
         hot = features.by_category(features.one_hot(cells.codes))
         guessed = [functional.softmax(part, dim=1) for part in features.by_category(rebuilt.logits)]
         errors = [((found - guess) ** 2).sum(dim=1) for found, guess in zip(hot, guessed, strict=True)]
-        there = (cells.codes >= 0).float()
+        there = (cells.codes >= 0).to(guessed[0].dtype)
         return torch.stack(errors, dim=1) * there / len(features.layout.columns)
 
 

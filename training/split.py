@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.decision import rows_for
+from detector.decision import check_rate, rows_for
 from detector.errors import SettingError, TableError
 
 DEFAULT_RATE = 0.01
@@ -35,10 +35,12 @@ def split(rows: int, rate: float | None, seed: int, order: np.ndarray | None) ->
 
     Raises:
         TableError: there are too few rows to split.
-        SettingError: they are too few for the rate that was named.
+        SettingError: the rate that was named is none, or they are too few for it.
     """
     if rows < LEAST_ROWS:
         raise TableError(f"{rows} usable rows are too few to train on: at least {LEAST_ROWS} are needed")
+    if rate is not None:
+        check_rate(rate)
     calibration = _calibration_rows(rows, rate)
     sequence = np.random.default_rng(seed).permutation(rows) if order is None else order
     rest, calibrating = np.split(sequence, [rows - calibration])

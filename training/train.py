@@ -109,8 +109,8 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
         graph, fitted = learn(layout, material, plan, recipe.seed, device, watch)
-    model = export.to_onnx(graph)
     calibrating = material.matrix[material.split.calibration]
+    model = export.proven(graph, calibrating)
     calibration = Calibration(Graph(model, "cpu").scores(calibrating))
     decision = calibration.decide(material.split.rate)
     parity = [export.prove(graph, model, calibrating, decision, one) for one in _provers(recipe.device)]
@@ -227,7 +227,7 @@ def _manifest(material: Material, recipe: Recipe, plan: Plan, made: Made) -> Man
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         residuum=__version__,
         variant=recipe.variant,
-        settings={**as_plain(plan.settings), "latent": score.model.latent},
+        settings={**as_plain(plan.settings), "latent": score.model.latent, "precision": made.graph.precision},
         columns=made.graph.features.layout.columns,
         ignored=tuple(material.ignored),
         missing=recipe.missing,

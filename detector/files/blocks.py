@@ -6,16 +6,26 @@ from detector.errors import TableError
 from detector.files.stream import ByteStream
 
 BLOCK = 4 << 20
+PIECES = 8  # what a block is split into
 LONGEST = 16 << 20  # bytes of one record: what a quote that never closes may cost
 
 
 class Cutter:
-    """Takes blocks off a stream; what belongs to the next block is held back or given back."""
+    """Takes blocks off a stream. A reader may give back what did not end in its block, or have the block in pieces."""
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: ByteStream, size: int) -> None:
         self._stream = stream
-        self._held = b""
-        self.ended = False
+        self._size = size
+        self._front = b""  # given back
+        self._again = b""  # to be taken once more, in pieces
+        self._tail = b""  # the beginning of the next line
+        self._exhausted = False
+        self._fresh = False  # whether the last block came off the stream
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows the block that was taken last."""
+        return self._exhausted and not self._again
 
     def take(self, line: int) -> bytes:
         """Give whole lines, about one block of them, the first being number `line`; nothing at the end.
@@ -23,30 +33,42 @@ class Cutter:
         Raises:
             TableError: a line is too long to be one, or the file is damaged.
         """
-        while True:
-            chunk = self._stream.read(BLOCK)
-            if len(chunk) < BLOCK:
-                self.ended = True
-                return self._rest(chunk)
-            cut = chunk.rfind(b"\n") + 1
-            if cut:
-                block = b"".join((self._held, memoryview(chunk)[:cut]))
-                self._held = chunk[cut:]
-                return block
-            self._held += chunk
-            self._check_length(line)
+        self._fresh = not self._again
+        block = self._take_new(line) if self._fresh else self._take_again()
+        block, self._front = self._front + block if self._front else block, b""
+        return block
 
     def give_back(self, rest: bytes) -> None:
         """Put the beginning of a record that did not end in its block before the next one."""
-        self._held = rest + self._held
+        self._front = rest
 
-    def _rest(self, chunk: bytes) -> bytes:
-        """Give what is left, its last line closed."""
-        rest, self._held = self._held + chunk, b""
-        return rest if not rest or rest.endswith(b"\n") else rest + b"\n"
+    def split(self, block: bytes) -> bool:
+        """Have the block that was taken last once more, in pieces; False if it is a piece already."""
+        if self._fresh and len(block) > self._size // PIECES:
+            self._again = block
+            return True
+        return False
 
-    def _check_length(self, line: int) -> None:
-        if len(self._held) - self._held.rfind(b"\n") > LONGEST:
-            line += self._held.count(b"\n")
-            size = LONGEST >> 20
-            raise TableError(f"{self._stream.name}, line {line}: longer than {size} MB, so this is no table of text")
+    def _take_new(self, line: int) -> bytes:
+        while not self._exhausted:
+            chunk = self._stream.read(self._size)
+            self._exhausted = len(chunk) < self._size
+            cut = len(chunk) if self._exhausted else chunk.rfind(b"\n") + 1
+            if cut or self._exhausted:
+                block, self._tail = b"".join((self._tail, memoryview(chunk)[:cut])), chunk[cut:]
+                return closed(block)
+            self._tail += chunk
+            if len(self._tail) > LONGEST:
+                line += self._front.count(b"\n")
+                raise TableError(f"{self._stream.name}, line {line} does not end within {LONGEST >> 20} MB: is this a table?")
+        return b""
+
+    def _take_again(self) -> bytes:
+        cut = self._again.find(b"\n", self._size // PIECES) + 1 or len(self._again)
+        piece, self._again = self._again[:cut], self._again[cut:]
+        return piece
+
+
+def closed(block: bytes) -> bytes:
+    """Close the last line of a file, which may have no line break."""
+    return block if not block or block.endswith(b"\n") else block + b"\n"

@@ -50,10 +50,11 @@ class CleanReader:
         """
         if block.startswith(MISTAKEN):
             return None
-        if self._numbers:
-            frame = self._parse(block, self._typed, self._missing)
-            if frame is not None and self._is_regular(block, frame) and not infinite(frame, self._numbers):
-                return frame
+        frame = self._parse(block, self._typed, self._missing) if self._numbers else None
+        if frame is not None and not self._is_regular(block, frame):
+            return None
+        if frame is not None and not infinite(frame, self._numbers):
+            return frame
         frame = self._parse(block, self._text, {})
         if frame is None or not self._is_regular(block, frame):
             return None

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from detector.files import blocks
 from detector.files.blocks import Cutter
 from detector.files.clean import CleanReader
 from detector.files.header import take_header
@@ -58,32 +60,33 @@ class DelimitedSource(Closing):
     def _blocks(self, wanted: list[str], numbers: Collection[str]) -> Iterator[Block]:
         clean = CleanReader(self.columns, self._header.separator, wanted, numbers, self._options)
         sieve = Sieve(self.name, self.columns, self._header.separator)
-        cutter = Cutter(self._stream)
+        cutter = Cutter(self._stream, blocks.BLOCK)
         line = self._header.lines + 1
         while data := cutter.take(line):
             frame = clean.read(data)
             if frame is not None:
-                block, line = clean_block(frame, line), line + frame.height
-            else:
+                yield self._block(frame, np.arange(line, line + frame.height), wanted)
+                line += frame.height
+            elif not cutter.split(data):  # of its pieces most are clean
                 sifted = sieve.sift(data, line, last=cutter.ended)
                 cutter.give_back(sifted.rest)
-                block, line = self._sifted_block(sifted), sifted.line
-            if block.rows.size or block.rejects or block.blank:
-                yield self._finish(block, wanted)
+                line = sifted.line
+                if sifted.rows or sifted.rejects or sifted.blank:
+                    yield self._sifted_block(sifted, clean, sieve, wanted)
 
-    def _sifted_block(self, sifted: Sifted) -> Block:
-        cells = zip(*sifted.records, strict=True) if sifted.records else ((),) * len(self.columns)
-        series = [pl.Series(name, texts, pl.String) for name, texts in zip(self.columns, cells, strict=True)]
-        return Block(pl.DataFrame(series), np.array(sifted.rows, np.int64), sifted.rejects, sifted.blank)
+    def _sifted_block(self, sifted: Sifted, clean: CleanReader, sieve: Sieve, wanted: list[str]) -> Block:
+        """Give what the sieve kept, which polars reads faster if it now is clean."""
+        lines = sifted.plain()
+        frame = clean.read(lines) if lines else None
+        if frame is None:
+            cells = zip(*map(sieve.fields, sifted.records), strict=True) if sifted.records else ((),) * len(self.columns)
+            frame = pl.DataFrame([pl.Series(name, texts, pl.String) for name, texts in zip(self.columns, cells, strict=True)])
+        block = self._block(frame, np.array(sifted.rows), wanted)
+        return block._replace(rejects=sifted.rejects, blank=sifted.blank)
 
-    def _finish(self, block: Block, wanted: list[str]) -> Block:
-        """Reduce a block to the wanted columns, and give text the decimal point that the rest of the world reads."""
-        frame = block.frame if block.frame.columns == wanted else block.frame[wanted]
+    def _block(self, frame: pl.DataFrame, rows: npt.NDArray[np.int64], wanted: list[str]) -> Block:
+        """Reduce a frame to the wanted columns, and give text the decimal point that the rest of the world reads."""
+        frame = frame if frame.columns == wanted else frame[wanted]
         if self._options.decimal_comma:
             frame = frame.with_columns(pl.col(pl.String).str.replace(DECIMAL_COMMA, DECIMAL_POINT))
-        return block._replace(frame=frame)
-
-
-def clean_block(frame: pl.DataFrame, line: int) -> Block:
-    """Give a block in which every line is a record."""
-    return Block(frame, np.arange(line, line + frame.height, dtype=np.int64), [], 0)
+        return Block(frame, rows.astype(np.int64, copy=False), [], 0)

@@ -26,6 +26,7 @@ class Lines(NamedTuple):
     rows: Sequence[int]
     rejects: list[Reject]
     blank: int
+    typed: bool  # whether the numbers are known to be numbers
 
 
 class LineDecoder:
@@ -35,16 +36,17 @@ class LineDecoder:
         self._file = file
         self._wanted = wanted
         typed = {key: float | None if key in numbers else Scalar for key in wanted}
-        self._decoders = [*block_decoder(typed), *block_decoder(dict.fromkeys(wanted, Scalar))]
+        wide = dict.fromkeys(wanted, Scalar)
+        self._decoders = [(types is typed, decoder) for types in (typed, wide) for decoder in block_decoder(types)]
 
     def read(self, block: bytes, line: int) -> Lines:
         """Read a block of whole lines, the first being number `line`."""
-        for decoder in self._decoders:
+        for typed, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
                 places = {key: attrgetter(f"f{place}") for place, key in enumerate(self._wanted)}
                 values = {key: list(map(value, records)) for key, value in places.items()}
-                return Lines(values, range(line, line + len(records)), [], 0)
+                return Lines(values, range(line, line + len(records)), [], 0, typed)
         return self._read_lines(block, line)
 
     def _read_lines(self, block: bytes, line: int) -> Lines:
@@ -61,7 +63,7 @@ class LineDecoder:
                 records.append(record)
                 rows.append(row)
         values = {key: [record[key] for record in records] for key in self._wanted}
-        return Lines(values, rows, rejects, blank)
+        return Lines(values, rows, rejects, blank, typed=False)
 
     def _read_line(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
         """Read one object, or say why not."""
@@ -99,7 +101,9 @@ def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:
     except BAD_JSON:
         return None
     # One object after the other is taken too, with or without line breaks: so every break must stand between two.
-    breaks = block.count(b"}\n{") + block.count(b"}\r\n{") + 1
+    breaks = block.count(b"}\n{") + 1
+    if breaks < len(records):
+        breaks += block.count(b"}\r\n{")
     return records if len(records) == breaks == block.count(b"\n") else None
 
 

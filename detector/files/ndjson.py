@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import polars as pl
 
 from detector.errors import TableError
+from detector.files import blocks
 from detector.files.blocks import Cutter
 from detector.files.json_lines import LineDecoder, Scalar, all_keys
 from detector.files.source import Block, Closing
 from detector.files.stream import BOM, ByteStream
 
+SHARE = 8  # of a block: Python's objects for the cells of a whole one leave the cache, which halves the rate
 EXACT = 1 << 53  # up to here an integral float has the same digits as an integer
 
 
@@ -31,7 +34,7 @@ class NdjsonSource(Closing):
         if stream.peek(len(BOM)) == BOM:
             stream.read(len(BOM))
         self._stream = stream
-        self._cutter = Cutter(stream)
+        self._cutter = Cutter(stream, max(1, blocks.BLOCK // SHARE))
         first = self._cutter.take(1)
         if not first.strip():
             raise TableError(f"{stream.name} is empty: it holds no JSON object")
@@ -60,24 +63,19 @@ class NdjsonSource(Closing):
         while data := self._cutter.take(line):
             read = decoder.read(data, line)
             line += data.count(b"\n")
-            frame = pl.DataFrame([column(*named, numbers) for named in read.values.items()])
+            frame = pl.DataFrame([column(name, values, numbers, typed=read.typed) for name, values in read.values.items()])
             yield Block(frame, np.array(read.rows, np.int64), read.rejects, read.blank)
 
 
-def column(name: str, values: Sequence[Scalar], numbers: Collection[str]) -> pl.Series:
+def column(name: str, values: Sequence[Scalar], numbers: Collection[str], *, typed: bool) -> pl.Series:
     """Make a column: numbers where all values are, else text."""
-    kinds = set(map(type, values)) - {type(None)}
-    if name in numbers and kinds <= {float, int}:
-        try:
-            return pl.Series(name, values if kinds <= {float} else list(map(as_float, values)), pl.Float64)
-        except OverflowError:  # an integer beyond float64: the encoder rejects its row
-            pass
-    return pl.Series(name, values if kinds <= {str} else list(map(as_text, values)), pl.String)
-
-
-def as_float(value: Scalar) -> float | None:
-    """Give a number as float64."""
-    return None if value is None else float(value)
+    if name in numbers and (typed or {float, int, type(None)}.issuperset(map(type, values))):
+        with contextlib.suppress(OverflowError):  # an integer beyond float64: the encoder rejects its row
+            return pl.Series(name, values, pl.Float64)
+    try:
+        return pl.Series(name, values, pl.String)
+    except (TypeError, OverflowError):
+        return pl.Series(name, list(map(as_text, values)), pl.String)
 
 
 def as_text(value: Scalar) -> str | None:

@@ -21,10 +21,15 @@ class Sifted:
 
     line: int  # that of the next record
     rows: list[int] = field(default_factory=list)
-    records: list[list[str]] = field(default_factory=list)
+    records: list[str | list[str]] = field(default_factory=list)  # lines as they stand, and fields where quotes were
     rejects: list[Reject] = field(default_factory=list)
     blank: int = 0
     rest: bytes = b""  # a record that did not end
+
+    def plain(self) -> bytes | None:
+        """Give the records as lines again, if all are such lines; not one of them has a quote."""
+        lines = [record for record in self.records if isinstance(record, str)]
+        return encode("".join(lines)) if len(lines) == len(self.records) else None
 
 
 class Sieve:
@@ -61,23 +66,30 @@ class Sieve:
     def _take(self, text: str, start: int, end: int, sifted: Sifted) -> int:
         """Keep or skip the record that starts on the line from `start` to `end`; give where the next one starts."""
         columns = len(self._columns)
+        record: str | list[str]
         if text.find('"', start, end) < 0:
-            fields, stop = text[start:end].removesuffix("\r").split(self._separator), end + 1
+            record, stop = text[start : end + 1], end + 1
+            found = text.count(self._separator, start, end) + 1
         else:
-            fields, stop = read_record(text, start, self._separator, columns)
-        if len(fields) == 1 and is_blank(text[start:end], columns):
+            record, stop = read_record(text, start, self._separator, columns)
+            found = len(record)
+        if found == 1 and is_blank(text[start:end], columns):
             sifted.blank += 1
             return stop
-        if len(fields) != columns:
-            raise Broken(columns, f"{len(fields)} fields", f"{columns} fields")
+        if found != columns:
+            raise Broken(columns, f"{found} fields", f"{columns} fields")
         if not text.isascii() and UNDECODED.search(text, start, stop):
-            raise undecodable(fields)
+            return self._reject(undecodable(self.fields(record)), stop, sifted)
         sifted.rows.append(sifted.line)
-        sifted.records.append(fields)
+        sifted.records.append(record)
         return stop
 
+    def fields(self, record: str | list[str]) -> list[str]:
+        """Give the fields of a record that was kept."""
+        return record if isinstance(record, list) else record[:-1].removesuffix("\r").split(self._separator)
+
     def _reject(self, broken: Broken, stop: int, sifted: Sifted) -> int:
-        """Reject one line; give where the next one starts."""
+        """Reject what starts on this line; give where reading goes on."""
         column = self._columns[broken.place] if broken.place < len(self._columns) else ""
         found = shorten(legible(broken.found))
         sifted.rejects.append(Reject(sifted.line, column, found, broken.expected, self._file))

@@ -3,32 +3,16 @@
 import functools
 import os
 import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.project.documents import fenced_lines, words_of
+
 # In pieces, so that this file does not name one itself.
 ABSOLUTE = re.compile(rb"(?<![\w.~-])/(?:home|root|work|Users)/\w")
-
-
-def fenced_lines(document: Path) -> Iterator[str]:
-    """Give the lines of a document's fenced blocks, continued ones joined."""
-    for block in re.findall(r"^```[^\n]*\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE):
-        yield from block.replace("\\\n", " ").splitlines()
-
-
-def words_of(line: str) -> list[str]:
-    """Give a shell line's words without prompt, comment and what it is piped into; none if it is no shell line."""
-    try:
-        words = shlex.split(line.strip().removeprefix("$ "), comments=True)
-    except ValueError:
-        return []
-    ends = [at for at, word in enumerate(words) if word in {"|", ">", "&&", ";"}]
-    return words[: ends[0]] if ends else words
 
 
 @functools.cache

@@ -1,0 +1,89 @@
+"""A process of its own, and what it cost: wall time, processor time, peak memory.
+
+A process inherits the peak memory of the one that started it, and processor time of children can only be told apart by
+who waits for them. So a small launcher (this file, run as a script, which is why it imports so little) stands between.
+"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+RESIDUUM = str(Path(sysconfig.get_path("scripts")) / "residuum")
+
+
+class Usage(NamedTuple):
+    """What a process cost, and what it said."""
+
+    wall: float  # seconds
+    cpu: float  # seconds, all threads, user and system
+    peak: float  # MB of resident memory
+    said: str
+
+    def over(self, other: "Usage") -> tuple[float, float]:
+        """Give how many times as much wall and processor time this took as another process."""
+        return self.wall / other.wall, self.cpu / other.cpu
+
+
+Run = Callable[[], Usage]
+Pairs = list[tuple[Usage, Usage]]  # of each round: the other one, ours
+
+
+def measure(*command: object, threads: int = 0) -> Usage:
+    """Run a command to its end; `threads` bounds those of polars and of numerical libraries (0: as they like).
+
+    Raises:
+        RuntimeError: it ended badly.
+    """
+    texts = [str(part) for part in command]
+    reader, writer = os.pipe()
+    launcher = [sys.executable, "-I", "-S", __file__, str(writer), *texts]
+    done = subprocess.run(
+        launcher, cwd=ROOT, env=_environment(threads), pass_fds=[writer], capture_output=True, text=True, check=False
+    )
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        figures = pipe.read()
+    if done.returncode or not figures:
+        raise RuntimeError(f"{' '.join(texts)} ended with exit code {done.returncode}:\n{done.stderr or done.stdout}")
+    wall, cpu, peak = map(float, figures.split())
+    return Usage(wall, cpu, peak, done.stdout)
+
+
+def in_turns(rounds: int, other: Run, ours: Run) -> Pairs:
+    """Run both in each round, the other one first every second time."""
+    pairs = []
+    for turn in range(rounds):
+        if turn % 2:
+            mine, theirs = ours(), other()
+        else:
+            theirs, mine = other(), ours()
+        pairs.append((theirs, mine))
+    return pairs
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Give this process's environment, with threads bounded."""
+    names = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS") if threads else ()
+    return {**os.environ, "NO_COLOR": "1", "TERM": "dumb", **dict.fromkeys(names, str(threads))}
+
+
+def _launch(writer: int, command: list[str]) -> int:
+    """Run a command, write down what it cost and give its exit code."""
+    os.set_inheritable(writer, False)  # noqa: FBT003 - the standard library's own
+    began = time.perf_counter()
+    process = os.posix_spawn(command[0], command, os.environ)
+    _, status, used = os.wait4(process, 0)
+    wall = time.perf_counter() - began
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # ru_maxrss: bytes there, kB elsewhere
+    os.write(writer, f"{wall} {used.ru_utime + used.ru_stime} {used.ru_maxrss / unit}".encode())
+    return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    sys.exit(_launch(int(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,76 @@
+"""Training inside the benchmark's own process: residuum's own steps from a table to a scoring graph, without the export.
+
+Export is where most of a short training's time goes and it changes no score by more than 1e-5 (every bundle is proved to
+that), so what is measured here is what a bundle would do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+
+import training.fit
+from detector.columns import encode
+from training.export import torch_scores
+from training.fit import Fit, Watch, one_thread, unwatched
+from training.graph import DetectorGraph
+from training.layout import arrange
+from training.train import Material, Recipe, Table, learn, prepare
+from training.variants import plan
+
+
+class Detector(NamedTuple):
+    """A trained graph with what it learnt from."""
+
+    material: Material
+    graph: DetectorGraph
+    fitted: Fit
+
+    @property
+    def calibrating(self) -> np.ndarray:
+        """The calibration rows, as the graph takes them."""
+        rows: np.ndarray = self.material.matrix[self.material.split.calibration]
+        return rows
+
+    def scores(self, frame: pl.DataFrame) -> np.ndarray:
+        """Score rows."""
+        encoded = encode(frame, self.material.columns, np.arange(frame.height))
+        return self.score(encoded.matrix)
+
+    def score(self, matrix: np.ndarray) -> np.ndarray:
+        """Score rows that are encoded already."""
+        with one_thread():
+            scores: np.ndarray = torch_scores(self.graph, matrix)
+        return scores
+
+
+def detector(frame: pl.DataFrame, seed: int, watch: Watch = unwatched) -> Detector:
+    """Train on normal rows, as `residuum train` does up to the export."""
+    recipe = Recipe(seed=seed, device="cpu")
+    material = prepare(Table(frame, np.arange(frame.height), []), recipe)
+    layout = arrange(material.matrix[material.split.training], material.columns)
+    with torch.random.fork_rng(devices=[]), one_thread():
+        torch.manual_seed(seed)
+        graph, fitted = learn(layout, material, plan(recipe.variant), seed, torch.device("cpu"), watch)
+    return Detector(material, graph, fitted)
+
+
+def frame(matrix: np.ndarray) -> pl.DataFrame:
+    """Give `float64[rows, columns]` as a table."""
+    return pl.DataFrame(matrix, schema=[f"x{place}" for place in range(matrix.shape[1])])
+
+
+@contextlib.contextmanager
+def steps(number: int) -> Iterator[None]:
+    """Train for another number of steps than usual."""
+    usual = training.fit.STEPS
+    training.fit.STEPS = number
+    try:
+        yield
+    finally:
+        training.fit.STEPS = usual

@@ -1,0 +1,110 @@
+"""`residuum evaluate`: what the verdicts are worth on labelled rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from residuum.cli import talk
+from residuum.cli.extra import need_training
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORMAT, LABEL, MODEL, NORMAL_VALUES
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from detector.scorer import Scorer
+    from residuum.cli.labelled import Labelled
+    from training.evaluate import Evaluation
+
+RATIOS = ("precision", "recall", "f1", "false_alarm_rate")
+
+
+def evaluate(
+    model: MODEL,
+    files: FILES,
+    *,
+    label: LABEL,
+    normal_value: NORMAL_VALUES = None,
+    device: DEVICE = "auto",
+    decimal_comma: DECIMAL_COMMA = False,
+    format: FORMAT = "text",  # noqa: A002 - the option's name
+) -> None:
+    """Compare verdicts with labels: ranking, false alarms, what was found of each kind of anomaly."""
+    need_training()
+    from detector.scorer import Scorer
+    from residuum.cli.labelled import Asked, score_labelled
+    from training.evaluate import evaluate as compare
+
+    scorer = Scorer.open(model, device)
+    normal_values = tuple(normal_value or ())
+    asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma)
+    rows = score_labelled(scorer, asked)
+    evaluation = compare(rows.scores, scorer.manifest.decision.is_anomaly(rows.scores), rows.labels, rows.kinds)
+    if format == "json":
+        talk.tell_json(_facts(scorer, rows, evaluation))
+    else:
+        talk.show(*_tables(scorer, rows, evaluation))
+
+
+def _facts(scorer: Scorer, rows: Labelled, evaluation: Evaluation) -> dict[str, Any]:
+    """Give everything for a program."""
+    import msgspec
+
+    decision = scorer.manifest.decision
+    ratios = {name: getattr(evaluation, name) for name in RATIOS}
+    return {
+        "model": scorer.manifest.name,
+        "version": scorer.manifest.version,
+        "rows": len(rows.scores),
+        "rejected": rows.rejected,
+        "threshold": decision.threshold,
+        "promised_false_alarm_rate": decision.false_alarm_rate,
+        **msgspec.to_builtins(evaluation),
+        **ratios,
+    }
+
+
+def _tables(scorer: Scorer, rows: Labelled, evaluation: Evaluation) -> list[Table]:
+    """Lay everything out for a person."""
+    return [_ranking(rows, evaluation), _verdicts(scorer, evaluation), _by_label(evaluation)]
+
+
+def _ranking(rows: Labelled, evaluation: Evaluation) -> Table:
+    """Say how well the scores rank, whatever the threshold."""
+    anomalies = int(rows.labels.sum())
+    probable = evaluation.probable_from
+    return talk.facts(
+        "Ranking, whatever the threshold",
+        [
+            ("rows", f"{len(rows.labels) - anomalies:,} normal, {talk.plural(anomalies, 'anomaly', 'anomalies')}"),
+            ("left out", f"{talk.count(rows.rejected, 'row')} without a label or not readable" if rows.rejected else ""),
+            ("AUROC", f"{evaluation.auroc:.4f}"),
+            ("average precision", f"{evaluation.average_precision:.4f}"),
+            ("probable from", f"a score of {probable:.4g}: more likely than not an anomaly among these rows" if probable else ""),
+        ],
+    )
+
+
+def _verdicts(scorer: Scorer, evaluation: Evaluation) -> Table:
+    """Say what the threshold makes of it."""
+    decision = scorer.manifest.decision
+    promised = f"; promised {talk.share(decision.false_alarm_rate)}" if decision.false_alarm_rate else ""
+    passed, missed = evaluation.passed, evaluation.missed
+    return talk.facts(
+        f"Verdicts at the threshold of {decision.threshold:.4g}",
+        [
+            ("normal rows", f"{evaluation.false_alarms:,} flagged, {passed:,} passed"),
+            ("anomalies", f"{evaluation.true_alarms:,} flagged, {missed:,} missed"),
+            ("false alarms", f"{talk.share(evaluation.false_alarm_rate)} of normal rows{promised}"),
+            ("precision", f"{evaluation.precision:.4f}"),
+            ("recall", f"{evaluation.recall:.4f}"),
+            ("F1", f"{evaluation.f1:.4f}"),
+        ],
+    )
+
+
+def _by_label(evaluation: Evaluation) -> Table:
+    """Say what was found of each kind of anomaly."""
+    lines = [
+        (kind.label, f"{kind.rows:,}", f"{kind.flagged:,}", talk.share(kind.flagged / kind.rows)) for kind in evaluation.by_label
+    ]
+    return talk.table("Anomalies by label", ("label", "rows", "flagged", "share"), lines)

@@ -1,0 +1,87 @@
+"""Labelled rows, scored: what `evaluate` and `calibrate` look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from detector import cells
+from detector.columns import listing
+from detector.errors import SettingError, TableError
+from detector.files import expand
+from detector.scorer import Scorer
+from residuum.cli.score import watching
+from serving.files.judging import Question, judge
+
+NORMAL = frozenset({"0", "0.0", "false", "no", "normal", "benign", "ok", "good", "negative"})
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """Which files, which column is the label, and which labels mean normal (none said: the usual words)."""
+
+    files: tuple[str, ...]
+    label: str
+    normal_values: tuple[str, ...] = ()
+    decimal_comma: bool = False
+
+
+class Labelled(NamedTuple):
+    """Scored rows with their labels; all arrays speak of the same rows."""
+
+    scores: np.ndarray  # float64[rows]
+    labels: np.ndarray  # bool[rows], true for an anomaly
+    kinds: np.ndarray  # str[rows], the labels as found
+    rejected: int  # rows that were left out: unreadable, or without a label
+
+
+def score_labelled(scorer: Scorer, asked: Asked) -> Labelled:
+    """Score files and take their labels along.
+
+    Raises:
+        TableError: a file cannot be read or lacks a column.
+        SettingError: the detector was trained on the label, or nobody can tell which labels mean normal.
+    """
+    if any(column.name == asked.label for column in scorer.columns):
+        raise SettingError(
+            f"the detector learnt from the column {asked.label!r}, so its scores know the answers: train one with "
+            f"--ignore {asked.label}"
+        )
+    question = Question(paths=tuple(expand(asked.files)), keep=(asked.label,), decimal_comma=asked.decimal_comma, explain="none")
+    scores, found, rejected = [], [], 0
+    with watching(question.paths) as watch:
+        for judged in judge(scorer, question, watch):
+            scores.append(judged.verdicts.score)
+            found.append(cells.texts(judged.kept(question.keep)[asked.label]))
+            rejected += len(judged.rejects)
+    return _labelled(np.concatenate(scores), pl.concat(found), rejected, asked)
+
+
+def _labelled(scores: np.ndarray, found: pl.Series, rejected: int, asked: Asked) -> Labelled:
+    """Leave out rows without a label, and tell normal labels from the others."""
+    there = found.is_not_null()
+    if not there.any():
+        raise TableError(f"no row that can be scored has a label in column {asked.label!r}")
+    kinds = found.filter(there)
+    normal = kinds.is_in(_normal_values(kinds.unique().sort().to_list(), asked))
+    return Labelled(scores[there.to_numpy()], ~normal.to_numpy(), kinds.to_numpy(), rejected + int((~there).sum()))
+
+
+def _normal_values(seen: Sequence[str], asked: Asked) -> list[str]:
+    """Give the labels that mean normal.
+
+    Raises:
+        SettingError: one that was named is not there, or none was and none is usual.
+    """
+    strange = [value for value in asked.normal_values if value not in seen]
+    if strange:
+        raise SettingError(f"--normal-value {listing(strange)} is no label in column {asked.label!r}; there are {listing(seen)}")
+    normal = list(asked.normal_values) or [value for value in seen if value.lower() in NORMAL]
+    if not normal:
+        raise SettingError(
+            f"which labels in column {asked.label!r} mean normal? Say it with --normal-value; there are {listing(seen)}"
+        )
+    return normal

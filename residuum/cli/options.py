@@ -1,0 +1,29 @@
+"""Options that several verbs have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Device = Literal["auto", "cpu", "cuda"]
+Format = Literal["text", "json"]
+
+MODEL = Annotated[
+    Path, typer.Argument(help="A bundle: models/pumps (its newest or pinned version) or models/pumps/1.", show_default=False)
+]
+FILES = Annotated[
+    list[str],
+    typer.Argument(help="CSV, Parquet or NDJSON, also .gz and .zst; patterns; - is standard input.", show_default=False),
+]
+DEVICE = Annotated[Device, typer.Option(help="What computes; auto takes a GPU where there is one.")]
+DECIMAL_COMMA = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are written like 1,5.")]
+FORMAT = Annotated[Format, typer.Option("--format", help="For a person, or for a program.")]
+LABEL = Annotated[str, typer.Option(help="The column that tells normal rows from anomalies.", show_default=False)]
+NORMAL_VALUES = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--normal-value", help="A label that means normal; may be repeated.", show_default="0, false, no, normal, ok ..."
+    ),
+]

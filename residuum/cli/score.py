@@ -1,0 +1,104 @@
+"""`residuum score`: files of rows in, a file of verdicts out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from residuum.cli import talk
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, MODEL
+from residuum.cli.talk import Fact
+from residuum.cli.verb import let_ctrl_c_end_a_read
+
+if TYPE_CHECKING:
+    from detector.scorer import Scorer
+    from serving.files.scoring import Job
+    from serving.files.summary import Summary
+
+SOME_REJECTED = 3  # exit code under --strict
+
+
+def score(
+    model: MODEL,
+    files: FILES,
+    *,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="The file to write: .csv or .ndjson (also .gz, .zst) or .parquet; - is standard output.", show_default=False
+        ),
+    ],
+    rejects: Annotated[
+        str | None, typer.Option(help="Where rows go that cannot be read.", show_default="beside the output")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A column to carry into the output; may be repeated.", show_default=False)
+    ] = None,
+    only_anomalies: Annotated[bool, typer.Option("--only-anomalies", help="Write anomalies only.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="How many reasons a row gets at most.")] = 3,
+    reasons: Annotated[Literal["anomalies", "all", "none"], typer.Option(help="Which rows get reasons.")] = "anomalies",
+    device: DEVICE = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace an output that is there already.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 if rows were rejected.")] = False,
+    decimal_comma: DECIMAL_COMMA = False,
+) -> None:
+    """Score files: one verdict a row, with reasons for the anomalies."""
+    from detector.files import expand
+    from detector.scorer import Scorer
+    from serving.files.judging import Question
+    from serving.files.scoring import Job, rejects_beside, score_files
+
+    question = Question(paths=tuple(expand(files)), keep=tuple(keep or ()), decimal_comma=decimal_comma, explain=reasons, top=top)
+    kept_apart = rejects_beside(to) if rejects is None else rejects
+    job = Job(question=question, to=to, rejects=kept_apart, only_anomalies=only_anomalies, force=force)
+    scorer = Scorer.open(model, device)
+    with watching(question.paths) as watch:
+        summary = score_files(scorer, job, watch)
+    talk.tell(_facts(scorer, job, summary), sys.stderr if to == "-" else sys.stdout)
+    if strict and summary.rejected:
+        raise typer.Exit(SOME_REJECTED)
+
+
+@contextlib.contextmanager
+def watching(paths: tuple[str, ...]) -> Iterator[Callable[[int, int], None]]:
+    """Show how far the files are read, and how fast."""
+    let_ctrl_c_end_a_read()
+    regular = all(Path(path).is_file() for path in paths)
+    total = sum(Path(path).stat().st_size for path in paths) if regular else None
+    began = time.monotonic()
+    with talk.progress("scoring", total) as advance:
+        yield lambda read, rows: advance(read, total, f"{rows:,} rows, {rows / (time.monotonic() - began):,.0f} rows/s")
+
+
+def _facts(scorer: Scorer, job: Job, summary: Summary) -> list[Fact]:
+    """Say how the run went."""
+    rejected = f"{talk.count(summary.rejected, 'row')}{f', see {job.rejects}' if job.rejects else ''}"
+    speed = f"{summary.seconds:.3g} s on {scorer.graph.device}, {summary.rows_per_second:,.0f} rows/s"
+    skipped = [
+        talk.count(summary.blank, "blank line") if summary.blank else "",
+        f"{talk.count(summary.infinite, 'infinite number')} taken as missing" if summary.infinite else "",
+    ]
+    return [
+        ("rows", f"{summary.rows:,} scored by {scorer.folder} in {speed}"),
+        ("anomalies", f"{summary.anomalies:,}, {talk.share(summary.alarm_rate)} of them; {_promised(scorer, summary)}"),
+        ("rejected", rejected if summary.rejected else "none"),
+        *talk.first_rejects(summary.first_rejects),
+        ("skipped", ", ".join(filter(None, skipped))),
+        ("unused", f"{talk.count(len(summary.unused), 'column')}: {talk.names(summary.unused)}" if summary.unused else ""),
+        ("written", "" if job.to == "-" else job.to),
+        ("warning", summary.warning),
+    ]
+
+
+def _promised(scorer: Scorer, summary: Summary) -> str:
+    """Say what share of alarms was to be expected."""
+    rate = talk.share(summary.promise.rate)
+    if scorer.manifest.decision.promise == "false_alarm_rate":
+        return f"promised: at most {rate} of normal rows"
+    return f"of the calibration's normal rows about {rate}"

@@ -1,0 +1,161 @@
+"""`residuum train`: files of normal rows in, a bundle out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from residuum.cli import talk
+from residuum.cli.extra import need_training
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES
+from residuum.cli.talk import Fact
+from residuum.cli.verb import let_ctrl_c_end_a_read
+
+if TYPE_CHECKING:
+    from detector.manifest import Manifest
+    from detector.rejects import Reject
+    from residuum.cli.table import Read
+    from training.fit import Progress
+    from training.train import Trained
+
+Names = list[str] | None
+FIRST = 5  # rejected rows that are shown
+MOST = 4  # columns of a kind that are named
+PLURALS: dict[str, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
+
+
+def train(
+    files: FILES,
+    *,
+    to: Annotated[
+        Path, typer.Option(help="The bundle's name, such as models/pumps; each training adds a version.", show_default=False)
+    ],
+    variant: Annotated[str, typer.Option(help="Which autoencoder: denoising, plain, variational.")] = "denoising",
+    false_alarm_rate: Annotated[
+        float | None,
+        typer.Option(help="The share of normal rows that may be flagged.", show_default="0.01, or what the rows can promise"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, rows and machine: the same detector.")] = 0,
+    category: Annotated[Names, typer.Option(help="A column of categories; may be repeated.", show_default=False)] = None,
+    numeric: Annotated[Names, typer.Option(help="A column of numbers; may be repeated.", show_default=False)] = None,
+    date: Annotated[Names, typer.Option(help="A column of dates; may be repeated.", show_default=False)] = None,
+    ignore: Annotated[Names, typer.Option(help="A column to leave out; may be repeated.", show_default=False)] = None,
+    missing: Annotated[
+        Names,
+        typer.Option(
+            help="A text that means a missing cell, beside empty, NA, NaN, null, None; may be repeated.", show_default=False
+        ),
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="The column that orders the rows: the newest calibrate.", show_default=False)
+    ] = None,
+    rejects: Annotated[str | None, typer.Option(help="Where to list the rows that cannot be read.", show_default=False)] = None,
+    device: DEVICE = "auto",
+    decimal_comma: DECIMAL_COMMA = False,
+) -> None:
+    """Learn from normal rows: writes a detector and says what it promises."""
+    from detector.files import ReadOptions, expand
+
+    paths = expand(files)
+    need_training()
+    from residuum.cli.table import read
+    from training.kinds import Wishes
+    from training.train import Recipe
+    from training.train import train as train_on
+
+    wishes = Wishes(
+        category=tuple(category or ()),
+        numeric=tuple(numeric or ()),
+        date=tuple(date or ()),
+        ignore=tuple(ignore or ()),
+        time=time,
+    )
+    recipe = Recipe(
+        variant=variant, false_alarm_rate=false_alarm_rate, seed=seed, wishes=wishes, missing=tuple(missing or ()), device=device
+    )
+    with _rejects_file(rejects, paths) as list_rejects:
+        let_ctrl_c_end_a_read()
+        table = read(paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma))
+        with _watching() as watch:
+            trained = train_on(table.table, to, recipe, watch)
+        found = table.located(trained.rejects)
+        list_rejects(found)
+    talk.tell([*_facts(table, trained, found), ("next", f"residuum score {to} NEW.csv --to scored.csv")])
+
+
+@contextlib.contextmanager
+def _rejects_file(path: str | None, inputs: list[str]) -> Iterator[Callable[[list[Reject]], None]]:
+    """Lend what lists rejected rows in a file, if one was asked for; refused before training if it cannot be."""
+    from serving.files import output
+    from serving.files.layout import reject_table
+    from serving.files.sinks import LazySink, delivered
+
+    if path is None:
+        yield lambda _rejects: None
+        return
+    output.check(path, inputs, force=False)
+    sink = LazySink(path)
+    with delivered(sink):
+        yield lambda rejects: sink.add(reject_table(rejects, several_files=len(inputs) > 1)) if rejects else None
+
+
+@contextlib.contextmanager
+def _watching() -> Iterator[Callable[[Progress], None]]:
+    """Show how far training is."""
+
+    def say(progress: Progress) -> str:
+        return f"validation loss {progress.loss:.4g}, best {progress.best:.4g}; Ctrl-C keeps the best"
+
+    with talk.progress("training") as advance:
+        yield lambda progress: advance(progress.step, progress.steps, say(progress))
+
+
+def _facts(table: Read, trained: Trained, rejects: list[Reject]) -> list[Fact]:
+    """Say what was learnt, the promise first."""
+    manifest = trained.manifest
+    training, rows = manifest.training, manifest.training.rows
+    infinite = f"{talk.count(trained.infinite, 'infinite number')} taken as missing" if trained.infinite else ""
+    blank = f"{talk.count(table.blank, 'blank line')} skipped" if table.blank else ""
+    used = f"{rows.training + rows.validation + rows.calibration:,} used"
+    split = f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate"
+    return [
+        ("promise", _promise(trained)),
+        ("rows", "; ".join(filter(None, [f"{used}: {split}, {training.order}", infinite, blank]))),
+        ("rejected", talk.count(len(rejects), "row") if rejects else ""),
+        *talk.first_rejects(rejects[:FIRST]),
+        ("columns", _columns(manifest)),
+        ("left out", talk.names(f"{ignored.name} ({ignored.reason})" for ignored in manifest.ignored)),
+        ("constant", talk.names(column.name for column in manifest.columns if column.constant)),
+        ("threshold", f"{manifest.decision.threshold:.4g} {manifest.score.unit}, {manifest.score.name}"),
+        ("training", _training(manifest)),
+        ("bundle", str(trained.folder)),
+    ]
+
+
+def _promise(trained: Trained) -> str:
+    """Say what the threshold promises, and that it is less than usual if it is."""
+    rate = talk.share(trained.manifest.decision.false_alarm_rate or 0.0)
+    calibrated = talk.count(trained.manifest.training.rows.calibration, "row")
+    promise = f"at most {rate} of normal rows are flagged, by {calibrated} that training never saw"
+    if trained.lowered_from is None:
+        return promise
+    return f"{promise}; these are too few for the usual {talk.share(trained.lowered_from)}"
+
+
+def _columns(manifest: Manifest) -> str:
+    """Say how many columns there are of each kind, and which."""
+    named = {kind: [column.name for column in manifest.columns if column.kind == kind] for kind in PLURALS}
+    return ", ".join(
+        f"{talk.plural(len(some), kind, PLURALS[kind])} ({talk.names(some, MOST)})" for kind, some in named.items() if some
+    )
+
+
+def _training(manifest: Manifest) -> str:
+    """Say how training went."""
+    training = manifest.training
+    steps = f"best of {training.steps:,} steps at {training.best_step:,}"
+    return f"{manifest.variant}, validation loss {training.loss:.4g} ({steps}), {training.seconds:.3g} s on {training.device}"

@@ -1,0 +1,4 @@
+"""Files of rows in, a file of verdicts out, in constant memory.
+
+`scoring.score_files` is the whole job; `judging.judge` is its loop, for whoever wants the verdicts and not a file.
+"""

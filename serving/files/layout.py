@@ -1,0 +1,74 @@
+"""Verdicts as a table to write: which columns an output has, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import polars as pl
+
+from detector import reasons
+from detector.columns import listing
+from detector.errors import SettingError
+from detector.reasons import Explain
+from detector.rejects import Reject
+from serving.files.judging import Judged
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """What an output shows; `structured` reasons are for formats that can nest."""
+
+    several_files: bool
+    keep: tuple[str, ...]
+    explain: Explain
+    top: int
+    structured: bool
+    only_anomalies: bool = False
+
+    @property
+    def _places(self) -> list[str]:
+        return ["file", "row"] if self.several_files else ["row"]
+
+    def check(self) -> None:
+        """Refuse a kept column whose name the output needs itself.
+
+        Raises:
+            SettingError: names it.
+        """
+        own = {*self._places, "anomaly_score", "p_value", "is_anomaly", "reasons"}
+        own |= {f"reason_{place}" for place in range(1, self.top + 1)}
+        taken = [name for name in self.keep if name in own]
+        if taken:
+            raise SettingError(f"--keep {listing(taken)}: the output has a column of its own by that name; rename yours")
+
+    def verdicts(self, judged: Judged) -> pl.DataFrame:
+        """Lay out the accepted rows of a block."""
+        verdicts = judged.verdicts
+        frame = pl.DataFrame(
+            {
+                "row": judged.rows,
+                **judged.kept(self.keep).to_dict(),
+                "anomaly_score": verdicts.score,
+                "p_value": verdicts.p_value,
+                "is_anomaly": verdicts.is_anomaly,
+            }
+        )
+        frame = frame.with_columns(self._reasons(judged))
+        if self.several_files:
+            frame = frame.select(pl.lit(judged.file).alias("file"), pl.all())
+        return frame.filter("is_anomaly") if self.only_anomalies else frame
+
+    def _reasons(self, judged: Judged) -> list[pl.Series]:
+        """Give the columns that say why."""
+        rows = len(judged.verdicts.score)
+        if self.explain == "none":
+            return []
+        if self.structured:
+            return [reasons.as_structs(judged.verdicts.reasons, rows)]
+        return reasons.as_texts(judged.verdicts.reasons, rows, self.top)
+
+
+def reject_table(rejects: Sequence[Reject], *, several_files: bool) -> pl.DataFrame:
+    """Lay out rejected rows."""
+    names = [*(["file"] if several_files else []), "row", "column", "found", "expected"]
+    return pl.DataFrame({name: [getattr(reject, name) for reject in rejects] for name in names})

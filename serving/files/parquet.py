@@ -1,0 +1,63 @@
+"""Parquet in constant memory: blocks are spooled beside the output, and polars joins them in one pass at the end.
+
+A Parquet file cannot be appended to, and a writer that pulls its rows would need a thread of its own, in which Ctrl-C
+is lost. Used by `serving.files.sinks`.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from detector.errors import OutputError
+from serving.files.output import Output, scratch, telling
+
+
+class ParquetSink:
+    """A Parquet file."""
+
+    def __init__(self, path: str, output: Output) -> None:
+        self._path = path
+        self._output = output
+        self._folder = scratch(Path(path))
+        self._parts: list[Path] = []
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Spool rows."""
+        content = io.BytesIO()  # polars, writing to a file itself, would not tell a full disk from other trouble
+        frame.write_ipc(content, compression="lz4")
+        part = self._folder / f"{len(self._parts)}.arrow"
+        with telling(self._path):
+            self._folder.mkdir(exist_ok=True)
+            part.write_bytes(content.getbuffer())
+        self._parts.append(part)
+
+    def finish(self) -> None:
+        """Join what was spooled, and force all to the disk.
+
+        Raises:
+            OutputError: there is no room for it.
+        """
+        rows = pl.scan_ipc(self._parts) if self._parts else pl.LazyFrame()
+        try:
+            rows.sink_parquet(self._output.file, maintain_order=True)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise OutputError(f"cannot write {self._path}: {error}") from error
+        self._output.finish()
+        self._forget_parts()
+
+    def publish(self) -> None:
+        """Let the file appear."""
+        self._output.publish()
+
+    def discard(self) -> None:
+        """Leave no file behind."""
+        self._forget_parts()
+        self._output.discard()
+
+    def _forget_parts(self) -> None:
+        """Delete what was spooled."""
+        shutil.rmtree(self._folder, ignore_errors=True)

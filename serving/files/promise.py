@@ -1,0 +1,59 @@
+"""How many alarms normal rows would give, so that a run which gives far more or far fewer is noticed.
+
+Of n calibration scores let k - 1 exceed the threshold. Its false-alarm rate is then Beta(k, n + 1 - k), and the alarms
+among m fresh normal rows are beta-binomial (Vovk 2012). The tail is summed term by term: a normal approximation is far
+off for the small k of a strict promise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+
+from detector.decision import Calibration, Decision
+
+TAIL = 0.0005  # on either side: the 99.9 % interval
+CHUNK = 4096
+
+
+class Promise(msgspec.Struct, frozen=True):
+    """The share of alarms to expect among normal rows, and whether a run's number of them is far outside of that."""
+
+    rate: float
+    is_broken: bool
+
+
+def hold(calibration: Calibration, decision: Decision, alarms: int, rows: int) -> Promise:
+    """Hold a run's alarms against what its threshold promises."""
+    above = int(np.sum(calibration.scores > decision.threshold))
+    a, b = above + 1, max(len(calibration) - above, 1)
+    are_many = alarms * (a + b) > rows * a
+    likely = at_least(alarms, rows, a, b) if are_many else at_least(rows - alarms, rows, b, a)
+    return Promise(decision.false_alarm_rate or a / (a + b), likely < TAIL)
+
+
+def at_least(count: int, rows: int, a: float, b: float) -> float:
+    """Give the beta-binomial probability of `count` or more among `rows`, summed only until it is beyond doubt."""
+    term = math.exp(_log_probability(count, rows, a, b))
+    total = 0.0
+    for start in range(count, rows + 1, CHUNK):
+        j = np.arange(start, min(start + CHUNK, rows), dtype=float)
+        growth = np.cumprod((rows - j) * (a + j) / ((j + 1) * (b + rows - j - 1)))
+        total += term * (1.0 + float(growth[: CHUNK - 1].sum()))
+        term *= float(growth[-1]) if len(growth) else 0.0
+        if total > TAIL or term < total * 1e-9:
+            break
+    return total
+
+
+def _log_probability(count: int, rows: int, a: float, b: float) -> float:
+    """Give the logarithm of the beta-binomial probability of exactly `count`."""
+    ways = math.lgamma(rows + 1) - math.lgamma(count + 1) - math.lgamma(rows - count + 1)
+    return ways + _log_beta(a + count, b + rows - count) - _log_beta(a, b)
+
+
+def _log_beta(a: float, b: float) -> float:
+    """Give the logarithm of the beta function."""
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

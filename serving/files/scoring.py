@@ -1,0 +1,81 @@
+"""Files of rows in, a file of verdicts out: the whole of `residuum score` but for talking to a person.
+
+    judge a block -> count it -> lay its verdicts out -> add them to the sink
+
+Next: `judging` is where rows are read and scored, `layout` what is written, `sinks` how, `summary` what is said of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+import msgspec
+
+from detector.scorer import Scorer
+from serving.files import output
+from serving.files.judging import Question, Watch, judge
+from serving.files.layout import Layout, reject_table
+from serving.files.sinks import COMPRESSED, LazySink, delivered, format_of, open_sink
+from serving.files.summary import Summary, Tally
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What to judge, and where the verdicts and the rejected rows go; `rejects` "" lets these go uncollected."""
+
+    question: Question
+    to: str
+    rejects: str = ""
+    only_anomalies: bool = False
+    force: bool = False
+
+    @property
+    def layout(self) -> Layout:
+        """What the output shows."""
+        return Layout(
+            several_files=len(self.question.paths) > 1,
+            keep=self.question.keep,
+            explain=self.question.explain,
+            top=self.question.top,
+            structured=format_of(self.to)[0] != "csv",
+            only_anomalies=self.only_anomalies,
+        )
+
+
+def score_files(scorer: Scorer, job: Job, watch: Watch = lambda _bytes, _rows: None) -> Summary:
+    """Score every row of every file and write the verdicts down.
+
+    Raises:
+        TableError: a file cannot be read, or lacks a column.
+        OutputError: the output is there already or cannot be written; nothing is left of it then.
+        SettingError: the output's format is not known, or a kept column's name is taken.
+    """
+    tally = Tally()
+    layout = job.layout
+    layout.check()
+    _check_outputs(job)
+    sinks = open_sink(job.to), LazySink(job.rejects)
+    verdicts, rejects = sinks
+    with delivered(*sinks):
+        for judged in judge(scorer, job.question, watch):
+            tally.add(judged)
+            verdicts.add(layout.verdicts(judged))
+            if job.rejects and judged.rejects:
+                rejects.add(reject_table(judged.rejects, several_files=layout.several_files))
+    return tally.summary(scorer)
+
+
+def rejects_beside(to: str) -> str:
+    """Give the usual name for the rejected rows of an output; there is none beside standard output or a device."""
+    path = PurePath(to)
+    if to == output.STDOUT or str(path).startswith("/dev/"):
+        return ""
+    stem = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    return str(stem.with_name(f"{stem.stem}.rejects.csv"))
+
+
+def _check_outputs(job: Job) -> None:
+    """Refuse outputs that must not be written, before anything is scored."""
+    output.check(job.to, job.question.paths, force=job.force)
+    if not job.rejects:
+        return
+    output.check(job.rejects, [*job.question.paths, job.to], force=job.force)

@@ -1,0 +1,35 @@
+"""Every benchmark runs; what it finds on so few rows means nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = {
+    "batch_scoring": ("--rows", "2000"),
+    "cold_start": ("--rows", "500"),
+    "training": ("--rows", "300"),
+    "false_alarms": ("--rows", "300"),
+}
+
+
+def test_none_is_forgotten(project: Path) -> None:
+    assert {path.stem for path in (project / "benchmarks").glob("[a-z]*.py")} == SMALL.keys()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_runs_and_writes_its_figures(project: Path, tmp_path: Path, name: str) -> None:
+    script, figures = project / "benchmarks" / f"{name}.py", tmp_path / "figures.json"
+    command = [sys.executable, script, "--quick", "--rounds", "1", *SMALL[name], "--json", figures]
+    environment = os.environ | {"RESIDUUM_BENCHMARKS_TINY": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    assert found["benchmark"] == name
+    assert found["lines"] or found["left_out"]
+    assert all(line["low"] <= line["high"] for line in found["lines"])

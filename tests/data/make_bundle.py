@@ -1,0 +1,53 @@
+"""Make the bundle that is kept here: `python -m tests.data.make_bundle`, whenever the format number rises before 1.0.
+
+Beside the bundle lie the rows it judged when it was made, with its verdicts; `test_kept_bundle.py` compares.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from detector import reasons
+from detector.manifest import FORMAT
+from detector.scorer import Scorer
+from tests.tables import normal_rows, planted_anomalies
+
+HERE = Path(__file__).parent
+KEPT = HERE / f"bundle-{FORMAT}"
+VERDICTS = HERE / f"verdicts-{FORMAT}.csv"
+TOP = 2
+
+
+def main() -> None:
+    """Train the bundle and write down what it says of a few rows."""
+    from training.train import Recipe, Table, train  # here: those who only read the bundle need no torch
+
+    normal = normal_rows()
+    recipe = Recipe(variant="plain", false_alarm_rate=0.05, device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        made = train(Table(normal, np.arange(normal.height), []), Path(folder) / "kept", recipe).folder
+        shutil.rmtree(KEPT, ignore_errors=True)
+        shutil.copytree(made, KEPT)
+    rows = pl.concat([normal_rows(25, seed=5, holes=0.1), planted_anomalies(5)])
+    judged(rows).write_csv(VERDICTS)
+
+
+def judged(rows: pl.DataFrame) -> pl.DataFrame:
+    """Give rows with the kept bundle's verdicts."""
+    verdicts = Scorer.open(KEPT, "cpu").score(rows, explain="all", top=TOP)
+    said = reasons.as_texts(verdicts.reasons, rows.height, TOP)
+    return rows.with_columns(
+        pl.Series("anomaly_score", verdicts.score),
+        pl.Series("p_value", verdicts.p_value),
+        pl.Series("is_anomaly", verdicts.is_anomaly),
+        *said,
+    )
+
+
+if __name__ == "__main__":
+    main()

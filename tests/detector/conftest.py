@@ -1,0 +1,22 @@
+"""The kept bundle, to read and to break: nothing here needs training."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from detector.scorer import Scorer
+from tests.data.make_bundle import KEPT
+
+
+@pytest.fixture(scope="session")
+def scorer() -> Scorer:
+    return Scorer.open(KEPT, "cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the kept bundle as version 1 of a name."""
+    return shutil.copytree(KEPT, tmp_path / "models" / "pumps" / "1")

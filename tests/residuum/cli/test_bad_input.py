@@ -1,0 +1,140 @@
+"""What is wrong with a file is told in one line, and costs no other row its verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.residuum.cli.conftest import Run
+
+
+def refused(run: Run, *arguments: object) -> str:
+    """Run what must be refused; gives the one line that says why."""
+    before = sorted(Path().iterdir())
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert sorted(Path().iterdir()) == before
+    return result.stderr
+
+
+def spoil(table: Path, line: int, change: object) -> str:
+    """Change one line of a file, counted from 1; gives what stands there now."""
+    lines = table.read_bytes().split(b"\n")
+    lines[line - 1] = change(lines[line - 1])  # type: ignore[operator]
+    table.write_bytes(b"\n".join(lines))
+    return lines[line - 1].decode(errors="replace")
+
+
+BAD_ROWS = {
+    "text in a number": (lambda old: b"warm" + old[old.index(b",") :], "temperature", "warm", "a number"),
+    "beyond float64": (lambda old: b"1e400" + old[old.index(b",") :], "temperature", "1e400", "a number"),
+    "too few fields": (lambda old: old[: old.rindex(b",")], "", "9 fields", "10 fields"),
+    "too many fields": (lambda old: old + b",1,2", "", "12 fields", "10 fields"),
+    "no UTF-8": (lambda old: b"\xff\xfe" + old, "temperature", "\\xff\\xfe", "UTF-8"),
+    "a broken quote": (lambda old: b'"' + old, "temperature", "", ""),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_ROWS)
+def test_a_bad_row_is_rejected_and_its_neighbours_are_scored(fault: str, run: Run, model: Path, table: Path) -> None:
+    change, column, found, expected = BAD_ROWS[fault]
+    assert run("score", model, table, "--to", "whole.csv").exit_code == 0
+    spoil(table, 7, change)
+    result = run("score", model, table, "--to", "out.csv")
+    assert result.exit_code == 0, result.output
+    assert "1 row, see out.rejects.csv" in result.stdout
+    (reject,) = pl.read_csv("out.rejects.csv", infer_schema=False).fill_null("").iter_rows(named=True)
+    assert list(reject) == ["row", "column", "found", "expected"]
+    assert (reject["row"], reject["column"]) == ("7", column)
+    assert found in reject["found"]
+    assert expected in reject["expected"]
+    out, whole = pl.read_csv("out.csv"), pl.read_csv("whole.csv")
+    assert out["row"].to_list() == [row for row in range(2, 102) if row != 7]
+    assert out["is_anomaly"].to_list() == whole.filter(pl.col("row") != 7)["is_anomaly"].to_list()
+
+
+def test_strict_says_so_with_its_exit_code(run: Run, model: Path, table: Path) -> None:
+    assert run("score", model, table, "--to", "whole.csv", "--strict").exit_code == 0
+    spoil(table, 7, lambda old: b"x" + old)
+    assert run("score", model, table, "--to", "out.csv", "--strict", "--rejects", "bad.ndjson").exit_code == 3
+    assert pl.read_ndjson("bad.ndjson")["row"].to_list() == [7]
+    assert pl.read_csv("out.csv").height == 99
+
+
+def test_rejects_of_several_files_name_them(run: Run, model: Path, table: Path, rows: pl.DataFrame) -> None:
+    rows.write_csv("a.csv")
+    spoil(table, 9, lambda old: b"x" + old)
+    assert run("score", model, "a.csv", table, "--to", "out.csv").exit_code == 0
+    assert pl.read_csv("out.rejects.csv")["file", "row"].rows() == [(str(table), 9)]
+
+
+def test_blank_lines_and_infinities_are_counted(run: Run, model: Path, table: Path) -> None:
+    spoil(table, 7, lambda old: b"\ninf" + old[old.index(b",") :])
+    result = run("score", model, table, "--to", "out.csv")
+    assert "1 blank line, 1 infinite number taken as missing" in result.stdout
+    assert pl.read_csv("out.csv")["row"].to_list() == [row for row in range(2, 103) if row != 7]
+
+
+def test_a_missing_column_is_named_before_anything_is_scored(run: Run, model: Path, table: Path, rows: pl.DataFrame) -> None:
+    rows.rename({"pressure": "presure"}).write_csv("later.csv")
+    said = refused(run, "score", model, table, "later.csv", "--to", "out.csv")
+    assert "later.csv" in said
+    assert "'pressure'" in said
+    assert "near: 'presure'" in said
+
+
+def test_a_kept_column_that_is_not_there(run: Run, model: Path, table: Path) -> None:
+    assert "near: 'machine'" in refused(run, "score", model, table, "--to", "out.csv", "--keep", "machin")
+
+
+def test_a_kept_column_by_a_name_that_is_taken(run: Run, model: Path, rows: pl.DataFrame) -> None:
+    rows.with_columns(p_value=1).write_csv("in.csv")
+    assert "'p_value'" in refused(run, "score", model, "in.csv", "--to", "out.csv", "--keep", "p_value")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("", "empty"), ("{header}\n", "a header and no rows"), ("a,b,a\n1,2,3\n", "'a' more than once"), (None, "is not there")],
+    ids=["empty", "header", "twice", "absent"],
+)
+def test_a_file_that_is_no_table(content: str | None, says: str, run: Run, model: Path, rows: pl.DataFrame) -> None:
+    if content is not None:
+        Path("in.csv").write_text(content.format(header=",".join(rows.columns)))
+    assert says in refused(run, "score", model, "in.csv", "--to", "out.csv")
+    assert says in refused(run, "train", "in.csv", "--to", "models/new")
+
+
+def test_outputs_that_must_not_be_written(run: Run, model: Path, table: Path) -> None:
+    Path("there.csv").write_text("mine")
+    Path("there.rejects.csv").write_text("mine too")
+    assert "--force" in refused(run, "score", model, table, "--to", "there.csv")
+    Path("there.csv").unlink()
+    assert "there.rejects.csv" in refused(run, "score", model, table, "--to", "there.csv")
+    assert "one of the files to read" in refused(run, "score", model, table, "--to", table, "--force")
+    assert "no folder" in refused(run, "score", model, table, "--to", "no/out.csv")
+    assert "written are" in refused(run, "score", model, table, "--to", "out.xlsx")
+    assert "one of the files" in refused(run, "score", model, table, "--to", "out.csv", "--rejects", "out.csv")
+    assert run("score", model, table, "--to", "there.csv", "--force").exit_code == 0
+    assert pl.read_csv("there.csv").height == 100
+    assert not Path("there.rejects.csv").exists()  # it told of another run
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the system has no folder that nobody may write to")
+def test_a_folder_that_may_not_be_written(run: Run, model: Path, table: Path) -> None:
+    assert "cannot write /proc/out.csv" in refused(run, "score", model, table, "--to", "/proc/out.csv")
+    assert "cannot write" in refused(run, "train", table, "--to", "/proc/models")
+
+
+def test_a_device_that_is_not_there(run: Run, model: Path, table: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("it is there")
+    said = refused(run, "score", model, table, "--to", "out.csv", "--device", "cuda")
+    assert "CPUExecutionProvider" in said

@@ -1,0 +1,296 @@
+"""The Python door: any frame in, the same verdicts out."""
+
+from __future__ import annotations
+
+import shutil
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import residuum
+from detector import reasons
+from detector.cells import texts
+from detector.decision import TOLERANCE
+from detector.errors import SettingError, TableError
+from detector.scorer import Scorer
+from residuum import Detector, door
+from tests.data.make_bundle import KEPT
+from tests.tables import normal_rows, planted_anomalies
+from training import fit
+
+ADDED = ["anomaly_score", "p_value", "is_anomaly", "reason_1", "reason_2", "reason_3", "rejected"]
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return residuum.load(KEPT, "cpu")
+
+
+@pytest.fixture(scope="module")
+def rows() -> pl.DataFrame:
+    return pl.concat([normal_rows(20, seed=5, holes=0.1), planted_anomalies(5)])
+
+
+@pytest.fixture(scope="module")
+def judged(detector: Detector, rows: pl.DataFrame) -> pl.DataFrame:
+    return detector.score(rows)
+
+
+def assert_same(found: Any, judged: pl.DataFrame) -> None:  # noqa: ANN401 - any frame
+    """Check that verdicts of any frame are those of polars, scores up to the tolerance that rounding has."""
+    assert np.allclose(np.asarray(found["anomaly_score"]), judged["anomaly_score"].to_numpy(), rtol=TOLERANCE, atol=TOLERANCE)
+    for name in ("p_value", "is_anomaly"):
+        assert np.array_equal(np.asarray(found[name]), judged[name].to_numpy())
+    for name in ADDED[3:]:
+        texts = found[name].tolist() if hasattr(found[name], "tolist") else found[name].to_pylist()
+        assert [text if isinstance(text, str) else None for text in texts] == judged[name].to_list()
+
+
+def test_the_verdicts_are_the_scorers(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    verdicts = Scorer.open(KEPT, "cpu").score(rows)
+    assert judged.columns == [*rows.columns, *ADDED]
+    assert judged.select(rows.columns).equals(rows)
+    assert judged["anomaly_score"].to_list() == verdicts.score.tolist()
+    assert judged["p_value"].to_list() == verdicts.p_value.tolist()
+    assert judged["is_anomaly"].to_list() == verdicts.is_anomaly.tolist()
+    assert judged["is_anomaly"].to_list() == (judged["anomaly_score"] > detector.threshold).to_list()
+    for text in reasons.as_texts(verdicts.reasons, rows.height, 3):
+        assert judged[text.name].to_list() == text.to_list()
+    assert 5 <= judged["is_anomaly"].sum() < rows.height
+
+
+def test_pandas_gives_the_same(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    frame = rows.to_pandas()
+    before = frame.copy(deep=True)
+    found = detector.score(frame)
+    assert type(found) is pd.DataFrame
+    assert_same(found, judged)
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(found[before.columns], before)
+
+
+def test_pyarrow_gives_the_same(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    found = detector.score(rows.to_arrow())
+    assert type(found) is pa.Table
+    assert_same(found, judged)
+
+
+def test_numpy_gives_the_same(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    found = detector.score(rows.to_pandas().to_numpy())
+    assert found.dtype.names == tuple(ADDED)
+    assert_same(found, judged)
+
+
+def test_the_command_lines_text_gives_the_same(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    text = rows.select(pl.all().cast(pl.String))
+    assert_same({name: detector.score(text)[name].to_numpy() for name in ADDED}, judged)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.date_range("2026-01-01", periods=25),
+        pd.Index(["same"] * 25),
+        pd.MultiIndex.from_product([["a"], range(25)]),
+        range(7, 57, 2),
+    ],
+    ids=["dates", "repeated", "levels", "steps"],
+)
+def test_a_pandas_index_is_kept(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame, index: Any) -> None:  # noqa: ANN401
+    frame = rows.to_pandas().set_index(index) if isinstance(index, pd.Index) else rows.to_pandas().set_axis(index)
+    found = detector.score(frame)
+    assert found.index.equals(frame.index)
+    assert_same(found, judged)
+
+
+def test_a_slice_of_a_frame_is_judged_by_its_own_rows(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    assert_same(detector.score(rows.to_pandas().iloc[::-2]), judged[::-2])
+
+
+@pytest.mark.parametrize("backend", ["numpy_nullable", "pyarrow"])
+def test_nullable_types_are_kept(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame, backend: Any) -> None:  # noqa: ANN401
+    frame = rows.to_pandas().convert_dtypes(dtype_backend=backend).astype({"machine": "category"})
+    assert frame.isna().to_numpy().sum() > 5
+    found = detector.score(frame)
+    assert found.dtypes[: frame.shape[1]].equals(frame.dtypes)
+    assert_same(found, judged)
+
+
+def test_dates_of_any_type_give_the_same(detector: Detector, rows: pl.DataFrame) -> None:
+    rows = rows.with_columns(at=pl.when(pl.int_range(25) != 3).then("at"))
+    judged = detector.score(rows)
+    at: Any = pd.to_datetime(rows["at"].to_pandas())
+    assert at.isna().sum() == 1
+    away = at.dt.tz_localize("UTC").dt.tz_convert("America/New_York")
+    for each in (at, at.astype("datetime64[s]"), away, at.astype(object), away.astype("timestamp[us, UTC][pyarrow]")):
+        found = detector.score(rows.to_pandas().assign(at=each))
+        assert found["at"].dtype == each.dtype
+        assert_same(found, judged)
+    away_too = pl.Series(at).dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")
+    assert_same({name: detector.score(rows.with_columns(at=away_too))[name].to_numpy() for name in ADDED}, judged)
+    assert_same(detector.score(rows.with_columns(at=away_too).to_arrow()), judged)
+
+
+def test_numbers_of_other_types_give_the_same(detector: Detector, rows: pl.DataFrame) -> None:
+    whole = rows.with_columns(pl.col("temperature", "flow", "bytes").round(), pl.lit(None, pl.Float64).alias("serial"))
+    judged = detector.score(whole)
+    frame = whole.to_pandas()
+    small = frame.astype({"slots": "int8", "bytes": "Int64", "flow": "Float32"})
+    assert_same(detector.score(small), judged)
+    numbers = [None if pd.isna(value) else Decimal(int(value)) for value in frame["temperature"]]
+    assert_same(detector.score(frame.assign(temperature=pd.Series(numbers, dtype=object))), judged)
+    assert_same(detector.score(frame.astype({"slots": "uint64", "bytes": "int64[pyarrow]"})), judged)
+
+
+def test_booleans_of_any_type_give_the_same(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    frame = rows.to_pandas()
+    as_bool: Any = [None if pd.isna(value) else value == "yes" for value in frame["door_open"]]
+    for values in (
+        pd.Series(as_bool, dtype="boolean"),
+        pd.Series(as_bool, dtype=object),
+        pd.Series(as_bool, dtype="bool[pyarrow]"),
+    ):
+        found = detector.score(frame.assign(door_open=values))
+        assert np.array_equal(found["anomaly_score"], judged["anomaly_score"])
+
+
+def test_a_category_of_numbers_is_known_by_its_text() -> None:
+    frame = pd.DataFrame({"code": pd.Series([3, None], dtype="float64"), "id": [2**53 + 1, 10**16]})
+    for each in (frame, frame.convert_dtypes(), frame.astype({"code": "category"}), pl.from_pandas(frame), pa.table(frame)):
+        assert _text(each, "code") == ["3", None]
+        assert _text(each, "id") == ["9007199254740993", "10000000000000000"]
+
+
+def test_rejected_rows_have_no_score_and_say_why(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    bad = rows.with_columns(pl.col("temperature").cast(pl.String))
+    bad[3, "temperature"] = "warm"
+    bad[4, "at"] = "yesterday"
+    rest = [row for row in range(rows.height) if row not in {3, 4}]
+    for frame, missing in ((bad, None), (bad.to_arrow(), None), (bad.to_pandas(), np.nan)):
+        found: Any = detector.score(frame)
+        columns = {name: found[name].tolist() if isinstance(found, pd.DataFrame) else _list(found[name]) for name in ADDED}
+        assert columns["rejected"][3:5] == [
+            "temperature: found 'warm', expected a number",
+            "at: found 'yesterday', expected a date such as 2026-01-31 18:30:00",
+        ]
+        for name in ("anomaly_score", "p_value"):
+            assert str(columns[name][3:5]) == str([missing] * 2)
+            assert [columns[name][row] for row in rest] == judged[name][rest].to_list()
+        assert [bool(flag) for flag in columns["is_anomaly"]] == [row in rest and judged["is_anomaly"][row] for row in range(25)]
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_a_column_by_the_name_of_a_verdicts_is_refused(detector: Detector, rows: pl.DataFrame, name: str) -> None:
+    for frame in (rows.with_columns(pl.lit(1).alias(name)), rows.to_pandas().assign(**{name: 1})):
+        with pytest.raises(TableError, match=f"has a column '{name}' already"):
+            detector.score(frame)
+    if name.startswith("reason"):
+        assert detector.score(rows.with_columns(pl.lit(1).alias(name)), top=0)[name].to_list() == [1] * rows.height
+
+
+def test_other_columns_are_carried_whatever_they_are(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    strange = {
+        "what": [object()] * 25,
+        "gone": [pd.NA] * 25,
+        7: range(25),
+        "list": [[1]] * 25,
+        "took": pd.to_timedelta(range(25)),
+    }
+    frame = pd.concat([rows.to_pandas(), pd.DataFrame(strange)], axis=1)
+    found = detector.score(frame)
+    assert found.columns.tolist() == [*frame.columns, *ADDED]
+    assert_same(found, judged)
+
+
+def test_a_missing_column_is_an_error_that_names_what_is_near(detector: Detector, rows: pl.DataFrame) -> None:
+    renamed = rows.rename({"flow": "flows"}).with_columns(other=1)
+    for frame in (renamed, renamed.to_pandas(), renamed.to_arrow()):
+        with pytest.raises(TableError, match=r"lacks the column 'flow' \(near: 'flows'\); it has .*'other'"):
+            detector.score(frame)
+
+
+def test_columns_of_one_name_are_refused(detector: Detector, rows: pl.DataFrame) -> None:
+    frame = rows.to_pandas()
+    with pytest.raises(TableError, match="the same name"):
+        detector.score(pd.concat([frame, frame[["flow"]]], axis=1))
+    with pytest.raises(TableError, match="the same name"):
+        detector.score(frame.assign(**{"1": 0}).assign(x=0).rename(columns={"x": 1}))
+
+
+@pytest.mark.parametrize("shape", [(25,), (25, 9), (25, 11), (1, 25, 10)])
+def test_an_array_of_another_shape_is_refused(detector: Detector, shape: tuple[int, ...]) -> None:
+    with pytest.raises(TableError, match="array"):
+        detector.score(np.zeros(shape))
+
+
+def test_frames_without_rows_and_with_one(detector: Detector, rows: pl.DataFrame, judged: pl.DataFrame) -> None:
+    for frame in (rows[:0], rows[:0].to_pandas(), rows[:0].to_arrow()):
+        assert detector.score(frame).shape == (0, 17)
+    alone = detector.score(rows[7])
+    assert alone["anomaly_score"][0] == pytest.approx(judged["anomaly_score"][7], rel=1e-5)
+    assert alone.drop("anomaly_score").equals(judged[7].drop("anomaly_score"))
+
+
+def test_reasons_as_asked_for(detector: Detector, rows: pl.DataFrame) -> None:
+    assert detector.score(rows, reasons="all")["reason_1"].null_count() == 0
+    assert detector.score(rows, reasons="none")["reason_1"].null_count() == rows.height
+    assert detector.score(rows, top=1).columns[-4:] == ["anomaly_score", "p_value", "is_anomaly", "reason_1", "rejected"][-4:]
+
+
+def test_load_takes_names_versions_and_text(tmp_path: Path) -> None:
+    shutil.copytree(KEPT, tmp_path / "kept" / "1")
+    for path in (tmp_path / "kept", tmp_path / "kept" / "1", str(tmp_path / "kept")):
+        assert residuum.load(path).manifest.variant == "plain"
+    assert repr(residuum.load(tmp_path / "kept")) == "<Detector kept/1: plain, 10 columns>"
+    with pytest.raises(residuum.errors.BundleMissing):
+        residuum.load(tmp_path / "nothing")
+
+
+def test_train_then_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "STEPS", 60)
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(60, 2)))  # as pandas makes them: columns without names
+    frame["machine"] = pd.Series([None if gone else "mill" for gone in random.random(60) < 0.1], dtype="string")
+    frame["at"] = pd.Series(pd.date_range("2026-01-01", periods=60, freq="7h", tz="Europe/Berlin")).where(frame.index > 2)
+    before = frame.copy(deep=True)
+    made = residuum.train(frame, tmp_path / "pumps", variant="plain", false_alarm_rate=0.1, seed=3, device="cpu")
+    assert [(column.name, column.kind) for column in made.manifest.columns] == [
+        ("0", "number"), ("1", "number"), ("machine", "category"), ("at", "date")
+    ]  # fmt: skip
+    pd.testing.assert_frame_equal(frame, before)
+    loaded = residuum.load(str(tmp_path / "pumps"))
+    assert loaded.manifest == made.manifest
+    assert (loaded.manifest.version, loaded.manifest.name, loaded.manifest.training.seed) == (1, "pumps", 3)
+    pd.testing.assert_frame_equal(loaded.score(frame), made.score(frame))
+    assert [path.name for path in tmp_path.iterdir()] == ["pumps"]
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, 2.0, -0.5, float("nan"), 0.001])
+def test_a_rate_that_cannot_be_promised_is_refused_before_training(tmp_path: Path, rate: float, monkeypatch: Any) -> None:  # noqa: ANN401
+    monkeypatch.setattr("training.train.fit", None)  # were it called, that would be a TypeError
+    with pytest.raises(SettingError, match="rate"):
+        residuum.train(np.random.default_rng(0).normal(size=(60, 2)), tmp_path / "x", false_alarm_rate=rate)
+    assert not (tmp_path / "x").exists()
+
+
+def test_training_says_what_it_cannot_use(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="at least 20 are needed"):
+        residuum.train(pd.DataFrame({"a": [1.5, 2.5]}), tmp_path / "x")
+    with pytest.raises(SettingError, match="near: 'temperature'"):
+        residuum.train(normal_rows(), tmp_path / "x", ignore=("temperatur",))
+    assert not (tmp_path / "x").exists()
+
+
+def _text(frame: Any, name: str) -> list[str | None]:  # noqa: ANN401 - any frame
+    """Give a column's cells as the encoder reads categories."""
+    return texts(door._polars(door._opened(frame))[name]).str.replace(r"\.0$", "").to_list()  # noqa: SLF001
+
+
+def _list(column: Any) -> list[Any]:  # noqa: ANN401 - a polars or a pyarrow column
+    return list(column.to_list() if isinstance(column, pl.Series) else column.to_pylist())

@@ -1,0 +1,36 @@
+"""When a number of alarms is more, or fewer, than normal rows give."""
+
+import numpy as np
+import pytest
+from scipy.stats import betabinom
+
+from detector.decision import Calibration
+from serving.files import promise
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "a", "b"), [(3, 100, 1, 99), (400, 22_544, 27, 2_664), (4_096, 8_192, 3, 3), (5_000, 5_000, 1, 50)]
+)
+def test_tail_is_the_beta_binomials(count: int, rows: int, a: int, b: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promise, "TAIL", 1.0)  # sum to the end
+    assert promise.at_least(count, rows, a, b) == pytest.approx(betabinom.pmf(range(count, rows + 1), rows, a, b).sum())
+
+
+def test_fresh_normal_rows_keep_the_promise() -> None:
+    random = np.random.default_rng(0)
+    broken = 0
+    for _ in range(300):
+        calibration = Calibration(random.normal(size=299))
+        decision = calibration.decide(0.01)
+        alarms = int((random.normal(size=2_000) > decision.threshold).sum())
+        broken += promise.hold(calibration, decision, alarms, 2_000).is_broken
+    assert broken <= 2  # 0.3 are to be expected
+
+
+@pytest.mark.parametrize("alarms", [0, 400])
+def test_other_rows_break_it(alarms: int) -> None:
+    calibration = Calibration(np.arange(2_000.0))
+    decision = calibration.decide(0.05)
+    assert promise.hold(calibration, decision, alarms, 2_000).is_broken
+    assert not promise.hold(calibration, decision, 100, 2_000).is_broken
+    assert not promise.hold(calibration, decision, 0, 1).is_broken
