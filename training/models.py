@@ -77,11 +77,10 @@ class Autoencoder(Model):
 
     def loss(self, noisy: Cells, clean: Cells, moment: Moment) -> Tensor:
         """Give minus the log-likelihood of the clean cells and the penalty, `[rows]`, in nats."""
-        del moment
         inputs = self.features.inputs(noisy)
         code = self.network.encode(inputs)
         error = surprise(clean, self.decode(code), self.features, self.ignored)
-        return error + self.penalty(self.network, inputs, code)
+        return error + self.penalty(self.network, inputs, code, moment.generator)
 
     def encode(self, cells: Cells) -> Tensor:
         """Give the code, `[rows, latent]`."""

@@ -1,6 +1,7 @@
 """What a loss adds to the reconstruction error: a penalty on codes, in nats a row.
 
-A penalty takes the network, its inputs `[rows, inputs]` and the codes `[rows, latent]`, and gives `[rows]`.
+A penalty takes the network, its inputs `[rows, inputs]`, the codes `[rows, latent]` and where to draw noise from, and
+gives `[rows]`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from training.networks import Dense, Tied
 
-Penalty = Callable[[Dense | Tied, Tensor, Tensor], Tensor]
+Penalty = Callable[[Dense | Tied, Tensor, Tensor, torch.Generator], Tensor]
 
 LEAST_ACTIVATION = 1e-4
 
@@ -35,17 +36,17 @@ def kl_divergence(code: Gaussian) -> Tensor:
     return 0.5 * (code.mean**2 + code.log_variance.exp() - 1.0 - code.log_variance).sum(dim=-1)
 
 
-def none(network: Dense | Tied, inputs: Tensor, code: Tensor) -> Tensor:
+def none(network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
     """Add nothing."""
-    del network, inputs
+    del network, inputs, generator
     return code.new_zeros(len(code))
 
 
 def activity(power: int, weight: float) -> Penalty:
     """Penalise the code's activity: the sum of absolute values (1) or of squares (2)."""
 
-    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor) -> Tensor:
-        del network, inputs
+    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+        del network, inputs, generator
         return weight * code.abs().pow(power).sum(dim=-1)
 
     return penalise
@@ -54,8 +55,8 @@ def activity(power: int, weight: float) -> Penalty:
 def rest(target: float, weight: float) -> Penalty:
     """Drive each unit's mean activation over a batch, in (0, 1), to a target (Ng 2011, section 3)."""
 
-    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor) -> Tensor:
-        del network, inputs
+    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+        del network, inputs, generator
         mean = code.mean(dim=0).clamp(LEAST_ACTIVATION, 1 - LEAST_ACTIVATION)
         divergence = target * (math.log(target) - mean.log()) + (1 - target) * (math.log1p(-target) - torch.log1p(-mean))
         return (weight * divergence.sum()).expand(len(code))
@@ -66,27 +67,41 @@ def rest(target: float, weight: float) -> Penalty:
 def contraction(weight: float) -> Penalty:
     """Penalise the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, equation 7)."""
 
-    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor) -> Tensor:
+    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
         del code
-        return weight * jacobian_norm(network, inputs)
+        return weight * jacobian_norm(network, inputs, generator)
 
     return penalise
 
 
-def jacobian_norm(network: Dense | Tied, inputs: Tensor) -> Tensor:
+def jacobian_norm(network: Dense | Tied, inputs: Tensor, generator: torch.Generator) -> Tensor:
     """Give the squared Frobenius norm of the Jacobian of `encode`, `[rows]`.
 
-    Exact for one layer; else Hutchinson's estimate: the squared length of J v for one v of random signs.
+    Exact for one layer; else Hutchinson's estimate: the squared length of v' J for one v of random signs.
     """
     one = _only_layer(network)
-    if one is not None:
-        layer, activation = one
-        before = layer(inputs)
-        slope: Tensor = torch.func.jvp(activation, (before,), (torch.ones_like(before),))[1]
-        return slope**2 @ (layer.weight**2).sum(dim=1)
-    signs = torch.randint_like(inputs, 2) * 2 - 1
-    moved: Tensor = torch.func.jvp(network.encode, (inputs,), (signs,))[1]
-    return (moved**2).sum(dim=-1)
+    if one is None:
+        return _estimate(network, inputs, generator)
+    layer, activation = one
+    before = layer(inputs)
+    slope = _gradient(activation, before, torch.ones_like(before))
+    return slope**2 @ (layer.weight**2).sum(dim=1)
+
+
+def _estimate(network: Dense | Tied, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """Estimate the norm by one projection."""
+    width = network.encode(inputs[:1]).shape[1]
+    signs = torch.randint(2, (len(inputs), width), generator=generator, device=inputs.device) * 2.0 - 1.0
+    return (_gradient(network.encode, inputs, signs) ** 2).sum(dim=-1)
+
+
+def _gradient(function: Callable[[Tensor], Tensor], at: Tensor, weights: Tensor) -> Tensor:
+    """Give the gradient of the weighted sum of a function's outputs, itself open to differentiation while training."""
+    training = torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = at if at.requires_grad else at.detach().requires_grad_()
+        gradient: Tensor = torch.autograd.grad(function(at), at, weights, create_graph=training)[0]
+    return gradient
 
 
 def _only_layer(network: Dense | Tied) -> tuple[nn.Linear, nn.Module] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from residuum.cli import app
+from tests.alone import alone
 from tests.residuum.cli.running import RUN, in_a_process
 from tests.tables import normal_rows, planted_anomalies
 
@@ -37,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[P
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "command-line"
     folder.mkdir(exist_ok=True)
-    with _alone(folder / "lock"):
+    with alone(folder / "lock"):
         said = folder / "said"
         if not said.exists():
             said.write_text(_train(folder))
@@ -67,16 +67,3 @@ def _train(folder: Path) -> str:
     done = in_a_process("train", folder / "normal.csv", "--to", folder / "models" / "pumps", code=TRAIN)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-class _alone:  # noqa: N801 - read as a sentence: with _alone(...)
-    """Let one process after the other in."""
-
-    def __init__(self, lock: Path) -> None:
-        self._file = lock.open("w")
-
-    def __enter__(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
