@@ -64,10 +64,13 @@ def fit(model: Model, training: Cells, validation: Cells, corrupt: Corruption, s
     generator = torch.Generator(device=training.present.device).manual_seed(seed)
     drivers = [_Driver(phase) for phase in model.phases()]
     held_out = _HeldOut(model, validation, corrupt, seed)
+    # Neighbouring pixels say what a hidden one held, so hiding some teaches nothing where none are missing.
+    hides = not model.bernoulli or bool(training.present.min() < 1)
     best, weights, best_step, step = held_out.loss(), copy.deepcopy(model.state_dict()), 0, 0
     try:
         for step in range(1, STEPS + 1):
-            clean = corruption.hide(_batch(training, generator), generator)
+            clean = _batch(training, generator)
+            clean = corruption.hide(clean, generator) if hides else clean
             noisy = corrupt(clean, model.features, generator)
             for driver in drivers:
                 driver.step(noisy, clean, Moment(step / STEPS, generator))

@@ -62,8 +62,12 @@ def vocabularies(frame: pl.DataFrame, columns: list[Column], words: frozenset[st
 
 
 def arrange(matrix: np.ndarray, columns: list[Column], *, scaled: bool = True) -> Layout:
-    """Lay the columns out by the training matrix `float64[rows, columns]`; numbers are scaled, or taken as they are."""
-    columns = [_with_range(column, matrix[:, place]) for place, column in enumerate(columns)]
+    """Lay the columns out by the training matrix `float64[rows, columns]`.
+
+    Numbers are scaled, or taken as they are for probabilities: then one that never changes is a network's business too,
+    since it may have any certainty of what cannot lie beyond 0 and 1.
+    """
+    columns = [_with_range(column, matrix[:, place], scaled=scaled) for place, column in enumerate(columns)]
     kinds = {place: "constant" if column.constant else column.kind for place, column in enumerate(columns)}
 
     def places(*kind: str) -> tuple[int, ...]:
@@ -105,10 +109,11 @@ def _with_vocabulary(column: Column, series: pl.Series, words: frozenset[str]) -
     return msgspec.structs.replace(column, vocabulary=tuple(vocabulary), rare=tuple(rare))
 
 
-def _with_range(column: Column, values: np.ndarray) -> Column:
+def _with_range(column: Column, values: np.ndarray, *, scaled: bool) -> Column:
     """Give a column the range, constancy and missing rate of its training values."""
     there = values[np.isfinite(values)]
-    constant = column.kind != "date" and bool(np.all(there == there[0]))
+    may_be = column.kind in {"boolean", "category", *(["number"] if scaled else [])}
+    constant = may_be and bool(np.all(there == there[0]))
     column = msgspec.structs.replace(column, constant=constant, missing_rate=(len(values) - len(there) + 1) / (len(values) + 2))
     if column.kind in {"number", "date"}:
         return msgspec.structs.replace(column, lowest=float(there.min()), highest=float(there.max()))
