@@ -15,6 +15,7 @@ SMALL = {
     "cold_start": ("--rows", "500"),
     "training": ("--rows", "300"),
     "false_alarms": ("--rows", "300"),
+    "variants": ("--rows", "300"),
 }
 
 
