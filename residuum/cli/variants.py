@@ -34,7 +34,7 @@ def variants(
         talk.show(_overview(VARIANTS))
         talk.tell(
             [
-                ("all settings", "residuum variants sparse"),
+                ("settings", "residuum variants sparse"),
                 ("to set one", "residuum train --variant sparse --set driver=top-k ..."),
             ]
         )
