@@ -11,7 +11,7 @@ narwhals lets pandas, polars, pyarrow and others pass alike; everything behind t
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -107,6 +107,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     to: str | Path,
     *,
     variant: str = "denoising",
+    settings: Mapping[str, Any] | None = None,
     false_alarm_rate: float | None = None,
     seed: int = 0,
     category: tuple[str, ...] = (),
@@ -119,7 +120,8 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
 ) -> Detector:
     """Train a detector on a frame of normal rows, write it as the next version under `to`, and open it.
 
-    `false_alarm_rate` defaults to 0.01, or to the smallest rate that so few rows can promise. Needs the extra `train`.
+    `settings` are the variant's, such as `{"latent": 16}`; `residuum variants NAME` lists them. `false_alarm_rate`
+    defaults to 0.01, or to the smallest rate that so few rows can promise. Needs the extra `train`.
 
     Raises:
         TableError: the rows cannot be learnt from.
@@ -131,7 +133,15 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     from training.train import train as train_table
 
     wishes = Wishes(category=category, numeric=numeric, date=date, ignore=ignore, time=time)
-    recipe = Recipe(variant=variant, false_alarm_rate=false_alarm_rate, seed=seed, wishes=wishes, missing=missing, device=device)
+    recipe = Recipe(
+        variant=variant,
+        settings=dict(settings or {}),
+        false_alarm_rate=false_alarm_rate,
+        seed=seed,
+        wishes=wishes,
+        missing=missing,
+        device=device,
+    )
     frame = _array_frame(normal, None) if isinstance(normal, np.ndarray) else _polars(_opened(normal))
     trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
     return load(trained.folder, device)

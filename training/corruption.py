@@ -53,10 +53,9 @@ def _swap(cells: Cells, features: Features, level: float, generator: torch.Gener
 
 
 def _gaussian(cells: Cells, features: Features, level: float, generator: torch.Generator) -> Cells:
-    """Add normal noise to every number; categories stay."""
-    del features
+    """Add normal noise to every number that is there; categories stay."""
     noise = torch.randn(cells.values.shape, generator=generator, device=cells.values.device)
-    return cells._replace(values=cells.values + level * noise)
+    return cells._replace(values=cells.values + level * noise * features.presence(cells))
 
 
 def _masking(cells: Cells, features: Features, level: float, generator: torch.Generator) -> Cells:
@@ -78,7 +77,7 @@ def _salt_and_pepper(cells: Cells, features: Features, level: float, generator: 
 def _dropout(cells: Cells, features: Features, level: float, generator: torch.Generator) -> Cells:
     """Zero cells and divide the other numbers by 1 - level, so that their sum stays as it was."""
     masked = _masking(cells, features, level, generator)
-    return masked._replace(values=masked.values / (1 - level))
+    return masked._replace(values=masked.values / (1 - level * features.presence(cells)))
 
 
 _CORRUPTIONS: dict[str, Callable[[Cells, Features, float, torch.Generator], Cells]] = {

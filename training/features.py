@@ -22,7 +22,7 @@ SQUASH = 3.0  # the network sees values beyond so many standard deviations on a 
 class Cells(NamedTuple):
     """Rows as a network takes them."""
 
-    values: Tensor  # [rows, features], scaled; 0 where missing
+    values: Tensor  # [rows, features], scaled; of no account where missing
     present: Tensor  # [rows, modelled columns], 1 where there is a value
     codes: Tensor  # [rows, categories], -1 where missing
 

@@ -28,7 +28,7 @@ class DetectorGraph(nn.Module):
         self.score = score
         in_nats = score.unit == "nats"
         self.never_seen = math.log(layout.rows + 2) if in_nats else 1.0 / len(layout.columns)
-        self.changed = max(layout.rows, LEAST_EVIDENCE) / 2
+        self.changed = max(layout.rows, LEAST_EVIDENCE) / (2 if in_nats else len(layout.columns))
         rates = torch.tensor([column.missing_rate for column in layout.columns], dtype=torch.float64)
         self.if_missing = nn.Buffer(-torch.log(rates) * in_nats, persistent=False)
         self.if_there = nn.Buffer(-torch.log1p(-rates) * in_nats, persistent=False)
@@ -70,7 +70,7 @@ class DetectorGraph(nn.Module):
         """Give the terms of columns that never changed in training, if there are any.
 
         A change scores as under the variance that one row different among all the training rows would have given,
-        n / 2 nats whatever its size, and never less than `LEAST_EVIDENCE` rows would say.
+        a squared error of n and so n / 2 nats, whatever its size, and never less than `LEAST_EVIDENCE` rows would say.
         """
         if not self.features.layout.constants:
             return []

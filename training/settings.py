@@ -9,98 +9,104 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.inspect import BoolType, FloatType, IntType, LiteralType, Metadata, Type, VarTupleType, type_info
 
 from detector.columns import nearest
 from detector.errors import SettingError
 
-Activation = Literal["silu", "relu", "sigmoid", "tanh"]
-Positive = Annotated[float, Meta(gt=0)]
 Size = Annotated[int, Meta(ge=1, le=4096)]
-Sizes = tuple[Size, ...]
+Rate = Annotated[float, Meta(gt=0, lt=1)]
+Positive = Annotated[float, Meta(gt=0, le=1e6)]  # an infinite weight teaches nothing
+
+Sizes = Annotated[tuple[Size, ...], Meta(description="the encoder's hidden layers; the decoder mirrors them")]
+Activation = Annotated[Literal["silu", "relu", "sigmoid", "tanh"], Meta(description="between layers")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all variants share.
-
-    `sizes` are the encoder's hidden layers, mirrored by the decoder (`none` for no hidden layer); `latent` is the width of
-    the code, 0 for one that suits the table. `likelihood=bernoulli` reads numbers in [0, 1] as probabilities (binary
-    cross-entropy); `score=mse` is the mean squared error over columns, not in nats.
-    """
+    """What all variants share."""
 
     sizes: Sizes = (128, 128)
-    latent: Annotated[int, Meta(ge=0, le=4096)] = 0
+    latent: Annotated[int, Meta(ge=0, le=4096, description="width of the code; 0 for one that suits the table")] = 0
     activation: Activation = "silu"
-    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
-    score: Literal["whitened", "mse", "elbo", "probability"] = "whitened"
+    likelihood: Annotated[
+        Literal["gaussian", "bernoulli"], Meta(description="bernoulli: numbers in [0, 1] are probabilities (cross-entropy)")
+    ] = "gaussian"
 
 
-class Stacked(Settings, frozen=True, kw_only=True):
+class Point(Settings, frozen=True, kw_only=True):
+    """What all share whose code is a point."""
+
+    score: Annotated[
+        Literal["whitened", "mse"], Meta(description="whitened: in nats; mse: mean squared error over columns, not in nats")
+    ] = "whitened"
+
+
+class Stacked(Point, frozen=True, kw_only=True):
     """A deep one: three hidden layers down, three up."""
 
     sizes: Sizes = (256, 128, 64)
 
 
-class Denoising(Settings, frozen=True, kw_only=True):
-    """One that sees corrupted rows; `level` is a rate of cells, for `gaussian` a standard deviation."""
+class Denoising(Point, frozen=True, kw_only=True):
+    """One that sees corrupted rows."""
 
-    corruption: Literal["swap", "gaussian", "masking", "salt-and-pepper", "dropout"] = "swap"
-    level: Annotated[float, Meta(gt=0, lt=1)] = 0.2
-
-
-class Sparse(Settings, frozen=True, kw_only=True):
-    """One whose code is wide and mostly at rest.
-
-    `weight` scales the driver's penalty, `target` is the mean activation that `kl` drives a unit to, `k` how many
-    activations `top-k` keeps, `threshold` the error (nats) under which `error-threshold` learns nothing.
-    """
-
-    driver: Literal["l1", "l2", "kl", "top-k", "error-threshold"] = "l1"
-    weight: Positive = 0.01
-    target: Annotated[float, Meta(gt=0, lt=1)] = 0.05
-    k: Size = 8
-    threshold: Positive = 0.01
+    corruption: Annotated[
+        Literal["swap", "gaussian", "masking", "salt-and-pepper", "dropout"],
+        Meta(description="what is done to cells in training"),
+    ] = "swap"
+    level: Annotated[Rate, Meta(description="share of cells that are corrupted; for gaussian a standard deviation")] = 0.2
 
 
-class Dropout(Settings, frozen=True, kw_only=True):
-    """One whose units fail at random, at this rate, while it trains."""
+class Sparse(Point, frozen=True, kw_only=True):
+    """One whose code is wide and mostly at rest."""
 
-    rate: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    driver: Annotated[
+        Literal["l1", "l2", "kl", "top-k", "error-threshold"], Meta(description="what keeps the code, or learning, sparse")
+    ] = "l1"
+    weight: Annotated[Positive, Meta(description="l1, l2, kl: scales the penalty")] = 0.01
+    target: Annotated[Rate, Meta(description="kl: the mean activation that each unit is driven to")] = 0.05
+    k: Annotated[Size, Meta(description="top-k: how many activations are kept")] = 8
+    threshold: Annotated[Positive, Meta(description="error-threshold: smaller errors (nats) teach nothing")] = 0.01
 
 
-class Contractive(Settings, frozen=True, kw_only=True):
-    """One whose code hardly moves when the row does; an untied decoder lets it dodge the penalty by scaling."""
+class Dropout(Point, frozen=True, kw_only=True):
+    """One whose units fail at random while it trains."""
+
+    rate: Annotated[Rate, Meta(description="share of units that fail in a step")] = 0.1
+
+
+class Contractive(Point, frozen=True, kw_only=True):
+    """One whose code hardly moves when the row does."""
 
     sizes: Sizes = ()
     activation: Activation = "sigmoid"
-    weight: Positive = 0.01
-    tied: bool = True
+    weight: Annotated[Positive, Meta(description="scales the penalty on the encoder's Jacobian")] = 0.01
+    tied: Annotated[bool, Meta(description="false: a decoder of its own, which can dodge the penalty by scaling")] = True
 
 
 class Variational(Settings, frozen=True, kw_only=True):
-    """One whose code is a distribution; `beta` and `warm_up` act in training only.
+    """One whose code is a distribution."""
 
-    `score=elbo` is the negative evidence lower bound, `score=probability` the same without the Kullback-Leibler term.
-    """
+    score: Annotated[
+        Literal["elbo", "probability"], Meta(description="elbo: minus the evidence lower bound; probability: without its KL term")
+    ] = "elbo"
+    beta: Annotated[Positive, Meta(description="scales the KL term, in training only")] = 1.0
+    warm_up: Annotated[float, Meta(gt=0, le=1, description="share of training over which the KL term is phased in")] = 0.3
 
-    score: Literal["whitened", "mse", "elbo", "probability"] = "elbo"
-    beta: Positive = 1.0
-    warm_up: Annotated[float, Meta(gt=0, le=1)] = 0.3
 
+class Adversarial(Point, frozen=True, kw_only=True):
+    """One whose codes, or whose decoded draws, a discriminator cannot tell from the real thing."""
 
-class Adversarial(Settings, frozen=True, kw_only=True):
-    """One whose codes, or whose decoded draws, a discriminator cannot tell from the real thing.
-
-    `weight` scales what the discriminator says to the encoder (or decoder); `join` adds its surprise to the score.
-    """
-
-    prior: Literal["gaussian", "uniform"] = "gaussian"
-    discriminator: Literal["latent", "data"] = "latent"
-    weight: Positive = 0.1
-    join: bool = False
+    prior: Annotated[Literal["gaussian", "uniform"], Meta(description="what codes are to look like")] = "gaussian"
+    discriminator: Annotated[
+        Literal["latent", "data"], Meta(description="latent: judges codes; data: judges decoded draws of the prior")
+    ] = "latent"
+    weight: Annotated[Positive, Meta(description="scales what the discriminator says to the autoencoder")] = 0.1
+    join: Annotated[bool, Meta(description="true: the discriminator's surprise is part of the score")] = False
 
 
 Some = TypeVar("Some", bound=Settings)
@@ -117,10 +123,12 @@ def settings_of(kind: type[Some], values: Mapping[str, Any]) -> Some:
     if strange:
         raise SettingError(f"there is no setting {strange[0]!r}{nearest(strange, fields)}; there are: {describe(kind)}")
     given = {key: _sizes(value) if key == "sizes" else value for key, value in values.items()}
-    try:
-        return msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingError(f"a setting cannot be that: {error}; there are: {describe(kind)}") from error
+    for key, value in given.items():
+        try:
+            msgspec.convert({key: value}, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingError(f"the setting {key}={values[key]} cannot be; {key} takes {described(kind)[key].takes}") from error
+    return msgspec.convert(given, kind, strict=False)
 
 
 def from_texts(texts: Iterable[str]) -> dict[str, str]:
@@ -129,11 +137,13 @@ def from_texts(texts: Iterable[str]) -> dict[str, str]:
     Raises:
         SettingError: one of them has no `=`.
     """
-    pairs = [text.partition("=") for text in texts]
-    wrong = [key for key, equals, _ in pairs if not (key and equals)]
-    if wrong:
-        raise SettingError(f"--set takes key=value, such as latent=16; got {wrong[0]!r}")
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    settings: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not (key and equals):
+            raise SettingError(f"--set takes key=value, such as latent=16; got {text!r}")
+        settings[key] = value
+    return settings
 
 
 def from_toml(path: Path) -> dict[str, Any]:
@@ -144,13 +154,60 @@ def from_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingError(f"{path} is no TOML file of settings: {error}") from error
 
 
 def describe(kind: type[Settings]) -> str:
     """List a variant's settings with their defaults."""
     return ", ".join(f"{key}={value}" for key, value in as_plain(kind()).items())
+
+
+class Described(NamedTuple):
+    """A setting, for a person."""
+
+    default: str | int | float | bool
+    takes: str
+    meaning: str
+
+
+def described(kind: type[Settings]) -> dict[str, Described]:
+    """Say of each setting what it takes and what it means."""
+    fields = {field.name: type_info(field.type) for field in msgspec.structs.fields(kind)}
+    defaults = as_plain(kind())
+    return {name: Described(defaults[name], _takes(found), _meaning(found)) for name, found in fields.items()}
+
+
+def _takes(found: Type) -> str:
+    """Say which values a type takes."""
+    match found:
+        case Metadata(type=inner):
+            return _takes(inner)
+        case LiteralType(values=values):
+            return " or ".join(", ".join(map(str, values)).rsplit(", ", 1))
+        case BoolType():
+            return "true or false"
+        case VarTupleType(item_type=IntType() as width):
+            return f"widths such as 300-150, each {_range(width)}, or none"
+        case IntType() as number:
+            return f"a whole number {_range(number)}"
+        case FloatType() as number:
+            return f"a number {_range(number)}"
+    raise AssertionError(found)
+
+
+def _meaning(found: Type) -> str:
+    """Give the description that a type carries."""
+    described = found.extra_json_schema if isinstance(found, Metadata) else None
+    return str((described or {})["description"])
+
+
+def _range(number: IntType | FloatType) -> str:
+    """Say in which range a number must lie."""
+    bounds = {"from": number.ge, "above": number.gt, "up to": number.le, "but below": number.lt}
+    return " ".join(f"{word} {bound:,.10g}" for word, bound in bounds.items() if bound is not None)
 
 
 def as_plain(settings: Settings) -> dict[str, str | int | float | bool]:

@@ -130,7 +130,7 @@ def _adversarial(features: Features, settings: of.Adversarial) -> Model:
 VARIANTS = {
     "denoising": Variant(
         summary="rebuilds clean rows from rows in which some cells were corrupted",
-        choose_when="the default: tables of any kind",
+        choose_when="for tables of any kind: the default",
         paper="Vincent et al. 2008",
         settings=of.Denoising,
         model=_plain,
@@ -140,40 +140,40 @@ VARIANTS = {
         summary="squeezes a row through a code narrower than the table; a linear one is principal component analysis",
         choose_when="as a baseline, or where training must be shortest",
         paper="Bourlard & Kamp 1988; Hinton & Salakhutdinov 2006",
-        settings=Settings,
+        settings=of.Point,
         model=_plain,
     ),
     "stacked": Variant(
         summary="the same, deep: several layers down to the code and as many back",
-        choose_when="wide tables and images as rows, with many rows",
+        choose_when="for wide tables, and images as rows, if rows are many",
         paper="Hinton & Salakhutdinov 2006",
         settings=of.Stacked,
         model=_plain,
     ),
     "tied": Variant(
         summary="decodes with the encoder's own weights, transposed: half the numbers",
-        choose_when="few rows, or a small file",
+        choose_when="for few rows, or a small file",
         paper="Vincent et al. 2010",
-        settings=Settings,
+        settings=of.Point,
         model=_tied,
     ),
     "sparse": Variant(
         summary="a code wider than the table, of which few units are active at a time",
-        choose_when="normal rows of many different kinds",
+        choose_when="for normal rows of many different kinds",
         paper="Ranzato et al. 2007; Ng 2011; Makhzani & Frey 2014",
         settings=of.Sparse,
         model=_sparse,
     ),
     "dropout": Variant(
         summary="units fail at random while it trains, so none relies on another",
-        choose_when="few rows for the table's width",
+        choose_when="for few rows of many columns",
         paper="Srivastava et al. 2014",
         settings=of.Dropout,
         model=_dropout,
     ),
     "contractive": Variant(
         summary="its code hardly moves when a normal row moves a little",
-        choose_when="smooth measurements with little noise",
+        choose_when="for smooth measurements with little noise",
         paper="Rifai et al. 2011",
         settings=of.Contractive,
         model=_contractive,
@@ -229,11 +229,13 @@ class Plan(NamedTuple):
 
     def score(self, model: Model, precision: Tensor, seed: int) -> Score:
         """Give a trained model its score; `precision` whitens the residuals of point autoencoders."""
-        if isinstance(model, VariationalAutoencoder):
-            return NegativeElbo(model, seed, divergence=self.settings.score == "elbo")
+        settings = self.settings
+        if isinstance(model, VariationalAutoencoder) and isinstance(settings, of.Variational):
+            return NegativeElbo(model, seed, divergence=settings.score == "elbo")
         assert isinstance(model, Autoencoder)  # noqa: S101 - all others are
-        joined = isinstance(self.settings, of.Adversarial) and self.settings.join
-        if self.settings.score == "mse":
+        assert isinstance(settings, of.Point)  # noqa: S101 - and so are theirs
+        joined = isinstance(settings, of.Adversarial) and settings.join
+        if settings.score == "mse":
             return MeanSquaredError(model, joined=joined)
         if model.bernoulli:
             return LikelihoodScore(model, joined=joined)
@@ -247,8 +249,4 @@ def plan(name: str, values: Mapping[str, Any] | None = None) -> Plan:
         SettingError: there is no such variant or setting, or a setting has a value that cannot be.
     """
     variant = named(name)
-    settings = of.settings_of(variant.settings, values or {})
-    scores = ("elbo", "probability") if variant.settings is of.Variational else ("whitened", "mse")
-    if settings.score not in scores:
-        raise SettingError(f"score={settings.score} does not go with {name}; {' and '.join(scores)} do")
-    return Plan(variant, settings)
+    return Plan(variant, of.settings_of(variant.settings, values or {}))

@@ -16,6 +16,7 @@ from residuum.cli.evaluate import evaluate
 from residuum.cli.inspect import inspect
 from residuum.cli.score import score
 from residuum.cli.train import train
+from residuum.cli.variants import variants
 from residuum.cli.verb import DEBUG, end_like_an_exception, verb
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for function in (train, score, evaluate, inspect, calibrate):
+for function in (train, score, evaluate, inspect, calibrate, variants):
     app.command()(verb(function))
 
 

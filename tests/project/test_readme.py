@@ -33,6 +33,13 @@ def test_every_command_runs(project: Path, folder: Path) -> None:
     assert pl.read_csv(folder / "scored.csv").height == 100
 
 
+def test_the_table_of_variants_is_the_programs(project: Path) -> None:
+    from training.variants import VARIANTS
+
+    rows = [f"| `{name}` | {row.summary} | {row.choose_when} | {row.paper} |" for name, row in VARIANTS.items()]
+    assert "\n".join(rows) + "\n\n" in (project / "README.md").read_text()
+
+
 def test_every_line_of_python_runs(
     project: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,14 +11,17 @@ import polars as pl
 import pytest
 import torch
 
+from detector.columns import Column, encode
 from detector.scorer import Scorer
 from tests.alone import alone
 from tests.tables import normal_rows, planted_anomalies, planted_shares, shares
 from training import fit, variants
 from training import train as training
+from training.features import Cells, Features
 from training.fit import unwatched
 from training.graph import DetectorGraph
-from training.layout import arrange
+from training.kinds import Wishes, infer
+from training.layout import arrange, vocabularies
 from training.train import Recipe, Table
 
 STEPS = 400  # enough to tell planted anomalies from normal rows, and trained in two seconds
@@ -66,6 +69,21 @@ class Made(NamedTuple):
 def table_of(frame: pl.DataFrame) -> Table:
     """Give a frame as training takes it."""
     return Table(frame, np.arange(frame.height), [])
+
+
+def cells_of(frame: pl.DataFrame) -> tuple[Features, Cells]:
+    """Give a frame's rows as a network takes them in training, scaled by all of them."""
+    columns, matrix = encoded(frame)
+    features = Features(arrange(matrix, columns))
+    cells = features(torch.from_numpy(matrix))
+    return features, cells._replace(values=cells.values.float())
+
+
+def encoded(frame: pl.DataFrame) -> tuple[list[Column], np.ndarray]:
+    """Give a frame's columns and its matrix, by the steps that training takes."""
+    kinds = infer(frame, Wishes(), frozenset())
+    columns, _ = vocabularies(frame, kinds.columns, frozenset())
+    return columns, encode(frame, columns, np.arange(frame.height)).matrix
 
 
 def make(case: Case, to: Path) -> Path:
