@@ -7,6 +7,7 @@ Codes of two latents are drawn as they are, of more by their two principal compo
 from __future__ import annotations
 
 import io
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -54,7 +55,7 @@ def draw(embedded: Embedded, caption: Caption) -> bytes:
     """Draw rows as a PNG.
 
     Raises:
-        TableError: there are fewer than three.
+        TableError: there are fewer than three, or all have the same code.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -66,12 +67,14 @@ def draw(embedded: Embedded, caption: Caption) -> bytes:
     axes = figure.add_subplot()
     plane = plane_of(embedded, caption.score)
     outside = _draw_points(axes, plane, embedded, caption)
-    axes.set_title(caption.title, loc="left", color=INK, fontsize=12, pad=12)
+    axes.set_title(_plain(caption.title), loc="left", color=INK, fontsize=12, pad=12)
     axes.set_xlabel(plane.axes[0], color=INK)
     axes.set_ylabel(plane.axes[1] + (f"\n{outside:,} farther out, drawn at the edge" if outside else ""), color=INK)
     _quieten(axes)
     file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a script that no font here has: boxes in its place
+        figure.savefig(file, format="png", metadata={"Software": None})
     return file.getvalue()
 
 
@@ -83,6 +86,8 @@ def plane_of(embedded: Embedded, score: str) -> Plane:
     if codes.shape[1] == 2:  # noqa: PLR2004 - a plane
         shares = 100 * codes.var(axis=0) / max(codes.var(axis=0).sum(), np.finfo(float).tiny)
         return Plane(codes, (f"latent 1 ({shares[0]:.0f} % of the variance)", f"latent 2 ({shares[1]:.0f} %)"))
+    if not codes.var(axis=0).any():
+        raise TableError("all rows have the same code, so there is nothing to see: give rows that differ")
     from sklearn.decomposition import PCA
 
     pca = PCA(2, svd_solver="full").fit(codes)
@@ -112,7 +117,9 @@ def _draw_points(axes: Axes, plane: Plane, embedded: Embedded, caption: Caption)
             label=f"anomaly ({odd.sum():,})",
         )
     if caption.label is not None or odd.any():
-        legend = axes.legend(title=caption.label, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, alignment="left")
+        legend = axes.legend(
+            title=_plain(caption.label or ""), loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, alignment="left"
+        )
         for handle in legend.legend_handles:
             if handle is not None:
                 handle.set(sizes=[36], alpha=1)
@@ -132,7 +139,7 @@ def _groups(embedded: Embedded) -> list[tuple[str, str, np.ndarray]]:
     chosen = [(name, colour, embedded.labels == name) for name, colour in zip(order[:most], COLOURS, strict=False)]
     rest = everything & ~absent & ~np.isin(embedded.labels.astype(str), order[:most])
     groups = [*chosen, (f"{len(order) - most:,} other labels", OTHERS, rest), ("no label", UNLABELLED, absent)]
-    return [(f"{name} ({rows.sum():,})", colour, rows) for name, colour, rows in groups if rows.any()]
+    return [(_plain(f"{name} ({rows.sum():,})"), colour, rows) for name, colour, rows in groups if rows.any()]
 
 
 def _within_sight(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -150,3 +157,8 @@ def _quieten(axes: Axes) -> None:
     axes.tick_params(colors="#666666", labelsize=9)
     axes.grid(visible=True, color="#eeeeee", linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def _plain(text: str) -> str:
+    """Keep a user's text from being read as mathematics ($) or as a legend entry to be hidden (_)."""
+    return ("\u2009" if text.startswith("_") else "") + text.replace("$", r"\$")

@@ -35,12 +35,17 @@ def test_two_latents_are_shown_as_they_are_and_one_against_the_score() -> None:
 
 
 @pytest.mark.parametrize("latents", [1, 2, 3])
-def test_what_lies_far_out_and_what_never_moves_can_be_drawn(latents: int) -> None:
+def test_what_lies_far_out_can_be_drawn_under_any_label(latents: int) -> None:
     codes = np.zeros((9, latents))
-    assert draw(embedded(codes), Caption("t", "s")).startswith(b"\x89PNG")
     codes[0] = 1e9
-    labels = np.array(["a", None, "$b_1$", "c", "d", "e", "f", "a", "a"], dtype=object)
+    assert draw(embedded(codes), Caption("t", "s")).startswith(b"\x89PNG")
+    labels = np.array(["a", None, r"$\nonsense$", "_c", "$", "猫", "f", "a", "a"], dtype=object)
     assert draw(embedded(codes, labels), Caption("t", "s", "_kind$")) != draw(embedded(codes), Caption("t", "s"))
+
+
+def test_rows_that_are_all_alike_cannot_be_drawn() -> None:
+    with pytest.raises(TableError, match="all rows have the same code"):
+        draw(embedded(np.zeros((9, 3))), Caption("t", "s"))
 
 
 def test_two_rows_are_too_few() -> None:
