@@ -23,7 +23,7 @@ MOST_LABELS = 9  # that get a colour of their own
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c6d31", "#f0e442", "#5b4ba0", "#a0a0a0")  # told apart by all
 OTHERS, UNLABELLED = "#b8b8b8", "#d9d9d9"
 RING = "#c1121f"
-FAR = 6.0  # a point so many times as far out as most is drawn at the edge
+FAR = 3.0  # a point so many times as far out as most is drawn at the edge
 INK = "#333333"
 
 
@@ -69,7 +69,10 @@ def draw(embedded: Embedded, caption: Caption) -> bytes:
     outside = _draw_points(axes, plane, embedded, caption)
     axes.set_title(_plain(caption.title), loc="left", color=INK, fontsize=12, pad=12)
     axes.set_xlabel(plane.axes[0], color=INK)
-    axes.set_ylabel(plane.axes[1] + (f"\n{outside:,} farther out, drawn at the edge" if outside else ""), color=INK)
+    axes.set_ylabel(plane.axes[1], color=INK)
+    if outside:
+        note = f"{outside:,} farther out, drawn at the edge"
+        axes.annotate(note, (0.99, 0.01), xycoords="axes fraction", ha="right", va="bottom", fontsize=9, color="#666666")
     _quieten(axes)
     file = io.BytesIO()
     with warnings.catch_warnings():
