@@ -64,8 +64,8 @@ def detector(
     layout = arrange(material.matrix[material.split.training], material.columns, scaled=made.settings.likelihood == "gaussian")
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
-        graph, fitted = learn(layout, material, made, seed, torch.device("cpu"), watch)
-    return Detector(material, graph, fitted)
+        learnt = learn(layout, material, made, seed, torch.device("cpu"), watch)
+    return Detector(material, learnt.graph, learnt.fit)
 
 
 def frame(matrix: np.ndarray) -> pl.DataFrame:

@@ -5,6 +5,11 @@
     model.onnx        the graph
     calibration.npy   the calibration scores, float64[rows], ascending
 
+and further files, each verified too; training adds
+
+    decoder.onnx          from codes back to rows (`detector.decoder`)
+    weights.safetensors   the network's weights, for training to go on from (`training.weights`)
+
 Nothing in it is code and nothing runs on load. `detector.repository` says where bundles live and how they are numbered.
 """
 
@@ -29,6 +34,8 @@ MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
 MODEL = "model.onnx"
 CALIBRATION = "calibration.npy"
+DECODER = "decoder.onnx"
+WEIGHTS = "weights.safetensors"
 
 LARGEST_MANIFEST = 64 * 2**20  # bytes
 LARGEST_FILE = 2**31  # bytes, protobuf's own limit
@@ -42,6 +49,7 @@ class Bundle(NamedTuple):
     manifest: Manifest
     model: bytes
     calibration: Calibration
+    further: Mapping[str, bytes]  # all other files, by name
 
 
 def read(folder: Path) -> Bundle:
@@ -57,7 +65,8 @@ def read(folder: Path) -> Bundle:
     absent = {MODEL, CALIBRATION} - contents.keys()
     if absent:
         raise BundleCorrupt(f"{folder / MANIFEST} names no {' and no '.join(sorted(absent))}")
-    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]))
+    model, calibration = contents.pop(MODEL), _calibration(folder, contents.pop(CALIBRATION))
+    return Bundle(folder, manifest, model, calibration, contents)
 
 
 def read_manifest(folder: Path) -> Manifest:

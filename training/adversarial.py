@@ -37,7 +37,6 @@ class AdversarialAutoencoder(Autoencoder):
     ) -> None:
         """Take the network; `judges` says what the discriminator sees and `weight` what its opinion counts."""
         super().__init__(features, network, latent, bernoulli=bernoulli)
-        self.dense = network
         self.prior = prior
         self.judges = judges
         self.weight = weight
@@ -45,6 +44,12 @@ class AdversarialAutoencoder(Autoencoder):
         self.discriminator = nn.Sequential(
             nn.Linear(seen, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, 1)
         )
+
+    @property
+    def dense(self) -> Dense:
+        """The network; a property, because as a second attribute its weights would be stored twice."""
+        assert isinstance(self.network, Dense)  # noqa: S101 - it was given
+        return self.network
 
     def phases(self) -> list[Phase]:
         """Give the three phases of a step."""

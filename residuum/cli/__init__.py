@@ -12,8 +12,13 @@ from typing import Annotated
 import typer
 
 from residuum.cli.calibrate import calibrate
+from residuum.cli.decode import decode
+from residuum.cli.embed import embed
 from residuum.cli.evaluate import evaluate
+from residuum.cli.generate import generate
 from residuum.cli.inspect import inspect
+from residuum.cli.picture import picture
+from residuum.cli.reconstruct import reconstruct
 from residuum.cli.score import score
 from residuum.cli.train import train
 from residuum.cli.variants import variants
@@ -26,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for function in (train, score, evaluate, inspect, calibrate, variants):
+for function in (train, variants, score, evaluate, inspect, calibrate, embed, reconstruct, decode, generate, picture):
     app.command()(verb(function))
 
 
