@@ -57,6 +57,15 @@ def read(folder: Path) -> Bundle:
     absent = {MODEL, CALIBRATION} - contents.keys()
     if absent:
         raise BundleCorrupt(f"{folder / MANIFEST} names no {' and no '.join(sorted(absent))}")
+    return assemble(folder, manifest, contents)
+
+
+def assemble(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
+    """Put a bundle together from the contents of its files; `folder` is for messages.
+
+    Raises:
+        BundleCorrupt: the calibration scores are none.
+    """
     return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]))
 
 

@@ -132,9 +132,18 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
 
     wishes = Wishes(category=category, numeric=numeric, date=date, ignore=ignore, time=time)
     recipe = Recipe(variant=variant, false_alarm_rate=false_alarm_rate, seed=seed, wishes=wishes, missing=missing, device=device)
-    frame = _array_frame(normal, None) if isinstance(normal, np.ndarray) else _polars(_opened(normal))
+    frame = as_polars(normal)
     trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
     return load(trained.folder, device)
+
+
+def as_polars(rows: Any) -> pl.DataFrame:  # noqa: ANN401 - whatever frame narwhals knows, or an array
+    """Give any frame or array as a polars frame; an array's columns are `x0`, `x1` and so on.
+
+    Raises:
+        TableError: two columns have the same name, or the array has no rows and columns.
+    """
+    return _array_frame(rows, None) if isinstance(rows, np.ndarray) else _polars(_opened(rows))
 
 
 def _opened(frame: Any) -> nw.DataFrame[Any]:  # noqa: ANN401 - whatever narwhals knows
