@@ -5,6 +5,11 @@
     model.onnx        the graph
     calibration.npy   the calibration scores, float64[rows], ascending
 
+and further files, each verified too; training adds
+
+    decoder.onnx          from codes back to rows (`detector.decoder`)
+    weights.safetensors   the network's weights, for training to go on from (`training.weights`)
+
 Nothing in it is code and nothing runs on load. `detector.repository` says where bundles live and how they are numbered.
 """
 
@@ -29,6 +34,8 @@ MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
 MODEL = "model.onnx"
 CALIBRATION = "calibration.npy"
+DECODER = "decoder.onnx"
+WEIGHTS = "weights.safetensors"
 
 LARGEST_MANIFEST = 64 * 2**20  # bytes
 LARGEST_FILE = 2**31  # bytes, protobuf's own limit
@@ -42,6 +49,7 @@ class Bundle(NamedTuple):
     manifest: Manifest
     model: bytes
     calibration: Calibration
+    further: Mapping[str, bytes]  # all other files, by name
 
 
 def read(folder: Path) -> Bundle:
@@ -66,7 +74,8 @@ def assemble(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) ->
     Raises:
         BundleCorrupt: the calibration scores are none.
     """
-    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]))
+    further = {name: content for name, content in contents.items() if name not in {MODEL, CALIBRATION}}
+    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]), further)
 
 
 def read_manifest(folder: Path) -> Manifest:

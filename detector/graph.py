@@ -41,10 +41,8 @@ class Graph:
             SettingError: the device was asked for and is not there.
             BundleCorrupt: the bytes are no graph of a detector.
         """
-        self._session = _open(model, _providers(device))
+        self._session = open_session(model, device, "model.onnx")
         self.provider: str = self._session.get_providers()[0]
-        if device == "cuda" and self.provider != _CUDA:
-            raise SettingError(_no_cuda(self._session.get_providers()))
         self.columns = _width(self._session)
 
     @property
@@ -55,10 +53,7 @@ class Graph:
     @property
     def nodes_on_cpu(self) -> int:
         """How many nodes a GPU's provider left to the CPU; 0 where the CPU was chosen."""
-        if self.provider == _CPU:
-            return 0
-        assigned = self._session.get_provider_graph_assignment_info()
-        return sum(len(part.get_nodes()) for part in assigned if part.ep_name == _CPU)
+        return nodes_on_cpu(self._session)
 
     def scores(self, matrix: np.ndarray) -> np.ndarray:
         """Score `float64[rows, columns]`: `float64[rows]`."""
@@ -74,12 +69,19 @@ class Graph:
 
     def _run(self, matrix: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
         """Run the graph over batches and join what comes out."""
-        if not len(matrix):  # graphs need not cope with batches of no rows
-            return [part[:0] for part in self._run(np.zeros((1, self.columns)), outputs)]
-        matrix = np.ascontiguousarray(matrix, dtype=np.float64)
-        starts = range(0, len(matrix), BATCH)
-        parts = [self._session.run(outputs, {INPUT: matrix[start : start + BATCH]}) for start in starts]
-        return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+        return in_batches(self._session, outputs, {INPUT: matrix})
+
+
+def in_batches(session: onnxruntime.InferenceSession, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Run a graph on float64 inputs of as many rows, a batch at a time."""
+    rows = len(next(iter(inputs.values())))
+    if not rows:  # graphs need not cope with batches of no rows
+        one = {name: np.zeros((1, values.shape[1])) for name, values in inputs.items()}
+        return [part[:0] for part in session.run(outputs, one)]
+    inputs = {name: np.ascontiguousarray(values, dtype=np.float64) for name, values in inputs.items()}
+    starts = range(0, rows, BATCH)
+    parts = [session.run(outputs, {name: values[at : at + BATCH] for name, values in inputs.items()}) for at in starts]
+    return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
 def _providers(device: Device) -> list[Any]:
@@ -100,8 +102,14 @@ def _no_cuda(there: list[str]) -> str:
     )
 
 
-def _open(model: bytes, providers: list[Any]) -> onnxruntime.InferenceSession:
-    """Open a session; one thread each, because small networks lose more to synchronisation than they win."""
+def open_session(model: bytes, device: Device, file: str) -> onnxruntime.InferenceSession:
+    """Open a session on a bundle's graph; one thread, because small networks lose more to synchronisation than they win.
+
+    Raises:
+        SettingError: the device was asked for and is not there.
+        BundleCorrupt: the bytes are no graph; `file` says whose bytes.
+    """
+    providers = _providers(device)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -110,9 +118,20 @@ def _open(model: bytes, providers: list[Any]) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=providers)
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:
-        raise BundleCorrupt(f"model.onnx is not a graph that ONNX Runtime can open: {error}") from error
+        raise BundleCorrupt(f"{file} is not a graph that ONNX Runtime can open: {error}") from error
+    if device == "cuda" and session.get_providers()[0] != _CUDA:
+        raise SettingError(_no_cuda(session.get_providers()))
+    return session
+
+
+def nodes_on_cpu(session: onnxruntime.InferenceSession) -> int:
+    """Count the nodes that a GPU's provider left to the CPU; 0 where the CPU was chosen."""
+    if session.get_providers()[0] == _CPU:
+        return 0
+    assigned = session.get_provider_graph_assignment_info()
+    return sum(len(part.get_nodes()) for part in assigned if part.ep_name == _CPU)
 
 
 def _width(session: onnxruntime.InferenceSession) -> int:
@@ -121,8 +140,8 @@ def _width(session: onnxruntime.InferenceSession) -> int:
     outputs = {one.name: len(one.shape) for one in session.get_outputs()}
     if inputs != [(INPUT, "tensor(double)", 2)] or any(outputs.get(name) != rank for name, rank in OUTPUTS.items()):
         raise BundleCorrupt(
-            f"model.onnx is no graph of a detector: it takes {_named(session.get_inputs())} and gives "
-            f"{_named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] and gives {', '.join(OUTPUTS)}"
+            f"model.onnx is no graph of a detector: it takes {named(session.get_inputs())} and gives "
+            f"{named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] and gives {', '.join(OUTPUTS)}"
         )
     width = session.get_inputs()[0].shape[1]
     if not isinstance(width, int):
@@ -130,6 +149,6 @@ def _width(session: onnxruntime.InferenceSession) -> int:
     return width
 
 
-def _named(values: list[Any]) -> str:
+def named(values: list[Any]) -> str:
     """Name inputs or outputs with their shapes."""
     return ", ".join(f"{one.name}[{', '.join(map(str, one.shape))}]" for one in values) or "nothing"

@@ -1,6 +1,6 @@
 """All of training, in order: a table of normal rows in, a bundle out.
 
-kinds -> split -> vocabularies, layout -> fit -> whitening -> graph -> export -> calibration -> proof -> bundle
+kinds -> split -> vocabularies, layout -> fit -> whitening -> graph -> export -> calibration -> proof -> decoder -> bundle
 
 `make` gives the bundle in memory, `train` writes it down.
 """
@@ -27,7 +27,8 @@ from detector.graph import Device, Graph
 from detector.manifest import FORMAT, Ignored, Manifest, Parity, Rows, Score, Training
 from detector.rejects import Reject
 from detector.version import __version__
-from training import export, variants
+from training import decoder, export, variants, weights
+from training.decoder import DecoderGraph
 from training.features import Cells, Features
 from training.fit import Fit, Watch, fit, one_thread, unwatched
 from training.graph import DetectorGraph
@@ -40,7 +41,7 @@ from training.variants import Plan
 from training.version import write_version
 from training.whitening import precision
 
-LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime")
+LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +86,14 @@ class Trained(NamedTuple):
     rejects: list[Reject]
     infinite: int
     lowered_from: float | None
+
+
+class Learnt(NamedTuple):
+    """A fitted network: the graph that scores with it, how fitting went, and the covariance of its residuals."""
+
+    graph: DetectorGraph
+    fit: Fit
+    covariance: np.ndarray  # float64[features, features], of point codes under a Gaussian likelihood
 
 
 class Made(NamedTuple):
@@ -135,15 +144,27 @@ def make(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Product:
     layout = arrange(material.matrix[material.split.training], material.columns, scaled=scaled)
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
-        graph, fitted = learn(layout, material, plan, recipe.seed, device, watch)
+        learnt = learn(layout, material, plan, recipe.seed, device, watch)
+    graph = learnt.graph
     calibrating = material.matrix[material.split.calibration]
     model = export.proven(graph, calibrating)
-    calibration = Calibration(Graph(model, "cpu").scores(calibrating))
+    served = Graph(model, "cpu")
+    calibration = Calibration(served.scores(calibrating))
     decision = calibration.decide(material.split.rate)
-    parity = [export.prove(graph, model, calibrating, decision, one) for one in _provers(recipe.device)]
-    summary = _training(material, recipe, fitted, device, time.monotonic() - began)
+    provers = _provers(recipe.device)
+    parity = [export.prove(graph, model, calibrating, decision, one) for one in provers]
+    back = DecoderGraph(graph, learnt.covariance)
+    decoding = decoder.to_onnx(back)
+    codes = served.latent(calibrating[: decoder.PROVED])
+    parity += [decoder.prove(back, decoding, codes, recipe.seed, one) for one in provers]
+    summary = _training(material, recipe, learnt.fit, device, time.monotonic() - began)
     manifest = _manifest(material, recipe, plan, Made(graph, decision, parity, summary))
-    contents = {bundle.MODEL: model, bundle.CALIBRATION: bundle.calibration_bytes(calibration)}
+    contents = {
+        bundle.MODEL: model,
+        bundle.CALIBRATION: bundle.calibration_bytes(calibration),
+        bundle.DECODER: decoding,
+        bundle.WEIGHTS: weights.to_bytes(graph),
+    }
     asked = recipe.false_alarm_rate or DEFAULT_RATE
     lowered_from = asked if material.split.rate > asked else None
     return Product(manifest, contents, material.rejects, material.infinite, lowered_from)
@@ -176,17 +197,16 @@ def _order(frame: pl.DataFrame, time_column: str | None, words: frozenset[str]) 
     return np.argsort(parsed.values, kind="stable")
 
 
-def learn(
-    layout: Layout, material: Material, plan: Plan, seed: int, device: torch.device, watch: Watch
-) -> tuple[DetectorGraph, Fit]:
+def learn(layout: Layout, material: Material, plan: Plan, seed: int, device: torch.device, watch: Watch) -> Learnt:
     """Fit the plan's network on a device and give the graph that scores with it, back on the CPU."""
     features = Features(layout).to(device)
     model = plan.model(features).to(device)
     training = _cells(features, material.matrix[material.split.training], device)
     validation = _cells(features, material.matrix[material.split.validation], device)
     fitted = fit(model, training, validation, plan.corruption(), seed, watch)
-    whitener = torch.from_numpy(_precision(model, validation))
-    return DetectorGraph(features, plan.score(model, whitener.to(device), seed)).cpu().eval(), fitted
+    whitener = _precision(model, validation)
+    score = plan.score(model, torch.from_numpy(whitener).to(device), seed)
+    return Learnt(DetectorGraph(features, score).cpu().eval(), fitted, np.linalg.inv(whitener))
 
 
 def _cells(features: Features, matrix: np.ndarray, device: torch.device) -> Cells:
@@ -262,6 +282,7 @@ def _manifest(material: Material, recipe: Recipe, plan: Plan, made: Made) -> Man
         decision=made.decision,
         training=made.training,
         parity=tuple(made.parity),
+        prior=decoder.prior_of(score.model),
         libraries={name: version(name) for name in LIBRARIES},
         files={},
     )
