@@ -12,8 +12,13 @@ from typing import Annotated
 import typer
 
 from residuum.cli.calibrate import calibrate
+from residuum.cli.decode import decode
+from residuum.cli.embed import embed
 from residuum.cli.evaluate import evaluate
+from residuum.cli.generate import generate
 from residuum.cli.inspect import inspect
+from residuum.cli.picture import picture
+from residuum.cli.reconstruct import reconstruct
 from residuum.cli.score import score
 from residuum.cli.train import train
 from residuum.cli.verb import DEBUG, end_like_an_exception, verb
@@ -25,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for function in (train, score, evaluate, inspect, calibrate):
+for function in (train, score, evaluate, inspect, calibrate, embed, reconstruct, decode, generate, picture):
     app.command()(verb(function))
 
 

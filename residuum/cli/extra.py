@@ -1,12 +1,14 @@
-"""The libraries that only training needs, and how to get them."""
+"""The libraries that only some verbs need, and how to get them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 from detector.errors import SettingError
 
-LIBRARIES = ("torch", "sklearn", "onnx", "onnxscript")
+TRAINING = ("torch", "sklearn", "onnx", "onnxscript", "safetensors")
+DRAWING = ("matplotlib", "sklearn")
 
 
 def need_training() -> None:
@@ -15,6 +17,20 @@ def need_training() -> None:
     Raises:
         SettingError: one is not; the message says how to install it.
     """
-    for library in LIBRARIES:
+    _need(TRAINING, "train")
+
+
+def need_drawing() -> None:
+    """Make sure that the libraries for pictures are there.
+
+    Raises:
+        SettingError: one is not; the message says how to install it.
+    """
+    _need(DRAWING, "picture")
+
+
+def _need(libraries: Iterable[str], extra: str) -> None:
+    """Make sure that libraries are there."""
+    for library in libraries:
         if find_spec(library) is None:
-            raise SettingError(f"this needs {library}, which is not installed: pip install 'residuum[train]'")
+            raise SettingError(f"this needs {library}, which is not installed: pip install 'residuum[{extra}]'")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from residuum.cli import talk
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, MODEL
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL, TO
 from residuum.cli.talk import Fact
 from residuum.cli.verb import let_ctrl_c_end_a_read
 
@@ -28,12 +28,7 @@ def score(
     model: MODEL,
     files: FILES,
     *,
-    to: Annotated[
-        str,
-        typer.Option(
-            help="The file to write: .csv or .ndjson (also .gz, .zst) or .parquet; - is standard output.", show_default=False
-        ),
-    ],
+    to: TO,
     rejects: Annotated[
         str | None, typer.Option(help="Where rows go that cannot be read.", show_default="beside the output")
     ] = None,
@@ -44,7 +39,7 @@ def score(
     top: Annotated[int, typer.Option(min=1, help="How many reasons a row gets at most.")] = 3,
     reasons: Annotated[Literal["anomalies", "all", "none"], typer.Option(help="Which rows get reasons.")] = "anomalies",
     device: DEVICE = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an output that is there already.")] = False,
+    force: FORCE = False,
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 if rows were rejected.")] = False,
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
@@ -66,13 +61,13 @@ def score(
 
 
 @contextlib.contextmanager
-def watching(paths: tuple[str, ...]) -> Iterator[Callable[[int, int], None]]:
+def watching(paths: tuple[str, ...], done: str = "scored") -> Iterator[Callable[[int, int], None]]:
     """Show how far the files are read, and how fast."""
     let_ctrl_c_end_a_read()
     regular = all(Path(path).is_file() for path in paths)
     total = sum(Path(path).stat().st_size for path in paths) if regular else None
     began = time.monotonic()
-    with talk.progress("scoring", total) as advance:
+    with talk.progress(done, total) as advance:
         yield lambda read, rows: advance(read, total, f"{rows:,} rows, {rows / (time.monotonic() - began):,.0f} rows/s")
 
 

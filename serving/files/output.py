@@ -144,6 +144,23 @@ def check(path: str, inputs: Iterable[str], *, force: bool) -> None:
         raise OutputError(f"{path} is there already; --force replaces it")
 
 
+def write(path: str, content: bytes) -> None:
+    """Write a whole file.
+
+    Raises:
+        OutputError: it cannot be written; nothing is left of it then.
+    """
+    output = output_at(path)
+    try:
+        with telling(path):
+            output.file.write(content)
+        output.finish()
+        output.publish()
+    except BaseException:
+        output.discard()
+        raise
+
+
 @contextlib.contextmanager
 def telling(path: str) -> Iterator[None]:
     """Turn what the system says of a file into one line; a reader who has left is nobody's error."""

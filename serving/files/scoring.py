@@ -7,14 +7,16 @@ Next: `judging` is where rows are read and scored, `layout` what is written, `si
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import msgspec
 
 from detector.scorer import Scorer
 from serving.files import output
-from serving.files.judging import Question, Watch, judge
+from serving.files.judging import Question, judge
 from serving.files.layout import Layout, reject_table
+from serving.files.reading import Watch, unwatched
 from serving.files.sinks import COMPRESSED, LazySink, delivered, format_of, open_sink
 from serving.files.summary import Summary, Tally
 
@@ -41,7 +43,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def score_files(scorer: Scorer, job: Job, watch: Watch = lambda _bytes, _rows: None) -> Summary:
+def score_files(scorer: Scorer, job: Job, watch: Watch = unwatched) -> Summary:
     """Score every row of every file and write the verdicts down.
 
     Raises:
@@ -52,7 +54,7 @@ def score_files(scorer: Scorer, job: Job, watch: Watch = lambda _bytes, _rows: N
     tally = Tally()
     layout = job.layout
     layout.check()
-    _check_outputs(job)
+    check_outputs(job.to, job.rejects, job.question.paths, force=job.force)
     sinks = open_sink(job.to), LazySink(job.rejects)
     verdicts, rejects = sinks
     with delivered(*sinks):
@@ -73,9 +75,12 @@ def rejects_beside(to: str) -> str:
     return str(stem.with_name(f"{stem.stem}.rejects.csv"))
 
 
-def _check_outputs(job: Job) -> None:
-    """Refuse outputs that must not be written, before anything is scored."""
-    output.check(job.to, job.question.paths, force=job.force)
-    if not job.rejects:
-        return
-    output.check(job.rejects, [*job.question.paths, job.to], force=job.force)
+def check_outputs(to: str, rejects: str, inputs: Sequence[str], *, force: bool) -> None:
+    """Refuse outputs that must not be written, before any work is done; `rejects` "" is none.
+
+    Raises:
+        OutputError: one is there already, is an input or the other one, or its folder is not there.
+    """
+    output.check(to, inputs, force=force)
+    if rejects:
+        output.check(rejects, [*inputs, to], force=force)
