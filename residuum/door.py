@@ -56,10 +56,10 @@ class Detector:
     def score(self, rows: Frame, *, reasons: Explain = "anomalies", top: int = 3) -> Frame:
         """Judge every row; gives the frame with the columns of the verdict added, its index and types kept.
 
-        Added are `anomaly_score` (nats, higher is more abnormal), `p_value`, `is_anomaly`, `reason_1` to
-        `reason_<top>`, and `rejected`, which says why a row could not be scored (its score is then missing and it is
-        no anomaly). A numpy array `[rows, columns]` has the detector's columns in their order; it comes back as a
-        structured array of the verdicts alone.
+        Added are `anomaly_score` (nats, higher is more abnormal), `p_value`, `is_anomaly`, `class` and
+        `class_probability` where the bundle was fine-tuned, `reason_1` to `reason_<top>`, and `rejected`, which says why
+        a row could not be scored (its score is then missing and it is no anomaly). A numpy array `[rows, columns]` has the
+        detector's columns in their order; it comes back as a structured array of the verdicts alone.
 
         Raises:
             TableError: a column is missing, or one already bears the name of a verdict's.
@@ -86,6 +86,7 @@ class Detector:
                 pl.Series("anomaly_score", _spread(verdicts.score, at, frame.height), nan_to_null=True),
                 pl.Series("p_value", _spread(verdicts.p_value, at, frame.height), nan_to_null=True),
                 pl.Series("is_anomaly", _spread(verdicts.is_anomaly, at, frame.height) > 0),
+                *_classes(verdicts, at, frame.height),
                 *_reason_texts(verdicts, at, frame.height, top),
                 pl.Series("rejected", [rejected.get(row) for row in range(frame.height)], dtype=pl.String),
             ]
@@ -213,6 +214,16 @@ def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
     spread = np.full(rows, np.nan)
     spread[at] = values
     return spread
+
+
+def _classes(verdicts: Verdicts, at: np.ndarray, rows: int) -> list[pl.Series]:
+    """Give the classes of a fine-tuned bundle, at the rows of the frame."""
+    if verdicts.classes is None:
+        return []
+    name = np.full(rows, None, dtype=object)
+    name[at] = verdicts.classes.name
+    probability = pl.Series("class_probability", _spread(verdicts.classes.probability, at, rows), nan_to_null=True)
+    return [pl.Series("class", name, dtype=pl.String), probability]
 
 
 def _reason_texts(verdicts: Verdicts, at: np.ndarray, rows: int, top: int) -> list[pl.Series]:
