@@ -56,8 +56,8 @@ def detector(frame: pl.DataFrame, seed: int, watch: Watch = unwatched) -> Detect
     layout = arrange(material.matrix[material.split.training], material.columns)
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
-        graph, fitted = learn(layout, material, plan(recipe.variant), seed, torch.device("cpu"), watch)
-    return Detector(material, graph, fitted)
+        learnt = learn(layout, material, plan(recipe.variant), seed, torch.device("cpu"), watch)
+    return Detector(material, learnt.graph, learnt.fit)
 
 
 def frame(matrix: np.ndarray) -> pl.DataFrame:

@@ -46,7 +46,7 @@ class Graph:
         self.columns = _width(self._session)
 
     @property
-    def device(self) -> str:
+    def device(self) -> Literal["cpu", "cuda"]:
         """The device that runs the graph: `cpu` or `cuda`."""
         return "cuda" if self.provider == _CUDA else "cpu"
 

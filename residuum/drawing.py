@@ -66,7 +66,7 @@ def draw(embedded: Embedded, caption: Caption) -> bytes:
     axes = figure.add_subplot()
     plane = plane_of(embedded, caption.score)
     outside = _draw_points(axes, plane, embedded, caption)
-    axes.set_title(caption.title, loc="left", color=INK, fontsize=13)
+    axes.set_title(caption.title, loc="left", color=INK, fontsize=12, pad=12)
     axes.set_xlabel(plane.axes[0], color=INK)
     axes.set_ylabel(plane.axes[1] + (f"\n{outside:,} farther out, drawn at the edge" if outside else ""), color=INK)
     _quieten(axes)
@@ -80,17 +80,16 @@ def plane_of(embedded: Embedded, score: str) -> Plane:
     codes = embedded.codes.astype(np.float64)
     if codes.shape[1] == 1:
         return Plane(np.column_stack([codes[:, 0], embedded.scores]), ("latent 1", score))
-    total = codes.var(axis=0).sum()
     if codes.shape[1] == 2:  # noqa: PLR2004 - a plane
-        shares = codes.var(axis=0) / max(total, np.finfo(float).tiny)
-        return Plane(codes, (f"latent 1 ({shares[0]:.0%} of the variance)", f"latent 2 ({shares[1]:.0%})"))
+        shares = 100 * codes.var(axis=0) / max(codes.var(axis=0).sum(), np.finfo(float).tiny)
+        return Plane(codes, (f"latent 1 ({shares[0]:.0f} % of the variance)", f"latent 2 ({shares[1]:.0f} %)"))
     from sklearn.decomposition import PCA
 
     pca = PCA(2, svd_solver="full").fit(codes)
-    shares = pca.explained_variance_ratio_
+    shares = 100 * pca.explained_variance_ratio_
     names = (
-        f"principal component 1 of {codes.shape[1]} latents ({shares[0]:.0%} of the variance)",
-        f"principal component 2 ({shares[1]:.0%})",
+        f"principal component 1 of {codes.shape[1]} latents ({shares[0]:.0f} % of the variance)",
+        f"principal component 2 ({shares[1]:.0f} %)",
     )
     return Plane(pca.transform(codes), names)
 
@@ -100,11 +99,17 @@ def _draw_points(axes: Axes, plane: Plane, embedded: Embedded, caption: Caption)
     points, outside = _within_sight(plane.points)
     size = float(np.clip(6000 / len(points), 3, 26))
     for name, colour, chosen in _groups(embedded):
-        axes.scatter(*points[chosen].T, s=size, color=colour, alpha=0.75, linewidths=0, label=name)
+        axes.scatter(points[chosen, 0], points[chosen, 1], s=size, color=colour, alpha=0.75, linewidths=0, label=name)
     odd = embedded.is_anomaly
     if odd.any():
         axes.scatter(
-            *points[odd].T, s=2.6 * size, facecolors="none", edgecolors=RING, linewidths=0.9, label=f"anomaly ({odd.sum():,})"
+            points[odd, 0],
+            points[odd, 1],
+            s=2.6 * size,
+            facecolors="none",
+            edgecolors=RING,
+            linewidths=0.9,
+            label=f"anomaly ({odd.sum():,})",
         )
     if caption.label is not None or odd.any():
         legend = axes.legend(title=caption.label, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, alignment="left")

@@ -92,7 +92,7 @@ def prove(graph: DecoderGraph, model: bytes, codes: np.ndarray, seed: int, devic
     """
     opened = DecodingGraph(model, device)
     codes = codes.astype(np.float64)
-    noise = Noise(*graph.widths, np.random.SeedSequence(seed)).draw(len(codes))
+    noise = Noise(graph.widths[0], graph.widths[1], np.random.SeedSequence(seed)).draw(len(codes))
     served = opened.decode(codes, noise)
     with torch.no_grad():
         latent, drawn = torch.from_numpy(codes), torch.from_numpy(noise)

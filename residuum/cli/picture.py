@@ -40,8 +40,8 @@ def picture(
     scorer = Scorer.open(model, device)
     embedded, rejected = _embedded(scorer, paths, label, decimal_comma=decimal_comma)
     score = scorer.manifest.score
-    name = f"{scorer.manifest.name}, version {scorer.manifest.version}: {scorer.manifest.variant}"
-    image = draw(embedded, Caption(name, f"{score.name} ({score.unit})", label))
+    title = f"Latent space of {scorer.manifest.name}, version {scorer.manifest.version} ({scorer.manifest.variant})"
+    image = draw(embedded, Caption(title, f"{score.name} ({score.unit})", label))
     output.write(to, image)
     talk.tell(
         [
@@ -65,7 +65,8 @@ def _embedded(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, deci
 
     keep = (label,) if label else ()
     missing = scorer.manifest.missing
-    codes, scores, labels, rejected = [], [], [], 0
+    codes, scores, rejected = [], [], 0
+    labels: list[str | None] = []
     with watching(paths, "drawing") as watch:
         for file, block, _ in read(paths, scorer.columns, ReadOptions(missing, decimal_comma), keep, watch):
             encoded = encode(block.frame, scorer.columns, block.rows, file=file, missing=missing)
@@ -74,5 +75,5 @@ def _embedded(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, deci
             labels += cells.texts(block.frame[label]).to_numpy()[encoded.accepted].tolist() if label else []
             rejected += len(block.rejects) + len(encoded.rejects)
     joined = np.concatenate(scores)
-    found = np.array(labels, dtype=object) if label else None
+    found = np.asarray(labels, dtype=np.object_) if label else None
     return Embedded(np.concatenate(codes), joined, scorer.manifest.decision.is_anomaly(joined), found), rejected

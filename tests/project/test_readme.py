@@ -31,6 +31,8 @@ def test_every_command_runs(project: Path, folder: Path) -> None:
         ran = subprocess.run([sys.executable, "-c", RUN, *command], cwd=folder, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"residuum {' '.join(command)}: {ran.stderr}"
     assert pl.read_csv(folder / "scored.csv").height == 100
+    assert pl.read_csv(folder / "walk.csv").height == 9
+    assert pl.read_csv(folder / "new.csv").height == 1000
 
 
 def test_every_line_of_python_runs(

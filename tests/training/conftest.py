@@ -84,7 +84,7 @@ def learnt(case: Case) -> DetectorGraph:
     with torch.random.fork_rng(devices=[]), pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "STEPS", STEPS)
         torch.manual_seed(0)
-        return training.learn(layout, material, plan, 0, torch.device("cpu"), unwatched)[0]
+        return training.learn(layout, material, plan, 0, torch.device("cpu"), unwatched).graph
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
-from detector.columns import encode
+from detector import bundle
+from detector.columns import as_frame, encode
 from detector.decision import TOLERANCE
+from detector.decoder import WITH_PRIOR, Decoder, Noise
+from detector.errors import SettingError
 from tests.tables import ROWS, normal_rows, with_holes
 from tests.training import oracle
 from tests.training.conftest import Made, learnt, make
+from training import weights
+from training.export import torch_scores
 
 
 def scores(made: Made, frame: pl.DataFrame) -> np.ndarray:
@@ -56,7 +62,7 @@ def test_the_graph_agrees_with_the_oracle(made: Made) -> None:
 
 def test_the_same_seed_gives_the_same_bytes(made: Made, tmp_path: Path) -> None:
     again = make(made.case, tmp_path / "again")
-    for name in ("model.onnx", "calibration.npy"):
+    for name in ("model.onnx", "calibration.npy", "decoder.onnx", "weights.safetensors"):
         assert (again / name).read_bytes() == (made.folder / name).read_bytes()
 
 
@@ -128,17 +134,90 @@ def test_absurd_values_have_finite_scores(made: Made) -> None:
 
 
 def test_the_file_says_nothing_of_the_machine_it_was_made_on(made: Made) -> None:
-    content = (made.folder / "model.onnx").read_bytes()
     home = str(Path(__file__).parents[2]).encode()
-    assert home not in content
-    assert b"site-packages" not in content
+    for path in made.folder.iterdir():
+        assert home not in path.read_bytes()
+        assert b"site-packages" not in path.read_bytes()
 
 
 def test_the_parity_proof_is_in_the_manifest(made: Made) -> None:
-    (proof,) = made.scorer.manifest.parity
-    assert proof.rows == made.scorer.manifest.training.rows.calibration
-    assert 0 < proof.largest_difference <= proof.tolerance
-    assert proof.verdicts_that_differ == 0
+    proofs = made.scorer.manifest.parity
+    assert [proof.file for proof in proofs] == ["model.onnx", "decoder.onnx"]
+    for proof in proofs:
+        assert proof.rows == made.scorer.manifest.training.rows.calibration
+        assert 0 < proof.largest_difference <= proof.tolerance
+        assert proof.verdicts_that_differ == 0
+
+
+def test_the_weights_give_the_bundles_scores(made: Made) -> None:
+    frame = pl.concat([made.case.normal(200, seed=2), made.case.odd()])
+    loaded = weights.load(bundle.read(made.folder))
+    assert_close(torch_scores(loaded, matrix_of(made, frame)), scores(made, frame))
+    assert weights.to_bytes(loaded) == (made.folder / bundle.WEIGHTS).read_bytes()
+
+
+def test_a_code_decodes_to_what_the_graph_expects(made: Made) -> None:
+    matrix = matrix_of(made, made.case.normal(50, seed=3))
+    matrix = matrix[~np.isnan(matrix).any(axis=1)]
+    found = Decoder.open(made.folder, "cpu").decode(made.scorer.graph.latent(matrix))
+    expected = made.scorer.graph.explain(matrix).expected
+    for place, column in enumerate(made.scorer.columns):
+        one, other = found[:, place], expected[:, place]
+        if made.case.variant == "variational":  # a mean over codes near this one
+            assert (
+                column.kind != "number"
+                or column.constant
+                or np.corrcoef(one, other)[0, 1] > 0.9
+                or np.ptp(other) < 0.1 * np.ptp(matrix[:, place])
+            )
+        elif column.kind == "date":
+            assert np.abs(np.remainder(one - other + 43_200, 86_400) - 43_200).max() < 1
+            assert np.all(np.abs(one - column.highest) <= 7 * 86_400)
+        else:
+            assert np.allclose(one, other, rtol=1e-5)
+
+
+def test_noise_draws_what_the_decoder_leaves_open(made: Made) -> None:
+    graph, opened = weights.load(bundle.read(made.folder)), Decoder.open(made.folder, "cpu")
+    layout, rows = graph.features.layout, 4000
+    code = made.scorer.graph.latent(matrix_of(made, made.case.normal(1, seed=3)))
+    with torch.no_grad():
+        rebuilt = graph.score.model.decode(torch.from_numpy(code))
+    noise = Noise(layout.features, sum(layout.codes), np.random.SeedSequence(0)).draw(rows)
+    drawn = opened.graph.decode(np.repeat(code, rows, axis=0), noise)
+    for place, logits in zip(layout.categories, graph.features.by_category(rebuilt.logits), strict=True):
+        shares = np.bincount(drawn[:, place].astype(int), minlength=logits.shape[1]) / rows
+        assert np.abs(shares - torch.softmax(logits, dim=1)[0].numpy()).max() < 0.04
+    for at, place in enumerate(layout.numbers):
+        column = layout.columns[place]
+        inside = (drawn[:, place] > column.lowest) & (drawn[:, place] < column.highest)  # what is drawn stays within
+        if not inside.all():
+            continue
+        spread = layout.scalings[at](drawn[:, place]).std()
+        if made.case.is_bernoulli:
+            assert spread < 1e-12
+        elif rebuilt.log_variance is not None:
+            assert spread == pytest.approx(float(torch.exp(0.5 * rebuilt.log_variance[0, at])), rel=0.05)
+        else:
+            precision = graph.score.get_buffer("precision").numpy()
+            assert spread == pytest.approx(np.linalg.inv(precision)[at, at] ** 0.5, rel=0.05)
+
+
+def test_variants_with_a_prior_generate_rows_like_the_normal_ones(made: Made) -> None:
+    decoder = Decoder.open(made.folder, "cpu")
+    if made.case.variant not in WITH_PRIOR:
+        assert decoder.manifest.prior is None
+        with pytest.raises(SettingError, match="--variant variational or --variant adversarial"):
+            decoder.generate(10)
+        return
+    rows = as_frame(np.concatenate(list(decoder.generate(5000))), decoder.columns)
+    assert rows[:100].equals(as_frame(next(decoder.generate(100)), decoder.columns))
+    normal = made.case.normal(2000, seed=1)
+    first, second = ("load", "free") if made.case.is_bernoulli else ("temperature", "flow")
+    assert np.corrcoef(rows[first], rows[second])[0, 1] < -0.5  # as in the normal rows
+    assert abs(rows[first].mean() - normal[first].mean()) < normal[first].std()
+    assert set(rows["machine"]) <= set(normal["machine"])
+    assert scores(made, rows).mean() < scores(made, made.case.odd()).mean()
 
 
 def _without_missingness(made: Made, frame: pl.DataFrame) -> np.ndarray:

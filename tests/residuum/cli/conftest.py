@@ -40,13 +40,25 @@ def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[P
     with alone(folder / "lock"):
         said = folder / "said"
         if not said.exists():
-            said.write_text(_train(folder))
+            said.write_text(_train(folder, "models/pumps"))
     return folder / "models" / "pumps", said.read_text()
 
 
 @pytest.fixture
 def model(trained: tuple[Path, str]) -> Path:
     return trained[0]
+
+
+@pytest.fixture(scope="session")
+def dreams(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A bundle that has a prior."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "dreams"
+    folder.mkdir(exist_ok=True)
+    with alone(folder / "lock"):
+        if not (folder / "models").exists():
+            _train(folder, "models/dreams", "--variant", "variational")
+    return folder / "models" / "dreams"
 
 
 @pytest.fixture
@@ -62,8 +74,8 @@ def table(rows: pl.DataFrame, tmp_path: Path) -> Path:
     return path
 
 
-def _train(folder: Path) -> str:
+def _train(folder: Path, name: str, *options: str) -> str:
     normal_rows(ROWS).write_csv(folder / "normal.csv")
-    done = in_a_process("train", folder / "normal.csv", "--to", folder / "models" / "pumps", code=TRAIN)
+    done = in_a_process("train", folder / "normal.csv", "--to", folder / name, *options, code=TRAIN)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -39,7 +39,7 @@ def test_help_is_light() -> None:
     code = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {RUN}"
     done = in_a_process("--help", code=code)
     assert done.returncode == 0
-    for verb in ("train", "score", "evaluate", "inspect", "calibrate"):
+    for verb in ("train", "score", "evaluate", "inspect", "calibrate", "embed", "reconstruct", "decode", "generate", "picture"):
         assert verb in done.stdout
     assert not {"numpy", "polars", "onnxruntime", "msgspec", "torch"} & set(done.stderr.split())
 
