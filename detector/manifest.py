@@ -58,7 +58,8 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
 class Parity(msgspec.Struct, frozen=True):
     """The proof that a graph is the model: torch against ONNX Runtime on the calibration rows.
 
-    `model.onnx` is held to its scores and verdicts, `decoder.onnx` to its numbers (in standard deviations) and categories.
+    `model.onnx` is held to its scores and verdicts, `decoder.onnx` to its numbers (in standard deviations) and
+    categories, `classifier.onnx` to its probabilities and classes (on the labelled rows).
     """
 
     rows: int
@@ -96,5 +97,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     training: Training
     parity: tuple[Parity, ...]
     prior: Prior | None = None  # what codes are drawn from to generate rows; None: nobody shaped them
+    classes: tuple[str, ...] = ()  # of `classifier.onnx`, in its order
     libraries: dict[str, str]
     files: dict[str, Digest]

@@ -15,6 +15,7 @@ import polars as pl
 
 from detector import bundle, reasons, repository
 from detector.bundle import Bundle
+from detector.classifier import Classes, Classifier
 from detector.columns import Column, Encoded, encode
 from detector.errors import BundleCorrupt
 from detector.graph import Device, Graph, Outputs
@@ -32,6 +33,7 @@ class Verdicts(NamedTuple):
     accepted: np.ndarray  # bool[rows of the frame]
     rejects: list[Reject]
     infinite: int  # cells that spelt an infinity, taken as missing
+    classes: Classes | None = None  # where the bundle has a classifier
 
 
 class Scorer:
@@ -52,6 +54,7 @@ class Scorer:
             raise BundleCorrupt(
                 f"{opened.folder / bundle.MODEL} takes {self.graph.columns} columns, the manifest lists {len(self.columns)}"
             )
+        self.classifier = Classifier(opened, device) if bundle.CLASSIFIER in opened.further else None
 
     @classmethod
     def open(cls, path: Path, device: Device = "auto") -> Scorer:
@@ -97,6 +100,7 @@ class Scorer:
             accepted=encoded.accepted,
             rejects=encoded.rejects,
             infinite=encoded.infinite,
+            classes=self.classifier.classify(encoded.matrix) if self.classifier else None,
         )
 
     def _outputs(self, matrix: np.ndarray, explain: Explain) -> Outputs:

@@ -58,10 +58,10 @@ class Detector:
     def score(self, rows: Frame, *, reasons: Explain = "anomalies", top: int = 3) -> Frame:
         """Judge every row; gives the frame with the columns of the verdict added, its index and types kept.
 
-        Added are `anomaly_score` (nats, higher is more abnormal), `p_value`, `is_anomaly`, `reason_1` to
-        `reason_<top>`, and `rejected`, which says why a row could not be scored (its score is then missing and it is
-        no anomaly). A numpy array `[rows, columns]` has the detector's columns in their order; it comes back as a
-        structured array of the verdicts alone.
+        Added are `anomaly_score` (nats, higher is more abnormal), `p_value`, `is_anomaly`, `class` and
+        `class_probability` where the bundle was fine-tuned, `reason_1` to `reason_<top>`, and `rejected`, which says why
+        a row could not be scored (its score is then missing and it is no anomaly). A numpy array `[rows, columns]` has the
+        detector's columns in their order; it comes back as a structured array of the verdicts alone.
 
         Raises:
             TableError: a column is missing, or one already bears the name of a verdict's.
@@ -174,6 +174,7 @@ class Detector:
                 pl.Series("anomaly_score", _spread(verdicts.score, at, frame.height), nan_to_null=True),
                 pl.Series("p_value", _spread(verdicts.p_value, at, frame.height), nan_to_null=True),
                 pl.Series("is_anomaly", _spread(verdicts.is_anomaly, at, frame.height) > 0),
+                *_classes(verdicts, at, frame.height),
                 *_reason_texts(verdicts, at, frame.height, top),
                 pl.Series("rejected", [rejected.get(row) for row in range(frame.height)], dtype=pl.String),
             ]
@@ -230,9 +231,18 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         missing=missing,
         device=device,
     )
-    frame = _array_frame(normal, None) if isinstance(normal, np.ndarray) else _polars(_opened(normal))
+    frame = as_polars(normal)
     trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
     return load(trained.folder, device)
+
+
+def as_polars(rows: Any) -> pl.DataFrame:  # noqa: ANN401 - whatever frame narwhals knows, or an array
+    """Give any frame or array as a polars frame; an array's columns are `x0`, `x1` and so on.
+
+    Raises:
+        TableError: two columns have the same name, or the array has no rows and columns.
+    """
+    return _array_frame(rows, None) if isinstance(rows, np.ndarray) else _polars(_opened(rows))
 
 
 def _opened(frame: Any) -> nw.DataFrame[Any]:  # noqa: ANN401 - whatever narwhals knows
@@ -302,6 +312,16 @@ def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
     spread = np.full(rows, np.nan)
     spread[at] = values
     return spread
+
+
+def _classes(verdicts: Verdicts, at: np.ndarray, rows: int) -> list[pl.Series]:
+    """Give the classes of a fine-tuned bundle, at the rows of the frame."""
+    if verdicts.classes is None:
+        return []
+    name = np.full(rows, None, dtype=object)
+    name[at] = verdicts.classes.name
+    probability = pl.Series("class_probability", _spread(verdicts.classes.probability, at, rows), nan_to_null=True)
+    return [pl.Series("class", name, dtype=pl.String), probability]
 
 
 def _whole(written: pl.DataFrame, encoded: Encoded) -> pl.DataFrame:

@@ -1,6 +1,8 @@
 """All of training, in order: a table of normal rows in, a bundle out.
 
 kinds -> split -> vocabularies, layout -> fit -> whitening -> graph -> export -> calibration -> proof -> decoder -> bundle
+
+`make` gives the bundle in memory, `train` writes it down.
 """
 
 from __future__ import annotations
@@ -43,7 +45,10 @@ LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user may choose when training; `false_alarm_rate` None asks for the default, or the least attainable."""
+    """What a user may choose when training; `false_alarm_rate` None asks for the default, or the least attainable.
+
+    `lenient` lowers the promise where rows are too few for a rate that was named, instead of refusing them.
+    """
 
     variant: str = variants.DEFAULT
     settings: dict[str, Any] = {}
@@ -52,6 +57,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     wishes: Wishes = Wishes()
     missing: tuple[str, ...] = ()
     device: Device = "auto"
+    lenient: bool = False
 
 
 class Table(NamedTuple):
@@ -62,14 +68,24 @@ class Table(NamedTuple):
     rejects: list[Reject]
 
 
+class Product(NamedTuple):
+    """A bundle that is not written yet, and what a summary says beside its manifest."""
+
+    manifest: Manifest
+    contents: dict[str, bytes]
+    rejects: list[Reject]
+    infinite: int  # cells that spelt an infinity, taken as missing
+    lowered_from: float | None  # the rate that was asked for, or the default, where the rows could not promise it
+
+
 class Trained(NamedTuple):
     """A bundle that was written, and what a summary says beside its manifest."""
 
     folder: Path
     manifest: Manifest
     rejects: list[Reject]
-    infinite: int  # cells that spelt an infinity, taken as missing
-    lowered_from: float | None  # the default rate, where the rows could not promise it
+    infinite: int
+    lowered_from: float | None
 
 
 class Learnt(NamedTuple):
@@ -104,10 +120,21 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
     """Train a detector on a table of normal rows and write it as the next version under `to`.
 
     Raises:
+        TableError, SettingError, TrainingError: as `make`.
+        OutputError: the bundle cannot be written.
+    """
+    product = make(table, recipe, watch)
+    folder, manifest = write_version(to, product.manifest, product.contents)
+    return Trained(folder, manifest, product.rejects, product.infinite, product.lowered_from)
+
+
+def make(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Product:
+    """Train a detector on a table of normal rows and give its bundle, without a name or a number.
+
+    Raises:
         TableError: the rows are too few, or infinite where they must not be.
         SettingError: a wish, a rate, a variant or a device that cannot be honoured.
         TrainingError: the exported graph is not the trained network.
-        OutputError: the bundle cannot be written.
     """
     began = time.monotonic()
     plan = variants.plan(recipe.variant, recipe.settings)
@@ -138,9 +165,9 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
         bundle.DECODER: decoding,
         bundle.WEIGHTS: weights.to_bytes(graph),
     }
-    folder, manifest = write_version(to, manifest, contents)
-    lowered = recipe.false_alarm_rate is None and material.split.rate > DEFAULT_RATE
-    return Trained(folder, manifest, material.rejects, material.infinite, DEFAULT_RATE if lowered else None)
+    asked = recipe.false_alarm_rate or DEFAULT_RATE
+    lowered_from = asked if material.split.rate > asked else None
+    return Product(manifest, contents, material.rejects, material.infinite, lowered_from)
 
 
 def prepare(table: Table, recipe: Recipe) -> Material:
@@ -150,7 +177,7 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     first = encode(table.frame, kinds.columns, table.rows, missing=recipe.missing)
     frame = table.frame.filter(pl.Series(first.accepted))
     order = _order(frame, recipe.wishes.time, words)
-    parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order)
+    parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
     columns, without = vocabularies(frame[np.sort(parts.training)], kinds.columns, words)
     if not columns:
         raise TableError("no column has a value in the training rows")

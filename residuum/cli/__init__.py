@@ -15,6 +15,7 @@ from residuum.cli.calibrate import calibrate
 from residuum.cli.decode import decode
 from residuum.cli.embed import embed
 from residuum.cli.evaluate import evaluate
+from residuum.cli.finetune import finetune
 from residuum.cli.generate import generate
 from residuum.cli.inspect import inspect
 from residuum.cli.picture import picture
@@ -31,7 +32,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for function in (train, variants, score, evaluate, inspect, calibrate, embed, reconstruct, decode, generate, picture):
+VERBS = (train, variants, score, evaluate, inspect, calibrate, finetune, embed, reconstruct, decode, generate, picture)
+for function in VERBS:
     app.command()(verb(function))
 
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from detector.errors import SettingError
 
-TRAINING = ("torch", "sklearn", "onnx", "onnxscript", "safetensors")
+TRAINING = ("torch", "sklearn", "onnx", "onnxscript", "safetensors", "skl2onnx")
 DRAWING = ("matplotlib", "sklearn")
 
 

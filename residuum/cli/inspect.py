@@ -86,6 +86,7 @@ def _decision(manifest: Manifest) -> list[talk.Fact]:
         ("score", f"{score.name}, in {score.unit}{extra}"),
         ("threshold", f"{decision.threshold:.6g}, by {decision.criterion}"),
         ("promise", promises[decision.promise]),
+        ("classes", f"{talk.names(manifest.classes)}, told by classifier.onnx" if manifest.classes else ""),
         ("if", "the future is like the calibration stretch" if manifest.training.order != "shuffled" else ""),
     ]
 

@@ -53,7 +53,7 @@ def score_files(scorer: Scorer, job: Job, watch: Watch = unwatched) -> Summary:
     """
     tally = Tally()
     layout = job.layout
-    layout.check()
+    layout.check(classified=scorer.classifier is not None)
     check_outputs(job.to, job.rejects, job.question.paths, force=job.force)
     sinks = open_sink(job.to), LazySink(job.rejects)
     verdicts, rejects = sinks
