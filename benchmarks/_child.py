@@ -68,9 +68,10 @@ def in_turns(rounds: int, other: Run, ours: Run) -> Pairs:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Give this process's environment, with threads bounded."""
+    """Give this process's environment, with threads bounded, and bytecode kept as Python does unless told otherwise."""
     names = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS") if threads else ()
-    return {**os.environ, "NO_COLOR": "1", "TERM": "dumb", **dict.fromkeys(names, str(threads))}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "NO_COLOR": "1", "TERM": "dumb", **dict.fromkeys(names, str(threads))}
 
 
 def _launch(writer: int, command: list[str]) -> int:

@@ -6,6 +6,7 @@ JSON, Parquet and frames agree on them; `training.kinds` uses the same parsers t
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -43,10 +44,11 @@ def numbers(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
         return _numbers_in_text(_as_text(series), words)
     values = series.cast(pl.Float64).to_numpy()
     infinite = np.isinf(values)
-    absent = _sentinels(values, words) | infinite
+    declared = _sentinels(words)
+    absent = infinite | np.isin(values, declared) if declared else infinite
     if absent.any():
         values = np.where(absent, np.nan, values)
-    return Parsed(values, infinite=int(infinite.sum()))
+    return Parsed(values, infinite=int(np.count_nonzero(infinite)))
 
 
 def dates(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
@@ -104,14 +106,14 @@ def _numbers_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
     values = parsed.fill_null(np.nan).to_numpy()
     beyond = np.isinf(values) & ~infinite
     bad = (trimmed.is_not_null() & parsed.is_null()).to_numpy() | beyond
-    values = np.where(infinite | bad | _sentinels(values, words), np.nan, values)
-    return Parsed(values, bad & ~infinite, int(infinite.sum()))
+    values = np.where(infinite | bad | np.isin(values, _sentinels(words)), np.nan, values)
+    return Parsed(values, bad & ~infinite, int(np.count_nonzero(infinite)))
 
 
-def _sentinels(values: np.ndarray, words: frozenset[str]) -> np.ndarray:
-    """Find the numbers that the user declared to mean a missing cell, such as -999."""
-    declared = [float(word) for word in words - MISSING if _is_number(word)]
-    return np.isin(values, declared) if declared else np.zeros(len(values), dtype=bool)
+@functools.cache
+def _sentinels(words: frozenset[str]) -> tuple[float, ...]:
+    """Give the numbers that the user declared to mean a missing cell, such as -999."""
+    return tuple(float(word) for word in words - MISSING if _is_number(word))
 
 
 def _is_number(word: str) -> bool:

@@ -7,6 +7,7 @@ that the graph is the one the manifest speaks of, and feeds it in batches that f
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -23,8 +24,11 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 
+Wanted = Callable[[np.ndarray], np.ndarray]  # scores -> whether each row is to be explained
+
+
 class Outputs(NamedTuple):
-    """What the graph says of a batch of rows."""
+    """What the graph says of rows; contribution and expected may hold those alone that are to be explained."""
 
     score: np.ndarray  # float64[rows], nats
     contribution: np.ndarray  # float64[rows, columns + extra terms]; a row's sum is its score
@@ -59,28 +63,42 @@ class Graph:
         """Score `float64[rows, columns]`: `float64[rows]`."""
         return self._run(matrix, ["score"])[0]
 
-    def explain(self, matrix: np.ndarray) -> Outputs:
-        """Score `float64[rows, columns]` and say why."""
-        return Outputs(*self._run(matrix, ["score", "contribution", "expected"]))
+    def explain(self, matrix: np.ndarray, wanted: Wanted | None = None) -> Outputs:
+        """Score `float64[rows, columns]` and say why.
+
+        `wanted` tells from the scores of some rows, `float64[rows]`, which of them are to be explained, `bool[rows]`;
+        contribution and expected then hold these rows alone.
+        """
+        return Outputs(*self._run(matrix, ["score", "contribution", "expected"], wanted))
 
     def latent(self, matrix: np.ndarray) -> np.ndarray:
         """Give the code of each row: `float32[rows, latent size]`."""
         return self._run(matrix, ["latent"])[0]
 
-    def _run(self, matrix: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
-        """Run the graph over batches and join what comes out."""
-        return in_batches(self._session, outputs, {INPUT: matrix})
+    def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
+        """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
+        return in_batches(self._session, outputs, {INPUT: matrix}, wanted)
 
 
-def in_batches(session: onnxruntime.InferenceSession, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Run a graph on float64 inputs of as many rows, a batch at a time."""
+def in_batches(
+    session: onnxruntime.InferenceSession, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None
+) -> list[np.ndarray]:
+    """Run a graph on float64 inputs of as many rows, a batch at a time.
+
+    `wanted` tells from the first output of some rows which of them the other outputs are to be kept of.
+    """
     rows = len(next(iter(inputs.values())))
     if not rows:  # graphs need not cope with batches of no rows
         one = {name: np.zeros((1, values.shape[1])) for name, values in inputs.items()}
         return [part[:0] for part in session.run(outputs, one)]
     inputs = {name: np.ascontiguousarray(values, dtype=np.float64) for name, values in inputs.items()}
-    starts = range(0, rows, BATCH)
-    parts = [session.run(outputs, {name: values[at : at + BATCH] for name, values in inputs.items()}) for at in starts]
+    parts = []
+    for at in range(0, rows, BATCH):
+        first, *rest = session.run(outputs, {name: values[at : at + BATCH] for name, values in inputs.items()})
+        if wanted:  # joining what nobody asked for would take a fifth as long as the graph itself
+            some = wanted(first)
+            rest = [part[some] for part in rest]
+        parts.append([first, *rest])
     return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 

@@ -63,8 +63,10 @@ def as_texts(reasons: pl.DataFrame, rows: int, top: int) -> list[pl.Series]:
     percent = (pl.col("share") * 100).round().cast(pl.Int64)
     cell = pl.format("{} = {} (expected {}, {} % of the score)", "column", "found", "expected", percent)
     term = pl.format("{} ({} % of the score)", "column", percent)
-    said = reasons.with_columns(text=pl.coalesce(cell, term))
-    return [_spread(said.filter(pl.col("rank") == place), rows, f"reason_{place}") for place in range(1, top + 1)]
+    said = reasons.select(pl.coalesce(cell, term)).to_series()
+    at, ranks = reasons["at"].to_numpy(), reasons["rank"].to_numpy()
+    groups = [(f"reason_{place}", np.flatnonzero(ranks == place)) for place in range(1, top + 1)]
+    return [_spread(said.gather(some), at[some], rows, name) for name, some in groups]
 
 
 def as_structs(reasons: pl.DataFrame, rows: int) -> pl.Series:
@@ -101,6 +103,8 @@ def _in_words(told: _Cells, columns: Sequence[Column]) -> tuple[pl.Series, pl.Se
     """Tell what stood in each cell and what was expected: all numbers at once, all dates at once, else by column."""
     terms = [""] * (int(told.place.max(initial=0)) + 1)
     kinds = np.array([*(column.kind for column in columns), *terms])[told.place]
+    if len(kinds) and (kinds == "number").all():
+        return _words(told, "number", columns)
     by_column = np.unique(told.place[np.isin(kinds, ("boolean", "category"))])
     groups = [np.flatnonzero(kinds == kind) for kind in ("number", "date", "")]
     groups += [np.flatnonzero(told.place == place) for place in by_column]
@@ -141,9 +145,6 @@ def _rounded(values: np.ndarray, spread: np.ndarray, digits: int) -> np.ndarray:
     return np.where(np.isfinite(rounded), rounded, values)
 
 
-def _spread(reasons: pl.DataFrame, rows: int, name: str) -> pl.Series:
-    """Put one rank's texts at their rows."""
-    texts = pl.Series(name, reasons["text"], dtype=pl.String)
-    place = np.full(rows, len(texts))
-    place[reasons["at"].to_numpy()] = np.arange(len(texts))
-    return texts.extend_constant(None, 1).gather(place)
+def _spread(texts: pl.Series, at: np.ndarray, rows: int, name: str) -> pl.Series:
+    """Put texts at their rows."""
+    return pl.Series(name, [None], dtype=pl.String).new_from_index(0, rows).scatter(at, texts)

@@ -92,11 +92,12 @@ class Scorer:
         encoded = encode(frame, self.columns, numbered, file=file, missing=self.manifest.missing)
         outputs = self._outputs(encoded.matrix, explain)
         is_anomaly = self.manifest.decision.is_anomaly(outputs.score)
+        wanted = is_anomaly if explain == "anomalies" else np.full(len(is_anomaly), explain == "all")
         return Verdicts(
             score=outputs.score,
             p_value=self.calibration.p_values(outputs.score),
             is_anomaly=is_anomaly,
-            reasons=self._reasons(frame, encoded, outputs, is_anomaly, explain, top),
+            reasons=self._reasons(frame, encoded, outputs, wanted, top),
             accepted=encoded.accepted,
             rejects=encoded.rejects,
             infinite=encoded.infinite,
@@ -104,26 +105,22 @@ class Scorer:
         )
 
     def _outputs(self, matrix: np.ndarray, explain: Explain) -> Outputs:
-        """Run the graph for as much as is needed."""
-        if explain != "none":
-            return self.graph.explain(matrix)
-        nothing = np.empty((0, 0))
-        return Outputs(self.graph.scores(matrix), nothing, nothing)
+        """Run the graph for as much as is needed: contribution and expected hold the rows that are to be explained."""
+        match explain:
+            case "all":
+                return self.graph.explain(matrix)
+            case "anomalies":
+                return self.graph.explain(matrix, self.manifest.decision.is_anomaly)
+            case "none":
+                nothing = np.empty((0, 0))
+                return Outputs(self.graph.scores(matrix), nothing, nothing)
 
-    def _reasons(
-        self,
-        frame: pl.DataFrame,
-        encoded: Encoded,
-        outputs: Outputs,
-        is_anomaly: np.ndarray,
-        explain: Explain,
-        top: int,
-    ) -> pl.DataFrame:
-        """Explain the rows that are to be explained."""
-        wanted = np.flatnonzero(is_anomaly) if explain == "anomalies" else np.arange(len(is_anomaly))
-        if explain == "none" or not len(wanted) or top < 1:
+    def _reasons(self, frame: pl.DataFrame, encoded: Encoded, outputs: Outputs, wanted: np.ndarray, top: int) -> pl.DataFrame:
+        """Explain the accepted rows that are `wanted`, `bool[accepted rows]`."""
+        at = np.flatnonzero(wanted)
+        if not len(at) or top < 1:
             return pl.DataFrame(schema=reasons.SCHEMA)
-        chosen = frame[np.flatnonzero(encoded.accepted)[wanted]]
-        some = Outputs(*(part[wanted] for part in outputs))
-        ranked = reasons.rank(chosen, encoded.matrix[wanted], some, self.columns, self.manifest.score.extra_terms, top)
-        return ranked.with_columns(at=pl.Series(wanted)[ranked["at"]])
+        chosen = frame if len(at) == frame.height else frame[np.flatnonzero(encoded.accepted)[at]]
+        matrix = encoded.matrix if len(at) == len(wanted) else encoded.matrix[at]
+        ranked = reasons.rank(chosen, matrix, outputs, self.columns, self.manifest.score.extra_terms, top)
+        return ranked.with_columns(at=pl.Series(at)[ranked["at"]])
