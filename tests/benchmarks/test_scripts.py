@@ -16,6 +16,7 @@ SMALL = {
     "training": ("--rows", "300"),
     "false_alarms": ("--rows", "300"),
     "variants": ("--rows", "300"),
+    "digits": ("--rows", "300"),
 }
 
 
