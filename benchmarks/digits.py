@@ -27,7 +27,7 @@ from detector.bundle import Bundle
 from detector.graph import Graph
 from training.finetune import frozen, joint
 from training.fit import STEPS as USUAL_STEPS
-from training.train import Recipe, Table, make
+from training.train import Recipe, Table, export_study, study
 
 FULL, QUICK = Size(10_000, 5), Size(2000, 1)  # training images at most; draws of the labelled ones
 STEPS = unless_tiny(USUAL_STEPS, 30)
@@ -77,7 +77,7 @@ def trained(digits: Digits, settings: dict[str, str]) -> Bundle:
     """Train on all digits."""
     frame = _trained.frame(digits.images)
     recipe = Recipe(variant="stacked", settings=settings, device="cpu")
-    product = make(Table(frame, np.arange(frame.height), []), recipe)
+    product = export_study(study(Table(frame, np.arange(frame.height), []), recipe), "cpu")
     return bundle.assemble(Path("digits"), product.manifest, product.contents)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime
@@ -25,6 +25,13 @@ _CPU = "CPUExecutionProvider"
 
 
 Wanted = Callable[[np.ndarray], np.ndarray]  # scores -> whether each row is to be explained
+
+
+class Session(Protocol):
+    """What runs a graph: ONNX Runtime's session, or what stands in for it."""
+
+    def run(self, outputs: list[str], inputs: dict[str, np.ndarray], /) -> list[np.ndarray]:
+        """Give some of the outputs by name for the inputs by name."""
 
 
 class Outputs(NamedTuple):
@@ -45,19 +52,16 @@ class Graph:
             SettingError: the device was asked for and is not there.
             BundleCorrupt: the bytes are no graph of a detector.
         """
-        self._session = open_session(model, device, "model.onnx")
-        self.provider: str = self._session.get_providers()[0]
-        self.columns = _width(self._session)
+        session = open_session(model, device, "model.onnx")
+        self._session: Session = session
+        self.provider: str = session.get_providers()[0]
+        self.columns = _width(session)
+        self.nodes_on_cpu = nodes_on_cpu(session)  # that a GPU's provider left to the CPU; 0 where the CPU was chosen
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
         """The device that runs the graph: `cpu` or `cuda`."""
         return "cuda" if self.provider == _CUDA else "cpu"
-
-    @property
-    def nodes_on_cpu(self) -> int:
-        """How many nodes a GPU's provider left to the CPU; 0 where the CPU was chosen."""
-        return nodes_on_cpu(self._session)
 
     def scores(self, matrix: np.ndarray) -> np.ndarray:
         """Score `float64[rows, columns]`: `float64[rows]`."""
@@ -81,7 +85,7 @@ class Graph:
 
 
 def in_batches(
-    session: onnxruntime.InferenceSession, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None
+    session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None
 ) -> list[np.ndarray]:
     """Run a graph on float64 inputs of as many rows, a batch at a time.
 

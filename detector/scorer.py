@@ -39,8 +39,8 @@ class Verdicts(NamedTuple):
 class Scorer:
     """A bundle that is open for scoring."""
 
-    def __init__(self, opened: Bundle, device: Device = "auto") -> None:
-        """Open a verified bundle's graph.
+    def __init__(self, opened: Bundle, device: Device = "auto", graph: Graph | None = None) -> None:
+        """Open a verified bundle's graph, or take one that is open.
 
         Raises:
             SettingError: the device is not there.
@@ -49,7 +49,7 @@ class Scorer:
         self.folder = opened.folder
         self.manifest = opened.manifest
         self.calibration = opened.calibration
-        self.graph = Graph(opened.model, device)
+        self.graph = graph or Graph(opened.model, device)
         if self.graph.columns != len(self.columns):
             raise BundleCorrupt(
                 f"{opened.folder / bundle.MODEL} takes {self.graph.columns} columns, the manifest lists {len(self.columns)}"

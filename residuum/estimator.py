@@ -5,13 +5,13 @@ Training and scoring are the same as behind `residuum.train` and `residuum.load`
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import narwhals as nw
 import numpy as np
 import polars as pl
@@ -19,14 +19,12 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from detector import bundle
 from detector.errors import TableError
 from detector.graph import Device
-from detector.manifest import Manifest
-from detector.scorer import Scorer
 from residuum.door import Detector, as_polars
+from training.eager import scorer
 from training.split import FEWEST_ROWS
-from training.train import Product, Recipe, Table, make
+from training.train import Recipe, Study, Table, export_study, study
 from training.version import write_version
 
 LARGEST_SEED = np.iinfo(np.int32).max
@@ -61,8 +59,8 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
     ----------
     n_features_in_, feature_names_in_ : as in all of scikit-learn.
     offset_ : the score under which a row is an outlier, in the unit of the score (nats).
-    bundle_ : the bundle's files by name, as bytes: all that is kept, and so what pickling keeps.
-    detector_ : the detector as `residuum.load` would give it, for p-values and reasons.
+    detector_ : the detector, scoring with torch, for p-values and reasons; `save` exports it for every other door, where
+        scores are the same up to the tolerance of the bundle's proof.
 
     """
 
@@ -98,11 +96,10 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             device=self.device,
             lenient=True,
         )
-        product = make(Table(frame, np.arange(frame.height), []), recipe)
-        _warn(product)
-        self.bundle_ = {bundle.MANIFEST: msgspec.json.encode(product.manifest), **product.contents}
-        self.offset_ = -product.manifest.decision.threshold
-        self._scorer = self._opened()
+        self._study = study(Table(frame, np.arange(frame.height), []), recipe)
+        _warn(self._study)
+        self.offset_ = -self._study.manifest.decision.threshold
+        self._scorer = scorer(self._study)
         return self
 
     def score_samples(self, X: Any) -> Any:  # noqa: ANN401, N803 - scikit-learn's signature
@@ -139,18 +136,21 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         return _indexed(np.where(np.asarray(self.decision_function(X)) < 0, -1, 1), X)
 
     def save(self, path: str | Path) -> Path:
-        """Write the bundle as the next version under a name such as `models/pumps`, for every other door; gives its folder.
+        """Export, prove, and write the next version under a name such as `models/pumps`, for every other door.
+
+        Gives the version's folder.
 
         Raises:
+            TrainingError: the exported graph is not the trained network.
             OutputError: it cannot be written.
         """
         check_is_fitted(self)
-        contents = {name: content for name, content in self.bundle_.items() if name != bundle.MANIFEST}
-        return write_version(Path(path), self.detector_.manifest, contents)[0]
+        product = export_study(copy.deepcopy(self._study), self.device)
+        return write_version(Path(path), product.manifest, product.contents)[0]
 
     @property
     def detector_(self) -> Detector:
-        """The fitted detector as `residuum.load` would give it: p-values, reasons, rejected rows."""
+        """The fitted detector: p-values, reasons, rejected rows."""
         check_is_fitted(self)
         return Detector(self._scorer)
 
@@ -160,20 +160,6 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_scorer"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "bundle_" in state:
-            self._scorer = self._opened()
-
-    def _opened(self) -> Scorer:
-        """Open the bundle for scoring."""
-        manifest = msgspec.json.decode(self.bundle_[bundle.MANIFEST], type=Manifest)
-        return Scorer(bundle.assemble(Path("the fitted bundle"), manifest, self.bundle_), self.device)
 
     def _seed(self) -> int:
         """Give the seed of training."""
@@ -208,14 +194,14 @@ def _indexed(values: np.ndarray, rows: Any) -> Any:  # noqa: ANN401 - an array o
     return pd.Series(values, index=rows.index)
 
 
-def _warn(product: Product) -> None:
+def _warn(made: Study) -> None:
     """Warn of what a summary of training would say first."""
-    rate = product.manifest.decision.false_alarm_rate
-    if product.lowered_from is not None:
+    rate = made.manifest.decision.false_alarm_rate
+    if made.lowered_from is not None:
         warnings.warn(
-            f"too few rows to promise a false-alarm rate of {product.lowered_from:g}: the smallest they can promise is {rate:g}",
+            f"too few rows to promise a false-alarm rate of {made.lowered_from:g}: the smallest they can promise is {rate:g}",
             stacklevel=3,
         )
-    if product.rejects:
-        first = product.rejects[0]
-        warnings.warn(f"{len(product.rejects)} rows cannot be read and were left out; row {first.row}: {first}", stacklevel=3)
+    if made.rejects:
+        first = made.rejects[0]
+        warnings.warn(f"{len(made.rejects)} rows cannot be read and were left out; row {first.row}: {first}", stacklevel=3)

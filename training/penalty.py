@@ -6,6 +6,7 @@ gives `[rows]`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -42,36 +43,44 @@ def none(network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.G
     return code.new_zeros(len(code))
 
 
-def activity(power: int, weight: float) -> Penalty:
-    """Penalise the code's activity: the sum of absolute values (1) or of squares (2)."""
+@dataclasses.dataclass(frozen=True)
+class Activity:
+    """Penalises the code's activity: the sum of absolute values (1) or of squares (2)."""
 
-    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+    power: int
+    weight: float
+
+    def __call__(self, network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+        """Give the penalty of each row."""
         del network, inputs, generator
-        return weight * code.abs().pow(power).sum(dim=-1)
-
-    return penalise
+        return self.weight * code.abs().pow(self.power).sum(dim=-1)
 
 
-def rest(target: float, weight: float) -> Penalty:
-    """Drive each unit's mean activation over a batch, in (0, 1), to a target (Ng 2011, section 3)."""
+@dataclasses.dataclass(frozen=True)
+class Rest:
+    """Drives each unit's mean activation over a batch, in (0, 1), to a target (Ng 2011, section 3)."""
 
-    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+    target: float
+    weight: float
+
+    def __call__(self, network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+        """Give the penalty of the batch to each row."""
         del network, inputs, generator
-        mean = code.mean(dim=0).clamp(LEAST_ACTIVATION, 1 - LEAST_ACTIVATION)
+        target, mean = self.target, code.mean(dim=0).clamp(LEAST_ACTIVATION, 1 - LEAST_ACTIVATION)
         divergence = target * (math.log(target) - mean.log()) + (1 - target) * (math.log1p(-target) - torch.log1p(-mean))
-        return (weight * divergence.sum()).expand(len(code))
-
-    return penalise
+        return (self.weight * divergence.sum()).expand(len(code))
 
 
-def contraction(weight: float) -> Penalty:
-    """Penalise the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, equation 7)."""
+@dataclasses.dataclass(frozen=True)
+class Contraction:
+    """Penalises the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, equation 7)."""
 
-    def penalise(network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+    weight: float
+
+    def __call__(self, network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+        """Give the penalty of each row."""
         del code
-        return weight * jacobian_norm(network, inputs, generator)
-
-    return penalise
+        return self.weight * jacobian_norm(network, inputs, generator)
 
 
 def jacobian_norm(network: Dense | Tied, inputs: Tensor, generator: torch.Generator) -> Tensor:

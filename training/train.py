@@ -24,7 +24,7 @@ from detector.columns import Column, encode
 from detector.decision import Calibration, Decision
 from detector.errors import SettingError, TableError
 from detector.graph import Device, Graph
-from detector.manifest import FORMAT, Ignored, Manifest, Parity, Rows, Score, Training
+from detector.manifest import FORMAT, Ignored, Manifest, Rows, Score, Training
 from detector.rejects import Reject
 from detector.version import __version__
 from training import decoder, export, variants, weights
@@ -68,14 +68,24 @@ class Table(NamedTuple):
     rejects: list[Reject]
 
 
-class Product(NamedTuple):
-    """A bundle that is not written yet, and what a summary says beside its manifest."""
+class Study(NamedTuple):
+    """A detector that is trained and calibrated, but lives in torch alone: no graph is exported, nothing is proved."""
 
     manifest: Manifest
-    contents: dict[str, bytes]
+    graph: DetectorGraph
+    covariance: np.ndarray  # of residuals, as in `Learnt`
+    calibrating: np.ndarray  # float64[calibration rows, columns]
+    calibration: Calibration
     rejects: list[Reject]
     infinite: int  # cells that spelt an infinity, taken as missing
     lowered_from: float | None  # the rate that was asked for, or the default, where the rows could not promise it
+
+
+class Product(NamedTuple):
+    """A bundle that is not written yet."""
+
+    manifest: Manifest
+    contents: dict[str, bytes]
 
 
 class Trained(NamedTuple):
@@ -96,15 +106,6 @@ class Learnt(NamedTuple):
     covariance: np.ndarray  # float64[features, features], of point codes under a Gaussian likelihood
 
 
-class Made(NamedTuple):
-    """What training made, before it is a bundle."""
-
-    graph: DetectorGraph
-    decision: Decision
-    parity: list[Parity]
-    training: Training
-
-
 class Material(NamedTuple):
     """A table made ready: which columns to learn from, and the matrix of its rows."""
 
@@ -120,21 +121,22 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
     """Train a detector on a table of normal rows and write it as the next version under `to`.
 
     Raises:
-        TableError, SettingError, TrainingError: as `make`.
+        TableError, SettingError: as `study`.
+        TrainingError: as `export_study`.
         OutputError: the bundle cannot be written.
     """
-    product = make(table, recipe, watch)
+    made = study(table, recipe, watch)
+    product = export_study(made, recipe.device)
     folder, manifest = write_version(to, product.manifest, product.contents)
-    return Trained(folder, manifest, product.rejects, product.infinite, product.lowered_from)
+    return Trained(folder, manifest, made.rejects, made.infinite, made.lowered_from)
 
 
-def make(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Product:
-    """Train a detector on a table of normal rows and give its bundle, without a name or a number.
+def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
+    """Train a detector on a table of normal rows and calibrate it.
 
     Raises:
         TableError: the rows are too few, or infinite where they must not be.
         SettingError: a wish, a rate, a variant or a device that cannot be honoured.
-        TrainingError: the exported graph is not the trained network.
     """
     began = time.monotonic()
     plan = variants.plan(recipe.variant, recipe.settings)
@@ -145,29 +147,44 @@ def make(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Product:
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
         learnt = learn(layout, material, plan, recipe.seed, device, watch)
-    graph = learnt.graph
     calibrating = material.matrix[material.split.calibration]
-    model = export.proven(graph, calibrating)
-    served = Graph(model, "cpu")
-    calibration = Calibration(served.scores(calibrating))
-    decision = calibration.decide(material.split.rate)
-    provers = _provers(recipe.device)
-    parity = [export.prove(graph, model, calibrating, decision, one) for one in provers]
-    back = DecoderGraph(graph, learnt.covariance)
-    decoding = decoder.to_onnx(back)
-    codes = served.latent(calibrating[: decoder.PROVED])
-    parity += [decoder.prove(back, decoding, codes, recipe.seed, one) for one in provers]
+    calibration = Calibration(export.torch_scores(learnt.graph, calibrating))
     summary = _training(material, recipe, learnt.fit, device, time.monotonic() - began)
-    manifest = _manifest(material, recipe, plan, Made(graph, decision, parity, summary))
+    decision = calibration.decide(material.split.rate)
+    manifest = _manifest(material, recipe, plan, learnt.graph, decision, summary)
+    asked = recipe.false_alarm_rate or DEFAULT_RATE
+    lowered_from = asked if material.split.rate > asked else None
+    return Study(
+        manifest, learnt.graph, learnt.covariance, calibrating, calibration, material.rejects, material.infinite, lowered_from
+    )
+
+
+def export_study(made: Study, device: Device) -> Product:
+    """Export a detector as ONNX, prove that the graphs are the trained network, and calibrate by what will serve.
+
+    Raises:
+        TrainingError: an exported graph is not the trained network.
+    """
+    graph, manifest = made.graph, made.manifest
+    model = export.proven(graph, made.calibrating)
+    served = Graph(model, "cpu")
+    calibration = Calibration(served.scores(made.calibrating))
+    assert manifest.decision.false_alarm_rate is not None  # noqa: S101 - training always promises a rate
+    decision = calibration.decide(manifest.decision.false_alarm_rate)
+    provers = _provers(device)
+    parity = [export.prove(graph, model, made.calibrating, decision, one) for one in provers]
+    back = DecoderGraph(graph, made.covariance)
+    decoding = decoder.to_onnx(back)
+    codes = served.latent(made.calibrating[: decoder.PROVED])
+    parity += [decoder.prove(back, decoding, codes, manifest.training.seed, one) for one in provers]
+    settings = manifest.settings | {"precision": graph.precision}
     contents = {
         bundle.MODEL: model,
         bundle.CALIBRATION: bundle.calibration_bytes(calibration),
         bundle.DECODER: decoding,
         bundle.WEIGHTS: weights.to_bytes(graph),
     }
-    asked = recipe.false_alarm_rate or DEFAULT_RATE
-    lowered_from = asked if material.split.rate > asked else None
-    return Product(manifest, contents, material.rejects, material.infinite, lowered_from)
+    return Product(msgspec.structs.replace(manifest, decision=decision, parity=tuple(parity), settings=settings), contents)
 
 
 def prepare(table: Table, recipe: Recipe) -> Material:
@@ -263,9 +280,11 @@ def _training(material: Material, recipe: Recipe, fitted: Fit, device: torch.dev
     )
 
 
-def _manifest(material: Material, recipe: Recipe, plan: Plan, made: Made) -> Manifest:
-    """Write down what the bundle is."""
-    score = made.graph.score
+def _manifest(
+    material: Material, recipe: Recipe, plan: Plan, graph: DetectorGraph, decision: Decision, training: Training
+) -> Manifest:
+    """Write down what the detector is; the proofs of its graphs come later."""
+    score = graph.score
     return Manifest(
         format=FORMAT,
         name="",
@@ -274,14 +293,14 @@ def _manifest(material: Material, recipe: Recipe, plan: Plan, made: Made) -> Man
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         residuum=__version__,
         variant=recipe.variant,
-        settings={**as_plain(plan.settings), "latent": score.model.latent, "precision": made.graph.precision},
-        columns=made.graph.features.layout.columns,
+        settings={**as_plain(plan.settings), "latent": score.model.latent, "precision": graph.precision},
+        columns=graph.features.layout.columns,
         ignored=tuple(material.ignored),
         missing=recipe.missing,
         score=Score(score.name, score.unit, score.extra_terms),
-        decision=made.decision,
-        training=made.training,
-        parity=tuple(made.parity),
+        decision=decision,
+        training=training,
+        parity=(),
         prior=decoder.prior_of(score.model),
         libraries={name: version(name) for name in LIBRARIES},
         files={},

@@ -20,6 +20,7 @@ from training.corruption import Corruption
 from training.features import Features
 from training.models import Autoencoder, Model, VariationalAutoencoder
 from training.networks import Dense, Shape, Tied, TopK
+from training.penalty import Penalty
 from training.scores import LikelihoodScore, MeanSquaredError, NegativeElbo, Score, WhitenedResidual
 from training.settings import Settings
 
@@ -79,10 +80,10 @@ def _sparse(features: Features, settings: of.Sparse) -> Model:
         network.encoder.append(TopK(settings.k))
     ignored = settings.threshold if settings.driver == "error-threshold" else 0.0
     model = Autoencoder(features, network, latent, bernoulli=_bernoulli(settings), ignored=ignored)
-    drivers = {
-        "l1": penalty.activity(1, settings.weight),
-        "l2": penalty.activity(2, settings.weight),
-        "kl": penalty.rest(settings.target, settings.weight),
+    drivers: dict[str, Penalty] = {
+        "l1": penalty.Activity(1, settings.weight),
+        "l2": penalty.Activity(2, settings.weight),
+        "kl": penalty.Rest(settings.target, settings.weight),
     }
     model.penalty = drivers.get(settings.driver, penalty.none)
     return model
@@ -101,7 +102,7 @@ def _contractive(features: Features, settings: of.Contractive) -> Model:
     shape = _shape(features, settings, latent, code_activation=settings.activation)
     network = Tied(shape, features.mirrored) if settings.tied else Dense(shape)
     model = Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
-    model.penalty = penalty.contraction(settings.weight)
+    model.penalty = penalty.Contraction(settings.weight)
     return model
 
 

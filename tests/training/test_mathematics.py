@@ -118,7 +118,7 @@ def test_the_divergence_from_the_prior_is_that_of_distributions() -> None:
 @pytest.mark.parametrize("target", [0.01, 0.05, 0.5])
 def test_the_divergence_of_activations_is_that_of_coins(target: float) -> None:
     code = torch.sigmoid(3 * normal(ROWS, LATENT)).requires_grad_()
-    found = penalty.rest(target, 0.7)(network_of(Dense, (), "sigmoid"), normal(ROWS, INPUTS), code, generator())
+    found = penalty.Rest(target, 0.7)(network_of(Dense, (), "sigmoid"), normal(ROWS, INPUTS), code, generator())
     coins = divergence_of(Bernoulli(torch.tensor(target, dtype=torch.float64)), Bernoulli(code.mean(dim=0)))
     torch.testing.assert_close(found, (0.7 * coins.sum()).expand(ROWS))
     torch.testing.assert_close(*(torch.autograd.grad(each, code)[0] for each in (found.mean(), 0.7 * coins.sum())))
@@ -127,7 +127,7 @@ def test_the_divergence_of_activations_is_that_of_coins(target: float) -> None:
 @pytest.mark.parametrize("power", [1, 2])
 def test_activity_is_the_norm_of_codes(power: int) -> None:
     code = normal(ROWS, LATENT)
-    found = penalty.activity(power, 0.3)(network_of(Dense, (), "relu"), normal(ROWS, INPUTS), code, generator())
+    found = penalty.Activity(power, 0.3)(network_of(Dense, (), "relu"), normal(ROWS, INPUTS), code, generator())
     torch.testing.assert_close(found, 0.3 * torch.linalg.vector_norm(code, ord=power, dim=1) ** power)
 
 
