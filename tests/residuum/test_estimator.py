@@ -49,7 +49,7 @@ def rows() -> pd.DataFrame:
 
 
 @pytest.mark.filterwarnings(LOWERED)
-@parametrize_with_checks([AutoencoderDetector("plain", settings=SMALL)])
+@parametrize_with_checks([AutoencoderDetector("plain", settings=SMALL, false_alarm_rate=0.1)])
 def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:  # noqa: ANN401 - scikit-learn's
     check(estimator)
 
