@@ -107,7 +107,8 @@ def _kind(series: pl.Series, words: frozenset[str]) -> Kind | Ignored:
 
 def _kind_of_texts(texts: pl.Series) -> Kind | Ignored:
     """Infer a kind from the texts that are there."""
-    if _mostly_readable(cells.numbers(texts), len(texts)):
+    as_numbers = cells.numbers(texts)
+    if _mostly_readable(as_numbers, len(texts)):
         return "number"
     if _mostly_readable(cells.dates(texts), len(texts)):
         return "date"
@@ -115,8 +116,18 @@ def _kind_of_texts(texts: pl.Series) -> Kind | Ignored:
     if set(distinct.str.to_lowercase()) <= SPELT_BOOLEANS:
         return "boolean"
     if len(texts) >= FEW and len(distinct) > IDENTIFIER * len(texts):
-        return Ignored(texts.name, f"looks like an identifier: {len(distinct)} different texts in {len(texts)} rows")
+        return Ignored(
+            texts.name, f"looks like an identifier: {len(distinct)} different texts in {len(texts)} rows{_hint(as_numbers)}"
+        )
     return "category"
+
+
+def _hint(as_numbers: cells.Parsed) -> str:
+    """Say how to keep a column whose texts are numbers but for some."""
+    there = int(np.isfinite(as_numbers.values).sum())
+    if 2 * there <= len(as_numbers.values):
+        return ""
+    return f", {there} of them numbers: --numeric keeps it, --missing names a text that means none"
 
 
 def _mostly_readable(parsed: cells.Parsed, rows: int) -> bool:

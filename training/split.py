@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.decision import check_rate, rows_for
+from detector.decision import check_rate, rows_for, smallest_rate
 from detector.errors import SettingError, TableError
 
 DEFAULT_RATE = 0.01
@@ -51,13 +51,6 @@ def split(rows: int, rate: float | None, seed: int, order: np.ndarray | None, *,
     training, validating = np.split(rest, [len(rest) - validation])
     promised = max(rate or DEFAULT_RATE, smallest_rate(calibration)) if rate is None or lenient else rate
     return Split(training, validating, calibrating, promised)
-
-
-def smallest_rate(calibration: int) -> float:
-    """Give the smallest rate that so many calibration rows can promise, rounded up to two digits for people."""
-    exact = 1 / (calibration + 1)
-    step = 10.0 ** (math.floor(math.log10(exact)) - 1)
-    return float(f"{math.ceil(exact / step - 1e-9) * step:.2g}")
 
 
 def _calibration_rows(rows: int, rate: float | None, *, lenient: bool) -> int:

@@ -49,7 +49,8 @@ def score(
     from serving.files.judging import Question
     from serving.files.scoring import Job, rejects_beside, score_files
 
-    question = Question(paths=tuple(expand(files)), keep=tuple(keep or ()), decimal_comma=decimal_comma, explain=reasons, top=top)
+    kept = tuple(dict.fromkeys(keep or ()))
+    question = Question(paths=tuple(expand(files)), keep=kept, decimal_comma=decimal_comma, explain=reasons, top=top)
     kept_apart = rejects_beside(to) if rejects is None else rejects
     job = Job(question=question, to=to, rejects=kept_apart, only_anomalies=only_anomalies, force=force)
     scorer = Scorer.open(model, device)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from training.train import Trained
 
 Names = list[str] | None
+LARGEST_SEED = 2**63 - 1  # torch's
 FIRST = 5  # rejected rows that are shown
 MOST = 4  # columns of a kind that are named
 VARIANTS = (  # the table of `training.variants`, which --help has no time to import
@@ -63,7 +64,7 @@ def train(
         float | None,
         typer.Option(help="The share of normal rows that may be flagged.", show_default="0.01, or what the rows can promise"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, rows and machine: the same detector.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Same seed, rows and machine: the same detector.")] = 0,
     category: Annotated[Names, typer.Option(help="A column of categories; may be repeated.", show_default=False)] = None,
     numeric: Annotated[Names, typer.Option(help="A column of numbers; may be repeated.", show_default=False)] = None,
     date: Annotated[Names, typer.Option(help="A column of dates; may be repeated.", show_default=False)] = None,
@@ -82,10 +83,12 @@ def train(
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
     """Learn from normal rows: writes a detector and says what it promises."""
+    from detector import repository
     from detector.files import ReadOptions, expand
 
     paths = expand(files)
     need_training()
+    repository.check(to)
     from residuum.cli.table import read
     from training.kinds import Wishes
     from training.train import Recipe
@@ -180,8 +183,11 @@ def _facts(table: Read, trained: Trained, rejects: list[Reject]) -> list[Fact]:
 def _promise(trained: Trained) -> str:
     """Say what the threshold promises, and that it is less than usual if it is."""
     rate = talk.share(trained.manifest.decision.false_alarm_rate or 0.0)
-    calibrated = talk.count(trained.manifest.training.rows.calibration, "row")
+    training = trained.manifest.training
+    calibrated = talk.count(training.rows.calibration, "row")
     promise = f"at most {rate} of normal rows are flagged, by {calibrated} that training never saw"
+    if training.order != "shuffled":
+        promise += ", the newest, if the future is like them"
     if trained.lowered_from is None:
         return promise
     return f"{promise}; these are too few for the usual {talk.share(trained.lowered_from)}"

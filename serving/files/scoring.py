@@ -67,9 +67,9 @@ def score_files(scorer: Scorer, job: Job, watch: Watch = unwatched) -> Summary:
 
 
 def rejects_beside(to: str) -> str:
-    """Give the usual name for the rejected rows of an output; there is none beside standard output or a device."""
+    """Give the usual name for the rejected rows of an output; there is none beside standard output, a device or no name at all."""
     path = PurePath(to)
-    if to == output.STDOUT or str(path).startswith("/dev/"):
+    if to in {"", output.STDOUT} or str(path).startswith("/dev/"):
         return ""
     stem = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return str(stem.with_name(f"{stem.stem}.rejects.csv"))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.decision import Calibration
+from detector.decision import Calibration, smallest_rate
 from detector.errors import SettingError, TableError
-from training.split import smallest_rate, split
+from training.split import split
 
 rates = st.none() | st.floats(0.001, 0.9)
 

@@ -42,6 +42,7 @@ def test_wishes_rejects_and_a_lowered_promise(tmp_path: Path) -> None:
     first = done.stdout.splitlines()[0]
     assert "at most 3.2 % of normal rows" in first
     assert "too few for the usual 1 %" in first
+    assert "the newest, if the future is like them" in first
     assert "1 row" in done.stdout
     assert "2.ndjson row 8: flow: found 'much', expected a number" in done.stdout
     assert "id (looks like an identifier: 79 different texts" in done.stdout or "id (looks like an identifier" in done.stdout
@@ -143,6 +144,12 @@ def test_files_of_settings_that_cannot_be(text: str | None, says: str, run: Run,
 
 def test_help_lists_every_variant() -> None:
     assert tuple(variants.VARIANTS) == VARIANTS
+
+
+def test_a_seed_that_torch_cannot_take(run: Run, normal: Path) -> None:
+    result = run("train", normal, "--to", "models/new", "--seed", 2**63)
+    assert result.exit_code == 2, result.output
+    assert "not in the range" in result.stderr
 
 
 def test_too_few_rows(run: Run, normal: Path) -> None:

@@ -83,7 +83,11 @@ def test_a_bug_says_that_it_is_one(run: Run, model: Path, monkeypatch: pytest.Mo
     assert result.stderr == "error: RuntimeError: no idea (this is a bug in residuum: --debug shows where)\n"
 
 
-@pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminate"])
+@pytest.mark.parametrize(
+    ("signal_", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "terminate", "hang up"],
+)
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
 def test_an_interrupted_run_leaves_nothing(name: str, signal_: signal.Signals, code: int, model: Path, table: Path) -> None:
     folder = table.parent / "out"
