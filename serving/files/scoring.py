@@ -67,7 +67,7 @@ def score_files(scorer: Scorer, job: Job, watch: Watch = unwatched) -> Summary:
 
 
 def rejects_beside(to: str) -> str:
-    """Give the usual name for the rejected rows of an output; there is none beside standard output, a device or no name at all."""
+    """Give the usual name for the rejected rows of an output; none beside standard output, a device or no name at all."""
     path = PurePath(to)
     if to in {"", output.STDOUT} or str(path).startswith("/dev/"):
         return ""
