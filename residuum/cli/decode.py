@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL, TO
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, IMAGE, MODEL, TO
 
 STEPS = 10
 
@@ -25,6 +25,7 @@ def decode(
     steps: Annotated[
         int | None, typer.Option(help="How many rows a walk has, both ends included.", show_default=str(STEPS))
     ] = None,
+    image: IMAGE = None,
     device: DEVICE = "auto",
     force: FORCE = False,
     decimal_comma: DECIMAL_COMMA = False,
@@ -39,7 +40,7 @@ def decode(
 
     if steps is not None and between is None:
         raise SettingError("--steps belongs to a walk: give --between and two row numbers too")
-    job = job_of(files, to, force=force, decimal_comma=decimal_comma)
+    job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image)
     opened = bundle.read(repository.find(model))
     decoder = Decoder(opened, device)
     if between is None:

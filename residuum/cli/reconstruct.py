@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL, TO
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, IMAGE, MODEL, TO
 
 
 def reconstruct(
@@ -10,6 +10,7 @@ def reconstruct(
     files: FILES,
     *,
     to: TO,
+    image: IMAGE = None,
     device: DEVICE = "auto",
     force: FORCE = False,
     decimal_comma: DECIMAL_COMMA = False,
@@ -19,6 +20,6 @@ def reconstruct(
     from residuum.cli.rewrite import job_of, rewrite
     from serving.files.rewriting import rebuilder
 
-    job = job_of(files, to, force=force, decimal_comma=decimal_comma)
+    job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image)
     scorer = Scorer.open(model, device)
     rewrite(rebuilder(scorer), job, scorer.folder, "rebuilt")

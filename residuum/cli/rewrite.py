@@ -8,15 +8,19 @@ from pathlib import Path
 
 from detector.files import expand
 from residuum.cli import talk
+from residuum.cli.extra import need_drawing
 from residuum.cli.score import watching
 from residuum.cli.talk import Fact
 from serving.files.rewriting import Job, Rewriter, Rewritten, rewrite_files
 from serving.files.scoring import rejects_beside
 
 
-def job_of(files: Sequence[str], to: str, *, force: bool, decimal_comma: bool) -> Job:
+def job_of(files: Sequence[str], to: str, *, force: bool, decimal_comma: bool, image: str | None = None) -> Job:
     """Give the job that the options ask for."""
-    return Job(paths=tuple(expand(files)), to=to, rejects=rejects_beside(to), force=force, decimal_comma=decimal_comma)
+    if image is not None:
+        need_drawing()
+    paths, rejects = tuple(expand(files)), rejects_beside(to)
+    return Job(paths=paths, to=to, rejects=rejects, force=force, decimal_comma=decimal_comma, image=image)
 
 
 def rewrite(rewriter: Rewriter, job: Job, folder: Path, done: str) -> None:

@@ -44,6 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     rejects: str = ""
     decimal_comma: bool = False
     force: bool = False
+    image: str | None = None  # a size such as 28x28: the result is a sheet of images
 
 
 class Rewritten(msgspec.Struct, kw_only=True):
@@ -94,7 +95,7 @@ def rewrite_files(rewriter: Rewriter, job: Job, watch: Watch = unwatched) -> Rew
     check_outputs(job.to, job.rejects, job.paths, force=job.force)
     done = Rewritten()
     several = len(job.paths) > 1
-    sinks = open_sink(job.to), LazySink(job.rejects)
+    sinks = open_sink(job.to, job.image), LazySink(job.rejects)
     with delivered(*sinks):
         for each in read(job.paths, rewriter.columns, _options(rewriter, job), watch=watch):
             encoded = _encoded(each, rewriter)
@@ -124,7 +125,7 @@ def walk_between(scorer: Scorer, decoder: Decoder, job: Job, between: tuple[int,
     if steps < 2:  # noqa: PLR2004 - both ends
         raise SettingError(f"--steps counts both ends, so there are at least 2; got {steps}")
     check_outputs(job.to, "", job.paths, force=job.force)
-    sink = open_sink(job.to)
+    sink = open_sink(job.to, job.image)
     start, end = scorer.graph.latent(_rows(scorer, job, between)).astype(np.float64)
     rows = as_frame(decoder.decode(walk(start, end, steps)), decoder.columns)
     with delivered(sink):

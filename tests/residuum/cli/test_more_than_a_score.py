@@ -14,7 +14,7 @@ import residuum
 from detector.columns import as_frame, encode
 from detector.files import blocks
 from detector.scorer import Scorer
-from tests.residuum.cli.conftest import Run
+from tests.residuum.cli.conftest import TRAIN, Run
 from tests.residuum.cli.running import RUN, in_a_process
 from tests.residuum.cli.test_bad_input import refused, spoil
 
@@ -177,3 +177,41 @@ def test_outputs_that_must_not_be_written(verb: str, run: Run, dreams: Path, tab
 
 def _matrix(model: Path, rows: pl.DataFrame) -> np.ndarray:
     return encode(rows, Scorer.open(model).columns, np.arange(rows.height)).matrix
+
+
+@pytest.fixture(scope="session")
+def painter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A variational detector of images of 4 x 3 pixels: a bright half on the left or on the right."""
+    folder = tmp_path_factory.mktemp("painter")
+    random = np.random.default_rng(0)
+    left = random.random(300) < 0.5
+    bright = np.tile([1.0, 1.0, 0.0, 0.0], 3)
+    pixels = np.clip(np.where(left[:, None], bright, 1 - bright) + random.normal(scale=0.05, size=(300, 12)), 0, 1)
+    pl.DataFrame(pixels, schema=[f"p{place}" for place in range(12)]).write_csv(folder / "images.csv")
+    train = ("train", folder / "images.csv", "--to", folder / "m", "--variant", "variational", "--set", "likelihood=bernoulli")
+    done = in_a_process(*train, code=TRAIN)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_rows_of_pixels_are_drawn_on_a_sheet(run: Run, painter: Path) -> None:
+    for verb in (
+        ("generate", painter / "m", "--rows", 9, "--mean"),
+        ("reconstruct", painter / "m", painter / "images.csv"),
+        ("decode", painter / "m", painter / "images.csv", "--between", 2, 3, "--steps", 9),
+    ):
+        result = run(*verb, "--to", f"{verb[0]}.png", "--image", "4x3")
+        assert result.exit_code == 0, result.output
+    page = image.imread("generate.png")[..., 0]
+    assert page.shape == (3 * (3 + 1) * 21, 3 * (4 + 1) * 21)
+    first = page[: 3 * 21, : 4 * 21]
+    halves = first[:, : 2 * 21].mean(), first[:, 2 * 21 :].mean()
+    assert abs(halves[0] - halves[1]) > 0.3
+
+
+def test_what_is_no_sheet_is_refused(run: Run, painter: Path) -> None:
+    ask = ("generate", painter / "m", "--rows", "4")
+    assert "written like 28x28" in refused(run, *ask, "--to", "a.png", "--image", "4by3")
+    assert "images are written as .png" in refused(run, *ask, "--to", "a.csv", "--image", "4x3")
+    assert "takes 100 columns" in refused(run, *ask, "--to", "a.png", "--image", "10x10")
+    assert "written are" in refused(run, *ask, "--to", "a.png")
