@@ -4,6 +4,8 @@
     cold_start      one row, and `--help`, beside what has to be imported anyway
     training        time to the plateau and the AUROC reached, beside PyOD's AutoEncoder
     false_alarms    the promised false-alarm rate on fresh normal rows
+    variants        the whole family on tables and digits, beside PCA, kNN and PyOD
+    digits          MNIST rebuilt, on a plane, and named after 100 labels
 
 Each runs as `python -m benchmarks.NAME [--quick] [--json FILE]`. On a machine that others use too, times are worth
 little and ratios much: whatever is compared runs in turns in one run, and a line shows the median ratio of all rounds.

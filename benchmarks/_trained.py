@@ -7,7 +7,8 @@ that), so what is measured here is what a bundle would do.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from training.fit import Fit, Watch, one_thread, unwatched
 from training.graph import DetectorGraph
 from training.layout import arrange
 from training.train import Material, Recipe, Table, learn, prepare
-from training.variants import named
+from training.variants import DEFAULT, plan
 
 
 class Detector(NamedTuple):
@@ -49,15 +50,22 @@ class Detector(NamedTuple):
         return scores
 
 
-def detector(frame: pl.DataFrame, seed: int, watch: Watch = unwatched) -> Detector:
+def detector(
+    frame: pl.DataFrame,
+    seed: int,
+    watch: Watch = unwatched,
+    *,
+    variant: str = DEFAULT,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Detector:
     """Train on normal rows, as `residuum train` does up to the export."""
-    recipe = Recipe(seed=seed, device="cpu")
-    material = prepare(Table(frame, np.arange(frame.height), []), recipe)
-    layout = arrange(material.matrix[material.split.training], material.columns)
+    recipe = Recipe(variant=variant, settings=dict(settings), seed=seed, device="cpu")
+    material, made = prepare(Table(frame, np.arange(frame.height), []), recipe), plan(variant, settings)
+    layout = arrange(material.matrix[material.split.training], material.columns, scaled=made.settings.likelihood == "gaussian")
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
-        graph, fitted = learn(layout, material, named(recipe.variant), seed, torch.device("cpu"), watch)
-    return Detector(material, graph, fitted)
+        learnt = learn(layout, material, made, seed, torch.device("cpu"), watch)
+    return Detector(material, learnt.graph, learnt.fit)
 
 
 def frame(matrix: np.ndarray) -> pl.DataFrame:

@@ -5,6 +5,15 @@
     model.onnx        the graph
     calibration.npy   the calibration scores, float64[rows], ascending
 
+and further files, each verified too; training adds
+
+    decoder.onnx          from codes back to rows (`detector.decoder`)
+    weights.safetensors   the network's weights, for training to go on from (`training.weights`)
+
+and fine-tuning on labelled rows
+
+    classifier.onnx       from rows to the probabilities of their classes (`detector.classifier`)
+
 Nothing in it is code and nothing runs on load. `detector.repository` says where bundles live and how they are numbered.
 """
 
@@ -29,6 +38,9 @@ MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
 MODEL = "model.onnx"
 CALIBRATION = "calibration.npy"
+DECODER = "decoder.onnx"
+WEIGHTS = "weights.safetensors"
+CLASSIFIER = "classifier.onnx"
 
 LARGEST_MANIFEST = 64 * 2**20  # bytes
 LARGEST_FILE = 2**31  # bytes, protobuf's own limit
@@ -42,6 +54,7 @@ class Bundle(NamedTuple):
     manifest: Manifest
     model: bytes
     calibration: Calibration
+    further: Mapping[str, bytes]  # all other files, by name
 
 
 def read(folder: Path) -> Bundle:
@@ -57,7 +70,17 @@ def read(folder: Path) -> Bundle:
     absent = {MODEL, CALIBRATION} - contents.keys()
     if absent:
         raise BundleCorrupt(f"{folder / MANIFEST} names no {' and no '.join(sorted(absent))}")
-    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]))
+    return assemble(folder, manifest, contents)
+
+
+def assemble(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Bundle:
+    """Put a bundle together from the contents of its files; `folder` is for messages.
+
+    Raises:
+        BundleCorrupt: the calibration scores are none.
+    """
+    further = {name: content for name, content in contents.items() if name not in {MODEL, CALIBRATION}}
+    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]), further)
 
 
 def read_manifest(folder: Path) -> Manifest:

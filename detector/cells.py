@@ -16,6 +16,8 @@ import polars as pl
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 BOOLEANS = {"true": 1, "yes": 1, "t": 1, "1": 1, "false": 0, "no": 0, "f": 0, "0": 0}
+LAST_SECOND = 253_402_300_800  # of the year 9999
+FEW = 64  # so few numbers Python writes faster than polars can be called
 INFINITE = r"^[+-]?inf(inity)?$"
 INTEGRAL = re.compile(r"([+-]?\d+)\.0+")
 DATE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M:%S%.f", "%d.%m.%Y", "%d.%m.%Y %H:%M")
@@ -82,6 +84,23 @@ def texts(series: pl.Series, words: frozenset[str] = MISSING) -> pl.Series:
     trimmed = _as_text(series).str.strip_chars()
     absent = trimmed.str.to_lowercase().is_in(list(words))
     return pl.select(pl.when(~absent).then(trimmed)).to_series().rename(series.name)
+
+
+def number_texts(values: np.ndarray) -> pl.Series:
+    """Write numbers, `float64[rows]`, as a person would: no `.0` behind whole ones."""
+    if len(values) <= FEW:
+        size = np.abs(values)
+        if ((size == 0) | ((size >= 1e-4) & (size < 1e15))).all():  # noqa: PLR2004 - Python and polars write these alike
+            return pl.Series([repr(value).removesuffix(".0") for value in values.tolist()], dtype=pl.String)
+    return pl.Series(values).cast(pl.String).str.replace(r"\.0$", "")
+
+
+def date_texts(values: np.ndarray) -> pl.Series:
+    """Write epoch seconds, `float64[rows]`, as ISO 8601; what no calendar holds stays a number."""
+    micros = pl.Series(values * 1e6, nan_to_null=True).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+    in_calendar = np.abs(np.nan_to_num(values)) < LAST_SECOND
+    dates = pl.select(pl.when(pl.lit(pl.Series(in_calendar))).then(pl.lit(micros))).to_series().dt.strftime("%Y-%m-%d %H:%M:%S")
+    return pl.select(pl.coalesce(pl.lit(dates), pl.lit(number_texts(values)))).to_series()
 
 
 def _numbers_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:

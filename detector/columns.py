@@ -1,7 +1,8 @@
-"""What a column is, and how cells become numbers: a polars frame in, `float64[rows, columns]` and rejects out.
+"""What a column is, and how cells become numbers: a polars frame in, `float64[rows, columns]` and rejects out, and back.
 
 A `Column` says how one column of the user's table enters the graph; `encode` applies all of them to a frame, whatever
-file, request or stream it came from. Next: `detector.cells` parses one column, `detector.graph` takes the matrix.
+file, request or stream it came from, and `as_frame` turns a matrix that a graph gave into cells. Next: `detector.cells`
+parses one column, `detector.graph` takes the matrix.
 """
 
 from __future__ import annotations
@@ -114,6 +115,11 @@ def encode(
     return Encoded(matrix[accepted], accepted, rejects, infinite)
 
 
+def as_frame(matrix: np.ndarray, columns: Sequence[Column]) -> pl.DataFrame:
+    """Turn `float64[rows, columns]` into cells that `encode` would read as the same: dates as ISO text, NaN as null."""
+    return pl.DataFrame([_cells(matrix[:, place], column) for place, column in enumerate(columns)])
+
+
 def require(names: Sequence[str], columns: Iterable[Column]) -> None:
     """Check that a table has every column.
 
@@ -150,6 +156,24 @@ def _parse(series: pl.Series, column: Column, words: frozenset[str]) -> cells.Pa
             return cells.booleans(series, words)
         case "category":
             return cells.categories(series, words, column.coding, column.unseen)
+
+
+def _cells(values: np.ndarray, column: Column) -> pl.Series:
+    """Turn one column's numbers into cells; all rare values share a code, and the most frequent of them stands for it."""
+    values = np.ascontiguousarray(values)
+    absent = np.isnan(values)
+    match column.kind:
+        case "number":
+            return pl.Series(column.name, values, nan_to_null=True)
+        case "date":
+            texts = cells.date_texts(np.round(values))
+            return texts.zip_with(pl.Series(~absent), pl.Series([None], dtype=pl.String)).rename(column.name)
+        case "boolean":
+            return pl.Series(column.name, values, nan_to_null=True).cast(pl.Boolean)
+        case "category":
+            known = pl.Series([*column.vocabulary, *column.rare[:1]], dtype=pl.String)
+            place = pl.Series(values, nan_to_null=True).cast(pl.Int64)
+            return known.gather(place).rename(column.name)
 
 
 def _reject(frame: pl.DataFrame, column: Column, row: int, at: int, file: str) -> Reject:

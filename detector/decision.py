@@ -7,6 +7,7 @@ fresh normal row, whatever the scores' distribution. Thresholds that need labels
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -83,7 +84,7 @@ class Calibration:
         if allowed < 1:
             raise SettingError(
                 f"{len(self)} calibration rows cannot promise a false-alarm rate of {rate:g}: "
-                f"the smallest they can promise is {self.smallest_rate:.3g}"
+                f"the smallest they can promise is {smallest_rate(len(self)):g}"
             )
         threshold = float(self._edges[max(0, len(self) - allowed)])
         return Decision(threshold=threshold, promise="false_alarm_rate", criterion="split conformal", false_alarm_rate=rate)
@@ -105,6 +106,13 @@ def check_rate(rate: float) -> None:
     """
     if not 0 < rate < 1:
         raise SettingError(f"a false-alarm rate lies between 0 and 1, such as 0.01 for 1 %; got {rate:g}")
+
+
+def smallest_rate(rows: int) -> float:
+    """Give the smallest rate that so many calibration rows can promise, rounded up to two digits for people."""
+    exact = 1 / (rows + 1)
+    step = 10.0 ** (math.floor(math.log10(exact)) - 1)
+    return float(f"{math.ceil(exact / step - 1e-9) * step:.2g}")
 
 
 def rows_for(rate: float) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime
@@ -25,6 +25,13 @@ _CPU = "CPUExecutionProvider"
 
 
 Wanted = Callable[[np.ndarray], np.ndarray]  # scores -> whether each row is to be explained
+
+
+class Session(Protocol):
+    """What runs a graph: ONNX Runtime's session, or what stands in for it."""
+
+    def run(self, outputs: list[str], inputs: dict[str, np.ndarray], /) -> list[np.ndarray]:
+        """Give some of the outputs by name for the inputs by name."""
 
 
 class Outputs(NamedTuple):
@@ -45,24 +52,16 @@ class Graph:
             SettingError: the device was asked for and is not there.
             BundleCorrupt: the bytes are no graph of a detector.
         """
-        self._session = _open(model, _providers(device))
-        self.provider: str = self._session.get_providers()[0]
-        if device == "cuda" and self.provider != _CUDA:
-            raise SettingError(_no_cuda(self._session.get_providers()))
-        self.columns = _width(self._session)
+        session = open_session(model, device, "model.onnx")
+        self._session: Session = session
+        self.provider: str = session.get_providers()[0]
+        self.columns = _width(session)
+        self.nodes_on_cpu = nodes_on_cpu(session)  # that a GPU's provider left to the CPU; 0 where the CPU was chosen
 
     @property
-    def device(self) -> str:
+    def device(self) -> Literal["cpu", "cuda"]:
         """The device that runs the graph: `cpu` or `cuda`."""
         return "cuda" if self.provider == _CUDA else "cpu"
-
-    @property
-    def nodes_on_cpu(self) -> int:
-        """How many nodes a GPU's provider left to the CPU; 0 where the CPU was chosen."""
-        if self.provider == _CPU:
-            return 0
-        assigned = self._session.get_provider_graph_assignment_info()
-        return sum(len(part.get_nodes()) for part in assigned if part.ep_name == _CPU)
 
     def scores(self, matrix: np.ndarray) -> np.ndarray:
         """Score `float64[rows, columns]`: `float64[rows]`."""
@@ -82,17 +81,29 @@ class Graph:
 
     def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
         """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
-        if not len(matrix):  # graphs need not cope with batches of no rows
-            return [part[:0] for part in self._run(np.zeros((1, self.columns)), outputs)]
-        matrix = np.ascontiguousarray(matrix, dtype=np.float64)
-        parts = []
-        for start in range(0, len(matrix), BATCH):
-            score, *rest = self._session.run(outputs, {INPUT: matrix[start : start + BATCH]})
-            if wanted:  # joining what nobody asked for would take a fifth as long as the graph itself
-                some = wanted(score)
-                rest = [part[some] for part in rest]
-            parts.append([score, *rest])
-        return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+        return in_batches(self._session, outputs, {INPUT: matrix}, wanted)
+
+
+def in_batches(
+    session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None
+) -> list[np.ndarray]:
+    """Run a graph on float64 inputs of as many rows, a batch at a time.
+
+    `wanted` tells from the first output of some rows which of them the other outputs are to be kept of.
+    """
+    rows = len(next(iter(inputs.values())))
+    if not rows:  # graphs need not cope with batches of no rows
+        one = {name: np.zeros((1, values.shape[1])) for name, values in inputs.items()}
+        return [part[:0] for part in session.run(outputs, one)]
+    inputs = {name: np.ascontiguousarray(values, dtype=np.float64) for name, values in inputs.items()}
+    parts = []
+    for at in range(0, rows, BATCH):
+        first, *rest = session.run(outputs, {name: values[at : at + BATCH] for name, values in inputs.items()})
+        if wanted:  # joining what nobody asked for would take a fifth as long as the graph itself
+            some = wanted(first)
+            rest = [part[some] for part in rest]
+        parts.append([first, *rest])
+    return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
 def _providers(device: Device) -> list[Any]:
@@ -113,8 +124,14 @@ def _no_cuda(there: list[str]) -> str:
     )
 
 
-def _open(model: bytes, providers: list[Any]) -> onnxruntime.InferenceSession:
-    """Open a session; one thread each, because small networks lose more to synchronisation than they win."""
+def open_session(model: bytes, device: Device, file: str) -> onnxruntime.InferenceSession:
+    """Open a session on a bundle's graph; one thread, because small networks lose more to synchronisation than they win.
+
+    Raises:
+        SettingError: the device was asked for and is not there.
+        BundleCorrupt: the bytes are no graph; `file` says whose bytes.
+    """
+    providers = _providers(device)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -123,9 +140,20 @@ def _open(model: bytes, providers: list[Any]) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=providers)
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:
-        raise BundleCorrupt(f"model.onnx is not a graph that ONNX Runtime can open: {error}") from error
+        raise BundleCorrupt(f"{file} is not a graph that ONNX Runtime can open: {error}") from error
+    if device == "cuda" and session.get_providers()[0] != _CUDA:
+        raise SettingError(_no_cuda(session.get_providers()))
+    return session
+
+
+def nodes_on_cpu(session: onnxruntime.InferenceSession) -> int:
+    """Count the nodes that a GPU's provider left to the CPU; 0 where the CPU was chosen."""
+    if session.get_providers()[0] == _CPU:
+        return 0
+    assigned = session.get_provider_graph_assignment_info()
+    return sum(len(part.get_nodes()) for part in assigned if part.ep_name == _CPU)
 
 
 def _width(session: onnxruntime.InferenceSession) -> int:
@@ -134,8 +162,8 @@ def _width(session: onnxruntime.InferenceSession) -> int:
     outputs = {one.name: len(one.shape) for one in session.get_outputs()}
     if inputs != [(INPUT, "tensor(double)", 2)] or any(outputs.get(name) != rank for name, rank in OUTPUTS.items()):
         raise BundleCorrupt(
-            f"model.onnx is no graph of a detector: it takes {_named(session.get_inputs())} and gives "
-            f"{_named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] and gives {', '.join(OUTPUTS)}"
+            f"model.onnx is no graph of a detector: it takes {named(session.get_inputs())} and gives "
+            f"{named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] and gives {', '.join(OUTPUTS)}"
         )
     width = session.get_inputs()[0].shape[1]
     if not isinstance(width, int):
@@ -143,6 +171,6 @@ def _width(session: onnxruntime.InferenceSession) -> int:
     return width
 
 
-def _named(values: list[Any]) -> str:
+def named(values: list[Any]) -> str:
     """Name inputs or outputs with their shapes."""
     return ", ".join(f"{one.name}[{', '.join(map(str, one.shape))}]" for one in values) or "nothing"

@@ -6,12 +6,16 @@ learnt from, what was promised, what proved that the graph is the model. `detect
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from detector.columns import Column
 from detector.decision import Decision
 
 FORMAT = 1
+
+Prior = Literal["normal", "uniform"]  # standard normal, or even between -1 and 1, in each latent
 
 
 class Ignored(msgspec.Struct, frozen=True):
@@ -52,14 +56,19 @@ class Training(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parity(msgspec.Struct, frozen=True):
-    """The proof that the graph is the model: torch against ONNX Runtime on the calibration rows."""
+    """The proof that a graph is the model: torch against ONNX Runtime on the calibration rows.
+
+    `model.onnx` is held to its scores and verdicts, `decoder.onnx` to its numbers (in standard deviations) and
+    categories, `classifier.onnx` to its probabilities and classes (on the labelled rows).
+    """
 
     rows: int
     provider: str
-    largest_difference: float  # of scores, relative to max(1, |score|)
+    largest_difference: float  # relative to max(1, |value|)
     tolerance: float
-    verdicts_that_differ: int  # outside the tolerance; 0 in any bundle
+    verdicts_that_differ: int  # or categories; outside the tolerance; 0 in any bundle
     nodes_on_cpu: int = 0  # nodes that fell back to the CPU where the provider is a GPU
+    file: str = "model.onnx"
 
 
 class Digest(msgspec.Struct, frozen=True):
@@ -87,5 +96,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     training: Training
     parity: tuple[Parity, ...]
+    prior: Prior | None = None  # what codes are drawn from to generate rows; None: nobody shaped them
+    classes: tuple[str, ...] = ()  # of `classifier.onnx`, in its order
     libraries: dict[str, str]
     files: dict[str, Digest]

@@ -20,7 +20,6 @@ Explain = Literal["anomalies", "all", "none"]
 
 MISSING = "missing"
 SOME_DATE = "a date"  # where there is no date to be near to
-LAST_SECOND = 253_402_300_800  # of the year 9999
 SCHEMA = {
     "at": pl.Int64,
     "rank": pl.Int64,
@@ -30,7 +29,6 @@ SCHEMA = {
     "share": pl.Float64,
 }
 FOUND_DIGITS = 6  # significant digits of a number that was found ...
-FEW = 64  # so few numbers Python writes faster than polars can be called
 EXPECTED_DIGITS = 3  # ... and of one that was expected
 
 
@@ -125,11 +123,11 @@ def _words(told: _Cells, kind: str, columns: Sequence[Column]) -> tuple[pl.Serie
     values, expected = told.matrix[told.at, told.place], told.expected[told.at, told.place]
     if kind == "number":
         spread = np.array([(column.highest or 0.0) - (column.lowest or 0.0) for column in columns])[told.place]
-        found = _number_text(_rounded(values, spread, FOUND_DIGITS))
-        usual = _number_text(_rounded(expected, spread, EXPECTED_DIGITS))
+        found = cells.number_texts(_rounded(values, spread, FOUND_DIGITS))
+        usual = cells.number_texts(_rounded(expected, spread, EXPECTED_DIGITS))
     elif kind == "date":
-        usual = _date_text(np.round(expected / 60) * 60).zip_with(pl.Series(~np.isnan(expected)), pl.Series([SOME_DATE]))
-        found = _date_text(values)
+        usual = cells.date_texts(np.round(expected / 60) * 60).zip_with(pl.Series(~np.isnan(expected)), pl.Series([SOME_DATE]))
+        found = cells.date_texts(values)
     else:
         column = columns[told.place[0]]
         found = cells.texts(told.frame[column.name].gather(told.at)).str.replace(r"^([+-]?\d+)\.0+$", "$1")
@@ -146,23 +144,6 @@ def _rounded(values: np.ndarray, spread: np.ndarray, digits: int) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         rounded = np.round(values * factor) / factor
     return np.where(np.isfinite(rounded), rounded, values)
-
-
-def _number_text(values: np.ndarray) -> pl.Series:
-    """Write numbers as a person would: no `.0` behind whole ones."""
-    if len(values) <= FEW:
-        size = np.abs(values)
-        if ((size == 0) | ((size >= 1e-4) & (size < 1e15))).all():  # noqa: PLR2004 - Python and polars write these alike
-            return pl.Series([repr(value).removesuffix(".0") for value in values.tolist()], dtype=pl.String)
-    return pl.Series(values).cast(pl.String).str.replace(r"\.0$", "")
-
-
-def _date_text(values: np.ndarray) -> pl.Series:
-    """Write epoch seconds as ISO 8601; what no calendar holds stays a number."""
-    micros = pl.Series(values * 1e6, nan_to_null=True).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-    in_calendar = np.abs(np.nan_to_num(values)) < LAST_SECOND
-    dates = pl.select(pl.when(pl.lit(pl.Series(in_calendar))).then(pl.lit(micros))).to_series().dt.strftime("%Y-%m-%d %H:%M:%S")
-    return pl.select(pl.coalesce(pl.lit(dates), pl.lit(_number_text(values)))).to_series()
 
 
 def _spread(texts: pl.Series, at: np.ndarray, rows: int, name: str) -> pl.Series:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import re
 import shutil
 import tempfile
@@ -59,6 +60,24 @@ def name_of(path: Path) -> Path:
     return path.parent if _is_version(path) else path
 
 
+def check(path: Path) -> None:
+    """Refuse a name under which no version can be written, before any work is done for one.
+
+    Raises:
+        OutputError: it leads through a file, or into a folder that may not be written, or holds files of a version.
+    """
+    try:
+        folder = name_of(path)
+        _check_unnumbered(folder)
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+    except OSError as error:
+        raise OutputError(f"cannot write to {path}: {error.strerror}") from error
+    if not there.is_dir():
+        raise OutputError(f"cannot write to {path}: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write to {path}: {there} may not be written")
+
+
 @contextlib.contextmanager
 def next_version(path: Path) -> Iterator[tuple[int, Path]]:
     """Lend a temporary folder that becomes the next version under the name `path` when the block ends well.
@@ -69,8 +88,7 @@ def next_version(path: Path) -> Iterator[tuple[int, Path]]:
     try:
         folder = name_of(path)
         made = not folder.exists()
-        if (folder / bundle.MANIFEST).is_file():
-            raise OutputError(f"{folder} is a bundle without a number: move its files to {folder / '1'}, so that a next can be")
+        _check_unnumbered(folder)
         folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
         reserved = _reserve(folder)
@@ -87,6 +105,12 @@ def next_version(path: Path) -> Iterator[tuple[int, Path]]:
         for left_empty in [reserved, folder] if made else [reserved]:
             with contextlib.suppress(OSError):  # it is not empty: there is a version
                 left_empty.rmdir()
+
+
+def _check_unnumbered(folder: Path) -> None:
+    """Refuse a name's folder that is itself a version."""
+    if (folder / bundle.MANIFEST).is_file():
+        raise OutputError(f"{folder} is a bundle without a number: move its files to {folder / '1'}, so that a next can be")
 
 
 def _reserve(folder: Path) -> Path:

@@ -16,6 +16,7 @@ import polars as pl
 
 from detector import bundle, reasons, repository
 from detector.bundle import Bundle
+from detector.classifier import Classes, Classifier
 from detector.columns import Column, Encoded, encode
 from detector.decision import Standing
 from detector.errors import BundleCorrupt
@@ -37,13 +38,14 @@ class Verdicts(NamedTuple):
     accepted: np.ndarray  # bool[rows of the frame]
     rejects: list[Reject]
     infinite: int  # cells that spelt an infinity, taken as missing
+    classes: Classes | None = None  # where the bundle has a classifier
 
 
 class Scorer:
     """A bundle that is open for scoring."""
 
-    def __init__(self, opened: Bundle, device: Device = "auto") -> None:
-        """Open a verified bundle's graph.
+    def __init__(self, opened: Bundle, device: Device = "auto", graph: Graph | None = None) -> None:
+        """Open a verified bundle's graph, or take one that is open.
 
         Raises:
             SettingError: the device is not there.
@@ -52,11 +54,12 @@ class Scorer:
         self.folder = opened.folder
         self.manifest = opened.manifest
         self.calibration = opened.calibration
-        self.graph = Graph(opened.model, device)
+        self.graph = graph or Graph(opened.model, device)
         if self.graph.columns != len(self.columns):
             raise BundleCorrupt(
                 f"{opened.folder / bundle.MODEL} takes {self.graph.columns} columns, the manifest lists {len(self.columns)}"
             )
+        self.classifier = Classifier(opened, device) if bundle.CLASSIFIER in opened.further else None
 
     @classmethod
     def open(cls, path: Path, device: Device = "auto") -> Scorer:
@@ -120,6 +123,7 @@ class Scorer:
             accepted=encoded.accepted,
             rejects=encoded.rejects,
             infinite=encoded.infinite,
+            classes=self.classifier.classify(encoded.matrix) if self.classifier else None,
         )
 
     def _outputs(self, matrix: np.ndarray, explain: Explain) -> Outputs:

@@ -4,6 +4,7 @@
     detector = residuum.load("models/pumps")
     verdicts = detector.score(frame)            # pandas, polars, pyarrow or numpy in; the same kind out
     residuum.train(frame, ...)                  # needs the extra `train`
+    residuum.AutoencoderDetector().fit(frame)   # the same as a scikit-learn estimator
 
 This is the door: the public names below and the command line (`residuum.cli`). How a detector is asked stands in
 `serving`, how one is made in `training`, what both share in `detector`. A name is imported when it is first used.
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from detector import errors
     from detector.version import __version__
     from residuum.door import Detector, load, train
+    from residuum.estimator import AutoencoderDetector
 
-__all__ = ["Detector", "__version__", "errors", "load", "train"]
+__all__ = ["AutoencoderDetector", "Detector", "__version__", "errors", "load", "train"]
 
 _HOME = __path__[0].removesuffix(__name__)
 _PLACES = {
+    "AutoencoderDetector": "residuum.estimator",
     "Detector": "residuum.door",
     "__version__": "detector.version",
     "load": "residuum.door",

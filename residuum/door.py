@@ -11,7 +11,8 @@ narwhals lets pandas, polars, pyarrow and others pass alike; everything behind t
 
 from __future__ import annotations
 
-from collections.abc import Container
+import functools
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,7 +22,8 @@ import polars as pl
 
 from detector import reasons as reasons_
 from detector.cells import category_text
-from detector.columns import require
+from detector.columns import Column, Encoded, as_frame, encode, require
+from detector.decoder import Decoder, latent_names
 from detector.errors import TableError
 from detector.graph import Device
 from detector.manifest import Manifest
@@ -56,17 +58,16 @@ class Detector:
     def score(self, rows: Frame, *, reasons: Explain = "anomalies", top: int = 3) -> Frame:
         """Judge every row; gives the frame with the columns of the verdict added, its index and types kept.
 
-        Added are `anomaly_score` (nats, higher is more abnormal), `p_value`, `is_anomaly`, `reason_1` to
-        `reason_<top>`, and `rejected`, which says why a row could not be scored (its score is then missing and it is
-        no anomaly). A numpy array `[rows, columns]` has the detector's columns in their order; it comes back as a
-        structured array of the verdicts alone.
+        Added are `anomaly_score` (nats, higher is more abnormal), `p_value`, `is_anomaly`, `class` and
+        `class_probability` where the bundle was fine-tuned, `reason_1` to `reason_<top>`, and `rejected`, which says why
+        a row could not be scored (its score is then missing and it is no anomaly). A numpy array `[rows, columns]` has the
+        detector's columns in their order; it comes back as a structured array of the verdicts alone.
 
         Raises:
             TableError: a column is missing, or one already bears the name of a verdict's.
         """
         if isinstance(rows, np.ndarray):
-            frame = _array_frame(rows, [column.name for column in self.manifest.columns])
-            return cast("Frame", _records(self._judge(frame, reasons, top)))
+            return cast("Frame", _records(self._judge(self._frame_of(rows), reasons, top)))
         given = _opened(rows)
         require([str(name) for name in given.columns], self.manifest.columns)
         verdicts = self._judge(_polars(given, {column.name for column in self.manifest.columns}), reasons, top)
@@ -75,6 +76,93 @@ class Detector:
             raise TableError(f"the frame has a column {taken[0]!r} already, which the verdict needs: rename or drop it")
         added = [_series(verdicts[name], given) for name in verdicts.columns]
         return cast("Frame", given.with_columns(*added).to_native())
+
+    def embed(self, rows: Frame) -> Frame:
+        """Give each row's code, `latent_1` to `latent_<k>`, in the same kind of frame with its index kept.
+
+        A row that cannot be read has no code. Of a numpy array `[rows, columns]`, codes come as an array `[rows, k]`.
+
+        Raises:
+            TableError: a column is missing.
+        """
+        if isinstance(rows, np.ndarray):
+            return cast("Frame", self._embedded(self._frame_of(rows)).to_numpy())
+        return self._rewritten(rows, self._embedded)
+
+    def reconstruct(self, rows: Frame) -> Frame:
+        """Give each row as the detector rebuilds it, in the same kind of frame with its index kept: the detector's columns.
+
+        Categories come as their texts, dates as ISO text; a row that cannot be read is empty. Of a numpy array, rows
+        come as a structured array.
+
+        Raises:
+            TableError: a column is missing.
+        """
+        if isinstance(rows, np.ndarray):
+            return cast("Frame", _records(self._rebuilt(self._frame_of(rows))))
+        return self._rewritten(rows, self._rebuilt)
+
+    def decode(self, codes: Frame) -> Frame:
+        """Give the most likely row of each code, as `embed` gives codes; a numpy array gives a structured one.
+
+        Raises:
+            TableError: a latent is missing, or is no finite number.
+            BundleError: the bundle has no decoder.
+        """
+        if isinstance(codes, np.ndarray):
+            return cast("Frame", _records(as_frame(self._decoder.decode(codes), self.manifest.columns)))
+        return self._rewritten(codes, self._decoded, [column.name for column in self._decoder.latents])
+
+    def generate(self, rows: int, seed: int = 0, *, mean: bool = False) -> pl.DataFrame:
+        """Draw new rows: a code from the prior, then a row from what the decoder makes of it (with `mean`, its most likely).
+
+        The same seed gives the same rows, those of `residuum generate`, as a polars frame.
+
+        Raises:
+            SettingError: the detector's variant has no prior.
+            BundleError: the bundle has no decoder.
+        """
+        drawn = self._decoder.generate(rows, seed, mean=mean)
+        return pl.concat([as_frame(block, self.manifest.columns) for block in drawn])
+
+    @functools.cached_property
+    def _decoder(self) -> Decoder:
+        return Decoder.open(self._scorer.folder, self._scorer.graph.device)
+
+    def _rewritten(self, rows: Frame, rewrite: Callable[[pl.DataFrame], pl.DataFrame], needed: list[str] | None = None) -> Frame:
+        """Rewrite a frame as another one of its kind."""
+        given = _opened(rows)
+        needed = [column.name for column in self.manifest.columns] if needed is None else needed
+        written = rewrite(_polars(given, set(needed)))
+        return cast(
+            "Frame", given.with_columns(*(_series(series, given) for series in written)).select(written.columns).to_native()
+        )
+
+    def _frame_of(self, rows: np.ndarray) -> pl.DataFrame:
+        """Give an array's columns the names of the detector's."""
+        return _array_frame(rows, [column.name for column in self.manifest.columns])
+
+    def _embedded(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Give codes of a polars frame, rejected rows included."""
+        encoded = self._encoded(frame, self.manifest.columns)
+        codes = self._scorer.graph.latent(encoded.matrix).astype(np.float64)
+        return _whole(pl.DataFrame(codes, schema=latent_names(codes.shape[1])), encoded)
+
+    def _rebuilt(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Give the rows of a polars frame as rebuilt, rejected ones included."""
+        encoded = self._encoded(frame, self.manifest.columns)
+        return _whole(as_frame(self._scorer.graph.explain(encoded.matrix).expected, self.manifest.columns), encoded)
+
+    def _decoded(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Give the rows that a polars frame's codes stand for; one that is no code is an error."""
+        encoded = self._encoded(frame, self._decoder.latents)
+        if encoded.rejects:
+            raise TableError(f"row {encoded.rejects[0].row} of the codes, {encoded.rejects[0]}")
+        return as_frame(self._decoder.decode(encoded.matrix), self.manifest.columns)
+
+    def _encoded(self, frame: pl.DataFrame, columns: tuple[Column, ...]) -> Encoded:
+        """Encode a polars frame."""
+        return encode(frame, columns, np.arange(frame.height), missing=self.manifest.missing)
 
     def _judge(self, frame: pl.DataFrame, explain: Explain, top: int) -> pl.DataFrame:
         """Give a verdict for each row of a polars frame, rejected ones included."""
@@ -86,6 +174,7 @@ class Detector:
                 pl.Series("anomaly_score", _spread(verdicts.score, at, frame.height), nan_to_null=True),
                 pl.Series("p_value", _spread(verdicts.p_value, at, frame.height), nan_to_null=True),
                 pl.Series("is_anomaly", _spread(verdicts.is_anomaly, at, frame.height) > 0),
+                *_classes(verdicts, at, frame.height),
                 *_reason_texts(verdicts, at, frame.height, top),
                 pl.Series("rejected", [rejected.get(row) for row in range(frame.height)], dtype=pl.String),
             ]
@@ -107,6 +196,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     to: str | Path,
     *,
     variant: str = "denoising",
+    settings: Mapping[str, Any] | None = None,
     false_alarm_rate: float | None = None,
     seed: int = 0,
     category: tuple[str, ...] = (),
@@ -119,7 +209,8 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
 ) -> Detector:
     """Train a detector on a frame of normal rows, write it as the next version under `to`, and open it.
 
-    `false_alarm_rate` defaults to 0.01, or to the smallest rate that so few rows can promise. Needs the extra `train`.
+    `settings` are the variant's, such as `{"latent": 16}`; `residuum variants NAME` lists them. `false_alarm_rate`
+    defaults to 0.01, or to the smallest rate that so few rows can promise. Needs the extra `train`.
 
     Raises:
         TableError: the rows cannot be learnt from.
@@ -131,10 +222,27 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     from training.train import train as train_table
 
     wishes = Wishes(category=category, numeric=numeric, date=date, ignore=ignore, time=time)
-    recipe = Recipe(variant=variant, false_alarm_rate=false_alarm_rate, seed=seed, wishes=wishes, missing=missing, device=device)
-    frame = _array_frame(normal, None) if isinstance(normal, np.ndarray) else _polars(_opened(normal))
+    recipe = Recipe(
+        variant=variant,
+        settings=dict(settings or {}),
+        false_alarm_rate=false_alarm_rate,
+        seed=seed,
+        wishes=wishes,
+        missing=missing,
+        device=device,
+    )
+    frame = as_polars(normal)
     trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
     return load(trained.folder, device)
+
+
+def as_polars(rows: Any) -> pl.DataFrame:  # noqa: ANN401 - whatever frame narwhals knows, or an array
+    """Give any frame or array as a polars frame; an array's columns are `x0`, `x1` and so on.
+
+    Raises:
+        TableError: two columns have the same name, or the array has no rows and columns.
+    """
+    return _array_frame(rows, None) if isinstance(rows, np.ndarray) else _polars(_opened(rows))
 
 
 def _opened(frame: Any) -> nw.DataFrame[Any]:  # noqa: ANN401 - whatever narwhals knows
@@ -206,6 +314,24 @@ def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
     return spread
 
 
+def _classes(verdicts: Verdicts, at: np.ndarray, rows: int) -> list[pl.Series]:
+    """Give the classes of a fine-tuned bundle, at the rows of the frame."""
+    if verdicts.classes is None:
+        return []
+    name = np.full(rows, None, dtype=object)
+    name[at] = verdicts.classes.name
+    probability = pl.Series("class_probability", _spread(verdicts.classes.probability, at, rows), nan_to_null=True)
+    return [pl.Series("class", name, dtype=pl.String), probability]
+
+
+def _whole(written: pl.DataFrame, encoded: Encoded) -> pl.DataFrame:
+    """Put the accepted rows at their places, and nothing at those of the others."""
+    if not encoded.rejects:
+        return written
+    places = np.where(encoded.accepted, np.cumsum(encoded.accepted) - 1, len(written))
+    return pl.concat([written, written.clear(1)])[places]
+
+
 def _reason_texts(verdicts: Verdicts, at: np.ndarray, rows: int, top: int) -> list[pl.Series]:
     """Give the reasons as text columns, at the rows of the frame."""
     placed = verdicts.reasons.with_columns(at=pl.Series(at, dtype=pl.Int64)[verdicts.reasons["at"]])
@@ -217,9 +343,10 @@ def _series(series: pl.Series, like: nw.DataFrame[Any]) -> nw.Series[Any]:
     if series.dtype == pl.Float64:  # missing is NaN to pandas, null to others
         values = series.to_numpy() if like.implementation.is_pandas_like() else series.to_list()
         return nw.new_series(series.name, values, nw.Float64, backend=like.implementation)
-    if series.dtype == pl.Boolean:
+    if series.dtype == pl.Boolean and not series.null_count():
         return nw.new_series(series.name, series.to_numpy(), nw.Boolean, backend=like.implementation)
-    return nw.new_series(series.name, series.to_list(), nw.String, backend=like.implementation)
+    dtype = nw.String if series.dtype == pl.String else None  # numpy, and so pandas, has no boolean that is missing
+    return nw.new_series(series.name, series.to_list(), dtype, backend=like.implementation)
 
 
 def _records(verdicts: pl.DataFrame) -> np.ndarray:

@@ -45,6 +45,30 @@ def planted_anomalies(rows: int = 60, seed: int = 7) -> pl.DataFrame:
     return table.with_columns(pl.col("temperature").reverse() + 12, pl.col("flow") + 6)
 
 
+def shares(rows: int = ROWS, seed: int = 0) -> pl.DataFrame:
+    """Give normal rows of shares in [0, 1] that hang together, one of them mostly black, and a category."""
+    random = np.random.default_rng(seed)
+    load = 1 / (1 + np.exp(-random.normal(size=rows)))
+    machine = random.choice(["press", "lathe"], rows, p=[0.6, 0.4])
+    table = pl.DataFrame(
+        {
+            "load": load,
+            "heat": np.clip(0.9 * load + random.normal(scale=0.03, size=rows), 0, 1),
+            "free": np.clip(1 - load + random.normal(scale=0.03, size=rows), 0, 1),
+            "dark": np.clip(random.normal(-0.1, 0.1, size=rows), 0, 1),
+            "machine": machine,
+            "half": 0.5,
+        }
+    )
+    holes = {name: pl.Series(random.random(rows) < 0.01) for name in ("load", "heat", "machine")}
+    return table.with_columns(pl.when(~gone).then(pl.col(name)).alias(name) for name, gone in holes.items())
+
+
+def planted_shares(rows: int = 60, seed: int = 7) -> pl.DataFrame:
+    """Give rows of shares that are all usual but do not belong together."""
+    return shares(rows, seed).with_columns(heat=1 - pl.col("load"), free=pl.col("load"), dark=pl.lit(0.6))
+
+
 def _office_hours(random: np.random.Generator, rows: int) -> pl.Series:
     """Give dates between eight and sixteen o'clock, as ISO text."""
     day = random.integers(0, 300, rows) * 86_400

@@ -15,6 +15,7 @@ trained without labels and has one threshold to move; the curves give its optimu
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -140,6 +141,6 @@ def _below(lowest: float, scores: np.ndarray) -> float:
 
 
 def _check_positive(what: str, value: float) -> None:
-    """Refuse a weight that is not above 0."""
-    if not value > 0:
-        raise SettingError(f"{what} must be above 0; got {value:g}")
+    """Refuse a weight that is not above 0, or not finite."""
+    if not 0 < value < math.inf:
+        raise SettingError(f"{what} must be above 0 and finite; got {value:g}")

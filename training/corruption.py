@@ -1,4 +1,8 @@
-"""What is done to a row before the network sees it in training; the target stays clean and scoring never corrupts."""
+"""What is done to a row before the network sees it in training; the target stays clean and scoring never corrupts.
+
+All corruptions act on scaled values and never on the flag that says whether a cell is there (Vincent et al. 2010, section
+3.3, for masking, Gaussian and salt-and-pepper noise).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ Corruption = Callable[[Cells, Features, torch.Generator], Cells]
 
 HIDDEN_ROWS = 0.5  # share of rows from which cells are hidden
 MOST_HIDDEN = 0.3  # of such a row's cells
+NO_CODE = -1.0
 
 
 def none(cells: Cells, features: Features, generator: torch.Generator) -> Cells:
@@ -21,19 +26,11 @@ def none(cells: Cells, features: Features, generator: torch.Generator) -> Cells:
     return cells
 
 
-def swap(rate: float) -> Corruption:
-    """Give each cell, at this rate, the value of the same column in another row (Porto Seguro's swap noise)."""
+def named(name: str, level: float) -> Corruption:
+    """Give a corruption by its name, at a level: a rate of cells, for `gaussian` a standard deviation."""
 
     def corrupt(cells: Cells, features: Features, generator: torch.Generator) -> Cells:
-        other = cells.take(_permutation(cells, generator))
-        swapped = _chance(cells.present, rate, generator) * cells.present * other.present
-        by_feature = pick(swapped, features.owner)
-        by_category = swapped[:, swapped.shape[1] - cells.codes.shape[1] :]
-        return Cells(
-            torch.where(by_feature > 0, other.values, cells.values),
-            cells.present,
-            torch.where(by_category > 0, other.codes, cells.codes),
-        )
+        return _CORRUPTIONS[name](cells, features, level, generator)
 
     return corrupt
 
@@ -45,15 +42,67 @@ def hide(cells: Cells, generator: torch.Generator) -> Cells:
     rate = rate * (torch.rand(len(cells.present), 1, generator=generator, device=device) < HIDDEN_ROWS)
     hidden = torch.rand(cells.present.shape, generator=generator, device=device) < rate
     present = cells.present * (~hidden).float()
-    gone = hidden[:, hidden.shape[1] - cells.codes.shape[1] :]
-    return Cells(cells.values, present, cells.codes.masked_fill(gone, -1.0))
+    return Cells(cells.values, present, cells.codes.masked_fill(_of_categories(hidden, cells), NO_CODE))
 
 
-def _chance(like: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """Draw 1 at a rate, 0 otherwise, in the shape of a tensor."""
-    return (torch.rand(like.shape, generator=generator, device=like.device) < rate).float()
+def _swap(cells: Cells, features: Features, level: float, generator: torch.Generator) -> Cells:
+    """Take another row's value, where both rows have one (swap noise)."""
+    other = cells.take(torch.randperm(len(cells.present), generator=generator, device=cells.present.device))
+    hit = _hit(cells, level, generator) & (other.present > 0)
+    return _where(hit, cells, features, other.values, other.codes)
 
 
-def _permutation(cells: Cells, generator: torch.Generator) -> Tensor:
-    """Draw an order of the rows."""
-    return torch.randperm(len(cells.present), generator=generator, device=cells.present.device)
+def _gaussian(cells: Cells, features: Features, level: float, generator: torch.Generator) -> Cells:
+    """Add normal noise to every number that is there; categories stay."""
+    noise = torch.randn(cells.values.shape, generator=generator, device=cells.values.device)
+    return cells._replace(values=cells.values + level * noise * features.presence(cells))
+
+
+def _masking(cells: Cells, features: Features, level: float, generator: torch.Generator) -> Cells:
+    """Set cells to 0, a category to no code at all."""
+    hit = _hit(cells, level, generator)
+    return _where(hit, cells, features, torch.zeros_like(cells.values), torch.full_like(cells.codes, NO_CODE))
+
+
+def _salt_and_pepper(cells: Cells, features: Features, level: float, generator: torch.Generator) -> Cells:
+    """Set numbers to their training minimum or maximum, a category to any of its codes."""
+    device = cells.values.device
+    coin = torch.rand(cells.values.shape, generator=generator, device=device) < 0.5  # noqa: PLR2004 - a fair coin
+    extreme = torch.where(coin, features.scaled_lowest, features.scaled_highest)
+    drawn = torch.rand(cells.codes.shape, generator=generator, device=device)
+    codes = torch.floor(drawn * torch.tensor(features.layout.codes, device=device))
+    return _where(_hit(cells, level, generator), cells, features, extreme, codes)
+
+
+def _dropout(cells: Cells, features: Features, level: float, generator: torch.Generator) -> Cells:
+    """Zero cells and divide the other numbers by 1 - level, so that their sum stays as it was."""
+    masked = _masking(cells, features, level, generator)
+    return masked._replace(values=masked.values / (1 - level * features.presence(cells)))
+
+
+_CORRUPTIONS: dict[str, Callable[[Cells, Features, float, torch.Generator], Cells]] = {
+    "swap": _swap,
+    "gaussian": _gaussian,
+    "masking": _masking,
+    "salt-and-pepper": _salt_and_pepper,
+    "dropout": _dropout,
+}
+
+
+def _hit(cells: Cells, rate: float, generator: torch.Generator) -> Tensor:
+    """Draw which of the cells that are there are corrupted: `bool[rows, modelled columns]`."""
+    return (torch.rand(cells.present.shape, generator=generator, device=cells.present.device) < rate) & (cells.present > 0)
+
+
+def _where(hit: Tensor, cells: Cells, features: Features, values: Tensor, codes: Tensor) -> Cells:
+    """Put other values into the cells that were hit."""
+    return Cells(
+        torch.where(pick(hit, features.owner), values, cells.values),
+        cells.present,
+        torch.where(_of_categories(hit, cells), codes, cells.codes),
+    )
+
+
+def _of_categories(by_column: Tensor, cells: Cells) -> Tensor:
+    """Give the categories' part of what is known by column: they stand last."""
+    return by_column[:, by_column.shape[1] - cells.codes.shape[1] :]

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import onnx
 import torch
+from torch import Tensor, nn
 
 from detector.decision import TOLERANCE, Decision
 from detector.errors import TrainingError
@@ -25,17 +27,22 @@ EXAMPLE_ROWS = 3
 
 def to_onnx(graph: DetectorGraph) -> bytes:
     """Write the module as one ONNX file, without external data and without a word about the machine it was made on."""
-    graph = graph.cpu().eval()
     example = torch.zeros(EXAMPLE_ROWS, len(graph.features.layout.columns), dtype=torch.float64)
+    return module_to_onnx(graph.cpu().eval(), (example,), [INPUT], list(OUTPUTS))
+
+
+def module_to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str]) -> bytes:
+    """Write any module whose inputs have as many rows as each other; `example` is what to trace it with."""
+    rows = torch.export.Dim("rows")
     with _quiet():
         program = torch.onnx.export(
-            graph,
-            (example,),
+            module,
+            example,
             dynamo=True,
             opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=({0: torch.export.Dim("rows")},),
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=tuple({0: rows} for _ in example),
             external_data=False,
             verbose=False,
         )
@@ -103,12 +110,14 @@ def torch_scores(graph: DetectorGraph, rows: np.ndarray, batch: int = 4096) -> n
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter from logging which of torch's companions are not installed."""
+    """Keep the exporter from logging which of torch's companions are not installed, and that two inputs share their rows."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "# The axis name: rows will not be used", UserWarning)
+            yield
     finally:
         logger.setLevel(level)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ SQUASH = 3.0  # the network sees values beyond so many standard deviations on a 
 class Cells(NamedTuple):
     """Rows as a network takes them."""
 
-    values: Tensor  # [rows, features], scaled; 0 where missing
+    values: Tensor  # [rows, features], scaled; of no account where missing
     present: Tensor  # [rows, modelled columns], 1 where there is a value
     codes: Tensor  # [rows, categories], -1 where missing
 
@@ -39,6 +40,8 @@ class Features(nn.Module):
     heavy_spread: Tensor
     lowest: Tensor
     highest: Tensor
+    scaled_lowest: Tensor  # [features], of the training rows
+    scaled_highest: Tensor
     hot_category: Tensor
     hot_code: Tensor
 
@@ -48,15 +51,21 @@ class Features(nn.Module):
         self.layout = layout
         self.real = torch.float32  # what networks compute in
         numbers, dates = len(layout.numbers), len(layout.dates)
-        heavy = [scaling for scaling in layout.scalings if scaling.heavy]
+        scalings = layout.scalings
+        heavy = [scaling for scaling in scalings if scaling.heavy]
         self.split = [numbers - len(heavy), len(heavy)]  # heavy tails stand last among the numbers
         self.owner = (*range(numbers), *(numbers + date for date in range(dates) for _ in range(DATE_FEATURES)))
-        self._constant("centre", [scaling.centre for scaling in layout.scalings])
-        self._constant("scale", [1.0 / scaling.unit for scaling in layout.scalings])
+        ranges = [layout.columns[place] for place in layout.numbers]
+        self._constant("centre", [scaling.centre for scaling in scalings])
+        self._constant("scale", [1.0 / scaling.unit for scaling in scalings])
         self._constant("heavy_shift", [scaling.shift for scaling in heavy])
         self._constant("heavy_spread", [scaling.spread for scaling in heavy])
-        self._constant("lowest", [layout.columns[place].lowest for place in layout.numbers])
-        self._constant("highest", [layout.columns[place].highest for place in layout.numbers])
+        self._constant("lowest", [column.lowest for column in ranges])
+        self._constant("highest", [column.highest for column in ranges])
+        reach = [scaling(np.array([c.lowest, c.highest], dtype=float)) for scaling, c in zip(scalings, ranges, strict=True)]
+        waves = [1.0] * DATE_FEATURES * dates
+        self._constant("scaled_lowest", [*(float(low) for low, _ in reach), *(-wave for wave in waves)])
+        self._constant("scaled_highest", [*(float(high) for _, high in reach), *waves])
         segments = [(place, float(code)) for place, codes in enumerate(layout.codes) for code in range(codes)]
         self.register_buffer("hot_category", torch.tensor([place for place, _ in segments], dtype=torch.int64), persistent=False)
         self.register_buffer("hot_code", torch.tensor([code for _, code in segments]), persistent=False)
@@ -64,6 +73,17 @@ class Features(nn.Module):
     def _constant(self, name: str, values: Sequence[float | None]) -> None:
         """Register numbers that belong to the graph but not to what is learnt."""
         self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs a network gives at least: features, one-hot codes."""
+        return self.layout.features + sum(self.layout.codes)
+
+    @property
+    def mirrored(self) -> Tensor:
+        """Give for each output the input that it mirrors."""
+        codes = range(self.layout.features + len(self.layout.modelled), self.width)
+        return torch.tensor([*range(self.layout.features), *codes], dtype=torch.int64)
 
     @property
     def width(self) -> int:

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from training import corruption
 from training.corruption import Corruption
 from training.features import Cells
-from training.models import Model
+from training.models import Model, Moment, Phase
 
 STEPS = 3000
 BATCH = 256
@@ -63,15 +62,18 @@ def unwatched(progress: Progress) -> None:
 def fit(model: Model, training: Cells, validation: Cells, corrupt: Corruption, seed: int, watch: Watch) -> Fit:
     """Train `model` in place and leave the best weights in it; Ctrl-C ends training with what is best so far."""
     generator = torch.Generator(device=training.present.device).manual_seed(seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=LEARNING_RATE, total_steps=STEPS)
+    drivers = [_Driver(phase) for phase in model.phases()]
     held_out = _HeldOut(model, validation, corrupt, seed)
+    # Neighbouring pixels say what a hidden one held, so hiding some teaches nothing where none are missing.
+    hides = not model.bernoulli or bool(training.present.min() < 1)
     best, weights, best_step, step = held_out.loss(), copy.deepcopy(model.state_dict()), 0, 0
     try:
         for step in range(1, STEPS + 1):
-            batch = _batch(training, generator)
-            _step(model, optimiser, batch, corrupt, step / STEPS, generator)
-            schedule.step()
+            clean = _batch(training, generator)
+            clean = corruption.hide(clean, generator) if hides else clean
+            noisy = corrupt(clean, model.features, generator)
+            for driver in drivers:
+                driver.step(noisy, clean, Moment(step / STEPS, generator))
             if step % CHECK_EVERY and step != STEPS:
                 continue
             loss = held_out.loss()
@@ -88,6 +90,22 @@ def fit(model: Model, training: Cells, validation: Cells, corrupt: Corruption, s
     return Fit(step, best_step, best)
 
 
+class _Driver:
+    """One phase's optimiser and schedule."""
+
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.optimiser = torch.optim.AdamW(phase.parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=LEARNING_RATE, total_steps=STEPS)
+
+    def step(self, noisy: Cells, clean: Cells, moment: Moment) -> None:
+        """Take one step on a batch; gradients that other phases left behind are cleared first."""
+        self.optimiser.zero_grad()
+        self.phase.loss(noisy, clean, moment).mean().backward()
+        self.optimiser.step()
+        self.schedule.step()
+
+
 class _HeldOut:
     """The loss on validation rows, always under the same noise so that checks can be compared."""
 
@@ -100,9 +118,13 @@ class _HeldOut:
         self.seed = seed
 
     def loss(self) -> float:
+        """Give the loss of the model as it stands; nothing fails at random while it is taken."""
         generator = torch.Generator(device=self.clean.present.device).manual_seed(self.seed)
+        self.model.eval()
         with torch.no_grad():
-            return float(self.model.loss(self.noisy, self.clean, 1.0, generator).mean())
+            loss = float(self.model.loss(self.noisy, self.clean, Moment(1.0, generator)).mean())
+        self.model.train()
+        return loss
 
 
 def _batch(cells: Cells, generator: torch.Generator) -> Cells:
@@ -110,21 +132,3 @@ def _batch(cells: Cells, generator: torch.Generator) -> Cells:
     rows = len(cells.present)
     drawn = torch.randint(rows, (min(BATCH, rows),), generator=generator, device=cells.present.device)
     return cells.take(drawn)
-
-
-def _step(
-    model: Model,
-    optimiser: torch.optim.Optimizer,
-    batch: Cells,
-    corrupt: Corruption,
-    progress: float,
-    generator: torch.Generator,
-) -> Tensor:
-    """Take one step on a batch of clean rows."""
-    clean = corruption.hide(batch, generator)
-    noisy = corrupt(clean, model.features, generator)
-    loss = model.loss(noisy, clean, progress, generator).mean()
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
-    return loss

@@ -12,25 +12,26 @@ from torch import Tensor, nn
 
 from training.features import Cells, Features, pick
 from training.layout import DATE_FEATURES, Layout
-from training.scores import NegativeElbo, Terms, WhitenedResidual
+from training.scores import Score, Terms
 
 LEAST_EVIDENCE = 1000  # rows that a constant counts for at least
 
 
 class DetectorGraph(nn.Module):
-    """Features, model, score, and the terms that every score has."""
+    """Features, model, score, and the terms that every score has (a score that is not in nats has no term for missingness)."""
 
-    def __init__(self, features: Features, score: WhitenedResidual | NegativeElbo) -> None:
+    def __init__(self, features: Features, score: Score) -> None:
         """Hold missing rates and constants as constants of the graph."""
         super().__init__()
         layout = features.layout
         self.features = features
         self.score = score
-        self.never_seen = math.log(layout.rows + 2)
-        self.changed = max(layout.rows, LEAST_EVIDENCE) / 2
+        in_nats = score.unit == "nats"
+        self.never_seen = math.log(layout.rows + 2) if in_nats else 1.0 / len(layout.columns)
+        self.changed = max(layout.rows, LEAST_EVIDENCE) / (2 if in_nats else len(layout.columns))
         rates = torch.tensor([column.missing_rate for column in layout.columns], dtype=torch.float64)
-        self.if_missing = nn.Buffer(-torch.log(rates), persistent=False)
-        self.if_there = nn.Buffer(-torch.log1p(-rates), persistent=False)
+        self.if_missing = nn.Buffer(-torch.log(rates) * in_nats, persistent=False)
+        self.if_there = nn.Buffer(-torch.log1p(-rates) * in_nats, persistent=False)
         constants = torch.tensor(layout.constant_values, dtype=torch.float64)
         self.constant_values = nn.Buffer(constants, persistent=False)
         self.unseen = nn.Buffer(torch.tensor([float(codes) for codes in layout.codes]), persistent=False)
@@ -69,7 +70,7 @@ class DetectorGraph(nn.Module):
         """Give the terms of columns that never changed in training, if there are any.
 
         A change scores as under the variance that one row different among all the training rows would have given,
-        n / 2 nats whatever its size, and never less than `LEAST_EVIDENCE` rows would say.
+        a squared error of n and so n / 2 nats, whatever its size, and never less than `LEAST_EVIDENCE` rows would say.
         """
         if not self.features.layout.constants:
             return []

@@ -20,6 +20,7 @@ from detector.manifest import Ignored
 STRAY = 0.01  # share of cells that may be unreadable in a column that is a number or a date all the same
 IDENTIFIER = 0.9  # share of different texts from which a column looks like an identifier
 FEW = 20  # rows under which nothing is called an identifier
+DECIMAL_COMMA = r"^[+-]?[0-9]+,[0-9]+$"
 SPELT_BOOLEANS = cells.BOOLEANS.keys() - {"0", "1"}  # 0 and 1 are numbers: a 2 may follow one day
 
 
@@ -107,7 +108,8 @@ def _kind(series: pl.Series, words: frozenset[str]) -> Kind | Ignored:
 
 def _kind_of_texts(texts: pl.Series) -> Kind | Ignored:
     """Infer a kind from the texts that are there."""
-    if _mostly_readable(cells.numbers(texts), len(texts)):
+    as_numbers = cells.numbers(texts)
+    if _mostly_readable(as_numbers, len(texts)):
         return "number"
     if _mostly_readable(cells.dates(texts), len(texts)):
         return "date"
@@ -115,8 +117,21 @@ def _kind_of_texts(texts: pl.Series) -> Kind | Ignored:
     if set(distinct.str.to_lowercase()) <= SPELT_BOOLEANS:
         return "boolean"
     if len(texts) >= FEW and len(distinct) > IDENTIFIER * len(texts):
-        return Ignored(texts.name, f"looks like an identifier: {len(distinct)} different texts in {len(texts)} rows")
+        return Ignored(
+            texts.name,
+            f"looks like an identifier: {len(distinct)} different texts in {len(texts)} rows{_hint(texts, as_numbers)}",
+        )
     return "category"
+
+
+def _hint(texts: pl.Series, as_numbers: cells.Parsed) -> str:
+    """Say how to keep a column whose texts are numbers but for some, or but for their decimal comma."""
+    if 2 * int(texts.str.contains(DECIMAL_COMMA).sum()) > len(texts):
+        return ", most of them like 1,5: --decimal-comma reads these as numbers"
+    there = int(np.isfinite(as_numbers.values).sum())
+    if 2 * there <= len(as_numbers.values):
+        return ""
+    return f", {there} of them numbers: --numeric keeps it, --missing names a text that means none"
 
 
 def _mostly_readable(parsed: cells.Parsed, rows: int) -> bool:

@@ -15,7 +15,7 @@ import polars as pl
 from detector import cells
 from detector.columns import Column
 from detector.manifest import Ignored
-from training.scaling import Scaling, learn
+from training.scaling import AS_IT_IS, Scaling, learn
 
 DATE_FEATURES = 4
 LARGEST_VOCABULARY = 256
@@ -61,16 +61,20 @@ def vocabularies(frame: pl.DataFrame, columns: list[Column], words: frozenset[st
     return kept, left
 
 
-def arrange(matrix: np.ndarray, columns: list[Column]) -> Layout:
-    """Lay the columns out by the training matrix `float64[rows, columns]`."""
-    columns = [_with_range(column, matrix[:, place]) for place, column in enumerate(columns)]
+def arrange(matrix: np.ndarray, columns: list[Column], *, scaled: bool = True) -> Layout:
+    """Lay the columns out by the training matrix `float64[rows, columns]`.
+
+    Numbers are scaled, or taken as they are for probabilities: then one that never changes is a network's business too,
+    since it may have any certainty of what cannot lie beyond 0 and 1.
+    """
+    columns = [_with_range(column, matrix[:, place], scaled=scaled) for place, column in enumerate(columns)]
     kinds = {place: "constant" if column.constant else column.kind for place, column in enumerate(columns)}
 
     def places(*kind: str) -> tuple[int, ...]:
         return tuple(place for place, one in kinds.items() if one in kind)
 
     constants = places("constant")
-    scalings = {place: learn(matrix[:, place]) for place in places("number")}
+    scalings = {place: learn(matrix[:, place]) if scaled else AS_IT_IS for place in places("number")}
     numbers = sorted(scalings, key=lambda place: scalings[place].heavy)
     return Layout(
         columns=tuple(columns),
@@ -105,10 +109,11 @@ def _with_vocabulary(column: Column, series: pl.Series, words: frozenset[str]) -
     return msgspec.structs.replace(column, vocabulary=tuple(vocabulary), rare=tuple(rare))
 
 
-def _with_range(column: Column, values: np.ndarray) -> Column:
+def _with_range(column: Column, values: np.ndarray, *, scaled: bool) -> Column:
     """Give a column the range, constancy and missing rate of its training values."""
     there = values[np.isfinite(values)]
-    constant = column.kind != "date" and bool(np.all(there == there[0]))
+    may_be = column.kind in {"boolean", "category", *(["number"] if scaled else [])}
+    constant = may_be and bool(np.all(there == there[0]))
     column = msgspec.structs.replace(column, constant=constant, missing_rate=(len(values) - len(there) + 1) / (len(values) + 2))
     if column.kind in {"number", "date"}:
         return msgspec.structs.replace(column, lowest=float(there.min()), highest=float(there.max()))

@@ -37,6 +37,9 @@ class Scaling(NamedTuple):
         return (bent - self.shift) / self.spread
 
 
+AS_IT_IS = Scaling(centre=0.0, unit=1.0, heavy=False, shift=0.0, spread=1.0)
+
+
 def learn(values: np.ndarray) -> Scaling:
     """Learn the scaling of one column from its training values, which hold at least two different numbers."""
     values = np.clip(values[np.isfinite(values)], -LARGEST, LARGEST)

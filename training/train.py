@@ -1,6 +1,8 @@
 """All of training, in order: a table of normal rows in, a bundle out.
 
-kinds -> split -> vocabularies, layout -> fit -> whitening -> graph -> export -> calibration -> proof -> bundle
+kinds -> split -> vocabularies, layout -> fit -> whitening -> graph -> export -> calibration -> proof -> decoder -> bundle
+
+`make` gives the bundle in memory, `train` writes it down.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import datetime as dt
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,33 +24,40 @@ from detector.columns import Column, encode
 from detector.decision import Calibration, Decision
 from detector.errors import SettingError, TableError
 from detector.graph import Device, Graph
-from detector.manifest import FORMAT, Ignored, Manifest, Parity, Rows, Score, Training
+from detector.manifest import FORMAT, Ignored, Manifest, Rows, Score, Training
 from detector.rejects import Reject
 from detector.version import __version__
-from training import export, variants
+from training import decoder, export, variants, weights
+from training.decoder import DecoderGraph
 from training.features import Cells, Features
 from training.fit import Fit, Watch, fit, one_thread, unwatched
 from training.graph import DetectorGraph
 from training.kinds import Kinds, Wishes, infer
 from training.layout import Layout, arrange, vocabularies
 from training.models import Autoencoder, Model
+from training.settings import as_plain
 from training.split import DEFAULT_RATE, Split, split
-from training.variants import Variant
+from training.variants import Plan
 from training.version import write_version
 from training.whitening import precision
 
-LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime")
+LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user may choose when training; `false_alarm_rate` None asks for the default, or the least attainable."""
+    """What a user may choose when training; `false_alarm_rate` None asks for the default, or the least attainable.
+
+    `lenient` lowers the promise where rows are too few for a rate that was named, instead of refusing them.
+    """
 
     variant: str = variants.DEFAULT
+    settings: dict[str, Any] = {}
     false_alarm_rate: float | None = None
     seed: int = 0
     wishes: Wishes = Wishes()
     missing: tuple[str, ...] = ()
     device: Device = "auto"
+    lenient: bool = False
 
 
 class Table(NamedTuple):
@@ -59,23 +68,42 @@ class Table(NamedTuple):
     rejects: list[Reject]
 
 
+class Study(NamedTuple):
+    """A detector that is trained and calibrated, but lives in torch alone: no graph is exported, nothing is proved."""
+
+    manifest: Manifest
+    graph: DetectorGraph
+    covariance: np.ndarray  # of residuals, as in `Learnt`
+    calibrating: np.ndarray  # float64[calibration rows, columns]
+    calibration: Calibration
+    rejects: list[Reject]
+    infinite: int  # cells that spelt an infinity, taken as missing
+    lowered_from: float | None  # the rate that was asked for, or the default, where the rows could not promise it
+
+
+class Product(NamedTuple):
+    """A bundle that is not written yet."""
+
+    manifest: Manifest
+    contents: dict[str, bytes]
+
+
 class Trained(NamedTuple):
     """A bundle that was written, and what a summary says beside its manifest."""
 
     folder: Path
     manifest: Manifest
     rejects: list[Reject]
-    infinite: int  # cells that spelt an infinity, taken as missing
-    lowered_from: float | None  # the default rate, where the rows could not promise it
+    infinite: int
+    lowered_from: float | None
 
 
-class Made(NamedTuple):
-    """What training made, before it is a bundle."""
+class Learnt(NamedTuple):
+    """A fitted network: the graph that scores with it, how fitting went, and the covariance of its residuals."""
 
     graph: DetectorGraph
-    decision: Decision
-    parity: list[Parity]
-    training: Training
+    fit: Fit
+    covariance: np.ndarray  # float64[features, features], of point codes under a Gaussian likelihood
 
 
 class Material(NamedTuple):
@@ -93,30 +121,70 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
     """Train a detector on a table of normal rows and write it as the next version under `to`.
 
     Raises:
-        TableError: the rows are too few, or infinite where they must not be.
-        SettingError: a wish, a rate, a variant or a device that cannot be honoured.
-        TrainingError: the exported graph is not the trained network.
+        TableError, SettingError: as `study`.
+        TrainingError: as `export_study`.
         OutputError: the bundle cannot be written.
     """
+    made = study(table, recipe, watch)
+    product = export_study(made, recipe.device)
+    folder, manifest = write_version(to, product.manifest, product.contents)
+    return Trained(folder, manifest, made.rejects, made.infinite, made.lowered_from)
+
+
+def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
+    """Train a detector on a table of normal rows and calibrate it.
+
+    Raises:
+        TableError: the rows are too few, or infinite where they must not be.
+        SettingError: a wish, a rate, a variant or a device that cannot be honoured.
+    """
     began = time.monotonic()
-    variant = variants.named(recipe.variant)
+    plan = variants.plan(recipe.variant, recipe.settings)
     device = _device(recipe.device)
     material = prepare(table, recipe)
-    layout = arrange(material.matrix[material.split.training], material.columns)
+    scaled = plan.settings.likelihood == "gaussian"
+    layout = arrange(material.matrix[material.split.training], material.columns, scaled=scaled)
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
-        graph, fitted = learn(layout, material, variant, recipe.seed, device, watch)
+        learnt = learn(layout, material, plan, recipe.seed, device, watch)
     calibrating = material.matrix[material.split.calibration]
-    model = export.proven(graph, calibrating)
-    calibration = Calibration(Graph(model, "cpu").scores(calibrating))
+    calibration = Calibration(export.torch_scores(learnt.graph, calibrating))
+    summary = _training(material, recipe, learnt.fit, device, time.monotonic() - began)
     decision = calibration.decide(material.split.rate)
-    parity = [export.prove(graph, model, calibrating, decision, one) for one in _provers(recipe.device)]
-    summary = _training(material, recipe, fitted, device, time.monotonic() - began)
-    manifest = _manifest(material, recipe, variant, Made(graph, decision, parity, summary))
-    contents = {bundle.MODEL: model, bundle.CALIBRATION: bundle.calibration_bytes(calibration)}
-    folder, manifest = write_version(to, manifest, contents)
-    lowered = recipe.false_alarm_rate is None and material.split.rate > DEFAULT_RATE
-    return Trained(folder, manifest, material.rejects, material.infinite, DEFAULT_RATE if lowered else None)
+    manifest = _manifest(material, recipe, plan, learnt.graph, decision, summary)
+    asked = recipe.false_alarm_rate or DEFAULT_RATE
+    lowered_from = asked if material.split.rate > asked else None
+    return Study(
+        manifest, learnt.graph, learnt.covariance, calibrating, calibration, material.rejects, material.infinite, lowered_from
+    )
+
+
+def export_study(made: Study, device: Device) -> Product:
+    """Export a detector as ONNX, prove that the graphs are the trained network, and calibrate by what will serve.
+
+    Raises:
+        TrainingError: an exported graph is not the trained network.
+    """
+    graph, manifest = made.graph, made.manifest
+    model = export.proven(graph, made.calibrating)
+    served = Graph(model, "cpu")
+    calibration = Calibration(served.scores(made.calibrating))
+    assert manifest.decision.false_alarm_rate is not None  # noqa: S101 - training always promises a rate
+    decision = calibration.decide(manifest.decision.false_alarm_rate)
+    provers = _provers(device)
+    parity = [export.prove(graph, model, made.calibrating, decision, one) for one in provers]
+    back = DecoderGraph(graph, made.covariance)
+    decoding = decoder.to_onnx(back)
+    codes = served.latent(made.calibrating[: decoder.PROVED])
+    parity += [decoder.prove(back, decoding, codes, manifest.training.seed, one) for one in provers]
+    settings = manifest.settings | {"precision": graph.precision}
+    contents = {
+        bundle.MODEL: model,
+        bundle.CALIBRATION: bundle.calibration_bytes(calibration),
+        bundle.DECODER: decoding,
+        bundle.WEIGHTS: weights.to_bytes(graph),
+    }
+    return Product(msgspec.structs.replace(manifest, decision=decision, parity=tuple(parity), settings=settings), contents)
 
 
 def prepare(table: Table, recipe: Recipe) -> Material:
@@ -126,7 +194,7 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     first = encode(table.frame, kinds.columns, table.rows, missing=recipe.missing)
     frame = table.frame.filter(pl.Series(first.accepted))
     order = _order(frame, recipe.wishes.time, words)
-    parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order)
+    parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
     columns, without = vocabularies(frame[np.sort(parts.training)], kinds.columns, words)
     if not columns:
         raise TableError("no column has a value in the training rows")
@@ -146,17 +214,16 @@ def _order(frame: pl.DataFrame, time_column: str | None, words: frozenset[str]) 
     return np.argsort(parsed.values, kind="stable")
 
 
-def learn(
-    layout: Layout, material: Material, variant: Variant, seed: int, device: torch.device, watch: Watch
-) -> tuple[DetectorGraph, Fit]:
-    """Fit the variant's network on a device and give the graph that scores with it, back on the CPU."""
+def learn(layout: Layout, material: Material, plan: Plan, seed: int, device: torch.device, watch: Watch) -> Learnt:
+    """Fit the plan's network on a device and give the graph that scores with it, back on the CPU."""
     features = Features(layout).to(device)
-    model = variant.model(features).to(device)
+    model = plan.model(features).to(device)
     training = _cells(features, material.matrix[material.split.training], device)
     validation = _cells(features, material.matrix[material.split.validation], device)
-    fitted = fit(model, training, validation, variant.corruption, seed, watch)
-    whitener = torch.from_numpy(_precision(model, validation))
-    return DetectorGraph(features, variants.scored(model, whitener.to(device), seed)).cpu().eval(), fitted
+    fitted = fit(model, training, validation, plan.corruption(), seed, watch)
+    whitener = _precision(model, validation)
+    score = plan.score(model, torch.from_numpy(whitener).to(device), seed)
+    return Learnt(DetectorGraph(features, score).cpu().eval(), fitted, np.linalg.inv(whitener))
 
 
 def _cells(features: Features, matrix: np.ndarray, device: torch.device) -> Cells:
@@ -168,7 +235,7 @@ def _cells(features: Features, matrix: np.ndarray, device: torch.device) -> Cell
 
 def _precision(model: Model, validation: Cells) -> np.ndarray:
     """Give the inverse covariance of a point autoencoder's residuals on validation rows."""
-    if not isinstance(model, Autoencoder):
+    if not isinstance(model, Autoencoder) or model.bernoulli:
         return np.zeros((0, 0))
     with torch.no_grad():
         residual = validation.values - model.decode(model.encode(validation)).mean
@@ -213,8 +280,11 @@ def _training(material: Material, recipe: Recipe, fitted: Fit, device: torch.dev
     )
 
 
-def _manifest(material: Material, recipe: Recipe, variant: Variant, made: Made) -> Manifest:
-    """Write down what the bundle is."""
+def _manifest(
+    material: Material, recipe: Recipe, plan: Plan, graph: DetectorGraph, decision: Decision, training: Training
+) -> Manifest:
+    """Write down what the detector is; the proofs of its graphs come later."""
+    score = graph.score
     return Manifest(
         format=FORMAT,
         name="",
@@ -223,14 +293,15 @@ def _manifest(material: Material, recipe: Recipe, variant: Variant, made: Made) 
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         residuum=__version__,
         variant=recipe.variant,
-        settings={**variant.settings, "latent": made.graph.score.model.latent, "precision": made.graph.precision},
-        columns=made.graph.features.layout.columns,
+        settings={**as_plain(plan.settings), "latent": score.model.latent, "precision": graph.precision},
+        columns=graph.features.layout.columns,
         ignored=tuple(material.ignored),
         missing=recipe.missing,
-        score=Score(variant.score, "nats", made.graph.score.extra_terms),
-        decision=made.decision,
-        training=made.training,
-        parity=tuple(made.parity),
+        score=Score(score.name, score.unit, score.extra_terms),
+        decision=decision,
+        training=training,
+        parity=(),
+        prior=decoder.prior_of(score.model),
         libraries={name: version(name) for name in LIBRARIES},
         files={},
     )

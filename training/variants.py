@@ -1,27 +1,28 @@
 """The table of variants: each row says what a named autoencoder is made of, where it comes from and when to choose it.
 
-A new variant is a row here and, if it needs a part that is not there yet, one small module beside this one.
+A new variant is a row here, a struct of settings in `training.settings` if it has some of its own and, if it needs a
+part that is not there yet, one small module beside this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from detector.columns import nearest
 from detector.errors import SettingError
-from training import corruption
+from training import corruption, penalty
+from training import settings as of
+from training.adversarial import AdversarialAutoencoder
 from training.corruption import Corruption
 from training.features import Features
 from training.models import Autoencoder, Model, VariationalAutoencoder
-from training.scores import NegativeElbo, WhitenedResidual
-
-HIDDEN = (128, 128)
-SWAP = 0.2
-BETA = 1.0
-WARM_UP = 0.3
+from training.networks import Dense, Shape, Tied, TopK
+from training.penalty import Penalty
+from training.scores import LikelihoodScore, MeanSquaredError, NegativeElbo, Score, WhitenedResidual
+from training.settings import Settings
 
 
 class Variant(NamedTuple):
@@ -30,54 +31,167 @@ class Variant(NamedTuple):
     summary: str
     choose_when: str
     paper: str
-    settings: dict[str, str | int | float | bool]
-    model: Callable[[Features], Model]
-    corruption: Corruption
-    score: str
+    settings: type[Settings]
+    model: Callable[[Features, Any], Model]  # Any: the row's own settings
+    corruption: Callable[[Any], Corruption] = lambda _settings: corruption.none
 
 
-def latent_size(features: Features) -> int:
+def _undercomplete(features: Features) -> int:
     """Give a code about half as wide as the table, at most 32: undercomplete for any table of two columns or more."""
     return max(1, min(32, len(features.layout.modelled) // 2))
 
 
-def _autoencoder(features: Features) -> Model:
-    """Build a point autoencoder."""
-    return Autoencoder(features, HIDDEN, latent_size(features))
+def _overcomplete(features: Features) -> int:
+    """Give a code twice as wide as a network's inputs, at most 256."""
+    return min(256, 2 * features.width)
 
 
-def _variational(features: Features) -> Model:
+def _shape(features: Features, settings: Settings, latent: int, **more: Any) -> Shape:  # noqa: ANN401 - of Shape's fields
+    """Give the shape of a network for a table."""
+    return Shape(features.width, settings.sizes, latent, latent, features.outputs, settings.activation)._replace(**more)
+
+
+def _bernoulli(settings: Settings) -> bool:
+    """Tell whether features are probabilities."""
+    return settings.likelihood == "bernoulli"
+
+
+def _plain(features: Features, settings: Settings) -> Model:
+    """Build a point autoencoder; with sizes, a deep one."""
+    latent = settings.latent or _undercomplete(features)
+    return Autoencoder(features, Dense(_shape(features, settings, latent)), latent, bernoulli=_bernoulli(settings))
+
+
+def _tied(features: Features, settings: Settings) -> Model:
+    """Build one whose decoder is its encoder, transposed."""
+    latent = settings.latent or _undercomplete(features)
+    network = Tied(_shape(features, settings, latent), features.mirrored)
+    return Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
+
+
+def _sparse(features: Features, settings: of.Sparse) -> Model:
+    """Build one whose code is wide and mostly at rest."""
+    latent = settings.latent or _overcomplete(features)
+    if settings.driver == "top-k" and settings.k > latent:
+        raise SettingError(f"k={settings.k} activations cannot be kept of latent={latent}")
+    ends_in = "sigmoid" if settings.driver == "kl" else "relu"
+    network = Dense(_shape(features, settings, latent, code_activation=ends_in))
+    if settings.driver == "top-k":
+        network.encoder.append(TopK(settings.k))
+    ignored = settings.threshold if settings.driver == "error-threshold" else 0.0
+    model = Autoencoder(features, network, latent, bernoulli=_bernoulli(settings), ignored=ignored)
+    drivers: dict[str, Penalty] = {
+        "l1": penalty.Activity(1, settings.weight),
+        "l2": penalty.Activity(2, settings.weight),
+        "kl": penalty.Rest(settings.target, settings.weight),
+    }
+    model.penalty = drivers.get(settings.driver, penalty.none)
+    return model
+
+
+def _dropout(features: Features, settings: of.Dropout) -> Model:
+    """Build one whose units fail at random while it trains."""
+    latent = settings.latent or _undercomplete(features)
+    network = Dense(_shape(features, settings, latent, dropout=settings.rate))
+    return Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
+
+
+def _contractive(features: Features, settings: of.Contractive) -> Model:
+    """Build one whose code hardly moves when the row does."""
+    latent = settings.latent or max(1, min(64, features.width))
+    shape = _shape(features, settings, latent, code_activation=settings.activation)
+    network = Tied(shape, features.mirrored) if settings.tied else Dense(shape)
+    model = Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
+    model.penalty = penalty.Contraction(settings.weight)
+    return model
+
+
+def _variational(features: Features, settings: of.Variational) -> Model:
     """Build a variational autoencoder."""
-    return VariationalAutoencoder(features, HIDDEN, latent_size(features), BETA, WARM_UP)
+    latent, bernoulli = settings.latent or _undercomplete(features), _bernoulli(settings)
+    outputs = features.outputs + (0 if bernoulli else features.layout.features)
+    network = Dense(_shape(features, settings, latent, code=2 * latent, outputs=outputs))
+    return VariationalAutoencoder(features, network, latent, beta=settings.beta, warm_up=settings.warm_up, bernoulli=bernoulli)
+
+
+def _adversarial(features: Features, settings: of.Adversarial) -> Model:
+    """Build an adversarial autoencoder."""
+    latent = settings.latent or _undercomplete(features)
+    return AdversarialAutoencoder(
+        features,
+        Dense(_shape(features, settings, latent)),
+        latent,
+        prior=settings.prior,
+        judges=settings.discriminator,
+        weight=settings.weight,
+        bernoulli=_bernoulli(settings),
+    )
 
 
 VARIANTS = {
     "denoising": Variant(
-        summary="rebuilds clean rows from rows in which some cells were swapped with another row's",
-        choose_when="the default: tables of any kind",
+        summary="rebuilds clean rows from rows in which some cells were corrupted",
+        choose_when="for tables of any kind: the default",
         paper="Vincent et al. 2008",
-        settings={"hidden": "128-128", "corruption": "swap", "level": SWAP},
-        model=_autoencoder,
-        corruption=corruption.swap(SWAP),
-        score="whitened residual",
+        settings=of.Denoising,
+        model=_plain,
+        corruption=lambda settings: corruption.named(settings.corruption, settings.level),
     ),
     "plain": Variant(
-        summary="squeezes a row through a code narrower than the table",
+        summary="squeezes a row through a code narrower than the table; a linear one is principal component analysis",
         choose_when="as a baseline, or where training must be shortest",
+        paper="Bourlard & Kamp 1988; Hinton & Salakhutdinov 2006",
+        settings=of.Point,
+        model=_plain,
+    ),
+    "stacked": Variant(
+        summary="the same, deep: several layers down to the code and as many back",
+        choose_when="for wide tables, and images as rows, if rows are many",
         paper="Hinton & Salakhutdinov 2006",
-        settings={"hidden": "128-128"},
-        model=_autoencoder,
-        corruption=corruption.none,
-        score="whitened residual",
+        settings=of.Stacked,
+        model=_plain,
+    ),
+    "tied": Variant(
+        summary="decodes with the encoder's own weights, transposed: half the numbers",
+        choose_when="for few rows, or a small file",
+        paper="Vincent et al. 2010",
+        settings=of.Point,
+        model=_tied,
+    ),
+    "sparse": Variant(
+        summary="a code wider than the table, of which few units are active at a time",
+        choose_when="for normal rows of many different kinds",
+        paper="Ranzato et al. 2007; Ng 2011; Makhzani & Frey 2014",
+        settings=of.Sparse,
+        model=_sparse,
+    ),
+    "dropout": Variant(
+        summary="units fail at random while it trains, so none relies on another",
+        choose_when="for few rows of many columns",
+        paper="Srivastava et al. 2014",
+        settings=of.Dropout,
+        model=_dropout,
+    ),
+    "contractive": Variant(
+        summary="its code hardly moves when a normal row moves a little",
+        choose_when="for smooth measurements with little noise",
+        paper="Rifai et al. 2011",
+        settings=of.Contractive,
+        model=_contractive,
     ),
     "variational": Variant(
-        summary="learns a distribution over codes and scores rows by their evidence lower bound",
-        choose_when="where the noise itself differs from row to row",
-        paper="Kingma & Welling 2014",
-        settings={"hidden": "128-128", "beta": BETA, "warm_up": WARM_UP},
+        summary="its code is a distribution; rows are scored by their evidence lower bound",
+        choose_when="where the noise itself differs from row to row, or rows are to be generated",
+        paper="Kingma & Welling 2014; An & Cho 2015",
+        settings=of.Variational,
         model=_variational,
-        corruption=corruption.none,
-        score="negative ELBO",
+    ),
+    "adversarial": Variant(
+        summary="a discriminator forces its codes into the shape of a prior",
+        choose_when="where rows are to be generated and a variational one is too blurred",
+        paper="Makhzani et al. 2016; Goodfellow et al. 2014",
+        settings=of.Adversarial,
+        model=_adversarial,
     ),
 }
 DEFAULT = "denoising"
@@ -94,8 +208,46 @@ def named(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def scored(model: Model, precision: Tensor, seed: int) -> WhitenedResidual | NegativeElbo:
-    """Give a trained model its score; `precision` whitens the residuals of point autoencoders."""
-    if isinstance(model, VariationalAutoencoder):
-        return NegativeElbo(model, seed)
-    return WhitenedResidual(model, precision)
+class Plan(NamedTuple):
+    """A variant with the settings that it will be trained with."""
+
+    variant: Variant
+    settings: Settings
+
+    def model(self, features: Features) -> Model:
+        """Build the model for a table.
+
+        Raises:
+            SettingError: the settings do not fit the table.
+        """
+        if _bernoulli(self.settings) and features.layout.dates:
+            raise SettingError("likelihood=bernoulli takes numbers in [0, 1]; dates are none: leave them out with --ignore")
+        return self.variant.model(features, self.settings)
+
+    def corruption(self) -> Corruption:
+        """Give what corrupts rows in training."""
+        return self.variant.corruption(self.settings)
+
+    def score(self, model: Model, precision: Tensor, seed: int) -> Score:
+        """Give a trained model its score; `precision` whitens the residuals of point autoencoders."""
+        settings = self.settings
+        if isinstance(model, VariationalAutoencoder) and isinstance(settings, of.Variational):
+            return NegativeElbo(model, seed, divergence=settings.score == "elbo")
+        assert isinstance(model, Autoencoder)  # noqa: S101 - all others are
+        assert isinstance(settings, of.Point)  # noqa: S101 - and so are theirs
+        joined = isinstance(settings, of.Adversarial) and settings.join
+        if settings.score == "mse":
+            return MeanSquaredError(model, joined=joined)
+        if model.bernoulli:
+            return LikelihoodScore(model, joined=joined)
+        return WhitenedResidual(model, precision, joined=joined)
+
+
+def plan(name: str, values: Mapping[str, Any] | None = None) -> Plan:
+    """Give a variant by its name, with settings (texts or TOML's types) in place of its defaults.
+
+    Raises:
+        SettingError: there is no such variant or setting, or a setting has a value that cannot be.
+    """
+    variant = named(name)
+    return Plan(variant, of.settings_of(variant.settings, values or {}))

@@ -20,7 +20,15 @@ SAMPLES = 5
 BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)*")
 QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*"', re.MULTILINE)
 BARE_RETURN = re.compile(r"\r(?!\n)")
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF16 = "is written in UTF-16: save it as UTF-8"
+NO_TEXT = {  # how bytes begin that are no text, and what to do
+    b"\xff\xfe": UTF16,
+    b"\xfe\xff": UTF16,
+    b"\x1f\x8b": "is compressed with gzip: end its name in .gz, or unpack it first",
+    b"\x28\xb5\x2f\xfd": "is compressed with zstd: end its name in .zst, or unpack it first",
+    b"PAR1": "is Parquet: give it as a file that ends in .parquet",
+    b"PK\x03\x04": "is a zip archive, as a spreadsheet is: save the table as CSV",
+}
 
 
 class Header(NamedTuple):
@@ -60,8 +68,9 @@ def first_header(stream: ByteStream, separators: str) -> Header:
 def first_text(stream: ByteStream, size: int) -> str:
     """Decode the whole lines among the first bytes."""
     data = stream.peek(size)
-    if data.startswith(UTF16):
-        raise TableError(f"{stream.name} is written in UTF-16: save it as UTF-8")
+    what = next((what for start, what in NO_TEXT.items() if data.startswith(start)), None)
+    if what:
+        raise TableError(f"{stream.name} {what}")
     ended = len(data) < size
     whole = data if ended else data[: data.rfind(b"\n") + 1]
     if data and not whole:

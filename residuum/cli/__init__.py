@@ -12,11 +12,18 @@ from typing import Annotated
 import typer
 
 from residuum.cli.calibrate import calibrate
+from residuum.cli.decode import decode
+from residuum.cli.embed import embed
 from residuum.cli.evaluate import evaluate
+from residuum.cli.finetune import finetune
+from residuum.cli.generate import generate
 from residuum.cli.inspect import inspect
+from residuum.cli.picture import picture
+from residuum.cli.reconstruct import reconstruct
 from residuum.cli.score import score
 from residuum.cli.serve import serve
 from residuum.cli.train import train
+from residuum.cli.variants import variants
 from residuum.cli.verb import DEBUG, end_like_an_exception, verb
 
 app = typer.Typer(
@@ -26,7 +33,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for function in (train, score, evaluate, inspect, calibrate, serve):
+VERBS = (train, variants, score, evaluate, inspect, serve, calibrate, finetune, embed, reconstruct, decode, generate, picture)
+for function in VERBS:
     app.command()(verb(function))
 
 

@@ -11,8 +11,6 @@ from residuum.cli.extra import need_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, MODEL, NORMAL_VALUES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.table import Table
 
     from detector.decision import Decision
@@ -121,12 +119,4 @@ def _write(scorer: Scorer, decision: Decision) -> None:
     from training.calibrate import recalibrate
 
     folder, manifest = recalibrate(scorer, decision)
-    talk.tell([("bundle", f"{folder}, from version {manifest.parent}"), *_pinned(folder)])
-
-
-def _pinned(folder: Path) -> list[talk.Fact]:
-    """Say that a pin keeps the new version from being used, if one does."""
-    from detector import repository
-
-    used = repository.find(folder.parent)
-    return [("pinned", f"{folder.parent} still means {used}")] if used != folder else []
+    talk.tell([("bundle", f"{folder}, from version {manifest.parent}"), *talk.pinned(folder)])

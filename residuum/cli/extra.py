@@ -1,13 +1,15 @@
-"""The libraries that only training or only serving needs, and how to get them."""
+"""The libraries that only some verbs need, and how to get them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 
 from detector.errors import SettingError
 
-TRAINING = ("torch", "sklearn", "onnx", "onnxscript")
+TRAINING = ("torch", "sklearn", "onnx", "onnxscript", "safetensors", "skl2onnx")
 SERVING = ("starlette", "uvicorn", "uvloop", "httptools", "prometheus_client", "structlog")
+DRAWING = ("matplotlib", "sklearn")
 
 
 def need_training() -> None:
@@ -28,7 +30,17 @@ def need_serving() -> None:
     _need(SERVING, "serve")
 
 
-def _need(libraries: tuple[str, ...], extra: str) -> None:
+def need_drawing() -> None:
+    """Make sure that the libraries for pictures are there.
+
+    Raises:
+        SettingError: one is not; the message says how to install it.
+    """
+    _need(DRAWING, "picture")
+
+
+def _need(libraries: Iterable[str], extra: str) -> None:
+    """Make sure that libraries are there."""
     for library in libraries:
         if find_spec(library) is None:
             raise SettingError(f"this needs {library}, which is not installed: pip install 'residuum[{extra}]'")

@@ -44,7 +44,9 @@ def _tables(folder: Path, manifest: Manifest) -> list[Table]:
             [(column.name, column.kind, _learnt(column), _missing(column, manifest)) for column in manifest.columns],
         ),
         talk.facts("Left out", [(ignored.name, ignored.reason) for ignored in manifest.ignored]),
-        talk.facts("Proof: torch against ONNX Runtime", [(proof.provider, _proof(proof)) for proof in manifest.parity]),
+        talk.facts(
+            "Proof: torch against ONNX Runtime", [(f"{proof.file}, {proof.provider}", _proof(proof)) for proof in manifest.parity]
+        ),
         talk.facts("Libraries", list(manifest.libraries.items())),
         talk.facts(
             "Files", [(name, f"{digest.bytes:,} bytes, SHA-256 {digest.sha256}") for name, digest in manifest.files.items()]
@@ -84,6 +86,7 @@ def _decision(manifest: Manifest) -> list[talk.Fact]:
         ("score", f"{score.name}, in {score.unit}{extra}"),
         ("threshold", f"{decision.threshold:.6g}, by {decision.criterion}"),
         ("promise", promises[decision.promise]),
+        ("classes", f"{talk.names(manifest.classes)}, told by classifier.onnx" if manifest.classes else ""),
         ("if", "the future is like the calibration stretch" if manifest.training.order != "shuffled" else ""),
     ]
 
@@ -142,8 +145,12 @@ def _date(seconds: float) -> str:
 
 def _proof(proof: Parity) -> str:
     """Say what the proof found."""
+    from detector.bundle import DECODER
+
     fallen = f", {talk.count(proof.nodes_on_cpu, 'node')} fell back to the CPU" if proof.nodes_on_cpu else ""
+    apart = proof.verdicts_that_differ
+    differ = talk.plural(apart, "category", "categories") if proof.file == DECODER else talk.count(apart, "verdict")
     return (
         f"{talk.count(proof.rows, 'row')}, largest difference {proof.largest_difference:.2g} "
-        f"(allowed {proof.tolerance:.0e}), {talk.count(proof.verdicts_that_differ, 'verdict')} differ{fallen}"
+        f"(allowed {proof.tolerance:.0e}), {differ} differ{fallen}"
     )

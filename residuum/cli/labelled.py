@@ -1,8 +1,8 @@
-"""Labelled rows, scored: what `evaluate` and `calibrate` look at."""
+"""Labelled rows, scored: what `evaluate`, `calibrate` and `finetune` look at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from detector import cells
-from detector.columns import listing
+from detector.columns import encode, listing
 from detector.errors import SettingError, TableError
 from detector.files import expand
 from detector.scorer import Scorer
 from residuum.cli.score import watching
-from serving.files.judging import Question, judge
+from serving.files.judging import Judged, Question, judge
 
 NORMAL = frozenset({"0", "0.0", "false", "no", "normal", "benign", "ok", "good", "negative"})
 
@@ -35,11 +35,12 @@ class Labelled(NamedTuple):
     scores: np.ndarray  # float64[rows]
     labels: np.ndarray  # bool[rows], true for an anomaly
     kinds: np.ndarray  # str[rows], the labels as found
+    at: np.ndarray  # int64[rows], their places among all rows that could be scored
     rejected: int  # rows that were left out: unreadable, or without a label
 
 
-def score_labelled(scorer: Scorer, asked: Asked) -> Labelled:
-    """Score files and take their labels along.
+def score_labelled(scorer: Scorer, asked: Asked, also: Callable[[Judged], object] = lambda _judged: None) -> Labelled:
+    """Score files and take their labels along; every block is shown to `also`.
 
     Raises:
         TableError: a file cannot be read or lacks a column.
@@ -57,7 +58,21 @@ def score_labelled(scorer: Scorer, asked: Asked) -> Labelled:
             scores.append(judged.verdicts.score)
             found.append(cells.texts(judged.kept(question.keep)[asked.label]))
             rejected += len(judged.rejects)
+            also(judged)
     return _labelled(np.concatenate(scores), pl.concat(found), rejected, asked)
+
+
+def encode_labelled(scorer: Scorer, asked: Asked) -> tuple[Labelled, np.ndarray]:
+    """Score files as `score_labelled` does, and give the matrix of the labelled rows too: `float64[rows, columns]`."""
+    parts: list[np.ndarray] = []
+    rows = score_labelled(scorer, asked, lambda judged: parts.append(_matrix(scorer, judged)))
+    return rows, np.concatenate(parts)[rows.at]
+
+
+def _matrix(scorer: Scorer, judged: Judged) -> np.ndarray:
+    """Give the matrix of a block's accepted rows."""
+    frame = judged.kept(tuple(column.name for column in scorer.columns))
+    return encode(frame, scorer.columns, judged.rows, missing=scorer.manifest.missing).matrix
 
 
 def _labelled(scores: np.ndarray, found: pl.Series, rejected: int, asked: Asked) -> Labelled:
@@ -67,7 +82,8 @@ def _labelled(scores: np.ndarray, found: pl.Series, rejected: int, asked: Asked)
         raise TableError(f"no row that can be scored has a label in column {asked.label!r}")
     kinds = found.filter(there)
     normal = kinds.is_in(_normal_values(kinds.unique().sort().to_list(), asked))
-    return Labelled(scores[there.to_numpy()], ~normal.to_numpy(), kinds.to_numpy(), rejected + int((~there).sum()))
+    at = np.flatnonzero(there.to_numpy())
+    return Labelled(scores[at], ~normal.to_numpy(), kinds.to_numpy(), at, rejected + int((~there).sum()))
 
 
 def _normal_values(seen: Sequence[str], asked: Asked) -> list[str]:

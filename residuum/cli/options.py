@@ -17,6 +17,17 @@ FILES = Annotated[
     list[str],
     typer.Argument(help="CSV, Parquet or NDJSON, also .gz and .zst; patterns; - is standard input.", show_default=False),
 ]
+TO = Annotated[
+    str,
+    typer.Option(
+        help="The file to write: .csv or .ndjson (also .gz, .zst) or .parquet; - is standard output.", show_default=False
+    ),
+]
+IMAGE = Annotated[
+    str | None,
+    typer.Option(help="Rows are images of so many pixels, such as 28x28: draw them on a sheet, a .png.", show_default=False),
+]
+FORCE = Annotated[bool, typer.Option("--force", help="Replace an output that is there already.")]
 DEVICE = Annotated[Device, typer.Option(help="What computes; auto takes a GPU where there is one.")]
 DECIMAL_COMMA = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are written like 1,5.")]
 FORMAT = Annotated[Format, typer.Option("--format", help="For a person, or for a program.")]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from residuum.cli import talk
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, MODEL, Device
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL, TO, Device
 from residuum.cli.talk import Fact
 from residuum.cli.verb import let_ctrl_c_end_a_read
 
@@ -37,12 +37,7 @@ def score(
             show_default=False,
         ),
     ] = None,
-    to: Annotated[
-        str,
-        typer.Option(
-            help="The file to write: .csv or .ndjson (also .gz, .zst) or .parquet; - is standard output.", show_default=False
-        ),
-    ],
+    to: TO,
     rejects: Annotated[
         str | None, typer.Option(help="Where rows go that cannot be read.", show_default="beside the output")
     ] = None,
@@ -53,7 +48,7 @@ def score(
     top: Annotated[int, typer.Option(min=1, help="How many reasons a row gets at most.")] = 3,
     reasons: Annotated[Literal["anomalies", "all", "none"], typer.Option(help="Which rows get reasons.")] = "anomalies",
     device: DEVICE = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an output that is there already.")] = False,
+    force: FORCE = False,
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 if rows were rejected.")] = False,
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
@@ -62,7 +57,8 @@ def score(
     from serving.files.judging import Question
     from serving.files.scoring import Job, rejects_beside, score_files
 
-    question = Question(paths=tuple(expand(files)), keep=tuple(keep or ()), decimal_comma=decimal_comma, explain=reasons, top=top)
+    kept = tuple(dict.fromkeys(keep or ()))
+    question = Question(paths=tuple(expand(files)), keep=kept, decimal_comma=decimal_comma, explain=reasons, top=top)
     kept_apart = rejects_beside(to) if rejects is None else rejects
     job = Job(question=question, to=to, rejects=kept_apart, only_anomalies=only_anomalies, force=force)
     with _opened(model, url, device) as (scorer, place), watching(question.paths) as watch:
@@ -73,13 +69,13 @@ def score(
 
 
 @contextlib.contextmanager
-def watching(paths: tuple[str, ...]) -> Iterator[Callable[[int, int], None]]:
+def watching(paths: tuple[str, ...], done: str = "scored") -> Iterator[Callable[[int, int], None]]:
     """Show how far the files are read, and how fast."""
     let_ctrl_c_end_a_read()
     regular = all(Path(path).is_file() for path in paths)
     total = sum(Path(path).stat().st_size for path in paths) if regular else None
     began = time.monotonic()
-    with talk.progress("scoring", total) as advance:
+    with talk.progress(done, total) as advance:
         yield lambda read, rows: advance(read, total, f"{rows:,} rows, {rows / (time.monotonic() - began):,.0f} rows/s")
 
 

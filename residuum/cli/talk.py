@@ -10,6 +10,8 @@ from typing import IO, TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from detector.rejects import Reject
@@ -48,6 +50,14 @@ def names(some: Iterable[str], most: int = 8) -> str:
     """List names, cut where nobody would read on."""
     all_names = list(some)
     return ", ".join(all_names[:most]) + (f" and {len(all_names) - most:,} more" if len(all_names) > most else "")
+
+
+def pinned(folder: Path) -> list[Fact]:
+    """Say that a pin keeps a new version from being used, if one does."""
+    from detector import repository
+
+    used = repository.find(folder.parent)
+    return [("pinned", f"{folder.parent} still means {used}")] if used != folder else []
 
 
 def first_rejects(rejects: Iterable[Reject]) -> list[Fact]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +23,20 @@ if TYPE_CHECKING:
     from training.train import Trained
 
 Names = list[str] | None
+LARGEST_SEED = 2**63 - 1  # torch's
 FIRST = 5  # rejected rows that are shown
 MOST = 4  # columns of a kind that are named
+VARIANTS = (  # the table of `training.variants`, which --help has no time to import
+    "denoising",
+    "plain",
+    "stacked",
+    "tied",
+    "sparse",
+    "dropout",
+    "contractive",
+    "variational",
+    "adversarial",
+)
 PLURALS: dict[str, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
 
 
@@ -34,12 +46,25 @@ def train(
     to: Annotated[
         Path, typer.Option(help="The bundle's name, such as models/pumps; each training adds a version.", show_default=False)
     ],
-    variant: Annotated[str, typer.Option(help="Which autoencoder: denoising, plain, variational.")] = "denoising",
+    variant: Annotated[
+        str | None, typer.Option(help=f"Which autoencoder: {', '.join(VARIANTS)}.", show_default="denoising")
+    ] = None,
+    set: Annotated[  # noqa: A002 - the option's name
+        Names,
+        typer.Option(
+            help="A setting of the variant, such as latent=16; see residuum variants; may be repeated.",
+            metavar="KEY=VALUE",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file of settings, and the variant; the command line wins.", show_default=False)
+    ] = None,
     false_alarm_rate: Annotated[
         float | None,
         typer.Option(help="The share of normal rows that may be flagged.", show_default="0.01, or what the rows can promise"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, rows and machine: the same detector.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Same seed, rows and machine: the same detector.")] = 0,
     category: Annotated[Names, typer.Option(help="A column of categories; may be repeated.", show_default=False)] = None,
     numeric: Annotated[Names, typer.Option(help="A column of numbers; may be repeated.", show_default=False)] = None,
     date: Annotated[Names, typer.Option(help="A column of dates; may be repeated.", show_default=False)] = None,
@@ -58,10 +83,12 @@ def train(
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
     """Learn from normal rows: writes a detector and says what it promises."""
+    from detector import repository
     from detector.files import ReadOptions, expand
 
     paths = expand(files)
     need_training()
+    repository.check(to)
     from residuum.cli.table import read
     from training.kinds import Wishes
     from training.train import Recipe
@@ -74,8 +101,15 @@ def train(
         ignore=tuple(ignore or ()),
         time=time,
     )
+    named, settings = _chosen(variant, config, set or [])
     recipe = Recipe(
-        variant=variant, false_alarm_rate=false_alarm_rate, seed=seed, wishes=wishes, missing=tuple(missing or ()), device=device
+        variant=named,
+        settings=settings,
+        false_alarm_rate=false_alarm_rate,
+        seed=seed,
+        wishes=wishes,
+        missing=tuple(missing or ()),
+        device=device,
     )
     with _rejects_file(rejects, paths) as list_rejects:
         let_ctrl_c_end_a_read()
@@ -85,6 +119,16 @@ def train(
         found = table.located(trained.rejects)
         list_rejects(found)
     talk.tell([*_facts(table, trained, found), ("next", f"residuum score {to} NEW.csv --to scored.csv")])
+
+
+def _chosen(variant: str | None, config: Path | None, texts: list[str]) -> tuple[str, dict[str, Any]]:
+    """Give the variant and its settings: what the command line says, else the file, else the defaults."""
+    from training.settings import from_texts, from_toml
+    from training.variants import DEFAULT
+
+    filed = from_toml(config) if config else {}
+    named = str(filed.pop("variant", DEFAULT))
+    return variant or named, filed | from_texts(texts)
 
 
 @contextlib.contextmanager
@@ -139,8 +183,11 @@ def _facts(table: Read, trained: Trained, rejects: list[Reject]) -> list[Fact]:
 def _promise(trained: Trained) -> str:
     """Say what the threshold promises, and that it is less than usual if it is."""
     rate = talk.share(trained.manifest.decision.false_alarm_rate or 0.0)
-    calibrated = talk.count(trained.manifest.training.rows.calibration, "row")
+    training = trained.manifest.training
+    calibrated = talk.count(training.rows.calibration, "row")
     promise = f"at most {rate} of normal rows are flagged, by {calibrated} that training never saw"
+    if training.order != "shuffled":
+        promise += ", the newest, if the future is like them"
     if trained.lowered_from is None:
         return promise
     return f"{promise}; these are too few for the usual {talk.share(trained.lowered_from)}"

@@ -1,7 +1,7 @@
 """What every verb shares: `--debug`, and whatever goes wrong told in one line.
 
-Exit codes: 0 done; 1 a bug, or the reader of our output has left; 2 an error that the user can mend; 130 interrupted;
-143 terminated. A verb may have further ones.
+Exit codes: 0 done; 1 a bug, or the reader of our output has left; 2 an error that the user can mend; 129 the terminal was
+closed; 130 interrupted; 143 terminated. A verb may have further ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import typer
 
 from detector.errors import ResiduumError
 
-BUG, MENDABLE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+BUG, MENDABLE, HUNG_UP, INTERRUPTED, TERMINATED = 1, 2, 129, 130, 143
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
 
@@ -76,8 +76,10 @@ def let_ctrl_c_end_a_read() -> None:
 
 
 def end_like_an_exception() -> None:
-    """Let SIGTERM unwind the stack, so that half-written files go."""
+    """Let SIGTERM and a terminal that is closed unwind the stack, so that half-written files go."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, lambda *_: sys.exit(HUNG_UP))
 
 
 def _tell(line: str) -> None:

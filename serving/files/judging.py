@@ -5,8 +5,7 @@ Writing the verdicts down is not done here: see `serving.files.scoring`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -15,14 +14,12 @@ import polars as pl
 
 from detector.columns import Column
 from detector.decision import Standing
-from detector.errors import TableError
-from detector.files import Block, ReadOptions, Source, open_source
+from detector.files import Block, ReadOptions
 from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject
 from detector.scorer import Verdicts
-
-Watch = Callable[[int, int], None]  # bytes read, rows judged
+from serving.files.reading import Watch, read, unwatched
 
 
 class Judge(Protocol):
@@ -82,46 +79,13 @@ class Judged(NamedTuple):
         return not self.verdicts.rejects
 
 
-def judge(scorer: Judge, question: Question, watch: Watch = lambda _bytes, _rows: None) -> Iterator[Judged]:
+def judge(scorer: Judge, question: Question, watch: Watch = unwatched) -> Iterator[Judged]:
     """Judge every row of every file.
 
     Raises:
         TableError: a file lacks a column (checked for all of them first), cannot be read, or no file has a row.
     """
-    wanted, numbers = _wanted(scorer, question)
     options = ReadOptions(missing=scorer.manifest.missing, decimal_comma=question.decimal_comma)
-    _check(question.paths, wanted, options)
-    before = rows = 0
-    for path in question.paths:
-        with open_source(path, options) as source:
-            for judged in _judge(scorer, question, source, source.blocks(wanted, numbers)):
-                rows += judged.block.frame.height + len(judged.block.rejects)
-                yield judged
-                watch(before + source.position, rows)
-            before += source.position
-    if not rows:
-        raise TableError(f"{', '.join(question.paths)}: a header and no rows, so there is nothing to score")
-
-
-def _judge(scorer: Judge, question: Question, source: Source, blocks: Iterator[Block]) -> Iterator[Judged]:
-    """Judge the blocks of one file."""
-    used = {*(column.name for column in scorer.columns), *question.keep}
-    unused = tuple(name for name in source.columns if name not in used)
-    for block in blocks:
-        verdicts = scorer.score(block.frame, block.rows, file=source.name, explain=question.explain, top=question.top)
-        yield Judged(source.name, block, verdicts, unused)
-
-
-def _wanted(scorer: Judge, question: Question) -> tuple[list[str], list[str]]:
-    """Give the columns to read, and which of them as numbers; what is kept stays text, to come out as it went in."""
-    names = [column.name for column in scorer.columns]
-    numbers = [column.name for column in scorer.columns if column.kind == "number" and column.name not in question.keep]
-    return list(dict.fromkeys([*names, *question.keep])), numbers
-
-
-def _check(paths: tuple[str, ...], wanted: list[str], options: ReadOptions) -> None:
-    """Look at every header before the first row is scored; a pipe can be opened only once and has to wait."""
-    for path in paths:
-        if Path(path).is_file():
-            with open_source(path, options) as source:
-                source.blocks(wanted)
+    for file, block, unused in read(question.paths, scorer.columns, options, question.keep, watch):
+        verdicts = scorer.score(block.frame, block.rows, file=file, explain=question.explain, top=question.top)
+        yield Judged(file, block, verdicts, unused)

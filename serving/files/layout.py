@@ -29,13 +29,14 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     def _places(self) -> list[str]:
         return ["file", "row"] if self.several_files else ["row"]
 
-    def check(self) -> None:
-        """Refuse a kept column whose name the output needs itself.
+    def check(self, *, classified: bool) -> None:
+        """Refuse a kept column whose name the output, with or without classes, needs itself.
 
         Raises:
             SettingError: names it.
         """
         own = {*self._places, "anomaly_score", "p_value", "is_anomaly", "reasons"}
+        own |= {"class", "class_probability"} if classified else set()
         own |= {f"reason_{place}" for place in range(1, self.top + 1)}
         taken = [name for name in self.keep if name in own]
         if taken:
@@ -53,7 +54,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
                 "is_anomaly": verdicts.is_anomaly,
             }
         )
-        frame = frame.with_columns(self._reasons(judged))
+        frame = frame.with_columns(*_classes(judged), *self._reasons(judged))
         if self.several_files:
             frame = frame.select(pl.lit(judged.file).alias("file"), pl.all())
         return frame.filter("is_anomaly") if self.only_anomalies else frame
@@ -66,6 +67,14 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         if self.structured:
             return [reasons.as_structs(judged.verdicts.reasons, rows)]
         return reasons.as_texts(judged.verdicts.reasons, rows, self.top)
+
+
+def _classes(judged: Judged) -> list[pl.Series]:
+    """Give the likeliest class of each row, where the bundle has a classifier."""
+    classes = judged.verdicts.classes
+    if classes is None:
+        return []
+    return [pl.Series("class", classes.name, dtype=pl.String), pl.Series("class_probability", classes.probability)]
 
 
 def reject_table(rejects: Sequence[Reject], *, several_files: bool) -> pl.DataFrame:

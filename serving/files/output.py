@@ -129,8 +129,16 @@ def check(path: str, inputs: Iterable[str], *, force: bool) -> None:
     """Refuse an output before any work is done for it.
 
     Raises:
-        OutputError: it is there already, is an input, is a folder, or its folder is not there.
+        OutputError: it is there already, is an input, is a folder, has no name, or its folder is not there.
     """
+    if path == "":
+        raise OutputError("the output's name is empty: name a file to write")
+    with telling(path):
+        _check(path, inputs, force=force)
+
+
+def _check(path: str, inputs: Iterable[str], *, force: bool) -> None:
+    """Refuse an output; a name that the system will not look at raises what the system says."""
     place = Path(path)
     if path == STDOUT or _is_special(place):
         return
@@ -142,6 +150,23 @@ def check(path: str, inputs: Iterable[str], *, force: bool) -> None:
         raise OutputError(f"{path} is one of the files to read: write to another one")
     if place.exists() and not force:
         raise OutputError(f"{path} is there already; --force replaces it")
+
+
+def write(path: str, content: bytes) -> None:
+    """Write a whole file.
+
+    Raises:
+        OutputError: it cannot be written; nothing is left of it then.
+    """
+    output = output_at(path)
+    try:
+        with telling(path):
+            output.file.write(content)
+        output.finish()
+        output.publish()
+    except BaseException:
+        output.discard()
+        raise
 
 
 @contextlib.contextmanager

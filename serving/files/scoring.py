@@ -7,13 +7,15 @@ Next: `judging` is where rows are read and scored, `layout` what is written, `si
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import msgspec
 
 from serving.files import output
-from serving.files.judging import Judge, Question, Watch, judge
+from serving.files.judging import Judge, Question, judge
 from serving.files.layout import Layout, reject_table
+from serving.files.reading import Watch, unwatched
 from serving.files.sinks import COMPRESSED, LazySink, delivered, format_of, open_sink
 from serving.files.summary import Summary, Tally
 
@@ -40,7 +42,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def score_files(scorer: Judge, job: Job, watch: Watch = lambda _bytes, _rows: None) -> Summary:
+def score_files(scorer: Judge, job: Job, watch: Watch = unwatched) -> Summary:
     """Score every row of every file and write the verdicts down.
 
     Raises:
@@ -50,8 +52,8 @@ def score_files(scorer: Judge, job: Job, watch: Watch = lambda _bytes, _rows: No
     """
     tally = Tally()
     layout = job.layout
-    layout.check()
-    _check_outputs(job)
+    layout.check(classified=bool(scorer.manifest.classes))
+    check_outputs(job.to, job.rejects, job.question.paths, force=job.force)
     sinks = open_sink(job.to), LazySink(job.rejects)
     verdicts, rejects = sinks
     with delivered(*sinks):
@@ -64,17 +66,20 @@ def score_files(scorer: Judge, job: Job, watch: Watch = lambda _bytes, _rows: No
 
 
 def rejects_beside(to: str) -> str:
-    """Give the usual name for the rejected rows of an output; there is none beside standard output or a device."""
+    """Give the usual name for the rejected rows of an output; none beside standard output, a device or no name at all."""
     path = PurePath(to)
-    if to == output.STDOUT or str(path).startswith("/dev/"):
+    if to in {"", output.STDOUT} or str(path).startswith("/dev/"):
         return ""
     stem = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return str(stem.with_name(f"{stem.stem}.rejects.csv"))
 
 
-def _check_outputs(job: Job) -> None:
-    """Refuse outputs that must not be written, before anything is scored."""
-    output.check(job.to, job.question.paths, force=job.force)
-    if not job.rejects:
-        return
-    output.check(job.rejects, [*job.question.paths, job.to], force=job.force)
+def check_outputs(to: str, rejects: str, inputs: Sequence[str], *, force: bool) -> None:
+    """Refuse outputs that must not be written, before any work is done; `rejects` "" is none.
+
+    Raises:
+        OutputError: one is there already, is an input or the other one, or its folder is not there.
+    """
+    output.check(to, inputs, force=force)
+    if rejects:
+        output.check(rejects, [*inputs, to], force=force)

@@ -21,7 +21,7 @@ from serving.files.output import Output, output_at, telling
 PARQUET = {".parquet", ".pq"}
 NDJSON = {".ndjson", ".jsonl"}
 COMPRESSED = {".gz", ".zst"}
-OTHER_FORMATS = {".arrow", ".avro", ".bz2", ".feather", ".json", ".ods", ".orc", ".tsv", ".xls", ".xlsx", ".xz", ".zip"}
+OTHER_FORMATS = {".arrow", ".avro", ".bz2", ".feather", ".json", ".ods", ".orc", ".png", ".tsv", ".xls", ".xlsx", ".xz", ".zip"}
 FASTEST = 1  # gzip's level: the usual one takes four times as long for a file a sixth smaller
 
 
@@ -112,12 +112,16 @@ class LazySink:
             self._sink.discard()
 
 
-def open_sink(path: str) -> Sink:
+def open_sink(path: str, image: str | None = None) -> Sink:
     """Open the sink that a path's suffixes ask for; `-` is CSV on standard output.
 
+    With `image`, a size such as 28x28, rows are drawn on a sheet, a .png.
+
     Raises:
-        SettingError: the suffix names a format that is not written here.
+        SettingError: the suffix names a format that is not written here, or the size is none.
     """
+    if image is not None:
+        return _open_sheet(path, image)
     form, compression = format_of(path)
     output = output_at(path)
     if form == "parquet":
@@ -125,6 +129,16 @@ def open_sink(path: str) -> Sink:
 
         return ParquetSink(path, output)
     return TextSink(path, output, _encode_ndjson if form == "ndjson" else _encode_csv, compression)
+
+
+def _open_sheet(path: str, image: str) -> Sink:
+    """Open a sheet of images."""
+    from serving.files.sheet import SheetSink, size_of
+
+    size = size_of(image)
+    if PurePath(path).suffix.lower() != ".png":
+        raise SettingError(f"{path}: images are written as .png")
+    return SheetSink(path, output_at(path), size)
 
 
 def format_of(path: str) -> tuple[str, str]:

@@ -38,7 +38,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def warning(self) -> str:
-        """What is wrong with the number of alarms, if it is not what normal rows give; else nothing."""
+        """What is wrong with the run as a whole: no row to score, or alarms as normal rows do not give; else nothing."""
+        if self.rejected and not self.rows:
+            return "every row was rejected: not the data it was trained for, or written otherwise (such as 1,5 for 1.5)"
         if not self.promise.is_broken:
             return ""
         usual = f"{self.anomalies:,} alarms where normal rows give about {self.promise.rate * self.rows:,.0f}: "

@@ -15,6 +15,8 @@ SMALL = {
     "cold_start": ("--rows", "500"),
     "training": ("--rows", "300"),
     "false_alarms": ("--rows", "300"),
+    "variants": ("--rows", "300"),
+    "digits": ("--rows", "300"),
     "service": ("--rows", "1000"),
 }
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.columns import Column, Encoded, Kind, encode
+from detector.columns import Column, Encoded, Kind, as_frame, encode
 from detector.errors import TableError
 
 KINDS: list[Kind] = ["number", "category", "boolean", "date"]
@@ -262,3 +262,21 @@ def test_a_message_lists_no_more_names_than_anyone_reads() -> None:
     with pytest.raises(TableError) as caught:
         encode(pl.DataFrame({f"x{i}": [1] for i in range(500)}), [Column(name="y", kind="number")], np.arange(1))
     assert re.search("and 480 more$", str(caught.value))
+
+
+def test_a_matrix_becomes_cells_that_read_as_the_same() -> None:
+    columns = [
+        Column(name="flow", kind="number"),
+        Column(name="machine", kind="category", vocabulary=("press", "7"), rare=("crane", "mill")),
+        Column(name="open", kind="boolean", vocabulary=("false", "true")),
+        Column(name="at", kind="date"),
+    ]
+    matrix = np.array([[1.5, 0, 1, 1.76e9], [-1e300, 1, 0, 0], [np.nan] * 4, [0, 2, 1, 1e15]])
+    frame = as_frame(matrix, columns)
+    assert frame["machine"].to_list() == ["press", "7", None, "crane"]
+    assert frame["open"].to_list() == [True, False, None, True]
+    assert frame["at"].to_list() == ["2025-10-09 08:53:20", "1970-01-01 00:00:00", None, "1000000000000000"]
+    np.testing.assert_array_equal(encode(frame, columns, np.arange(4)).matrix, matrix)
+    text = pl.read_csv(frame.write_csv().encode(), infer_schema=False)
+    np.testing.assert_array_equal(encode(text, columns, np.arange(4)).matrix, matrix)
+    assert as_frame(matrix[:0], columns).schema == frame.schema

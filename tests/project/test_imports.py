@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 OURS = ("detector", "training", "serving")
-TRAINING_ONLY = {"torch", "sklearn", "scipy", "pandas", "onnx", "onnxscript"}
+TRAINING_ONLY = {"torch", "sklearn", "scipy", "pandas", "onnx", "onnxscript", "safetensors", "matplotlib"}
 HEAVY = {"numpy", "polars", "onnxruntime", "msgspec", "typer", "rich", "narwhals", *TRAINING_ONLY}
 IMPORT_ALL_OF = """
 import importlib, pkgutil, sys

@@ -35,6 +35,15 @@ def test_every_command_runs(project: Path, folder: Path) -> None:
         ran = subprocess.run([sys.executable, "-c", RUN, *command], cwd=folder, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"residuum {' '.join(command)}: {ran.stderr}"
     assert pl.read_csv(folder / "scored.csv").height == 100
+    assert pl.read_csv(folder / "walk.csv").height == 9
+    assert pl.read_csv(folder / "new.csv").height == 1000
+
+
+def test_the_table_of_variants_is_the_programs(project: Path) -> None:
+    from training.variants import VARIANTS
+
+    rows = [f"| `{name}` | {row.summary} | {row.choose_when} | {row.paper} |" for name, row in VARIANTS.items()]
+    assert "\n".join(rows) + "\n\n" in (project / "README.md").read_text()
 
 
 def test_every_line_that_asks_the_service_works(project: Path, tmp_path: Path) -> None:

@@ -279,6 +279,15 @@ def test_a_rate_that_cannot_be_promised_is_refused_before_training(tmp_path: Pat
     assert not (tmp_path / "x").exists()
 
 
+def test_settings_reach_the_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "STEPS", 50)
+    settings = {"driver": "top-k", "k": 2, "sizes": (8, 4)}
+    made = residuum.train(normal_rows(60), tmp_path / "pumps", variant="sparse", settings=settings)
+    assert made.manifest.settings.items() >= {"driver": "top-k", "k": 2, "sizes": "8-4"}.items()
+    with pytest.raises(SettingError, match="near: 'driver'"):
+        residuum.train(normal_rows(60), tmp_path / "pumps", variant="sparse", settings={"drive": "l1"})
+
+
 def test_training_says_what_it_cannot_use(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="at least 20 are needed"):
         residuum.train(pd.DataFrame({"a": [1.5, 2.5]}), tmp_path / "x")

@@ -1,7 +1,8 @@
-"""One trained bundle a variant, shared by all tests of this folder."""
+"""One trained bundle a case, made once for all processes of a test run and shared by all tests of this folder."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,21 +11,57 @@ import polars as pl
 import pytest
 import torch
 
+from detector.columns import Column, encode
 from detector.scorer import Scorer
-from tests.tables import normal_rows
+from tests.alone import alone
+from tests.tables import normal_rows, planted_anomalies, planted_shares, shares
+from training import fit, variants
 from training import train as training
-from training import variants
+from training.features import Cells, Features
 from training.fit import unwatched
 from training.graph import DetectorGraph
-from training.layout import arrange
+from training.kinds import Wishes, infer
+from training.layout import arrange, vocabularies
 from training.train import Recipe, Table
+
+STEPS = 400  # enough to tell planted anomalies from normal rows, and trained in two seconds
+RATE = 0.05
+
+
+class Case(NamedTuple):
+    """A variant with settings; under a Bernoulli likelihood it learns from a table of shares in [0, 1]."""
+
+    variant: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return " ".join([self.variant, *(f"{key}={value}" for key, value in self.settings)])
+
+    @property
+    def is_bernoulli(self) -> bool:
+        return BERNOULLI in self.settings
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(variant=self.variant, settings=dict(self.settings), false_alarm_rate=RATE)
+
+    def normal(self, rows: int = 500, seed: int = 0) -> pl.DataFrame:
+        return shares(rows, seed) if self.is_bernoulli else normal_rows(rows, seed)
+
+    def odd(self) -> pl.DataFrame:
+        return planted_shares() if self.is_bernoulli else planted_anomalies()
+
+
+BERNOULLI = ("likelihood", "bernoulli")
+GAUSSIAN_CASES = [Case(name) for name in variants.VARIANTS]
+CASES = [*GAUSSIAN_CASES, *(Case(name, (BERNOULLI,)) for name in variants.VARIANTS)]
 
 
 class Made(NamedTuple):
-    """What a variant's training left behind."""
+    """What a case's training left behind."""
 
-    variant: str
-    table: pl.DataFrame
+    case: Case
     folder: Path
     scorer: Scorer
 
@@ -34,26 +71,64 @@ def table_of(frame: pl.DataFrame) -> Table:
     return Table(frame, np.arange(frame.height), [])
 
 
-def make(variant: str, to: Path, seed: int = 0) -> Path:
-    """Train a bundle on the tests' normal rows."""
-    recipe = Recipe(variant=variant, false_alarm_rate=0.05, seed=seed)
-    return training.train(table_of(normal_rows()), to, recipe).folder
+def cells_of(frame: pl.DataFrame) -> tuple[Features, Cells]:
+    """Give a frame's rows as a network takes them in training, scaled by all of them."""
+    columns, matrix = encoded(frame)
+    features = Features(arrange(matrix, columns))
+    cells = features(torch.from_numpy(matrix))
+    return features, cells._replace(values=cells.values.float())
 
 
-@pytest.fixture(scope="session", params=list(variants.VARIANTS))
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Train each variant once."""
-    folder = make(request.param, tmp_path_factory.mktemp("models") / request.param)
-    return Made(request.param, normal_rows(), folder, Scorer.open(folder, "cpu"))
+def encoded(frame: pl.DataFrame) -> tuple[list[Column], np.ndarray]:
+    """Give a frame's columns and its matrix, by the steps that training takes."""
+    kinds = infer(frame, Wishes(), frozenset())
+    columns, _ = vocabularies(frame, kinds.columns, frozenset())
+    return columns, encode(frame, columns, np.arange(frame.height)).matrix
+
+
+def make(case: Case, to: Path) -> Path:
+    """Train a bundle on the case's normal rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "STEPS", STEPS)
+        return training.train(table_of(case.normal()), to, case.recipe).folder
+
+
+@functools.lru_cache(maxsize=4)
+def learnt(case: Case) -> DetectorGraph:
+    """Give the torch module behind the case's bundle, trained again from the same seed."""
+    material = training.prepare(table_of(case.normal()), case.recipe)
+    plan = variants.plan(case.variant, dict(case.settings))
+    layout = arrange(material.matrix[material.split.training], material.columns, scaled=not case.is_bernoulli)
+    with torch.random.fork_rng(devices=[]), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "STEPS", STEPS)
+        torch.manual_seed(0)
+        return training.learn(layout, material, plan, 0, torch.device("cpu"), unwatched).graph
 
 
 @pytest.fixture(scope="session")
-def graph_of(made: Made) -> DetectorGraph:
-    """Give the torch module behind the variant's bundle, trained again from the same seed."""
-    recipe = Recipe(variant=made.variant, false_alarm_rate=0.05)
-    material = training.prepare(table_of(made.table), recipe)
-    layout = arrange(material.matrix[material.split.training], material.columns)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        cpu = torch.device("cpu")
-        return training.learn(layout, material, variants.named(made.variant), 0, cpu, unwatched)[0]
+def bundles(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder in which all processes of a test run keep the bundles they made."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "cases"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def made_once(case: Case, bundles: Path) -> Made:
+    """Train the case unless another process did."""
+    to = bundles / case.name.replace(" ", "-")
+    with alone(bundles / f"{to.name}.lock"):
+        folder = to / "1" if (to / "1").exists() else make(case, to)
+    return Made(case, folder, Scorer.open(folder, "cpu"))
+
+
+@pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)
+def made(request: pytest.FixtureRequest, bundles: Path) -> Made:
+    """Every variant under every likelihood."""
+    return made_once(request.param, bundles)
+
+
+@pytest.fixture(scope="session", params=GAUSSIAN_CASES, ids=lambda case: case.name)
+def mixed(request: pytest.FixtureRequest, bundles: Path) -> Made:
+    """Every variant on a table of mixed columns."""
+    return made_once(request.param, bundles)

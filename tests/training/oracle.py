@@ -6,26 +6,32 @@ Written from the definitions, row by row, with the trained weights as its only i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
+import torch
+from scipy.special import rel_entr
+from torch import nn
 
 from training.graph import DetectorGraph
 from training.layout import Layout
-from training.models import VariationalAutoencoder
-from training.scores import NegativeElbo
+from training.networks import Dense, Tied, TopK
+from training.scores import LikelihoodScore, NegativeElbo, Score, WhitenedResidual
 
 DAY, WEEK, MONDAY = 86_400, 604_800, 345_600
 
 
 def score(graph: DetectorGraph, row: np.ndarray) -> tuple[float, np.ndarray]:
     """Score one row, `float64[columns]`; gives the score and what each column and extra term contributes."""
-    layout = graph.features.layout
+    layout, in_nats = graph.features.layout, graph.score.unit == "nats"
     values, present = _features(layout, row)
     codes = [row[place] for place in layout.categories]
-    inputs = np.concatenate([3 * np.arcsinh(values / 3) * present, _flags(layout, row), *_one_hots(layout, codes)])
-    variational = isinstance(graph.score.model, VariationalAutoencoder)
-    parts = _elbo(graph, inputs, values, present, codes) if variational else _whitened(graph, inputs, values, present, codes)
-    by_feature, by_category, extra = parts
+    flags = [0.0 if np.isnan(row[place]) else 1.0 for place in layout.modelled]
+    inputs = np.concatenate([3 * np.arcsinh(values / 3) * present, flags, *_one_hots(layout, codes)])
+    by_feature, by_category, extra = PARTS[type(graph.score)](graph, inputs, values, present, codes)
+    if graph.score.model.bernoulli:
+        beyond = np.maximum(0, values - 1) + np.maximum(0, -values)
+        extra = np.append((0.5 * (beyond / 0.01) ** 2 * present).sum(), extra)
     numbers = len(layout.numbers)
     by_column = np.zeros(len(layout.columns))
     by_column[list(layout.numbers)] = by_feature[:numbers]
@@ -37,7 +43,7 @@ def score(graph: DetectorGraph, row: np.ndarray) -> tuple[float, np.ndarray]:
         by_column[place] = max(layout.rows, 1000) / 2 if not np.isnan(row[place]) and row[place] != value else 0.0
     for place, column in enumerate(layout.columns):
         rate = column.missing_rate
-        by_column[place] += -math.log(rate) if np.isnan(row[place]) else -math.log(1 - rate)
+        by_column[place] += in_nats * (-math.log(rate) if np.isnan(row[place]) else -math.log(1 - rate))
     contribution = np.append(by_column, extra)
     return float(contribution.sum()), contribution
 
@@ -53,21 +59,49 @@ def _features(layout: Layout, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(present, features, 0.0), present.astype(float)
 
 
-def _flags(layout: Layout, row: np.ndarray) -> np.ndarray:
-    return np.array([0.0 if np.isnan(row[place]) else 1.0 for place in layout.modelled])
-
-
 def _one_hots(layout: Layout, codes: list[float]) -> list[np.ndarray]:
     return [(np.arange(size) == code).astype(float) for size, code in zip(layout.codes, codes, strict=True)]
 
 
-def _run(sequence: object, inputs: np.ndarray) -> np.ndarray:
-    for layer in sequence:  # type: ignore[attr-defined] # torch.nn.Sequential
-        if hasattr(layer, "weight"):
-            inputs = layer.weight.detach().double().numpy() @ inputs + layer.bias.detach().double().numpy()
+ACTIVATIONS = {
+    nn.SiLU: lambda x: x / (1 + np.exp(-x)),
+    nn.Sigmoid: lambda x: 1 / (1 + np.exp(-x)),
+    nn.Tanh: np.tanh,
+    nn.ReLU: lambda x: np.maximum(0, x),
+    nn.Identity: lambda x: x,
+    nn.Dropout: lambda x: x,
+}
+
+
+def _run(modules: Iterable[nn.Module], inputs: np.ndarray) -> np.ndarray:
+    for module in modules:
+        if isinstance(module, nn.Linear):
+            inputs = _numbers(module.weight) @ inputs + _numbers(module.bias)
+        elif isinstance(module, TopK):
+            inputs = np.where(inputs >= np.sort(inputs)[-module.k], inputs, 0)
         else:
-            inputs = inputs / (1 + np.exp(-inputs))
+            inputs = ACTIVATIONS[type(module)](inputs)
     return inputs
+
+
+def _numbers(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().double().numpy()
+
+
+def _encode(network: Dense | Tied, inputs: np.ndarray) -> np.ndarray:
+    if isinstance(network, Dense):
+        return _run(network.encoder, inputs)
+    *hidden, last = network.layers
+    return _run([*(part for layer in hidden for part in (layer, network.activation)), last, network.code_activation], inputs)
+
+
+def _decode(network: Dense | Tied, latent: np.ndarray) -> np.ndarray:
+    if isinstance(network, Dense):
+        return _run(network.decoder, latent)
+    for layer, bias in reversed(list(zip(network.layers, network.biases, strict=True))):
+        latent = _numbers(layer.weight).T @ latent + _numbers(bias)
+        latent = latent if layer is network.layers[0] else _run([network.activation], latent)
+    return latent[network.mirrored.numpy()]
 
 
 def _surprises(layout: Layout, logits: np.ndarray, codes: list[float]) -> np.ndarray:
@@ -80,11 +114,12 @@ def _surprises(layout: Layout, logits: np.ndarray, codes: list[float]) -> np.nda
     return np.array(found)
 
 
-def _whitened(
-    graph: DetectorGraph, inputs: np.ndarray, values: np.ndarray, present: np.ndarray, codes: list[float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _whitened(graph: DetectorGraph, inputs: np.ndarray, values: np.ndarray, present: np.ndarray, codes: list[float]) -> Parts:
     layout, network = graph.features.layout, graph.score.model.network
-    outputs = _run(network.decoder, _run(network.encoder, inputs))
+    outputs = _decode(network, _encode(network, inputs))
     there = np.flatnonzero(present)
     residual = (values - outputs[: layout.features])[there]
     covariance = np.linalg.inv(graph.score.precision.numpy())
@@ -93,19 +128,43 @@ def _whitened(
     return contribution, _surprises(layout, outputs[layout.features :], codes), np.array([])
 
 
-def _elbo(
+def _cross_entropy(
     graph: DetectorGraph, inputs: np.ndarray, values: np.ndarray, present: np.ndarray, codes: list[float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Parts:
+    layout, network = graph.features.layout, graph.score.model.network
+    outputs = _decode(network, _encode(network, inputs))
+    terms = _bernoulli(values, outputs[: layout.features]) * present
+    return terms, _surprises(layout, outputs[layout.features :], codes), np.array([])
+
+
+def _elbo(graph: DetectorGraph, inputs: np.ndarray, values: np.ndarray, present: np.ndarray, codes: list[float]) -> Parts:
     layout, network, width = graph.features.layout, graph.score.model.network, graph.features.layout.features
     assert isinstance(graph.score, NegativeElbo)
-    mean, log_variance = np.split(_run(network.encoder, inputs), 2)
+    mean, log_variance = np.split(_encode(network, inputs), 2)
     log_variance = np.clip(log_variance, -7, 7)
     by_feature, by_category = [], []
-    for noise in graph.score.noise.double().numpy():
-        outputs = _run(network.decoder, mean + np.exp(log_variance / 2) * noise)
+    for noise in _numbers(graph.score.noise):
+        outputs = _decode(network, mean + np.exp(log_variance / 2) * noise)
+        if graph.score.model.bernoulli:
+            by_feature.append(_bernoulli(values, outputs[:width]) * present)
+            by_category.append(_surprises(layout, outputs[width:], codes))
+            continue
         spread = np.clip(outputs[width : 2 * width], -7, 7)
         squared = (values - outputs[:width]) ** 2 / np.exp(spread)
         by_feature.append(0.5 * (squared + spread + math.log(2 * math.pi)) * present)
         by_category.append(_surprises(layout, outputs[2 * width :], codes))
     divergence = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).sum()
     return np.mean(by_feature, axis=0), np.mean(by_category, axis=0), np.array([divergence])
+
+
+def _bernoulli(values: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
+    """Give the Kullback-Leibler divergence between two coins: the cross-entropy less its minimum."""
+    found, odds = np.clip(values, 0, 1), np.asarray(log_odds, dtype=float)
+    return rel_entr(found, 1 / (1 + np.exp(-odds))) + rel_entr(1 - found, 1 / (1 + np.exp(odds)))
+
+
+PARTS: dict[type[Score], Callable[..., Parts]] = {
+    WhitenedResidual: _whitened,
+    LikelihoodScore: _cross_entropy,
+    NegativeElbo: _elbo,
+}

@@ -106,7 +106,9 @@ def test_labels_of_one_kind_are_refused(labels: list[bool], what: str) -> None:
         by_labels(np.array([1.0, 2.0]), np.array(labels), FBeta())
 
 
-@pytest.mark.parametrize("criterion", [FBeta(0), FBeta(-1), FBeta(float("nan")), CostRatio(0), CostRatio(-2), Precision(1.01)])
+@pytest.mark.parametrize(
+    "criterion", [FBeta(0), FBeta(-1), FBeta(float("nan")), CostRatio(0), CostRatio(-2), CostRatio(float("inf")), Precision(1.01)]
+)
 def test_criteria_that_make_no_sense_are_refused(criterion: Criterion) -> None:
     with pytest.raises(SettingError):
         by_labels(np.array([1.0, 2.0]), np.array([False, True]), criterion)
@@ -146,5 +148,5 @@ def test_a_bundle_that_changed_since_it_was_opened_is_not_copied(scorer: Scorer)
 
 
 def test_a_rate_too_small_is_refused(scorer: Scorer) -> None:
-    with pytest.raises(SettingError, match=r"100 calibration rows cannot promise .* smallest they can promise is 0\.0099"):
+    with pytest.raises(SettingError, match=r"100 calibration rows cannot promise .* smallest they can promise is 0\.01$"):
         by_rate(scorer, 0.001)

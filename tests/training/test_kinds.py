@@ -139,3 +139,10 @@ def test_no_column_left_says_why_for_each() -> None:
     frame = pl.DataFrame({"a": [None, None], "b": ["1", "2"]})
     with pytest.raises(SettingError, match=r"no column is left .* a: all its cells are missing; b: as asked"):
         infer(frame, Wishes(ignore=("b",)), missing_words())
+
+
+def test_numbers_with_many_strays_are_told_how_to_stay() -> None:
+    cells = [str(n * 1.37) if n % 40 else "?" for n in range(ROWS)]
+    assert judge(cells).endswith("195 of them numbers: --numeric keeps it, --missing names a text that means none")
+    assert "--decimal-comma" in judge([cell.replace(".", ",") for cell in cells])
+    assert judge(cells, missing=("?",)) == judge(cells, numeric=("c",)) == "number"

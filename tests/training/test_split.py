@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.decision import Calibration
+from detector.decision import Calibration, smallest_rate
 from detector.errors import SettingError, TableError
-from training.split import smallest_rate, split
+from training.split import split
 
 rates = st.none() | st.floats(0.001, 0.9)
 
@@ -86,3 +86,14 @@ def test_the_smallest_rate_is_rounded_to_the_safe_side(rows: int) -> None:
     rate = smallest_rate(rows)
     assert 1 / (rows + 1) - 1e-12 <= rate <= 1.1 / (rows + 1) + 1e-12
     assert rate == float(f"{rate:.2g}")
+
+
+def test_a_lenient_split_promises_what_it_can() -> None:
+    for rows in (6, 12, 40):
+        parts = split(rows, 0.001, 0, None, lenient=True)
+        assert parts.rate >= 1 / (len(parts.calibration) + 1)
+        assert min(map(len, parts[:3])) >= 2
+        assert sorted(np.concatenate(parts[:3])) == list(range(rows))
+    assert split(2000, 0.01, 0, None, lenient=True).rate == 0.01
+    with pytest.raises(TableError, match="at least 6"):
+        split(5, None, 0, None, lenient=True)

@@ -3,6 +3,6 @@
 A network knows nothing of columns, losses or scores: `[rows, inputs]` in, `[rows, latent]` between, `[rows, outputs]` out.
 """
 
-from training.networks.dense import Dense
+from training.networks.dense import Dense, Shape, Tied, TopK
 
-__all__ = ["Dense"]
+__all__ = ["Dense", "Shape", "Tied", "TopK"]

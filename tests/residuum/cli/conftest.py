@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from residuum.cli import app
+from tests.alone import alone
 from tests.residuum.cli.running import RUN, in_a_process
 from tests.tables import normal_rows, planted_anomalies
 
@@ -37,16 +37,28 @@ def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[P
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "command-line"
     folder.mkdir(exist_ok=True)
-    with _alone(folder / "lock"):
+    with alone(folder / "lock"):
         said = folder / "said"
         if not said.exists():
-            said.write_text(_train(folder))
+            said.write_text(_train(folder, "models/pumps"))
     return folder / "models" / "pumps", said.read_text()
 
 
 @pytest.fixture
 def model(trained: tuple[Path, str]) -> Path:
     return trained[0]
+
+
+@pytest.fixture(scope="session")
+def dreams(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A bundle that has a prior."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "dreams"
+    folder.mkdir(exist_ok=True)
+    with alone(folder / "lock"):
+        if not (folder / "models").exists():
+            _train(folder, "models/dreams", "--variant", "variational")
+    return folder / "models" / "dreams"
 
 
 @pytest.fixture
@@ -62,21 +74,8 @@ def table(rows: pl.DataFrame, tmp_path: Path) -> Path:
     return path
 
 
-def _train(folder: Path) -> str:
+def _train(folder: Path, name: str, *options: str) -> str:
     normal_rows(ROWS).write_csv(folder / "normal.csv")
-    done = in_a_process("train", folder / "normal.csv", "--to", folder / "models" / "pumps", code=TRAIN)
+    done = in_a_process("train", folder / "normal.csv", "--to", folder / name, *options, code=TRAIN)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-class _alone:  # noqa: N801 - read as a sentence: with _alone(...)
-    """Let one process after the other in."""
-
-    def __init__(self, lock: Path) -> None:
-        self._file = lock.open("w")
-
-    def __enter__(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

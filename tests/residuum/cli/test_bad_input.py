@@ -118,6 +118,8 @@ def test_outputs_that_must_not_be_written(run: Run, model: Path, table: Path) ->
     assert "there.rejects.csv" in refused(run, "score", model, table, "--to", "there.csv")
     assert "one of the files to read" in refused(run, "score", model, table, "--to", table, "--force")
     assert "no folder" in refused(run, "score", model, table, "--to", "no/out.csv")
+    assert "empty" in refused(run, "score", model, table, "--to", "")
+    assert "too long" in refused(run, "score", model, table, "--to", "a" * 300)
     assert "written are" in refused(run, "score", model, table, "--to", "out.xlsx")
     assert "one of the files" in refused(run, "score", model, table, "--to", "out.csv", "--rejects", "out.csv")
     assert run("score", model, table, "--to", "there.csv", "--force").exit_code == 0
@@ -129,6 +131,24 @@ def test_outputs_that_must_not_be_written(run: Run, model: Path, table: Path) ->
 def test_a_folder_that_may_not_be_written(run: Run, model: Path, table: Path) -> None:
     assert "cannot write /proc/out.csv" in refused(run, "score", model, table, "--to", "/proc/out.csv")
     assert "cannot write" in refused(run, "train", table, "--to", "/proc/models")
+
+
+def test_train_looks_at_its_output_before_the_table(run: Run, table: Path) -> None:
+    Path("few.csv").write_text("a,b\n1,2\n")
+    assert "is a file" in refused(run, "train", "few.csv", "--to", table)
+    assert "is a file" in refused(run, "train", "few.csv", "--to", table / "models")
+    Path("old").mkdir()
+    (Path("old") / "manifest.json").write_text("{}")
+    assert "without a number" in refused(run, "train", "few.csv", "--to", "old")
+
+
+def test_a_table_that_is_written_otherwise(run: Run, model: Path, rows: pl.DataFrame) -> None:
+    rows.with_columns(
+        temperature=pl.col("temperature").fill_null(1.5).cast(pl.String).str.replace(".", ",", literal=True)
+    ).write_csv("in.csv", separator=";")
+    said = run("score", model, "in.csv", "--to", "out.csv").stdout
+    assert "100 rows, see out.rejects.csv" in said
+    assert "warning    every row was rejected" in said
 
 
 def test_a_device_that_is_not_there(run: Run, model: Path, table: Path) -> None:

@@ -140,7 +140,9 @@ def test_several_files_and_patterns(run: Run, model: Path, rows: pl.DataFrame, p
 def test_kept_columns_come_out_as_they_went_in(run: Run, model: Path, rows: pl.DataFrame) -> None:
     table = rows.with_columns(tag=pl.lit("007"), temperature=pl.format("{}00", pl.col("temperature").round(3)))
     table.write_csv("in.csv")
-    assert run("score", model, "in.csv", "--to", "out.csv", "--keep", "tag", "--keep", "temperature").exit_code == 0
+    assert (
+        run("score", model, "in.csv", "--to", "out.csv", "--keep", "tag", "--keep", "temperature", "--keep", "tag").exit_code == 0
+    )
     out = pl.read_csv("out.csv", infer_schema=False)
     assert out.columns[:4] == ["row", "tag", "temperature", "anomaly_score"]
     assert out["tag"].to_list() == ["007"] * 100

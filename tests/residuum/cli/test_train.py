@@ -7,11 +7,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import Result
 
 from detector import bundle
+from residuum.cli.train import VARIANTS
 from tests.residuum.cli.conftest import TRAIN, Run
 from tests.residuum.cli.running import RUN, in_a_process
 from tests.tables import normal_rows
+from training import fit, variants
 
 
 def test_what_it_says(trained: tuple[Path, str]) -> None:
@@ -39,6 +42,7 @@ def test_wishes_rejects_and_a_lowered_promise(tmp_path: Path) -> None:
     first = done.stdout.splitlines()[0]
     assert "at most 3.2 % of normal rows" in first
     assert "too few for the usual 1 %" in first
+    assert "the newest, if the future is like them" in first
     assert "1 row" in done.stdout
     assert "2.ndjson row 8: flow: found 'much', expected a number" in done.stdout
     assert "id (looks like an identifier: 79 different texts" in done.stdout or "id (looks like an identifier" in done.stdout
@@ -48,6 +52,15 @@ def test_wishes_rejects_and_a_lowered_promise(tmp_path: Path) -> None:
     assert manifest.missing == ("n.n.",)
     assert {ignored.name for ignored in manifest.ignored} == {"bytes", "id", "day"}
     assert next(column for column in manifest.columns if column.name == "slots").kind == "category"
+
+
+def assert_refused(result: Result, says: str) -> None:
+    """Check for an error of one line, and that nothing was written."""
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert says in result.stderr
+    assert not Path("models").exists()
 
 
 @pytest.fixture
@@ -69,12 +82,74 @@ def normal(tmp_path: Path) -> Path:
     ids=["unknown", "twice", "rate", "no rate", "variant"],
 )
 def test_what_cannot_be_honoured(options: list[str], says: str, run: Run, normal: Path) -> None:
-    result = run("train", normal, "--to", "models/new", *options)
+    assert_refused(run("train", normal, "--to", "models/new", *options), says)
+
+
+def settings_of(folder: Path) -> dict[str, object]:
+    manifest = bundle.read_manifest(folder)
+    return {"variant": manifest.variant, **manifest.settings}
+
+
+def test_settings_from_the_command_line_win_over_the_file(run: Run, normal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "STEPS", 50)
+    Path("settings.toml").write_text('variant = "sparse"\ndriver = "top-k"\nk = 3\nsizes = [16, 8]\n')
+    options = ["--config", "settings.toml", "--set", "k=5", "--set", "activation=tanh"]
+    assert run("train", normal, "--to", "models/new", *options).exit_code == 0
+    assert settings_of(Path("models/new/1")).items() >= {
+        "variant": "sparse", "driver": "top-k", "k": 5, "sizes": "16-8", "activation": "tanh"
+    }.items()  # fmt: skip
+    Path("settings.toml").write_text('variant = "sparse"\nlatent = 4\n')
+    assert run("train", normal, "--to", "models/new", "--variant", "plain", "--config", "settings.toml").exit_code == 0
+    assert settings_of(Path("models/new/2")).items() >= {"variant": "plain", "latent": 4}.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["levl=0.1"], "there is no setting 'levl' (near: 'level'); there are: sizes=128-128, latent=0, activation=silu,"),
+        (["variant=plain"], "there is no setting 'variant'"),
+        (["level=2"], "the setting level=2 cannot be; level takes a number above 0 but below 1"),
+        (["latent=3.5"], "latent takes a whole number from 0 up to 4,096"),
+        (["corruption=noise"], "corruption takes dropout, gaussian, masking, salt-and-pepper or swap"),
+        (["sizes=300-x"], "sizes takes widths such as 300-150, each from 1 up to 4,096, or none"),
+        (["score=elbo"], "score takes mse or whitened"),
+        (["level"], "--set takes key=value, such as latent=16; got 'level'"),
+        (["=3"], "--set takes key=value, such as latent=16; got '=3'"),
+    ],
+    ids=["unknown", "variant", "range", "whole", "one of", "sizes", "score", "no equals", "no key"],
+)
+def test_settings_that_cannot_be(options: list[str], says: str, run: Run, normal: Path) -> None:
+    sets = [part for text in options for part in ("--set", text)]
+    assert_refused(run("train", normal, "--to", "models/new", *sets), says)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "settings.toml cannot be read: No such file or directory"),
+        ("level = = 3", "settings.toml is no TOML file of settings: Invalid value (at line 1, column 9)"),
+        ("levl = 0.1", "there is no setting 'levl'"),
+        ("level = inf", "the setting level=inf cannot be; level takes a number above 0 but below 1"),
+        ("level = true", "the setting level=True cannot be"),
+        ("[settings]\nlevel = 0.1", "there is no setting 'settings'"),
+        ("variant = 3", "there is no variant '3'; there are denoising, plain,"),
+    ],
+    ids=["missing", "broken", "unknown", "infinite", "type", "nested", "variant"],
+)
+def test_files_of_settings_that_cannot_be(text: str | None, says: str, run: Run, normal: Path) -> None:
+    if text is not None:
+        Path("settings.toml").write_text(text)
+    assert_refused(run("train", normal, "--to", "models/new", "--config", "settings.toml"), says)
+
+
+def test_help_lists_every_variant() -> None:
+    assert tuple(variants.VARIANTS) == VARIANTS
+
+
+def test_a_seed_that_torch_cannot_take(run: Run, normal: Path) -> None:
+    result = run("train", normal, "--to", "models/new", "--seed", 2**63)
     assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    assert says in result.stderr
-    assert not Path("models").exists()
+    assert "not in the range" in result.stderr
 
 
 def test_too_few_rows(run: Run, normal: Path) -> None:

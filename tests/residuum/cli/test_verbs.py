@@ -39,7 +39,7 @@ def test_help_is_light() -> None:
     code = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {RUN}"
     done = in_a_process("--help", code=code)
     assert done.returncode == 0
-    for verb in ("train", "score", "evaluate", "inspect", "calibrate"):
+    for verb in ("train", "score", "evaluate", "inspect", "calibrate", "embed", "reconstruct", "decode", "generate", "picture"):
         assert verb in done.stdout
     assert not {"numpy", "polars", "onnxruntime", "msgspec", "torch"} & set(done.stderr.split())
 
@@ -83,7 +83,11 @@ def test_a_bug_says_that_it_is_one(run: Run, model: Path, monkeypatch: pytest.Mo
     assert result.stderr == "error: RuntimeError: no idea (this is a bug in residuum: --debug shows where)\n"
 
 
-@pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminate"])
+@pytest.mark.parametrize(
+    ("signal_", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "terminate", "hang up"],
+)
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
 def test_an_interrupted_run_leaves_nothing(name: str, signal_: signal.Signals, code: int, model: Path, table: Path) -> None:
     folder = table.parent / "out"

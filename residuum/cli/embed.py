@@ -1,0 +1,24 @@
+"""`residuum embed`: files of rows in, a file of their codes out."""
+
+from __future__ import annotations
+
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL, TO
+
+
+def embed(
+    model: MODEL,
+    files: FILES,
+    *,
+    to: TO,
+    device: DEVICE = "auto",
+    force: FORCE = False,
+    decimal_comma: DECIMAL_COMMA = False,
+) -> None:
+    """Write each row's code: its place in the latent space, as latent_1, latent_2 ..."""
+    from detector.scorer import Scorer
+    from residuum.cli.rewrite import job_of, rewrite
+    from serving.files.rewriting import embedder
+
+    job = job_of(files, to, force=force, decimal_comma=decimal_comma)
+    scorer = Scorer.open(model, device)
+    rewrite(embedder(scorer), job, scorer.folder, "embedded")

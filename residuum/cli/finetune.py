@@ -1,0 +1,94 @@
+"""`residuum finetune`: a classifier from few labels, as a detector's next version, if it beats the score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from residuum.cli import talk
+from residuum.cli.extra import need_training
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, MODEL, NORMAL_VALUES
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from detector.scorer import Scorer
+    from residuum.cli.labelled import Asked
+    from training.finetune.comparison import Comparison
+    from training.finetune.examples import Examples
+
+MODES = {"frozen": "logistic regression on codes and contributions", "joint": "a head on a copy of the encoder"}
+
+
+def finetune(
+    model: MODEL,
+    files: FILES,
+    *,
+    label: Annotated[str, typer.Option(help="The column that names each row's class.", show_default=False)],
+    mode: Annotated[
+        Literal["frozen", "joint"],
+        typer.Option(help="frozen: logistic regression on codes and contributions; joint: a copy of the encoder learns too."),
+    ] = "frozen",
+    normal_value: NORMAL_VALUES = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, rows and machine: the same classifier.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and write nothing.")] = False,
+    device: DEVICE = "auto",
+    decimal_comma: DECIMAL_COMMA = False,
+) -> None:
+    """Learn classes from a few labelled rows; score and threshold stay as they are."""
+    need_training()
+    from detector import bundle, repository
+    from detector.scorer import Scorer
+    from residuum.cli.labelled import Asked
+    from training.finetune.version import compared, write
+
+    opened = bundle.read(repository.find(model))
+    scorer = Scorer(opened, device)
+    normal_values = tuple(normal_value or ())
+    asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma)
+    examples, left_out = _examples(scorer, asked)
+    comparison = compared(opened, examples, mode, seed)
+    talk.tell(_facts(examples, left_out, mode))
+    talk.show(_table(comparison))
+    if not comparison.is_better:
+        talk.tell([("not kept", f"no better than the score without labels; {opened.folder} stays as it is")])
+    elif dry_run:
+        talk.tell([("better", "without --dry-run it would be kept")])
+    else:
+        folder, manifest = write(opened, examples, mode, seed, "cuda" if scorer.graph.device == "cuda" else "cpu")
+        talk.tell([("kept", f"{folder}, from version {manifest.parent}"), *talk.pinned(folder)])
+
+
+def _examples(scorer: Scorer, asked: Asked) -> tuple[Examples, int]:
+    """Read the labelled rows, and count those that were left out."""
+    from residuum.cli.labelled import encode_labelled
+    from training.finetune.examples import Rows, examples_of
+
+    rows, matrix = encode_labelled(scorer, asked)
+    alarms = scorer.manifest.decision.is_anomaly(rows.scores)
+    return examples_of(Rows(matrix, rows.scores, alarms, rows.kinds, rows.labels)), rows.rejected
+
+
+def _facts(examples: Examples, left_out: int, mode: str) -> list[talk.Fact]:
+    """Say what was learnt from."""
+    counts = [f"{(examples.labels == place).sum():,} {name}" for place, name in enumerate(examples.classes)]
+    return [
+        ("rows", f"{len(examples.labels):,}: {talk.names(counts)}"),
+        ("left out", f"{talk.count(left_out, 'row')} without a label or not readable" if left_out else ""),
+        ("mode", f"{mode}: {MODES[mode]}"),
+    ]
+
+
+def _table(comparison: Comparison) -> Table:
+    """Lay the comparison out."""
+    from training.finetune.comparison import TWO
+    from training.finetune.examples import FOLDS
+
+    names = {"average precision": "average_precision", "AUROC": "auroc"}
+    names |= {"accuracy": "accuracy"} if comparison.classes > TWO else {}
+    lines = [
+        (said, f"{getattr(comparison.unsupervised, name):.4f}", f"{getattr(comparison.classifier, name):.4f}")
+        for said, name in names.items()
+    ]
+    return talk.table(f"Mean of {FOLDS} held-out folds", ("", "score without labels", "classifier"), lines)

@@ -1,0 +1,79 @@
+"""`residuum picture`: the latent space as an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from residuum.cli.extra import need_drawing
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL
+
+if TYPE_CHECKING:
+    from detector.scorer import Scorer
+    from residuum.drawing import Embedded
+
+
+def picture(
+    model: MODEL,
+    files: FILES,
+    *,
+    to: Annotated[str, typer.Option(help="The image to write, a .png.", show_default=False)],
+    label: Annotated[str | None, typer.Option(help="A column whose values are the colours.", show_default=False)] = None,
+    device: DEVICE = "auto",
+    force: FORCE = False,
+    decimal_comma: DECIMAL_COMMA = False,
+) -> None:
+    """Draw where rows lie in the latent space, anomalies marked: two latents as they are, more by principal components."""
+    need_drawing()
+    from detector.errors import SettingError
+    from detector.files import expand
+    from detector.scorer import Scorer
+    from residuum.cli import talk
+    from residuum.drawing import Caption, draw
+    from serving.files import output
+
+    if not to.lower().endswith(".png"):
+        raise SettingError(f"{to}: pictures are written as .png")
+    paths = tuple(expand(files))
+    output.check(to, paths, force=force)
+    scorer = Scorer.open(model, device)
+    embedded, rejected = _embedded(scorer, paths, label, decimal_comma=decimal_comma)
+    score = scorer.manifest.score
+    title = f"Latent space of {scorer.manifest.name}, version {scorer.manifest.version} ({scorer.manifest.variant})"
+    image = draw(embedded, Caption(title, f"{score.name} ({score.unit})", label))
+    output.write(to, image)
+    talk.tell(
+        [
+            ("rows", f"{len(embedded.scores):,} drawn, {talk.plural(int(embedded.is_anomaly.sum()), 'anomaly', 'anomalies')}"),
+            ("rejected", talk.count(rejected, "row") if rejected else "none"),
+            ("written", to),
+        ]
+    )
+
+
+def _embedded(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, decimal_comma: bool) -> tuple[Embedded, int]:
+    """Give rows with codes, verdicts and labels, and how many were left out."""
+    import numpy as np
+
+    from detector import cells
+    from detector.columns import encode
+    from detector.files import ReadOptions
+    from residuum.cli.score import watching
+    from residuum.drawing import Embedded
+    from serving.files.reading import read
+
+    keep = (label,) if label else ()
+    missing = scorer.manifest.missing
+    codes, scores, rejected = [], [], 0
+    labels: list[str | None] = []
+    with watching(paths, "drawing") as watch:
+        for file, block, _ in read(paths, scorer.columns, ReadOptions(missing, decimal_comma), keep, watch):
+            encoded = encode(block.frame, scorer.columns, block.rows, file=file, missing=missing)
+            codes.append(scorer.graph.latent(encoded.matrix))
+            scores.append(scorer.graph.scores(encoded.matrix))
+            labels += cells.texts(block.frame[label]).to_numpy()[encoded.accepted].tolist() if label else []
+            rejected += len(block.rejects) + len(encoded.rejects)
+    joined = np.concatenate(scores)
+    found = np.asarray(labels, dtype=np.object_) if label else None
+    return Embedded(np.concatenate(codes), joined, scorer.manifest.decision.is_anomaly(joined), found), rejected

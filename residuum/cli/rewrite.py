@@ -1,0 +1,57 @@
+"""What `embed`, `reconstruct` and `decode` share: files in, a file out, and how to tell of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from detector.files import expand
+from residuum.cli import talk
+from residuum.cli.extra import need_drawing
+from residuum.cli.score import watching
+from residuum.cli.talk import Fact
+from serving.files.rewriting import Job, Rewriter, Rewritten, rewrite_files
+from serving.files.scoring import rejects_beside
+
+
+def job_of(files: Sequence[str], to: str, *, force: bool, decimal_comma: bool, image: str | None = None) -> Job:
+    """Give the job that the options ask for."""
+    if image is not None:
+        need_drawing()
+    paths, rejects = tuple(expand(files)), rejects_beside(to)
+    return Job(paths=paths, to=to, rejects=rejects, force=force, decimal_comma=decimal_comma, image=image)
+
+
+def rewrite(rewriter: Rewriter, job: Job, folder: Path, done: str) -> None:
+    """Rewrite the files and say how it went; `done` is what was done with the rows."""
+    with watching(job.paths, done) as watch:
+        rewritten = rewrite_files(rewriter, job, watch)
+    tell(job.to, [*_facts(rewritten, job, folder, done)])
+
+
+def tell(to: str, facts: Sequence[Fact]) -> None:
+    """Tell facts and where the result stands, out of the result's own way."""
+    talk.tell([*facts, ("written", "" if to == "-" else to)], sys.stderr if to == "-" else sys.stdout)
+
+
+def rows_by(rows: int, done: str, folder: Path, seconds: float) -> Fact:
+    """Say how many rows something was done with, by what and how fast."""
+    return ("rows", f"{rows:,} {done} by {folder} in {seconds:.3g} s, {rows / max(seconds, 1e-9):,.0f} rows/s")
+
+
+def _facts(rewritten: Rewritten, job: Job, folder: Path, done: str) -> list[Fact]:
+    """Say how the run went."""
+    rejected = f"{talk.count(rewritten.rejected, 'row')}{f', see {job.rejects}' if job.rejects else ''}"
+    skipped = [
+        talk.count(rewritten.blank, "blank line") if rewritten.blank else "",
+        f"{talk.count(rewritten.infinite, 'infinite number')} taken as missing" if rewritten.infinite else "",
+    ]
+    unused = rewritten.unused
+    return [
+        rows_by(rewritten.rows, done, folder, rewritten.seconds),
+        ("rejected", rejected if rewritten.rejected else "none"),
+        *talk.first_rejects(rewritten.first_rejects),
+        ("skipped", ", ".join(filter(None, skipped))),
+        ("unused", f"{talk.count(len(unused), 'column')}: {talk.names(unused)}" if unused else ""),
+    ]

@@ -1,0 +1,103 @@
+"""Rows as images, all on one sheet: a PNG of as many images a line as make the sheet square.
+
+Used by `serving.files.sinks` for rows of pixels, which stand in the last columns, line by line. Needs matplotlib.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from detector.errors import OutputError, SettingError
+from serving.files.output import Output, telling
+
+MOST = 4096  # images; more nobody can look at
+MARGIN = 1  # pixels between images
+LEAST_SIDE = 84  # pixels: smaller images are enlarged
+
+
+class Size(NamedTuple):
+    """The size of an image, in pixels."""
+
+    width: int
+    height: int
+
+
+def size_of(text: str) -> Size:
+    """Read a size such as 28x28.
+
+    Raises:
+        SettingError: it is none.
+    """
+    if not re.fullmatch(r"[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", text):
+        raise SettingError(f"--image {text}: an image's size is written like 28x28, width before height")
+    width, height = text.split("x")
+    return Size(int(width), int(height))
+
+
+class SheetSink:
+    """A PNG of all rows."""
+
+    def __init__(self, path: str, output: Output, size: Size) -> None:
+        self._path = path
+        self._output = output
+        self._size = size
+        self._images: list[np.ndarray] = []
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take rows.
+
+        Raises:
+            OutputError: they are too many, or have too few columns of numbers for an image.
+        """
+        width, height = self._size
+        if frame.width < width * height or not all(kind.is_numeric() for kind in frame.dtypes[-width * height :]):
+            raise OutputError(
+                f"{self._path}: an image of {width}x{height} takes {width * height} columns of numbers; "
+                f"these rows have {frame.width} columns"
+            )
+        pixels = frame[:, -width * height :].to_numpy().astype(np.float64)
+        self._images += list(pixels.reshape(-1, height, width))
+        if len(self._images) > MOST:
+            raise OutputError(f"{self._path}: a sheet holds {MOST:,} images at most; write rows as .parquet instead")
+
+    def finish(self) -> None:
+        """Draw the sheet and force it to the disk."""
+        from matplotlib import image
+
+        file = io.BytesIO()
+        image.imsave(file, sheet(self._images), cmap="gray", vmin=0.0, vmax=1.0, format="png")
+        with telling(self._path):
+            self._output.file.write(file.getbuffer())
+        self._output.finish()
+
+    def publish(self) -> None:
+        """Let the file appear."""
+        self._output.publish()
+
+    def discard(self) -> None:
+        """Leave no file behind."""
+        self._output.discard()
+
+
+def sheet(images: list[np.ndarray]) -> np.ndarray:
+    """Lay images out on one, in [0, 1]: values as they are if they lie there, else from the least to the greatest."""
+    if not images:
+        return np.zeros((1, 1))
+    height, width = images[0].shape
+    across = math.ceil(math.sqrt(len(images)))
+    page = np.ones((math.ceil(len(images) / across) * (height + MARGIN), across * (width + MARGIN)))
+    everything = np.nan_to_num(np.stack(images))
+    low, high = float(everything.min()), float(everything.max())
+    if low < 0 or high > 1:
+        everything = (everything - low) / max(high - low, np.finfo(float).tiny)
+    for place, one in enumerate(everything):
+        top, left = place // across * (height + MARGIN), place % across * (width + MARGIN)
+        page[top : top + height, left : left + width] = one
+    enlarged = max(1, LEAST_SIDE // max(width, height))
+    return page.repeat(enlarged, axis=0).repeat(enlarged, axis=1)

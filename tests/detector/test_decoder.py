@@ -1,0 +1,53 @@
+"""The way back: what is no decoder is refused by name, and a missing one is told of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector import bundle
+from detector.decoder import Decoder, Noise, walk
+from detector.errors import BundleCorrupt, BundleError
+from tests.detector.test_bundle import replace
+
+
+def test_a_bundle_of_an_earlier_release_has_no_decoder(folder: Path) -> None:
+    with pytest.raises(BundleError, match=r"has no decoder\.onnx .* train it again"):
+        Decoder.open(folder, "cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", "model.onnx"], ids=["empty", "nonsense", "the other graph"])
+def test_what_is_no_decoder_is_refused(folder: Path, content: bytes | str) -> None:
+    replace(folder, bundle.DECODER, (folder / content).read_bytes() if isinstance(content, str) else content)
+    with pytest.raises(BundleCorrupt, match=r"decoder\.onnx is no"):
+        Decoder.open(folder, "cpu")
+
+
+def test_further_files_are_verified_whatever_they_are(folder: Path) -> None:
+    replace(folder, "notes.txt", b"mine")
+    assert bundle.read(folder).further == {"notes.txt": b"mine"}
+    (folder / "notes.txt").write_bytes(b"Mine")
+    with pytest.raises(BundleCorrupt, match=r"notes\.txt was changed"):
+        bundle.read(folder)
+    (folder / "notes.txt").unlink()
+    with pytest.raises(BundleCorrupt, match=r"notes\.txt is missing"):
+        bundle.read(folder)
+
+
+def test_a_proof_without_a_file_is_the_scores(folder: Path) -> None:
+    assert "file" not in json.loads((folder / bundle.MANIFEST).read_text())["parity"][0]
+    (proof,) = bundle.read(folder).manifest.parity
+    assert proof.file == bundle.MODEL
+
+
+def test_noise_is_the_same_however_it_is_drawn() -> None:
+    whole, parts = (Noise(3, 4, np.random.SeedSequence(5)) for _ in range(2))
+    assert np.array_equal(whole.draw(10), np.concatenate([parts.draw(4), parts.draw(6)]))
+
+
+def test_a_walk_has_both_ends() -> None:
+    steps = walk(np.array([0.0, 1.0]), np.array([1.0, -1.0]), 5)
+    assert steps.tolist() == [[0, 1], [0.25, 0.5], [0.5, 0], [0.75, -0.5], [1, -1]]

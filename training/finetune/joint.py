@@ -1,0 +1,123 @@
+"""`joint`: a classification head on a copy of the encoder, both trained by cross-entropy with early stopping."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+from torch.nn import functional
+
+from detector.bundle import Bundle
+from detector.classifier import OUTPUT
+from detector.graph import INPUT
+from training import export, weights
+from training.fit import one_thread
+from training.graph import DetectorGraph
+from training.models import Autoencoder, VariationalAutoencoder
+from training.penalty import Gaussian
+
+STEPS = 1000
+BATCH = 64
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 1e-2
+CHECK_EVERY = 20  # steps
+PATIENCE = 10  # checks without a better loss
+VALIDATION = 0.2  # share of the rows
+
+
+class Joint(nn.Module):
+    """An encoder with a head: `float64[rows, columns]` in, `float64[rows, classes]` out."""
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, graph: DetectorGraph, matrix: np.ndarray, classes: int) -> None:
+        """Take the trained graph and the rows, `float64[rows, columns]`, over which codes are scaled for the head."""
+        super().__init__()
+        self.features = graph.features
+        self.model = graph.score.model
+        with torch.no_grad():
+            code = self.code(torch.from_numpy(matrix))
+        self.register_buffer("centre", code.mean(dim=0))
+        self.register_buffer("scale", 1.0 / (code.std(dim=0, correction=0) + 1e-3))
+        self.head = nn.Linear(self.model.latent, classes, dtype=graph.features.real)
+
+    def code(self, row: Tensor) -> Tensor:
+        """Give the code of rows, `[rows, latent]`; of a distribution, its mean."""
+        assert isinstance(self.model, Autoencoder | VariationalAutoencoder)  # noqa: S101 - all are, and both can encode
+        code = self.model.encode(self.features(row))
+        return code.mean if isinstance(code, Gaussian) else code
+
+    def logits(self, row: Tensor) -> Tensor:
+        """Give the logit of each class, `[rows, classes]`."""
+        logits: Tensor = self.head((self.code(row) - self.centre) * self.scale)
+        return logits
+
+    def forward(self, row: Tensor) -> Tensor:
+        """Give the probability of each class, `float64[rows, classes]`."""
+        return functional.softmax(self.logits(row).double(), dim=1)
+
+    def probabilities(self, matrix: np.ndarray) -> np.ndarray:
+        """Give the probability of each class, `float64[rows, classes]`, for `float64[rows, columns]`."""
+        with torch.no_grad():
+            probabilities: np.ndarray = self(torch.from_numpy(np.ascontiguousarray(matrix))).numpy()
+        return probabilities
+
+    def to_onnx(self) -> bytes:
+        """Write it as one graph."""
+        example = torch.zeros(export.EXAMPLE_ROWS, len(self.features.layout.columns), dtype=torch.float64)
+        return export.module_to_onnx(self.cpu().eval(), (example,), [INPUT], [OUTPUT])
+
+
+def fit(opened: Bundle, matrix: np.ndarray, labels: np.ndarray, seed: int) -> Joint:
+    """Train encoder and head on rows `float64[rows, columns]` and their classes `int64[rows]`; a share of them stops it.
+
+    Raises:
+        BundleError: the bundle holds no weights to go on from.
+    """
+    classes = int(labels.max()) + 1
+    held_out = max(classes, math.ceil(VALIDATION * len(labels)))
+    learning, stopping = train_test_split(np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed)
+    rows, wanted = torch.from_numpy(np.ascontiguousarray(matrix)), torch.from_numpy(labels)
+    with torch.random.fork_rng(devices=[]), one_thread():
+        torch.manual_seed(seed)
+        joint = Joint(weights.load(opened), matrix[learning], classes)
+        _train(joint, (rows[learning], wanted[learning]), (rows[stopping], wanted[stopping]))
+    return joint.eval()
+
+
+def _train(joint: Joint, learning: tuple[Tensor, Tensor], stopping: tuple[Tensor, Tensor]) -> None:
+    """Train in place and leave the best weights."""
+    optimiser = torch.optim.AdamW(joint.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    best, kept, best_step = math.inf, copy.deepcopy(joint.state_dict()), 0
+    for step, batch in enumerate(_batches(len(learning[1])), start=1):
+        optimiser.zero_grad()
+        joint.train()
+        functional.cross_entropy(joint.logits(learning[0][batch]), learning[1][batch]).backward()
+        optimiser.step()
+        if step % CHECK_EVERY:
+            continue
+        loss = _loss(joint, *stopping)
+        if loss < best:
+            best, kept, best_step = loss, copy.deepcopy(joint.state_dict()), step
+        elif step - best_step >= PATIENCE * CHECK_EVERY:
+            break
+    joint.load_state_dict(kept)
+
+
+def _batches(rows: int) -> Iterator[Tensor]:
+    """Draw rows for each step."""
+    for _ in range(STEPS):
+        yield torch.randint(rows, (min(BATCH, rows),))
+
+
+def _loss(joint: Joint, rows: Tensor, wanted: Tensor) -> float:
+    """Give the cross-entropy as it stands."""
+    joint.eval()
+    with torch.no_grad():
+        return float(functional.cross_entropy(joint.logits(rows), wanted))

@@ -1,0 +1,223 @@
+"""What a user may set of a variant: one typed struct each, checked before training.
+
+`--set key=value` and `--config file.toml` both end in `settings_of`, so an unknown key or a value out of range is refused
+with a list of what there is.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Meta
+from msgspec.inspect import BoolType, FloatType, IntType, LiteralType, Metadata, Type, VarTupleType, type_info
+
+from detector.columns import nearest
+from detector.errors import SettingError
+
+Size = Annotated[int, Meta(ge=1, le=4096)]
+Rate = Annotated[float, Meta(gt=0, lt=1)]
+Positive = Annotated[float, Meta(gt=0, le=1e6)]  # an infinite weight teaches nothing
+
+Sizes = Annotated[tuple[Size, ...], Meta(description="the encoder's hidden layers; the decoder mirrors them")]
+Activation = Annotated[Literal["silu", "relu", "sigmoid", "tanh"], Meta(description="between layers")]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all variants share."""
+
+    sizes: Sizes = (128, 128)
+    latent: Annotated[int, Meta(ge=0, le=4096, description="width of the code; 0 for one that suits the table")] = 0
+    activation: Activation = "silu"
+    likelihood: Annotated[
+        Literal["gaussian", "bernoulli"], Meta(description="bernoulli: numbers in [0, 1] are probabilities (cross-entropy)")
+    ] = "gaussian"
+
+
+class Point(Settings, frozen=True, kw_only=True):
+    """What all share whose code is a point."""
+
+    score: Annotated[
+        Literal["whitened", "mse"], Meta(description="whitened: in nats; mse: mean squared error over columns, not in nats")
+    ] = "whitened"
+
+
+class Stacked(Point, frozen=True, kw_only=True):
+    """A deep one: three hidden layers down, three up."""
+
+    sizes: Sizes = (256, 128, 64)
+
+
+class Denoising(Point, frozen=True, kw_only=True):
+    """One that sees corrupted rows."""
+
+    corruption: Annotated[
+        Literal["swap", "gaussian", "masking", "salt-and-pepper", "dropout"],
+        Meta(description="what is done to cells in training"),
+    ] = "swap"
+    level: Annotated[Rate, Meta(description="share of cells that are corrupted; for gaussian a standard deviation")] = 0.2
+
+
+class Sparse(Point, frozen=True, kw_only=True):
+    """One whose code is wide and mostly at rest."""
+
+    driver: Annotated[
+        Literal["l1", "l2", "kl", "top-k", "error-threshold"], Meta(description="what keeps the code, or learning, sparse")
+    ] = "l1"
+    weight: Annotated[Positive, Meta(description="l1, l2, kl: scales the penalty")] = 0.01
+    target: Annotated[Rate, Meta(description="kl: the mean activation that each unit is driven to")] = 0.05
+    k: Annotated[Size, Meta(description="top-k: how many activations are kept")] = 8
+    threshold: Annotated[Positive, Meta(description="error-threshold: smaller errors (nats) teach nothing")] = 0.01
+
+
+class Dropout(Point, frozen=True, kw_only=True):
+    """One whose units fail at random while it trains."""
+
+    rate: Annotated[Rate, Meta(description="share of units that fail in a step")] = 0.1
+
+
+class Contractive(Point, frozen=True, kw_only=True):
+    """One whose code hardly moves when the row does."""
+
+    sizes: Sizes = ()
+    activation: Activation = "sigmoid"
+    weight: Annotated[Positive, Meta(description="scales the penalty on the encoder's Jacobian")] = 0.01
+    tied: Annotated[bool, Meta(description="false: a decoder of its own, which can dodge the penalty by scaling")] = True
+
+
+class Variational(Settings, frozen=True, kw_only=True):
+    """One whose code is a distribution."""
+
+    score: Annotated[
+        Literal["elbo", "probability"], Meta(description="elbo: minus the evidence lower bound; probability: without its KL term")
+    ] = "elbo"
+    beta: Annotated[Positive, Meta(description="scales the KL term, in training only")] = 1.0
+    warm_up: Annotated[float, Meta(gt=0, le=1, description="share of training over which the KL term is phased in")] = 0.3
+
+
+class Adversarial(Point, frozen=True, kw_only=True):
+    """One whose codes, or whose decoded draws, a discriminator cannot tell from the real thing."""
+
+    prior: Annotated[Literal["gaussian", "uniform"], Meta(description="what codes are to look like")] = "gaussian"
+    discriminator: Annotated[
+        Literal["latent", "data"], Meta(description="latent: judges codes; data: judges decoded draws of the prior")
+    ] = "latent"
+    weight: Annotated[Positive, Meta(description="scales what the discriminator says to the autoencoder")] = 0.1
+    join: Annotated[bool, Meta(description="true: the discriminator's surprise is part of the score")] = False
+
+
+Some = TypeVar("Some", bound=Settings)
+
+
+def settings_of(kind: type[Some], values: Mapping[str, Any]) -> Some:
+    """Give a variant's settings, its defaults replaced by `values` (texts or TOML's types).
+
+    Raises:
+        SettingError: a key that there is none of, or a value that cannot be; the message lists what there is.
+    """
+    fields = kind.__struct_fields__
+    strange = [key for key in values if key not in fields]
+    if strange:
+        raise SettingError(f"there is no setting {strange[0]!r}{nearest(strange, fields)}; there are: {describe(kind)}")
+    given = {key: _sizes(value) if key == "sizes" else value for key, value in values.items()}
+    for key, value in given.items():
+        try:
+            msgspec.convert({key: value}, kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingError(f"the setting {key}={values[key]} cannot be; {key} takes {described(kind)[key].takes}") from error
+    return msgspec.convert(given, kind, strict=False)
+
+
+def from_texts(texts: Iterable[str]) -> dict[str, str]:
+    """Read `key=value` texts.
+
+    Raises:
+        SettingError: one of them has no `=`.
+    """
+    settings: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not (key and equals):
+            raise SettingError(f"--set takes key=value, such as latent=16; got {text!r}")
+        settings[key] = value
+    return settings
+
+
+def from_toml(path: Path) -> dict[str, Any]:
+    """Read settings from a TOML file.
+
+    Raises:
+        SettingError: it cannot be read.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"{path} is no TOML file of settings: {error}") from error
+
+
+def describe(kind: type[Settings]) -> str:
+    """List a variant's settings with their defaults."""
+    return ", ".join(f"{key}={value}" for key, value in as_plain(kind()).items())
+
+
+class Described(NamedTuple):
+    """A setting, for a person."""
+
+    default: str | int | float | bool
+    takes: str
+    meaning: str
+
+
+def described(kind: type[Settings]) -> dict[str, Described]:
+    """Say of each setting what it takes and what it means."""
+    fields = {field.name: type_info(field.type) for field in msgspec.structs.fields(kind)}
+    defaults = as_plain(kind())
+    return {name: Described(defaults[name], _takes(found), _meaning(found)) for name, found in fields.items()}
+
+
+def _takes(found: Type) -> str:
+    """Say which values a type takes."""
+    match found:
+        case Metadata(type=inner):
+            return _takes(inner)
+        case LiteralType(values=values):
+            return " or ".join(", ".join(map(str, values)).rsplit(", ", 1))
+        case BoolType():
+            return "true or false"
+        case VarTupleType(item_type=IntType() as width):
+            return f"widths such as 300-150, each {_range(width)}, or none"
+        case IntType() as number:
+            return f"a whole number {_range(number)}"
+        case FloatType() as number:
+            return f"a number {_range(number)}"
+    raise AssertionError(found)
+
+
+def _meaning(found: Type) -> str:
+    """Give the description that a type carries."""
+    described = found.extra_json_schema if isinstance(found, Metadata) else None
+    return str((described or {})["description"])
+
+
+def _range(number: IntType | FloatType) -> str:
+    """Say in which range a number must lie."""
+    bounds = {"from": number.ge, "above": number.gt, "up to": number.le, "but below": number.lt}
+    return " ".join(f"{word} {bound:,.10g}" for word, bound in bounds.items() if bound is not None)
+
+
+def as_plain(settings: Settings) -> dict[str, str | int | float | bool]:
+    """Give settings as the manifest holds them."""
+    plain = {key: getattr(settings, key) for key in settings.__struct_fields__}
+    return {**plain, "sizes": "-".join(map(str, settings.sizes)) or "none"}
+
+
+def _sizes(value: Any) -> Any:  # noqa: ANN401 - text or TOML's list; msgspec judges what is in it
+    """Read sizes such as 300-150."""
+    if isinstance(value, str):
+        return [] if value == "none" else value.split("-")
+    return [value] if isinstance(value, int) else value
