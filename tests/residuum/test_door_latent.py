@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 import residuum
+from detector import bundle
 from detector.errors import BundleError, TableError
 from residuum import Detector
 from tests.data.make_bundle import KEPT
@@ -93,10 +94,19 @@ def test_what_cannot_be_decoded(detector: Detector, rows: pl.DataFrame) -> None:
         detector.decode(codes.with_columns(latent_1=pl.when(pl.int_range(20) != 2).then("latent_1")))
     with pytest.raises(TableError, match="4 latents are needed"):
         detector.decode(np.zeros((3, 5)))
+
+
+@pytest.fixture
+def without_decoder(tmp_path: Path) -> Path:
+    """A bundle of the least files that one may have."""
+    opened = bundle.read(KEPT)
+    contents = {name: (KEPT / name).read_bytes() for name in (bundle.MODEL, bundle.CALIBRATION)}
+    bundle.write(tmp_path, opened.manifest, contents)
+    return tmp_path
+
+
+def test_without_a_decoder_nothing_is_generated(without_decoder: Path, rows: pl.DataFrame) -> None:
+    detector = residuum.load(without_decoder, "cpu")
     with pytest.raises(BundleError, match="train it again"):
-        residuum.load(KEPT, "cpu").generate(3)
-
-
-def test_a_scorer_without_a_decoder_still_embeds_and_rebuilds(rows: pl.DataFrame) -> None:
-    kept = residuum.load(Path(KEPT), "cpu")
-    assert kept.embed(rows).height == kept.reconstruct(rows).height == 20
+        detector.generate(3)
+    assert detector.embed(rows).height == detector.reconstruct(rows).height == 20
