@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from detector import bundle
 from detector.bundle import Bundle
@@ -24,6 +25,10 @@ class Classes(NamedTuple):
 
     name: np.ndarray  # str[rows]
     probability: np.ndarray  # float64[rows]
+
+    def series(self) -> list[pl.Series]:
+        """Give the columns `class` and `class_probability`."""
+        return [pl.Series("class", self.name, dtype=pl.String), pl.Series("class_probability", self.probability)]
 
 
 class ClassifierGraph:

@@ -54,7 +54,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
                 "is_anomaly": verdicts.is_anomaly,
             }
         )
-        frame = frame.with_columns(*_classes(judged), *self._reasons(judged))
+        classes = verdicts.classes.series() if verdicts.classes else []
+        frame = frame.with_columns(*classes, *self._reasons(judged))
         if self.several_files:
             frame = frame.select(pl.lit(judged.file).alias("file"), pl.all())
         return frame.filter("is_anomaly") if self.only_anomalies else frame
@@ -67,14 +68,6 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         if self.structured:
             return [reasons.as_structs(judged.verdicts.reasons, rows)]
         return reasons.as_texts(judged.verdicts.reasons, rows, self.top)
-
-
-def _classes(judged: Judged) -> list[pl.Series]:
-    """Give the likeliest class of each row, where the bundle has a classifier."""
-    classes = judged.verdicts.classes
-    if classes is None:
-        return []
-    return [pl.Series("class", classes.name, dtype=pl.String), pl.Series("class_probability", classes.probability)]
 
 
 def reject_table(rejects: Sequence[Reject], *, several_files: bool) -> pl.DataFrame:

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from detector import reasons
+from detector.classifier import Classes
 from detector.columns import Column
 from detector.decision import Standing
 from detector.errors import ResiduumError, SettingError, TableError
@@ -154,6 +155,7 @@ def _verdicts(said: pl.DataFrame, rows: np.ndarray, file: str) -> Verdicts:
     scored = said.filter(accepted)
     rejects = [Reject(int(rows[at]), **said["rejected"][int(at)], file=file) for at in np.flatnonzero(~accepted)]
     told = scored.select("reasons").with_row_index("at").drop_nulls().explode("reasons").unnest("reasons")
+    classes = Classes(scored["class"].to_numpy(), scored["class_probability"].to_numpy()) if "class" in scored.columns else None
     ranked = told.with_columns(rank=pl.int_range(pl.len()).over("at") + 1)
     return Verdicts(
         score=scored["anomaly_score"].to_numpy(),
@@ -163,4 +165,5 @@ def _verdicts(said: pl.DataFrame, rows: np.ndarray, file: str) -> Verdicts:
         accepted=accepted,
         rejects=rejects,
         infinite=0,  # a service does not say
+        classes=classes,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
 import msgspec
 import polars as pl
+from msgspec import UNSET, UnsetType
 
 from detector.scorer import Verdicts
 from serving.http.model import Judged, Model
@@ -22,18 +24,15 @@ class Reason(msgspec.Struct, frozen=True, gc=False):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """The verdict on a row."""
+    """The verdict on a row; anomalies have reasons, and rows a class where the bundle has a classifier."""
 
     row: int
     anomaly_score: float
     p_value: float
     is_anomaly: bool
-
-
-class Explained(Row, frozen=True):
-    """The verdict on an anomaly."""
-
-    reasons: list[Reason]
+    class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
+    class_probability: float | UnsetType = UNSET
+    reasons: list[Reason] | UnsetType = UNSET
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -80,7 +79,7 @@ def answer(model: Model, judged: Judged, *, only_anomalies: bool) -> bytes:
 
 def in_order(judged: Judged, *, only_anomalies: bool) -> list[Row | Rejected]:
     """Give the verdicts and the rejected rows in the order in which they came."""
-    said: list[Row | Rejected] = list(_rows(judged.verdicts, judged.rows))
+    said: list[Row | Rejected] = [*_rows(judged.verdicts, judged.rows)]
     if only_anomalies:
         said = [one for one in said if isinstance(one, Row) and one.is_anomaly]
     if judged.rejects:
@@ -89,13 +88,14 @@ def in_order(judged: Judged, *, only_anomalies: bool) -> list[Row | Rejected]:
     return said
 
 
-def _rows(verdicts: Verdicts, rows: Sequence[int]) -> Iterable[Row]:
+def _rows(verdicts: Verdicts, rows: Sequence[int]) -> Iterator[Row]:
     """Give the verdicts, those on anomalies with their reasons."""
+    told = [rows, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist()]
+    nothing = [UNSET] * len(rows)
+    told += [each.tolist() for each in verdicts.classes] if verdicts.classes else [nothing, nothing]
     reasons = grouped(verdicts.reasons) if verdicts.reasons.height else {}
-    told = zip(rows, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist(), strict=True)
-    if not reasons:
-        return [Row(*one) for one in told]
-    return [Explained(*one, reasons[at]) if at in reasons else Row(*one) for at, one in enumerate(told)]
+    told.append([reasons.get(at, UNSET) for at in range(len(rows))] if reasons else nothing)
+    return itertools.starmap(Row, zip(*told, strict=True))
 
 
 def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:

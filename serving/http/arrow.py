@@ -45,9 +45,10 @@ def _table(judged: Judged, rows: int) -> pl.DataFrame:
             "anomaly_score": verdicts.score,
             "p_value": verdicts.p_value,
             "is_anomaly": verdicts.is_anomaly,
-            "reasons": reasons.as_structs(verdicts.reasons, len(judged.rows)),
         }
     )
+    classes = verdicts.classes.series() if verdicts.classes else []
+    scored = scored.with_columns(*classes, reasons.as_structs(verdicts.reasons, len(judged.rows)))
     fault = pl.Struct({"column": pl.String, "found": pl.String, "expected": pl.String})
     faults = [{"column": each.column, "found": each.found, "expected": each.expected} for each in judged.rejects]
     rejected = pl.DataFrame(

@@ -23,6 +23,7 @@ from serving.http.request import Request
 from serving.http.settings import Settings
 
 DATATYPES = {"number": "FP64", "category": "BYTES", "boolean": "BOOL", "date": "BYTES"}
+OUTPUTS = {"is_anomaly": "BOOL", "class": "BYTES"}  # the others are FP64
 NUMPY = {
     **{f"INT{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
@@ -32,6 +33,7 @@ NUMPY = {
     "BOOL": "?",
 }
 USUAL = ("anomaly_score", "is_anomaly", "p_value")
+CLASSES = ("class", "class_probability")  # where the model has a classifier
 EXPLAINING = ("contribution", "expected")
 HEADER_LENGTH = b"inference-header-content-length"
 SERVER = {"name": "residuum", "version": __version__, "extensions": ["binary_tensor_data", "model_repository"]}
@@ -78,9 +80,7 @@ def metadata(model: Model, versions: list[int]) -> dict[str, Any]:
     """Say what a model takes and gives."""
     columns, terms = len(model.columns), len(model.scorer.manifest.score.extra_terms)
     outputs = {
-        "anomaly_score": [-1],
-        "is_anomaly": [-1],
-        "p_value": [-1],
+        **{name: [-1] for name in _usual(model)},
         "contribution": [-1, columns + terms],
         "expected": [-1, columns],
     }
@@ -89,10 +89,7 @@ def metadata(model: Model, versions: list[int]) -> dict[str, Any]:
         "versions": [str(version) for version in versions],
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": each.name, "datatype": DATATYPES[each.kind], "shape": [-1]} for each in model.scorer.columns],
-        "outputs": [
-            {"name": name, "datatype": "BOOL" if name == "is_anomaly" else "FP64", "shape": shape}
-            for name, shape in outputs.items()
-        ],
+        "outputs": [{"name": name, "datatype": OUTPUTS.get(name, "FP64"), "shape": shape} for name, shape in outputs.items()],
     }
 
 
@@ -105,7 +102,7 @@ def infer(body: bytes, request: Request, model: Model, settings: Settings) -> Re
     head, tensors = _cut(body, request)
     check_depth(head, 0, settings.max_depth)
     asked = _decode(head)
-    outputs = _outputs(asked)
+    outputs = _outputs(asked, _usual(model))
     lines = _lines(asked, tensors, model, settings)
     judged = model.judge(lines, 0)
     arrays = _arrays(judged, model, len(lines.rows) + len(lines.rejects), [each.name for each in outputs])
@@ -135,9 +132,14 @@ def _decode(head: bytes) -> _Inference:
         raise Problem(400, "json", f"the body is not JSON: {error}") from error
 
 
-def _outputs(asked: _Inference) -> list[_Output]:
+def _usual(model: Model) -> tuple[str, ...]:
+    """Give the outputs that a model gives unasked."""
+    return (*USUAL, *CLASSES) if model.scorer.classifier else USUAL
+
+
+def _outputs(asked: _Inference, usual: tuple[str, ...]) -> list[_Output]:
     """Give what is asked for."""
-    known = (*USUAL, *EXPLAINING)
+    known = (*usual, *EXPLAINING)
     for place, each in enumerate(asked.outputs):
         if each.name not in known:
             raise Problem(
@@ -148,7 +150,7 @@ def _outputs(asked: _Inference) -> list[_Output]:
                 found=each.name[:80],
                 expected=", ".join(known),
             )
-    return asked.outputs or [_Output(name) for name in USUAL]
+    return asked.outputs or [_Output(name) for name in usual]
 
 
 def _lines(asked: _Inference, tensors: bytes, model: Model, settings: Settings) -> Lines:
@@ -265,10 +267,17 @@ def _texts(tensor: bytes, rows: int, path: str) -> list[Scalar]:
     return cells
 
 
+def _packed(texts: list[str]) -> bytes:
+    """Write texts, each behind its length."""
+    return b"".join(struct.pack("<I", len(text)) + text for text in map(str.encode, texts))
+
+
 def _arrays(judged: Judged, model: Model, rows: int, names: list[str]) -> dict[str, np.ndarray]:
     """Lay the verdicts out, one a row that was sent."""
     verdicts = judged.verdicts
     found = {"anomaly_score": verdicts.score, "is_anomaly": verdicts.is_anomaly, "p_value": verdicts.p_value}
+    if verdicts.classes:
+        found |= dict(zip(CLASSES, verdicts.classes, strict=True))
     if not set(names).isdisjoint(EXPLAINING):
         explained = model.scorer.graph.explain(judged.matrix)
         found |= {"contribution": explained.contribution, "expected": explained.expected}
@@ -276,8 +285,9 @@ def _arrays(judged: Judged, model: Model, rows: int, names: list[str]) -> dict[s
 
 
 def _spread(values: np.ndarray, at: Any, rows: int) -> np.ndarray:  # noqa: ANN401 - positions
-    """Put values at their rows; elsewhere there is none."""
-    spread = np.zeros((rows, *values.shape[1:]), bool) if values.dtype == bool else np.full((rows, *values.shape[1:]), np.nan)
+    """Put values at their rows; elsewhere there is none: NaN, false or an empty text."""
+    nothing = {"O": "", "b": False}.get(values.dtype.kind, np.nan)
+    spread = np.full((rows, *values.shape[1:]), nothing, values.dtype)
     spread[np.asarray(at, np.int64)] = values
     return spread
 
@@ -288,11 +298,11 @@ def _answer(asked: _Inference, outputs: list[_Output], arrays: dict[str, np.ndar
     tensors: list[bytes] = []
     for each in outputs:
         array = arrays[each.name]
-        datatype = "BOOL" if array.dtype == bool else "FP64"
+        datatype = OUTPUTS.get(each.name, "FP64")
         output = {"name": each.name, "datatype": datatype, "shape": list(array.shape)}
         binary = each.parameters.binary_data
         if asked.parameters.binary_data_output if binary is None else binary:
-            tensors.append(array.astype(NUMPY[datatype]).tobytes())
+            tensors.append(_packed(array.tolist()) if datatype == "BYTES" else array.astype(NUMPY[datatype]).tobytes())
             told.append(output | {"parameters": {"binary_data_size": len(tensors[-1])}})
         else:
             told.append(output | {"data": array.ravel().tolist()})

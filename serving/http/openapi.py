@@ -38,13 +38,15 @@ SCHEMAS: Json = {
     },
     "Verdict": {
         "type": "object",
-        "description": "A scored row; anomalies have reasons.",
+        "description": "A scored row; anomalies have reasons, and every row a class where the model has a classifier.",
         "required": ["row", "anomaly_score", "p_value", "is_anomaly"],
         "properties": {
             "row": COUNT,
             "anomaly_score": {"type": ["number", "null"]},
             "p_value": NUMBER,
             "is_anomaly": FLAG,
+            "class": TEXT,
+            "class_probability": NUMBER,
             "reasons": {"type": "array", "items": {"$ref": "#/components/schemas/Reason"}},
         },
     },

@@ -1,7 +1,7 @@
 """Rows as the graph takes them: little-endian float64[rows, columns], NaN = missing, categories as their codes.
 
-The answer is float64[rows, 3]: score, p-value, and 1 for an anomaly; NaN in all three for a rejected row. The columns, in
-order, and their vocabularies are in GET /v1/models/NAME.
+The answer is float64[rows, 3]: score, p-value, and 1 for an anomaly; NaN in all three for a rejected row. Classes and reasons
+are texts and come in the other forms. The columns, in order, and their vocabularies are in GET /v1/models/NAME.
 """
 
 from __future__ import annotations

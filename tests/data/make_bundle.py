@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 
-from detector import reasons
-from detector.manifest import FORMAT
+from detector import bundle, reasons
+from detector.manifest import FORMAT, Manifest
 from detector.scorer import Scorer
 from tests.tables import normal_rows, planted_anomalies
 
@@ -47,6 +49,16 @@ def judged(rows: pl.DataFrame) -> pl.DataFrame:
         pl.Series("is_anomaly", verdicts.is_anomaly),
         *said,
     )
+
+
+def write_least(folder: Path, further: Mapping[str, bytes] | None = None, **changed: object) -> Manifest:
+    """Write the kept bundle with the least files that one may have, and with others; its manifest changed at will."""
+    kept = bundle.read(KEPT)
+    proofs = tuple(proof for proof in kept.manifest.parity if proof.file == bundle.MODEL)
+    manifest = msgspec.structs.replace(kept.manifest, parity=proofs, **changed)
+    folder.mkdir(parents=True)
+    least = {bundle.MODEL: kept.model, bundle.CALIBRATION: bundle.calibration_bytes(kept.calibration)}
+    return bundle.write(folder, manifest, {**least, **(further or {})})
 
 
 if __name__ == "__main__":

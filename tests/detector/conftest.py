@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detector.scorer import Scorer
-from tests.data.make_bundle import KEPT
+from tests.data.make_bundle import KEPT, write_least
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +20,10 @@ def scorer() -> Scorer:
 def folder(tmp_path: Path) -> Path:
     """A copy of the kept bundle as version 1 of a name."""
     return shutil.copytree(KEPT, tmp_path / "models" / "pumps" / "1")
+
+
+@pytest.fixture
+def least(tmp_path: Path) -> Path:
+    """A bundle of the least files."""
+    write_least(tmp_path / "least")
+    return tmp_path / "least"

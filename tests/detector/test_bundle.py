@@ -56,10 +56,11 @@ def test_a_bundle_reads_as_it_was_written(folder: Path) -> None:
     opened = bundle.read(folder)
     assert bundle.calibration_bytes(opened.calibration) == (folder / bundle.CALIBRATION).read_bytes()
     (folder / "again").mkdir()
-    contents = {bundle.MODEL: opened.model, bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration)}
-    written = bundle.write(folder / "again", opened.manifest, contents)
+    own = {bundle.MODEL: opened.model, bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration)}
+    written = bundle.write(folder / "again", opened.manifest, {**own, **opened.further})
     again = bundle.read(folder / "again")
     assert again.manifest == written == opened.manifest
+    assert again.further == opened.further
     assert again.model == opened.model
     assert again.calibration.scores.tolist() == opened.calibration.scores.tolist()
 

@@ -11,6 +11,7 @@ import pytest
 from matplotlib import image
 
 import residuum
+from detector import bundle, repository
 from detector.columns import as_frame, encode
 from detector.files import blocks
 from detector.scorer import Scorer
@@ -128,8 +129,13 @@ def test_generate_needs_a_prior(run: Run, model: Path) -> None:
     assert "pumps is denoising, which has none: train one with --variant variational or --variant adversarial" in said
 
 
-def test_an_older_bundle_has_no_decoder(run: Run, project: Path) -> None:
-    said = refused(run, "generate", project / "tests/data/bundle-1", "--to", "new.csv")
+def test_an_older_bundle_has_no_decoder(run: Run, dreams: Path) -> None:
+    older = Path("older")
+    older.mkdir()
+    opened = bundle.read(repository.find(dreams))
+    contents = {bundle.MODEL: opened.model, bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration)}
+    bundle.write(older, opened.manifest, contents)
+    said = refused(run, "generate", older, "--to", "new.csv")
     assert "no decoder.onnx to turn codes into rows: train it again" in said
 
 

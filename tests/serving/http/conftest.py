@@ -14,15 +14,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
-import msgspec
+import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from detector import bundle
-from tests.data.make_bundle import KEPT
+from detector.classifier import OUTPUT
+from detector.graph import INPUT
+from tests.data.make_bundle import write_least
 
 RUN = "import sys; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
 LOOK_AGAIN = 0.02
 STARTS_WITHIN = 60
+
+CLASSES = ("cold", "hot")
+# One for all: making a client, as httpx.get does, costs more than most answers. Each request has a connection of its own.
+ASK = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
 
 Start = Callable[..., "Service"]
 
@@ -32,7 +39,6 @@ class Service:
 
     def __init__(self, models: Path, *flags: object, log: Path) -> None:
         self.port = free_port()
-        self.scheme = "https" if "--tls-key" in flags else "http"
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
         command = [sys.executable, "-c", RUN, "serve", models, "--port", self.port, *flags]
@@ -44,11 +50,11 @@ class Service:
         return self._log.read_text()
 
     def wait(self) -> None:
-        """Wait until it answers."""
+        """Wait until it listens, which it does when it is ready."""
         for _ in range(int(STARTS_WITHIN / LOOK_AGAIN)):
             assert self.process.poll() is None, self.log
-            with contextlib.suppress(httpx.HTTPError), httpx.Client(verify=False) as client:  # noqa: S501 - is it there?
-                client.get(f"{self.scheme}://127.0.0.1:{self.port}/livez")
+            with contextlib.suppress(ConnectionRefusedError):
+                self.connect().close()
                 return
             time.sleep(LOOK_AGAIN)
         raise AssertionError(self.log)
@@ -61,7 +67,7 @@ class Service:
 
     def post(self, rows: object, **options: object) -> httpx.Response:
         """Ask for verdicts on rows."""
-        return httpx.post(f"{self.url}/v1/models/pumps/score", json=rows, timeout=60, **options)  # type: ignore[arg-type]
+        return ASK.post(f"{self.url}/v1/models/pumps/score", json=rows, **options)  # type: ignore[arg-type]
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), 20)
@@ -75,30 +81,51 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two names, one of them with two versions."""
+    """A folder of two names, one of them with two versions, the other with a classifier."""
     folder = tmp_path_factory.mktemp("models")
-    for name, version in (("pumps", 1), ("pumps", 2), ("fans", 1)):
-        copy(folder, name, version)
+    copy(folder, "pumps", 1)
+    copy(folder, "pumps", 2)
+    write_least(folder / "fans" / "1", {bundle.CLASSIFIER: classifier()}, name="fans", classes=CLASSES)
     return folder
 
 
 def copy(folder: Path, name: str, version: int) -> None:
     """Write the kept bundle under another name and number."""
-    kept = bundle.read(KEPT)
-    manifest = msgspec.structs.replace(kept.manifest, name=name, version=version)
-    place = folder / name / str(version)
-    place.mkdir(parents=True)
-    contents = {bundle.MODEL: kept.model, bundle.CALIBRATION: bundle.calibration_bytes(kept.calibration)}
-    bundle.write(place, manifest, contents)
+    write_least(folder / name / str(version), name=name, version=version)
+
+
+def classifier() -> bytes:
+    """Make a classifier that calls a row hot from 60 degrees on, if it knows its temperature."""
+    at_60 = {"weights": np.array([[-0.1, 0.1]]), "bias": np.array([6.0, -6.0]), "place": np.array([0]), "unknown": np.array(60.0)}
+    nodes = [
+        helper.make_node("Gather", [INPUT, "place"], ["temperature"], axis=1),
+        helper.make_node("IsNaN", ["temperature"], ["missing"]),
+        helper.make_node("Where", ["missing", "unknown", "temperature"], ["known"]),
+        helper.make_node("MatMul", ["known", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], [OUTPUT], axis=1),
+    ]
+    ends = [
+        helper.make_tensor_value_info(*each)
+        for each in ((INPUT, TensorProto.DOUBLE, ["rows", 10]), (OUTPUT, TensorProto.DOUBLE, ["rows", 2]))
+    ]
+    numbers = [numpy_helper.from_array(value, name) for name, value in at_60.items()]
+    graph = helper.make_graph(nodes, "classifier", ends[:1], ends[1:], numbers)
+    content: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    return content
 
 
 @pytest.fixture(scope="session")
 def service(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The service as it comes."""
-    started = Service(models, log=tmp_path_factory.mktemp("service") / "log")
-    started.wait()
-    yield started
-    started.stop()
+    yield from running(Service(models, log=tmp_path_factory.mktemp("service") / "log"))
+
+
+def running(service: Service) -> Iterator[Service]:
+    """Give a service as long as it is wanted."""
+    service.wait()
+    yield service
+    service.stop()
 
 
 @pytest.fixture

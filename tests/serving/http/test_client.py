@@ -42,6 +42,18 @@ def test_the_same_file_comes_out(service: Service, models: Path, table: Path, mo
     assert table.with_name("here.rejects.csv").read_text() == table.with_name("there.rejects.csv").read_text()
 
 
+def test_the_same_classes_come_out(service: Service, models: Path, table: Path) -> None:
+    here, there = table.with_name("here.csv"), table.with_name("there.csv")
+    run(models / "fans", table, "--to", here)
+    run("fans", table, "--to", there, "--url", service.url)
+    ours, theirs = pl.read_csv(here), pl.read_csv(there)
+    assert ours.columns == theirs.columns
+    assert set(ours["class"]) == {"cold", "hot"}
+    assert ours["class"].equals(theirs["class"])
+    clash = ["score", "fans", str(table), "--keep", "class", "--to", "x.csv", "--url", service.url]
+    assert "a column of its own by that name" in CliRunner().invoke(app, clash).output
+
+
 def test_a_token_comes_from_the_environment(start: Start, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = table.with_name("tokens")
     tokens.write_text(line(SCORE, "score"))

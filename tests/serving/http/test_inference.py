@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.serving.http.conftest import Service, Start, copy
+from tests.serving.http.conftest import ASK, Service, Start, copy
 from tests.serving.http.test_metrics import Read
 from tests.tables import normal_rows, planted_anomalies
 
@@ -33,7 +33,7 @@ def by_json(service: Service, table: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def infer(service: Service, content: bytes, headers: dict[str, str] | None = None) -> httpx.Response:
-    return httpx.post(f"{service.url}/v2/models/pumps/infer", content=content, headers=headers or {})
+    return ASK.post(f"{service.url}/v2/models/pumps/infer", content=content, headers=headers or {})
 
 
 def inputs(table: pl.DataFrame) -> list[dict[str, Any]]:
@@ -88,6 +88,30 @@ def test_binary(service: Service, table: pl.DataFrame, by_json: list[Any]) -> No
     assert arrays["is_anomaly"].tolist() == [each["is_anomaly"] for each in by_json]
 
 
+@pytest.mark.parametrize("binary", [False, True])
+def test_classes(service: Service, table: pl.DataFrame, *, binary: bool) -> None:
+    columns = inputs(table)
+    columns[6]["data"][2] = "ajar"
+    asked = {"inputs": columns, "parameters": {"binary_data_output": binary}}
+    path = f"{service.url}/v2/models/fans/infer"
+    done = ASK.post(path, json=asked)
+    head = json.loads(done.content[: int(done.headers.get("inference-header-content-length", len(done.content)))])
+    found = {each["name"]: each for each in head["outputs"]}
+    described = {each["name"]: each["datatype"] for each in ASK.get(path.removesuffix("/infer")).json()["outputs"]}
+    assert {name: each["datatype"] for name, each in found.items()}.items() <= described.items()
+    assert (found["class"]["datatype"], found["class"]["shape"]) == ("BYTES", [25])
+    told = ASK.post(f"{service.url}/v1/models/fans/score", json=table.to_dicts()).json()["verdicts"]
+    wanted = [each["class"] for each in told]
+    wanted[2] = ""
+    if binary:
+        assert b"".join(struct.pack("<I", len(text)) + text.encode() for text in wanted) in done.content
+    else:
+        assert found["class"]["data"] == wanted
+        assert found["class_probability"]["data"][3] == pytest.approx(told[3]["class_probability"])
+        assert found["class_probability"]["data"][2] is None
+    assert infer(service, json.dumps({"inputs": inputs(table), "outputs": [{"name": "class"}]}).encode()).status_code == 422
+
+
 def test_rejected_rows_stay_in_their_places(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:
     columns = inputs(table)
     columns[6]["data"][2] = "ajar"
@@ -101,14 +125,14 @@ def test_rejected_rows_stay_in_their_places(service: Service, table: pl.DataFram
 
 
 def test_metadata(service: Service) -> None:
-    assert httpx.get(f"{service.url}/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
-    said = httpx.get(f"{service.url}/v2/models/pumps").json()
+    assert ASK.get(f"{service.url}/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
+    said = ASK.get(f"{service.url}/v2/models/pumps").json()
     assert said["versions"] == ["1", "2"]
     assert {each["name"]: each["datatype"] for each in said["inputs"]}["machine"] == "BYTES"
     for path in ("health/live", "health/ready", "models/pumps/ready", "models/pumps/versions/1/ready"):
-        assert httpx.get(f"{service.url}/v2/{path}").status_code == 200
-    assert httpx.get(f"{service.url}/v2/models/none/ready").json()["error"]
-    index = httpx.post(f"{service.url}/v2/repository/index", json={}).json()
+        assert ASK.get(f"{service.url}/v2/{path}").status_code == 200
+    assert ASK.get(f"{service.url}/v2/models/none/ready").json()["error"]
+    index = ASK.post(f"{service.url}/v2/repository/index", json={}).json()
     assert {each["name"] for each in index} == {"pumps", "fans"}
 
 
@@ -149,13 +173,13 @@ def test_a_new_version_is_loaded_when_told(start: Start, tmp_path: Path) -> None
     copy(tmp_path / "models", "pumps", 1)
     service = start(at=tmp_path / "models")
     load = f"{service.url}/v2/repository/models/pumps/load"
-    assert httpx.post(load).json() == {"name": "pumps", "version": "1"}
+    assert ASK.post(load).json() == {"name": "pumps", "version": "1"}
     copy(tmp_path / "models", "pumps", 2)
     assert service.post([{}]).json()["version"] == 1
-    assert httpx.post(load).json()["version"] == "2"
+    assert ASK.post(load).json()["version"] == "2"
     assert service.post([{}]).json()["version"] == 2
     assert Read(service).value("residuum_model_loads_total", outcome="opened") == 2
-    assert httpx.post(f"{service.url}/v2/repository/models/none/load").status_code == 404
+    assert ASK.post(f"{service.url}/v2/repository/models/none/load").status_code == 404
 
 
 def test_tritonclient_works_unchanged(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:

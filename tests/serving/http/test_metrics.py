@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from detector.columns import Column
 from serving.http.martingale import Martingale
 from serving.http.stability import REFERENCE, Stability, psi
-from tests.serving.http.conftest import Service, Start, free_port
+from tests.serving.http.conftest import ASK, Service, Start, free_port
 from tests.tables import normal_rows, planted_anomalies
 
 PUMPS = {"model": "pumps", "version": "2"}
@@ -26,7 +26,7 @@ class Read:
     """The metrics of a service."""
 
     def __init__(self, service: Service) -> None:
-        self.text = httpx.get(f"{service.url}/metrics").text
+        self.text = ASK.get(f"{service.url}/metrics").text
         self.families = {family.name: family for family in text_string_to_metric_families(self.text)}
 
     def value(self, name: str, **labels: str) -> float:
@@ -42,7 +42,7 @@ def test_requests_rows_and_verdicts_are_counted(start: Start) -> None:
     normal, bad = normal_rows(40, seed=5).to_dicts(), [{"temperature": "hot"}, 7, {"machine": "new", "flow": None}]
     said = service.post([*normal, *planted_anomalies(10).to_dicts(), *bad]).json()
     service.post([{}] * 3, params={"only": "x"})
-    httpx.get(f"{service.url}/nowhere")
+    ASK.get(f"{service.url}/nowhere")
     with service.connect() as sock:
         sock.sendall(b"no http\r\n\r\n")
         assert sock.recv(100)
@@ -120,7 +120,7 @@ def test_prometheus_scrapes_the_running_service(start: Start, tmp_path: Path) ->
 
 def _asked(port: int, query: str) -> str | None:
     try:
-        found = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}).json()["data"]["result"]
+        found = ASK.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}).json()["data"]["result"]
     except (httpx.HTTPError, KeyError, ValueError):
         return None
     return str(found[0]["value"][1]) if found else None

@@ -12,8 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
-from tests.serving.http.conftest import Service, Start, copy
+from residuum.cli import app
+from tests.data.make_bundle import KEPT
+from tests.serving.http.conftest import ASK, Service, Start, copy, free_port
 
 SCORE, OPERATE, METRICS = "first-secret", "second-secret", "third-secret"
 
@@ -40,10 +43,10 @@ def test_tokens(start: Start, tokens: Path) -> None:
     assert service.post([{}], headers=bearer("wrong")).status_code == 401
     assert service.post([{}], headers=bearer(METRICS)).status_code == 403
     assert service.post([{}], headers=bearer(SCORE)).status_code == 200
-    assert httpx.get(f"{service.url}/metrics", headers=bearer(SCORE)).status_code == 403
-    assert httpx.get(f"{service.url}/metrics", headers=bearer(METRICS)).status_code == 200
-    assert httpx.get(f"{service.url}/v1/models").status_code == 401
-    assert httpx.get(f"{service.url}/readyz").status_code == 200
+    assert ASK.get(f"{service.url}/metrics", headers=bearer(SCORE)).status_code == 403
+    assert ASK.get(f"{service.url}/metrics", headers=bearer(METRICS)).status_code == 200
+    assert ASK.get(f"{service.url}/v1/models").status_code == 401
+    assert ASK.get(f"{service.url}/readyz").status_code == 200
 
     tokens.write_text(line("fourth", "score"))
     _until(lambda: service.post([{}], headers=bearer("fourth")).status_code == 200)
@@ -56,10 +59,9 @@ def test_tokens(start: Start, tokens: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["secret score\n", f"{'0' * 64} admin\n"])
-def test_a_bad_token_file_is_a_failed_start(start: Start, tmp_path: Path, text: str) -> None:
+def test_a_bad_token_file_is_a_failed_start(models: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "tokens").write_text(text)
-    with pytest.raises(AssertionError, match="line 1: expected a SHA-256"):
-        start("--token-file", tmp_path / "tokens")
+    assert "line 1: expected a SHA-256" in failed_start(models, "--token-file", tmp_path / "tokens")
 
 
 def test_tls(start: Start, tmp_path: Path) -> None:
@@ -79,22 +81,34 @@ def test_tls(start: Start, tmp_path: Path) -> None:
         service.post([{}])
 
 
-def test_what_cannot_be_had_is_a_failed_start(start: Start, tmp_path: Path, service: Service) -> None:
-    (tmp_path / "no.pem").write_text("no certificate")
-    for flags, said in (
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
         (["--device", "cuda"], "cuda was asked for"),
-        (["--tls-certificate", tmp_path / "no.pem"], "cannot be used"),
-        (["--port", service.port], "cannot listen on"),
+        (["--tls-certificate", KEPT / "manifest.json"], "cannot be used"),
+        (["--port", "PORT"], "cannot listen on"),
+        (["--workers", 2, "--port", "PORT"], "cannot listen on"),
         (["--max-rows", "0"], "max-rows must be more than 0"),
-    ):
-        with pytest.raises(AssertionError, match=said):
-            start(*flags)
-    with pytest.raises(AssertionError, match="is no folder"):
-        start(at=tmp_path / "nowhere")
+    ],
+)
+def test_what_cannot_be_had_is_a_failed_start(models: Path, flags: list[object], said: str, service: Service) -> None:
+    assert said in failed_start(models, *(service.port if flag == "PORT" else flag for flag in flags))
+
+
+def test_no_bundle_is_a_failed_start(tmp_path: Path) -> None:
+    assert "is no folder" in failed_start(tmp_path / "nowhere")
+
+
+def failed_start(models: Path, *flags: object) -> str:
+    """Start a service that must not start, in this process; gives what it says in one line."""
+    done = CliRunner().invoke(app, [*map(str, ("serve", models, "--port", free_port(), *flags))])
+    assert done.exit_code == 2, done.output
+    assert done.output.count("\n") == 1
+    return done.output
 
 
 def test_security_headers(service: Service) -> None:
-    for done in (service.post([{}]), httpx.get(f"{service.url}/nowhere"), httpx.get(f"{service.url}/livez")):
+    for done in (service.post([{}]), ASK.get(f"{service.url}/nowhere"), ASK.get(f"{service.url}/livez")):
         assert done.headers["x-content-type-options"] == "nosniff"
         assert done.headers["cache-control"] == "no-store"
         assert "default-src 'none'" in done.headers["content-security-policy"]
@@ -109,7 +123,7 @@ def test_the_log_names_the_request_and_no_value(start: Start) -> None:
     assert done.headers["x-request-id"] == trace
     assert service.post(rows, headers={"x-request-id": "mine-7"}).headers["x-request-id"] == "mine-7"
     assert service.post(rows, headers={"x-request-id": "not mine {}"}).headers["x-request-id"] != "mine-7"
-    assert httpx.get(f"{service.url}/nowhere", headers={"x-request-id": "lost"}).json()["request_id"] == "lost"
+    assert ASK.get(f"{service.url}/nowhere", headers={"x-request-id": "lost"}).json()["request_id"] == "lost"
     service.stop()
     events = [event for text in service.log.splitlines() if (event := json.loads(text)).get("path") != "/livez"]
     assert [event["event"] for event in events] == ["serving", *["request"] * 4, "draining", "stopped"]
@@ -132,7 +146,7 @@ def test_a_fault_is_told_to_the_log_alone(start: Start, tmp_path: Path) -> None:
     copy(tmp_path / "models", "pumps", 2)
     (tmp_path / "models" / "pumps" / "1" / "model.onnx").write_bytes(b"broken")
     service = start("--log", "json", at=tmp_path / "models")
-    done = httpx.post(f"{service.url}/v1/models/pumps/versions/1/score", json=[{}])
+    done = ASK.post(f"{service.url}/v1/models/pumps/versions/1/score", json=[{}])
     assert done.status_code == 500
     assert str(tmp_path) not in done.text
     assert "BundleCorrupt" in service.log

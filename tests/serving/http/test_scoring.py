@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx
 import polars as pl
 import pytest
 
@@ -16,7 +15,7 @@ from detector.scorer import Scorer
 from serving.files.judging import Question
 from serving.files.scoring import Job, score_files
 from tests.data.make_bundle import KEPT
-from tests.serving.http.conftest import Service, Start
+from tests.serving.http.conftest import ASK, Service, Start
 from tests.tables import normal_rows, planted_anomalies
 
 BAD = [
@@ -106,14 +105,14 @@ def test_reasons_and_only(service: Service, rows: list[Any]) -> None:
 
 
 def test_the_description_names_every_model_and_needs_nothing_else(service: Service) -> None:
-    said = httpx.get(f"{service.url}/openapi.json").json()
+    said = ASK.get(f"{service.url}/openapi.json").json()
     assert said["openapi"] == "3.1.0"
     columns = said["components"]["schemas"]["Row-pumps"]["properties"]
     assert list(columns)[:2] == ["temperature", "pressure"]
     for path, operations in said["paths"].items():
         if "get" in operations:
-            assert httpx.get(f"{service.url}{path}").status_code == 200
-    page = httpx.get(f"{service.url}/docs")
+            assert ASK.get(f"{service.url}{path}").status_code == 200
+    page = ASK.get(f"{service.url}/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "/v1/models/pumps/score" in page.text
     assert not re.search("(src|href)=[\"']?(https?:)?//", page.text)
@@ -121,26 +120,41 @@ def test_the_description_names_every_model_and_needs_nothing_else(service: Servi
 
 def test_versions(service: Service, rows: list[Any]) -> None:
     for version in (1, 2):
-        done = httpx.post(f"{service.url}/v1/models/pumps/versions/{version}/score", json=rows[:2])
+        done = ASK.post(f"{service.url}/v1/models/pumps/versions/{version}/score", json=rows[:2])
         assert done.json()["version"] == version
-    assert httpx.post(f"{service.url}/v1/models/fans/score", json=rows[:2]).json()["model"] == "fans"
+    assert ASK.post(f"{service.url}/v1/models/fans/score", json=rows[:2]).json()["model"] == "fans"
+
+
+def test_rows_get_the_class_that_a_file_gives_them(service: Service, models: Path, tmp_path: Path) -> None:
+    rows = normal_rows(40, seed=5, holes=0.1).to_dicts()
+    (tmp_path / "rows.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = Job(question=Question(paths=(str(tmp_path / "rows.ndjson"),)), to=str(tmp_path / "out.ndjson"), rejects="")
+    score_files(Scorer.open(models / "fans", "cpu"), job)
+    filed = [json.loads(line) for line in (tmp_path / "out.ndjson").read_text().splitlines()]
+    assert {each["class"] for each in filed} == {"cold", "hot"}
+    *told, bad = ASK.post(f"{service.url}/v1/models/fans/score", json=[*rows, {"temperature": "hot"}]).json()["verdicts"]
+    assert list(told[0])[:6] == list(filed[0])[:6]
+    assert [each["class"] for each in told] == [each["class"] for each in filed]
+    assert [each["class_probability"] for each in told] == pytest.approx([each["class_probability"] for each in filed])
+    assert "class" not in bad
+    assert not any("class" in each for each in service.post(rows).json()["verdicts"])
 
 
 def test_what_there_is(service: Service) -> None:
-    listed = httpx.get(f"{service.url}/v1/models").json()["models"]
+    listed = ASK.get(f"{service.url}/v1/models").json()["models"]
     assert {each["name"]: each["versions"] for each in listed} == {"pumps": [1, 2], "fans": [1]}
-    one = httpx.get(f"{service.url}/v1/models/pumps").json()
+    one = ASK.get(f"{service.url}/v1/models/pumps").json()
     assert one["provider"] == "CPUExecutionProvider"
     assert one["decision"]["threshold"] == one["manifest"]["decision"]["threshold"]
     for path in ("healthz", "livez", "readyz"):
-        assert httpx.get(f"{service.url}/{path}").status_code == 200
+        assert ASK.get(f"{service.url}/{path}").status_code == 200
 
 
 @pytest.mark.parametrize("place", ["pumps", "pumps/2"])
 def test_one_name_or_one_version_is_served(start: Start, models: Path, place: str) -> None:
     service = start(at=models / place)
-    name = httpx.get(f"{service.url}/v1/models").json()["models"][0]["name"]
-    assert httpx.post(f"{service.url}/v1/models/{name}/score", json=[{}]).status_code == 200
+    name = ASK.get(f"{service.url}/v1/models").json()["models"][0]["name"]
+    assert ASK.post(f"{service.url}/v1/models/{name}/score", json=[{}]).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -168,7 +182,7 @@ def test_faults_are_problem_details(
     service: Service, method: str, path: str, options: dict[str, Any], status: int, fault: dict[str, str]
 ) -> None:
     headers = {"content-type": "application/json"} | options.pop("headers", {})
-    done = httpx.request(method, f"{service.url}/{path}", headers=headers, **options)
+    done = ASK.request(method, f"{service.url}/{path}", headers=headers, **options)
     assert done.status_code == status, done.text
     assert done.headers["content-type"] == "application/problem+json"
     said = done.json()
