@@ -53,7 +53,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._awaited == "head" and self._head > self._settings.max_header and not self.transport.is_closing():
             self.send_400_response("")
-        if self._awaited and self._timer is None:
+        if self._awaited and (self._timer is None or self._timer.when() > self._due):
             self._watch()
 
     def on_message_begin(self) -> None:
@@ -104,6 +104,8 @@ class Connection(HttpToolsProtocol):
 
     def _watch(self) -> None:
         """Look again when what is awaited is due."""
+        if self._timer:
+            self._timer.cancel()
         self._timer = self.loop.call_at(self._due, self._look)
 
     @property

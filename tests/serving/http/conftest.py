@@ -144,6 +144,14 @@ def start(models: Path, tmp_path: Path) -> Iterator[Start]:
         service.stop()
 
 
+def until(true: Callable[[], bool], within: float = 20) -> None:
+    """Wait for something to be true."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < within
+        time.sleep(LOOK_AGAIN)
+
+
 def answered(sock: socket.socket) -> tuple[int, dict[str, object]]:
     """Read an answer to its end: its status and, if it is JSON, its body."""
     text = b""

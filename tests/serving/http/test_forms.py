@@ -109,7 +109,7 @@ def test_a_long_stream_takes_no_memory(service: Service) -> None:
     body = lines([{**row, "note": "x" * 1000} for row in normal_rows(1000, seed=1).to_dicts()])
     score(service, body * 5, NDJSON)
     before = Read(service).value("process_resident_memory_bytes")
-    times = 80
+    times = 40
     with service.connect() as sock:
         sending = threading.Thread(
             target=lambda: [sock.sendall(HEAD), *(sock.sendall(chunk(body)) for _ in range(times)), sock.sendall(b"0\r\n\r\n")]
@@ -139,7 +139,7 @@ def test_a_fault_amid_a_stream_breaks_it(impatient: Service) -> None:
     read = b""
     with ASK.stream("POST", f"{impatient.url}/v1/models/pumps/score", content=body(), headers=NDJSON) as done:
         assert done.status_code == 200
-        with pytest.raises(httpx.RemoteProtocolError):  # noqa: PT012 - some comes before it breaks
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):  # noqa: PT012 - some comes before it breaks
             for piece in done.iter_bytes():
                 read += piece
     *said, last = map(json.loads, read.splitlines())
@@ -163,9 +163,11 @@ def test_a_client_that_does_not_read_is_dropped(impatient: Service) -> None:
 
 
 def test_a_stream_that_stops_amid_is_dropped(impatient: Service) -> None:
+    began = time.monotonic()
     with impatient.connect() as sock:
         sock.sendall(HEAD + chunk(lines([{}])))
         text = _read_to_the_end(sock)
+    assert time.monotonic() - began < 5
     assert b'{"row":1' in text
     assert b'"done"' not in text
     assert not text.endswith(b"0\r\n\r\n")

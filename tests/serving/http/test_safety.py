@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +15,7 @@ from typer.testing import CliRunner
 
 from residuum.cli import app
 from tests.data.make_bundle import KEPT
-from tests.serving.http.conftest import ASK, Service, Start, copy, free_port
+from tests.serving.http.conftest import ASK, Service, Start, copy, free_port, until
 
 SCORE, OPERATE, METRICS = "first-secret", "second-secret", "third-secret"
 
@@ -49,7 +48,7 @@ def test_tokens(start: Start, tokens: Path) -> None:
     assert ASK.get(f"{service.url}/readyz").status_code == 200
 
     tokens.write_text(line("fourth", "score"))
-    _until(lambda: service.post([{}], headers=bearer("fourth")).status_code == 200)
+    until(lambda: service.post([{}], headers=bearer("fourth")).status_code == 200)
     assert service.post([{}], headers=bearer(SCORE)).status_code == 401
     tokens.write_text("not a token\n")
     time.sleep(1.2)
@@ -151,10 +150,3 @@ def test_a_fault_is_told_to_the_log_alone(start: Start, tmp_path: Path) -> None:
     assert str(tmp_path) not in done.text
     assert "BundleCorrupt" in service.log
     assert service.post([{}]).status_code == 200
-
-
-def _until(true: Any, within: float = 10) -> None:  # noqa: ANN401
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < within
-        time.sleep(0.1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.http.conftest import ASK, LOOK_AGAIN, Service, Start, free_port
+from tests.serving.http.conftest import ASK, Service, Start, free_port, until
 
 
 def workers_of(service: Service, tries: int = 600) -> set[str]:
@@ -40,8 +40,7 @@ def test_two_workers_share_a_port_and_one_that_dies_is_started_again(start: Star
 
     (victim, *_) = children_of(service.process.pid)
     os.kill(victim, signal.SIGKILL)
-    while "worker died" not in service.log:
-        time.sleep(LOOK_AGAIN)
+    until(lambda: "worker died" in service.log)
     assert workers_of(service) == {"0", "1"}
     assert service.stop() == 0
     assert [json.loads(line)["event"] for line in service.log.splitlines()].count("stopped") == 2
@@ -53,11 +52,7 @@ def test_workers_do_not_outlive_their_parent(start: Start) -> None:
     children = children_of(service.process.pid)
     service.process.kill()
     service.process.wait()
-    for _ in range(200):
-        if not any(Path(f"/proc/{child}/cmdline").exists() for child in children):
-            return
-        time.sleep(0.1)
-    pytest.fail("a worker is still there")
+    until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children))
 
 
 def test_a_worker_that_cannot_start_is_a_failed_start(start: Start, tmp_path: Path) -> None:
