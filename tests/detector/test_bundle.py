@@ -56,7 +56,7 @@ def test_a_bundle_reads_as_it_was_written(folder: Path) -> None:
     opened = bundle.read(folder)
     assert bundle.calibration_bytes(opened.calibration) == (folder / bundle.CALIBRATION).read_bytes()
     (folder / "again").mkdir()
-    contents = {bundle.MODEL: opened.model, bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration)}
+    contents = {bundle.MODEL: opened.model, bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration), **opened.further}
     written = bundle.write(folder / "again", opened.manifest, contents)
     again = bundle.read(folder / "again")
     assert again.manifest == written == opened.manifest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,12 @@ from detector.errors import BundleCorrupt, BundleError
 from tests.detector.test_bundle import replace
 
 
-def test_a_bundle_of_an_earlier_release_has_no_decoder(folder: Path) -> None:
+def test_a_bundle_need_not_have_a_decoder(folder: Path, tmp_path: Path) -> None:
+    opened = bundle.read(folder)
+    contents = {name: (folder / name).read_bytes() for name in (bundle.MODEL, bundle.CALIBRATION)}
+    folder = tmp_path / "without"
+    folder.mkdir()
+    bundle.write(folder, opened.manifest, contents)
     with pytest.raises(BundleError, match=r"has no decoder\.onnx .* train it again"):
         Decoder.open(folder, "cpu")
 
@@ -28,7 +32,7 @@ def test_what_is_no_decoder_is_refused(folder: Path, content: bytes | str) -> No
 
 def test_further_files_are_verified_whatever_they_are(folder: Path) -> None:
     replace(folder, "notes.txt", b"mine")
-    assert bundle.read(folder).further == {"notes.txt": b"mine"}
+    assert bundle.read(folder).further["notes.txt"] == b"mine"
     (folder / "notes.txt").write_bytes(b"Mine")
     with pytest.raises(BundleCorrupt, match=r"notes\.txt was changed"):
         bundle.read(folder)
@@ -37,10 +41,8 @@ def test_further_files_are_verified_whatever_they_are(folder: Path) -> None:
         bundle.read(folder)
 
 
-def test_a_proof_without_a_file_is_the_scores(folder: Path) -> None:
-    assert "file" not in json.loads((folder / bundle.MANIFEST).read_text())["parity"][0]
-    (proof,) = bundle.read(folder).manifest.parity
-    assert proof.file == bundle.MODEL
+def test_each_graph_has_its_own_proof(folder: Path) -> None:
+    assert [proof.file for proof in bundle.read(folder).manifest.parity] == [bundle.MODEL, bundle.DECODER]
 
 
 def test_noise_is_the_same_however_it_is_drawn() -> None:
