@@ -67,7 +67,8 @@ class Source(Protocol):
         file; any other column as text, in which null and "" both mean an empty cell. Parquet keeps its own types.
 
         Raises:
-            TableError: a wanted column is not there, or the file turns out to be damaged.
+            TableError: a wanted column is not there (in NDJSON known after the last block), or the file turns out to be
+                damaged.
         """
 
     def close(self) -> None:
