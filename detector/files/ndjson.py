@@ -54,6 +54,20 @@ class NdjsonSource(Closing):
         """Close the file."""
         self._stream.close()
 
+    def blocks_of_all(self) -> Iterator[Block]:
+        """Give the table in blocks of all keys that were met so far: a later block may have more columns.
+
+        Raises:
+            TableError: a line is too long to be one, or the file is damaged.
+        """
+        keys: dict[str, None] = {}
+        line = 1
+        while data := self._cutter.take(line):
+            keys |= dict.fromkeys(all_keys(data))
+            read = LineDecoder(self.name, tuple(keys), ()).read(data, line)
+            line += data.count(b"\n")
+            yield _block(read, ())
+
     def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:
         """Give the table in blocks.
 
