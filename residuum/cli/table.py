@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -23,21 +24,7 @@ class Read(NamedTuple):
     """A table, and what is known of its reading."""
 
     table: Table
-    files: list[str]
     blank: int
-
-    def located(self, rejects: Iterable[Reject]) -> list[Reject]:
-        """Give rejects with the file and the line where they stand, which training does not know."""
-        several = len(self.files) > 1
-        found = [
-            msgspec.structs.replace(
-                reject,
-                row=reject.row & (1 << FILE_SHIFT) - 1,
-                file=(reject.file or self.files[reject.row >> FILE_SHIFT]) if several else "",
-            )
-            for reject in rejects
-        ]
-        return sorted(found, key=lambda reject: (self.files.index(reject.file) if several else 0, reject.row))
 
 
 def read(files: Sequence[str], options: ReadOptions) -> Read:
@@ -70,7 +57,22 @@ def read(files: Sequence[str], options: ReadOptions) -> Read:
         raise TableError(f"{', '.join(files)}: a header and no rows that can be read, so there is nothing to learn from")
     rows = np.concatenate([block.rows for block in filled])
     rejects = [reject for block in blocks for reject in block.rejects]
-    return Read(Table(_joined(filled), rows, rejects), list(files), sum(block.blank for block in blocks))
+    table = Table(_joined(filled), rows, rejects, functools.partial(_located, files))
+    return Read(table, sum(block.blank for block in blocks))
+
+
+def _located(files: Sequence[str], rejects: Iterable[Reject]) -> list[Reject]:
+    """Give rejects with the file and the line where they stand, which training does not know."""
+    several = len(files) > 1
+    found = [
+        msgspec.structs.replace(
+            reject,
+            row=reject.row & (1 << FILE_SHIFT) - 1,
+            file=(reject.file or files[reject.row >> FILE_SHIFT]) if several else "",
+        )
+        for reject in rejects
+    ]
+    return sorted(found, key=lambda reject: (files.index(reject.file) if several else 0, reject.row))
 
 
 def _check_same(first: Source, file: str, found: Collection[str]) -> None:
