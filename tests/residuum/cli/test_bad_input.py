@@ -177,3 +177,10 @@ def test_one_object_that_has_the_key_is_enough(run: Run, model: Path, rows: pl.D
     Path("in.ndjson").write_text("\n".join([*without[:-1], lines[-1]]))
     assert run("score", model, "in.ndjson", "--to", "out.csv").exit_code == 0
     assert pl.read_csv("out.csv").height == rows.height
+
+
+def test_an_index_that_pandas_wrote_is_told(run: Run, model: Path, rows: pl.DataFrame) -> None:
+    rows.to_pandas().to_csv("in.csv")
+    said = refused(run, "score", model, "in.csv", "--to", "out.csv")
+    assert "the header has no name for column 1 of " in said
+    assert said.endswith(": name or drop it (pandas: to_csv(index=False))\n")
