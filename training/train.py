@@ -137,7 +137,7 @@ def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
     """Train a detector on a table of normal rows and calibrate it.
 
     Raises:
-        TableError: the rows are too few, or infinite where they must not be.
+        TableError: the rows are too few, or all alike.
         SettingError: a wish, a rate, a variant or a device that cannot be honoured.
     """
     began = time.monotonic()
@@ -146,6 +146,8 @@ def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
     material = prepare(table, recipe)
     scaled = plan.settings.likelihood == "gaussian"
     layout = arrange(material.matrix[material.split.training], material.columns, scaled=scaled)
+    if not layout.modelled:
+        raise TableError("every column is constant in the training rows, so there is nothing to learn")
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
         learnt = learn(layout, material, plan, recipe.seed, device, watch)

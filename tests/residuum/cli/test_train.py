@@ -166,6 +166,11 @@ def test_rejects_that_leave_too_few_rows_are_told(run: Run) -> None:
     assert_refused(run("train", "2.csv", "--numeric", "a", "--to", "models/new"), alone)
 
 
+def test_rows_that_are_all_alike(run: Run) -> None:
+    Path("same.csv").write_text("a,b\n" + "1,x\n" * 60)
+    assert_refused(run("train", "same.csv", "--to", "models/new"), "every column is constant in the training rows")
+
+
 def test_files_with_other_columns(run: Run, normal: Path) -> None:
     normal_rows(30).drop("flow").with_columns(more=1).write_csv("other.csv")
     said = run("train", normal, "other.csv", "--to", "models/new").stderr
