@@ -173,6 +173,12 @@ def test_a_manifest_of_other_types_is_refused(folder: Path, changed: dict[str, o
     refused(folder, BundleCorrupt, bundle.MANIFEST, "is not a manifest")
 
 
+def test_a_manifest_with_a_column_twice_is_refused(folder: Path) -> None:
+    columns = json.loads((folder / bundle.MANIFEST).read_text())["columns"]
+    sign(folder, columns=[columns[0], *columns[:-1]])
+    refused(folder, BundleCorrupt, f"lists the column '{columns[0]['name']}' more than once")
+
+
 def test_a_changed_manifest_is_refused(folder: Path) -> None:
     path = folder / bundle.MANIFEST
     path.write_text(path.read_text().replace('"plain"', '"plaim"'))
