@@ -42,6 +42,7 @@ from training.variants import Plan
 from training.version import write_version
 from training.whitening import precision
 
+LARGEST_SEED = 2**63 - 1  # torch's
 LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
@@ -138,9 +139,11 @@ def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
 
     Raises:
         TableError: the rows are too few, or all alike.
-        SettingError: a wish, a rate, a variant or a device that cannot be honoured.
+        SettingError: a seed, a wish, a rate, a variant or a device that cannot be honoured.
     """
     began = time.monotonic()
+    if not 0 <= recipe.seed <= LARGEST_SEED:
+        raise SettingError(f"the seed {recipe.seed} is not between 0 and {LARGEST_SEED}")
     plan = variants.plan(recipe.variant, recipe.settings)
     device = _device(recipe.device)
     material = prepare(table, recipe)
