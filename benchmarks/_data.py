@@ -34,6 +34,28 @@ def adbench(name: str) -> Labelled:
     return Labelled(name, matrix[label == 0], matrix[label != 0])
 
 
+class Digits(NamedTuple):
+    """MNIST in no particular order: images as rows of pixels in [0, 1], and the digits that they show."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+def mnist() -> Digits:
+    """Read MNIST: 10,000 training images and the official test images."""
+    random = np.random.default_rng(9)
+    with np.load(SHARED / "mnist" / "mnist_10k_train_10k_test.npz") as arrays:
+        order, test_order = (random.permutation(len(arrays[f"y_{part}"])) for part in ("train", "test"))
+        return Digits(
+            arrays["x_train"][order] / 255.0,
+            arrays["y_train"][order].astype(np.int64),
+            arrays["x_test"][test_order] / 255.0,
+            arrays["y_test"][test_order].astype(np.int64),
+        )
+
+
 def nsl_kdd(file: str) -> Path:
     """Give the path of a file of NSL-KDD."""
     return SHARED / "nsl_kdd" / file

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.decomposition import PCA
@@ -20,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from benchmarks import _data, _trained
+from benchmarks._data import Digits
 from benchmarks._options import Size, parse, unless_tiny
 from benchmarks._report import Report, line
 from detector import bundle
@@ -39,15 +39,6 @@ PLANE = {"likelihood": "bernoulli", "sizes": "128-64-10", "latent": "2"}
 PICTURES = "RESIDUUM_PICTURES"
 
 
-class Digits(NamedTuple):
-    """Images as rows of pixels in [0, 1], and what they show."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-
-
 def main() -> None:
     """Measure."""
     options = parse(__doc__, FULL, QUICK, rounds="draws of the labelled images")
@@ -56,7 +47,7 @@ def main() -> None:
         report.leave_out(f"everything: {_data.ABSENT}")
         report.close(options.json)
         return
-    digits = mnist(options.rows)
+    digits = Digits(*(part[: options.rows] for part in _data.mnist()))
     pictures = Path(os.environ[PICTURES]) if PICTURES in os.environ else None
     with _trained.steps(STEPS):
         deep, plane = trained(digits, DEEP), trained(digits, PLANE)
@@ -64,13 +55,6 @@ def main() -> None:
     on_a_plane(report, digits, plane, pictures)
     named(report, digits, deep, options.rounds)
     report.close(options.json)
-
-
-def mnist(most: int) -> Digits:
-    """Read MNIST."""
-    with np.load(_data.SHARED / "mnist" / "mnist_10k_train_10k_test.npz") as arrays:
-        images, labels = arrays["x_train"][:most] / 255.0, arrays["y_train"][:most].astype(np.int64)
-        return Digits(images, labels, arrays["x_test"][:most] / 255.0, arrays["y_test"][:most].astype(np.int64))
 
 
 def trained(digits: Digits, settings: dict[str, str]) -> Bundle:

@@ -108,9 +108,9 @@ def tables(name: str, most: int) -> Task:
 
 def digit(which: int, most: int) -> Task:
     """Give MNIST with one digit as the normal one."""
-    with np.load(_data.SHARED / "mnist" / "mnist_10k_train_10k_test.npz") as arrays:
-        normal = arrays["x_train"][arrays["y_train"] == which][:IMAGES] / 255.0
-        return Task(f"digit {which}", normal, arrays["x_test"][:most] / 255.0, arrays["y_test"][:most] != which, scale=False)
+    digits = _data.mnist()
+    normal = digits.images[digits.labels == which][:IMAGES]
+    return Task(f"digit {which}", normal, digits.test_images[:most], digits.test_labels[:most] != which, scale=False)
 
 
 if __name__ == "__main__":

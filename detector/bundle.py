@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -97,9 +98,13 @@ def read_manifest(folder: Path) -> Manifest:
     _check_format(path, text)
     _check_sum(folder, text)
     try:
-        return msgspec.json.decode(text, type=Manifest)
+        manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleCorrupt(f"{path} is not a manifest: {error}") from error
+    twice = [name for name, times in Counter(column.name for column in manifest.columns).items() if times > 1]
+    if twice:
+        raise BundleCorrupt(f"{path} lists the column {twice[0]!r} more than once")
+    return manifest
 
 
 def write(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Manifest:

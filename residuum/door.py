@@ -12,9 +12,10 @@ narwhals lets pandas, polars, pyarrow and others pass alike; everything behind t
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Container, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import narwhals as nw
 import numpy as np
@@ -22,15 +23,21 @@ import polars as pl
 
 from detector import reasons as reasons_
 from detector.cells import category_text
-from detector.columns import Column, Encoded, as_frame, encode, require
+from detector.columns import Column, Encoded, as_frame, encode, listing, require
 from detector.decoder import Decoder, latent_names
-from detector.errors import TableError
+from detector.errors import SettingError, TableError
 from detector.graph import Device
 from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.scorer import Scorer, Verdicts
 
+if TYPE_CHECKING:
+    from training.train import Study, Trained
+
 Frame = TypeVar("Frame")
+Names = str | tuple[str, ...] | list[str]  # one name, or several
+
+TAKEN = "taken are pandas, polars and pyarrow frames, and arrays [rows, columns]; a LazyFrame is collected first, by collect()"
 
 
 class Detector:
@@ -64,8 +71,11 @@ class Detector:
         detector's columns in their order; it comes back as a structured array of the verdicts alone.
 
         Raises:
-            TableError: a column is missing, or one already bears the name of a verdict's.
+            TableError: the rows are no frame, a column is missing, or one already bears the name of a verdict's.
+            SettingError: `reasons` is none of "anomalies", "all" and "none".
         """
+        if reasons not in get_args(Explain):
+            raise SettingError(f"reasons={reasons!r}: reasons are given for one of {listing(get_args(Explain))}")
         if isinstance(rows, np.ndarray):
             return cast("Frame", _records(self._judge(self._frame_of(rows), reasons, top)))
         given = _opened(rows)
@@ -169,13 +179,14 @@ class Detector:
         verdicts = self._scorer.score(frame, explain=explain, top=top)
         at = np.flatnonzero(verdicts.accepted)
         rejected = {reject.row: str(reject) for reject in verdicts.rejects}
+        texts = [] if explain == "none" else _reason_texts(verdicts, at, frame.height, top)
         return pl.DataFrame(
             [
                 pl.Series("anomaly_score", _spread(verdicts.score, at, frame.height), nan_to_null=True),
                 pl.Series("p_value", _spread(verdicts.p_value, at, frame.height), nan_to_null=True),
                 pl.Series("is_anomaly", _spread(verdicts.is_anomaly, at, frame.height) > 0),
                 *_classes(verdicts, at, frame.height),
-                *_reason_texts(verdicts, at, frame.height, top),
+                *texts,
                 pl.Series("rejected", [rejected.get(row) for row in range(frame.height)], dtype=pl.String),
             ]
         )
@@ -199,18 +210,19 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     settings: Mapping[str, Any] | None = None,
     false_alarm_rate: float | None = None,
     seed: int = 0,
-    category: tuple[str, ...] = (),
-    numeric: tuple[str, ...] = (),
-    ignore: tuple[str, ...] = (),
-    date: tuple[str, ...] = (),
-    missing: tuple[str, ...] = (),
+    category: Names = (),
+    numeric: Names = (),
+    ignore: Names = (),
+    date: Names = (),
+    missing: Names = (),
     time: str | None = None,
     device: Device = "auto",
 ) -> Detector:
     """Train a detector on a frame of normal rows, write it as the next version under `to`, and open it.
 
     `settings` are the variant's, such as `{"latent": 16}`; `residuum variants NAME` lists them. `false_alarm_rate`
-    defaults to 0.01, or to the smallest rate that so few rows can promise. Needs the extra `train`.
+    defaults to 0.01, or to the smallest rate that so few rows can promise: then, and of rows that cannot be read, it warns.
+    Needs the extra `train`.
 
     Raises:
         TableError: the rows cannot be learnt from.
@@ -221,28 +233,47 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     from training.train import Recipe, Table
     from training.train import train as train_table
 
-    wishes = Wishes(category=category, numeric=numeric, date=date, ignore=ignore, time=time)
+    wishes = Wishes(category=_names(category), numeric=_names(numeric), date=_names(date), ignore=_names(ignore), time=time)
     recipe = Recipe(
         variant=variant,
         settings=dict(settings or {}),
         false_alarm_rate=false_alarm_rate,
         seed=seed,
         wishes=wishes,
-        missing=missing,
+        missing=_names(missing),
         device=device,
     )
     frame = as_polars(normal)
     trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
+    warn(trained)
     return load(trained.folder, device)
+
+
+def warn(made: Study | Trained) -> None:
+    """Warn the caller's caller of what a summary of training would say first."""
+    rate = made.manifest.decision.false_alarm_rate
+    if made.lowered_from is not None:
+        warnings.warn(
+            f"too few rows to promise a false-alarm rate of {made.lowered_from:g}: the smallest they can promise is {rate:g}",
+            stacklevel=3,
+        )
+    if made.rejects:
+        first = made.rejects[0]
+        warnings.warn(f"{len(made.rejects)} rows cannot be read and were left out; row {first.row}: {first}", stacklevel=3)
 
 
 def as_polars(rows: Any) -> pl.DataFrame:  # noqa: ANN401 - whatever frame narwhals knows, or an array
     """Give any frame or array as a polars frame; an array's columns are `x0`, `x1` and so on.
 
     Raises:
-        TableError: two columns have the same name, or the array has no rows and columns.
+        TableError: it is no frame, two columns have the same name, or the array has no rows and columns.
     """
     return _array_frame(rows, None) if isinstance(rows, np.ndarray) else _polars(_opened(rows))
+
+
+def _names(names: Names) -> tuple[str, ...]:
+    """Give names as a tuple; a text is one of them."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _opened(frame: Any) -> nw.DataFrame[Any]:  # noqa: ANN401 - whatever narwhals knows
@@ -250,6 +281,8 @@ def _opened(frame: Any) -> nw.DataFrame[Any]:  # noqa: ANN401 - whatever narwhal
     try:
         opened: nw.DataFrame[Any] = nw.from_native(frame, eager_only=True)
         names = [str(name) for name in opened.columns]
+    except TypeError as error:
+        raise TableError(f"a {type(frame).__name__} is no table of rows: {TAKEN}") from error
     except nw.exceptions.DuplicateError as error:
         raise TableError("two columns of the frame have the same name") from error
     if len(set(names)) < len(names):

@@ -6,7 +6,6 @@ Training and scoring are the same as behind `residuum.train` and `residuum.load`
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
@@ -21,10 +20,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from detector.errors import TableError
 from detector.graph import Device
-from residuum.door import Detector, as_polars
+from residuum.door import Detector, as_polars, warn
 from training.eager import scorer
 from training.split import FEWEST_ROWS
-from training.train import Recipe, Study, Table, export_study, study
+from training.train import Recipe, Table, export_study, study
 from training.version import write_version
 
 LARGEST_SEED = np.iinfo(np.int32).max
@@ -97,7 +96,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             lenient=True,
         )
         self._study = study(Table(frame, np.arange(frame.height), []), recipe)
-        _warn(self._study)
+        warn(self._study)
         self.offset_ = -self._study.manifest.decision.threshold
         self._scorer = scorer(self._study)
         return self
@@ -192,16 +191,3 @@ def _indexed(values: np.ndarray, rows: Any) -> Any:  # noqa: ANN401 - an array o
     import pandas as pd
 
     return pd.Series(values, index=rows.index)
-
-
-def _warn(made: Study) -> None:
-    """Warn of what a summary of training would say first."""
-    rate = made.manifest.decision.false_alarm_rate
-    if made.lowered_from is not None:
-        warnings.warn(
-            f"too few rows to promise a false-alarm rate of {made.lowered_from:g}: the smallest they can promise is {rate:g}",
-            stacklevel=3,
-        )
-    if made.rejects:
-        first = made.rejects[0]
-        warnings.warn(f"{len(made.rejects)} rows cannot be read and were left out; row {first.row}: {first}", stacklevel=3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ from training.variants import Plan
 from training.version import write_version
 from training.whitening import precision
 
+LARGEST_SEED = 2**63 - 1  # torch's
 LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
@@ -66,6 +68,7 @@ class Table(NamedTuple):
     frame: pl.DataFrame
     rows: np.ndarray  # int64[rows], as the user counts them
     rejects: list[Reject]
+    located: Callable[[list[Reject]], list[Reject]] = list  # gives rejects the place where the user finds them
 
 
 class Study(NamedTuple):
@@ -135,15 +138,19 @@ def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
     """Train a detector on a table of normal rows and calibrate it.
 
     Raises:
-        TableError: the rows are too few, or infinite where they must not be.
-        SettingError: a wish, a rate, a variant or a device that cannot be honoured.
+        TableError: the rows are too few, or all alike.
+        SettingError: a seed, a wish, a rate, a variant or a device that cannot be honoured.
     """
     began = time.monotonic()
+    if not 0 <= recipe.seed <= LARGEST_SEED:
+        raise SettingError(f"the seed {recipe.seed} is not between 0 and {LARGEST_SEED}")
     plan = variants.plan(recipe.variant, recipe.settings)
     device = _device(recipe.device)
     material = prepare(table, recipe)
     scaled = plan.settings.likelihood == "gaussian"
     layout = arrange(material.matrix[material.split.training], material.columns, scaled=scaled)
+    if not layout.modelled:
+        raise TableError("every column is constant in the training rows, so there is nothing to learn")
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
         learnt = learn(layout, material, plan, recipe.seed, device, watch)
@@ -194,13 +201,25 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     first = encode(table.frame, kinds.columns, table.rows, missing=recipe.missing)
     frame = table.frame.filter(pl.Series(first.accepted))
     order = _order(frame, recipe.wishes.time, words)
-    parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
+    rejects = table.located([*table.rejects, *first.rejects])
+    try:
+        parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
+    except TableError as error:
+        raise TableError(f"{error}{_rejected(rejects, frame.height)}") from error
     columns, without = vocabularies(frame[np.sort(parts.training)], kinds.columns, words)
     if not columns:
         raise TableError("no column has a value in the training rows")
     encoded = encode(frame, columns, table.rows[first.accepted], missing=recipe.missing)
-    rejects = [*table.rejects, *first.rejects]
     return Material(columns, [*kinds.ignored, *without], encoded.matrix, parts, rejects, first.infinite)
+
+
+def _rejected(rejects: list[Reject], rows: int) -> str:
+    """Say how many rows were rejected beside those that could be used, and why the first one was; nothing if none was."""
+    if not rejects:
+        return ""
+    first = rejects[0]
+    where = f"{first.file} row {first.row}" if first.file else f"row {first.row}"
+    return f"; {len(rejects)} of {len(rejects) + rows} rows were rejected, the first: {where}: {first}"
 
 
 def _order(frame: pl.DataFrame, time_column: str | None, words: frozenset[str]) -> np.ndarray | None:

@@ -136,7 +136,8 @@ def check_names(name: str, names: tuple[str, ...]) -> None:
     unnamed = [place for place, column in enumerate(names, 1) if not column]
     if unnamed:
         places = ", ".join(map(str, unnamed[:5]))
-        raise TableError(f"{name}: the header has no name for column {places} of {len(names)}: name or drop it")
+        index = " (pandas: to_csv(index=False))" if unnamed == [1] else ""
+        raise TableError(f"{name}: the header has no name for column {places} of {len(names)}: name or drop it{index}")
     twice = [column for column, times in Counter(names).items() if times > 1]
     if twice:
         places = " and ".join(str(place) for place, column in enumerate(names, 1) if column == twice[0])

@@ -1,5 +1,7 @@
 """NDJSON: one JSON object a line, its keys the columns; a key that an object lacks is a missing cell.
 
+A key that no object has is a column that the file lacks, and that is known for sure only at its end.
+
 `json_lines` decodes; here its values become columns.
 """
 
@@ -14,8 +16,8 @@ import polars as pl
 from detector.errors import TableError
 from detector.files import blocks
 from detector.files.blocks import Cutter
-from detector.files.json_lines import LineDecoder, Scalar, all_keys
-from detector.files.source import Block, Closing
+from detector.files.json_lines import LineDecoder, Lines, Scalar, all_keys
+from detector.files.source import Block, Closing, check_wanted
 from detector.files.stream import BOM, ByteStream
 
 SHARE = 8  # of a block: Python's objects for the cells of a whole one leave the cache, which halves the rate
@@ -52,19 +54,50 @@ class NdjsonSource(Closing):
         """Close the file."""
         self._stream.close()
 
-    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:
-        """Give the table in blocks; a wanted key may be in no object at all.
+    def blocks_of_all(self) -> Iterator[Block]:
+        """Give the table in blocks of all keys that were met so far: a later block may have more columns.
 
         Raises:
             TableError: a line is too long to be one, or the file is damaged.
         """
-        decoder = LineDecoder(self.name, wanted, numbers)
+        keys: dict[str, None] = {}
         line = 1
+        while data := self._cutter.take(line):
+            keys |= dict.fromkeys(all_keys(data))
+            read = LineDecoder(self.name, tuple(keys), ()).read(data, line)
+            line += data.count(b"\n")
+            yield _block(read, ())
+
+    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:
+        """Give the table in blocks.
+
+        Raises:
+            TableError: a line is too long to be one, the file is damaged, or, after its last block, no object had a wanted key.
+        """
+        decoder = LineDecoder(self.name, wanted, numbers)
+        unmet = [key for key in wanted if key not in self.columns]
+        line, rows = 1, 0
         while data := self._cutter.take(line):
             read = decoder.read(data, line)
             line += data.count(b"\n")
-            frame = pl.DataFrame([column(name, values, numbers, typed=read.typed) for name, values in read.values.items()])
-            yield Block(frame, np.array(read.rows, np.int64), read.rejects, read.blank)
+            rows += len(read.rows)
+            unmet = unmet and absent(unmet, data, read)
+            yield _block(read, numbers)
+        if rows:  # lines that are no objects lack nothing in particular
+            check_wanted(self.name, [name for name in (*self.columns, *wanted) if name not in unmet], unmet)
+
+
+def absent(keys: Sequence[str], data: bytes, read: Lines) -> list[str]:
+    """Give those keys that no object of a block has, not even with null."""
+    empty = [key for key in keys if all(value is None for value in read.values[key])]
+    there = all_keys(data) if empty else ()
+    return [key for key in empty if key not in there]
+
+
+def _block(read: Lines, numbers: Collection[str]) -> Block:
+    """Make columns of what a block held."""
+    frame = pl.DataFrame([column(name, values, numbers, typed=read.typed) for name, values in read.values.items()])
+    return Block(frame, np.array(read.rows, np.int64), read.rejects, read.blank)
 
 
 def column(name: str, values: Sequence[Scalar], numbers: Collection[str], *, typed: bool) -> pl.Series:

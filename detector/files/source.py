@@ -67,7 +67,8 @@ class Source(Protocol):
         file; any other column as text, in which null and "" both mean an empty cell. Parquet keeps its own types.
 
         Raises:
-            TableError: a wanted column is not there, or the file turns out to be damaged.
+            TableError: a wanted column is not there (in NDJSON known after the last block), or the file turns out to be
+                damaged.
         """
 
     def close(self) -> None:
@@ -95,9 +96,10 @@ def check_wanted(name: str, columns: Sequence[str], wanted: Iterable[str]) -> No
     """Refuse a column that the file lacks.
 
     Raises:
-        TableError: with the nearest names and those that are there.
+        TableError: with the nearest names and those that are there, the unwanted ones first.
     """
+    wanted = list(wanted)
     absent = [column for column in wanted if column not in columns]
     if absent:
-        near = nearest(absent, columns)
-        raise TableError(f"{name} lacks the column{'s'[len(absent) == 1 :]} {listing(absent)}{near}; it has {listing(columns)}")
+        near, there = nearest(absent, columns), sorted(columns, key=set(wanted).__contains__)
+        raise TableError(f"{name} lacks the column{'s'[len(absent) == 1 :]} {listing(absent)}{near}; it has {listing(there)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +12,8 @@ import polars as pl
 
 from detector.columns import listing
 from detector.errors import TableError
-from detector.files import Block, ReadOptions, open_source
+from detector.files import Block, ReadOptions, Source, open_source
+from detector.files.ndjson import NdjsonSource
 from detector.rejects import Reject
 from training.train import Table
 
@@ -22,54 +24,72 @@ class Read(NamedTuple):
     """A table, and what is known of its reading."""
 
     table: Table
-    files: list[str]
     blank: int
-
-    def located(self, rejects: Iterable[Reject]) -> list[Reject]:
-        """Give rejects with the file and the line where they stand, which training does not know."""
-        several = len(self.files) > 1
-        found = [
-            msgspec.structs.replace(
-                reject,
-                row=reject.row & (1 << FILE_SHIFT) - 1,
-                file=(reject.file or self.files[reject.row >> FILE_SHIFT]) if several else "",
-            )
-            for reject in rejects
-        ]
-        return sorted(found, key=lambda reject: (self.files.index(reject.file) if several else 0, reject.row))
 
 
 def read(files: Sequence[str], options: ReadOptions) -> Read:
     """Read files with the same columns as one table, every cell as it stands there.
 
+    The columns of NDJSON are the keys of all objects of all such files together.
+
     Raises:
         TableError: a file cannot be read, or its columns are others than the first one's.
     """
-    names: tuple[str, ...] = ()
+    first: Source | None = None  # of those with a header
+    objects: Source | None = None  # the first NDJSON
+    keys: dict[str, None] = {}
     blocks: list[Block] = []
     for place, file in enumerate(files):
         with open_source(file, options) as source:
-            names = names or source.columns
-            _check_same(files[0], names, source.name, source.columns)
-            blocks += [block._replace(rows=block.rows + (place << FILE_SHIFT)) for block in source.blocks(names)]
-    if not any(block.frame.height for block in blocks):
+            if isinstance(source, NdjsonSource):
+                objects = objects or source
+                found = list(source.blocks_of_all())
+                keys |= dict.fromkeys(name for block in found for name in block.frame.columns)
+            else:
+                first = first or source
+                _check_same(first, source.name, source.columns)
+                found = list(source.blocks(first.columns))
+        blocks += [block._replace(rows=block.rows + (place << FILE_SHIFT)) for block in found]
+    if first and objects:
+        _check_same(first, objects.name, keys)
+    filled = [block for block in blocks if block.frame.height]
+    if not filled:
         raise TableError(f"{', '.join(files)}: a header and no rows that can be read, so there is nothing to learn from")
-    rows = np.concatenate([block.rows for block in blocks])
+    rows = np.concatenate([block.rows for block in filled])
     rejects = [reject for block in blocks for reject in block.rejects]
-    return Read(Table(_joined(blocks), rows, rejects), list(files), sum(block.blank for block in blocks))
+    table = Table(_joined(filled), rows, rejects, functools.partial(_located, files))
+    return Read(table, sum(block.blank for block in blocks))
 
 
-def _check_same(first: str, expected: tuple[str, ...], file: str, found: tuple[str, ...]) -> None:
+def _located(files: Sequence[str], rejects: Iterable[Reject]) -> list[Reject]:
+    """Give rejects with the file and the line where they stand, which training does not know."""
+    several = len(files) > 1
+    found = [
+        msgspec.structs.replace(
+            reject,
+            row=reject.row & (1 << FILE_SHIFT) - 1,
+            file=(reject.file or files[reject.row >> FILE_SHIFT]) if several else "",
+        )
+        for reject in rejects
+    ]
+    return sorted(found, key=lambda reject: (files.index(reject.file) if several else 0, reject.row))
+
+
+def _check_same(first: Source, file: str, found: Collection[str]) -> None:
     """Refuse a file with other columns than the first."""
-    lacks, more = [n for n in expected if n not in found], [n for n in found if n not in expected]
+    lacks, more = [n for n in first.columns if n not in found], [n for n in found if n not in first.columns]
     if not (lacks or more):
         return
     differences = [f"it lacks {listing(lacks)}"] * bool(lacks) + [f"it has {listing(more)} besides"] * bool(more)
-    raise TableError(f"{file} has other columns than {first}: {' and '.join(differences)}")
+    raise TableError(f"{file} has other columns than {first.name}: {' and '.join(differences)}")
 
 
 def _joined(blocks: list[Block]) -> pl.DataFrame:
     """Put the blocks under each other; a column that has several types, such as out of CSV and Parquet, becomes text."""
-    frames = [block.frame for block in blocks if block.frame.height]
-    mixed = [name for name in frames[0].columns if len({frame.schema[name] for frame in frames}) > 1]
-    return pl.concat(frame.cast(dict.fromkeys(mixed, pl.String)) if mixed else frame for frame in frames)
+    types: dict[str, set[pl.DataType]] = {}
+    for block in blocks:
+        for name, kind in block.frame.schema.items():
+            types.setdefault(name, set()).add(kind)
+    mixed = {name for name, kinds in types.items() if len(kinds) > 1}
+    frames = [block.frame.cast(dict.fromkeys(mixed.intersection(block.frame.columns), pl.String)) for block in blocks]
+    return pl.concat(frames, how="diagonal")

@@ -116,9 +116,8 @@ def train(
         table = read(paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma))
         with _watching() as watch:
             trained = train_on(table.table, to, recipe, watch)
-        found = table.located(trained.rejects)
-        list_rejects(found)
-    talk.tell([*_facts(table, trained, found), ("next", f"residuum score {to} NEW.csv --to scored.csv")])
+        list_rejects(trained.rejects)
+    talk.tell([*_facts(table, trained), ("next", f"residuum score {to} NEW.csv --to scored.csv")])
 
 
 def _chosen(variant: str | None, config: Path | None, texts: list[str]) -> tuple[str, dict[str, Any]]:
@@ -158,7 +157,7 @@ def _watching() -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: advance(progress.step, progress.steps, say(progress))
 
 
-def _facts(table: Read, trained: Trained, rejects: list[Reject]) -> list[Fact]:
+def _facts(table: Read, trained: Trained) -> list[Fact]:
     """Say what was learnt, the promise first."""
     manifest = trained.manifest
     training, rows = manifest.training, manifest.training.rows
@@ -169,8 +168,8 @@ def _facts(table: Read, trained: Trained, rejects: list[Reject]) -> list[Fact]:
     return [
         ("promise", _promise(trained)),
         ("rows", "; ".join(filter(None, [f"{used}: {split}, {training.order}", infinite, blank]))),
-        ("rejected", talk.count(len(rejects), "row") if rejects else ""),
-        *talk.first_rejects(rejects[:FIRST]),
+        ("rejected", talk.count(len(trained.rejects), "row") if trained.rejects else ""),
+        *talk.first_rejects(trained.rejects[:FIRST]),
         ("columns", _columns(manifest)),
         ("left out", talk.names(f"{ignored.name} ({ignored.reason})" for ignored in manifest.ignored)),
         ("constant", talk.names(column.name for column in manifest.columns if column.constant)),

@@ -1,6 +1,6 @@
 """Rows as images, all on one sheet: a PNG of as many images a line as make the sheet square.
 
-Used by `serving.files.sinks` for rows of pixels, which stand in the last columns, line by line. Needs matplotlib.
+Used by `serving.files.sinks` for rows of pixels, which stand in the last columns, line by line. Needs Pillow.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class SheetSink:
 
     def finish(self) -> None:
         """Draw the sheet and force it to the disk."""
-        from matplotlib import image
+        from PIL import Image
 
         file = io.BytesIO()
-        image.imsave(file, sheet(self._images), cmap="gray", vmin=0.0, vmax=1.0, format="png")
+        Image.fromarray(np.round(255 * sheet(self._images)).astype(np.uint8)).save(file, format="png")
         with telling(self._path):
             self._output.file.write(file.getbuffer())
         self._output.finish()

@@ -56,8 +56,8 @@ def test_a_bundle_reads_as_it_was_written(folder: Path) -> None:
     opened = bundle.read(folder)
     assert bundle.calibration_bytes(opened.calibration) == (folder / bundle.CALIBRATION).read_bytes()
     (folder / "again").mkdir()
-    own = {bundle.MODEL: opened.model, bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration)}
-    written = bundle.write(folder / "again", opened.manifest, {**own, **opened.further})
+    contents = {bundle.MODEL: opened.model, bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration), **opened.further}
+    written = bundle.write(folder / "again", opened.manifest, contents)
     again = bundle.read(folder / "again")
     assert again.manifest == written == opened.manifest
     assert again.further == opened.further
@@ -172,6 +172,12 @@ def test_a_manifest_of_something_else_is_refused(folder: Path, text: bytes) -> N
 def test_a_manifest_of_other_types_is_refused(folder: Path, changed: dict[str, object]) -> None:
     sign(folder, **changed)
     refused(folder, BundleCorrupt, bundle.MANIFEST, "is not a manifest")
+
+
+def test_a_manifest_with_a_column_twice_is_refused(folder: Path) -> None:
+    columns = json.loads((folder / bundle.MANIFEST).read_text())["columns"]
+    sign(folder, columns=[columns[0], *columns[:-1]])
+    refused(folder, BundleCorrupt, f"lists the column '{columns[0]['name']}' more than once")
 
 
 def test_a_changed_manifest_is_refused(folder: Path) -> None:

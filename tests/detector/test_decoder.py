@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,10 @@ import pytest
 from detector import bundle
 from detector.decoder import Decoder, Noise, walk
 from detector.errors import BundleCorrupt, BundleError
-from tests.detector.test_bundle import replace, sign
+from tests.detector.test_bundle import replace
 
 
-def test_a_bundle_of_an_earlier_release_has_no_decoder(least: Path) -> None:
+def test_a_bundle_need_not_have_a_decoder(least: Path) -> None:
     with pytest.raises(BundleError, match=r"has no decoder\.onnx .* train it again"):
         Decoder.open(least, "cpu")
 
@@ -37,12 +36,8 @@ def test_further_files_are_verified_whatever_they_are(least: Path) -> None:
         bundle.read(least)
 
 
-def test_a_proof_without_a_file_is_the_scores(least: Path) -> None:
-    (said,) = json.loads((least / bundle.MANIFEST).read_text())["parity"]
-    del said["file"]
-    sign(least, parity=[said])
-    (proof,) = bundle.read(least).manifest.parity
-    assert proof.file == bundle.MODEL
+def test_each_graph_has_its_own_proof(folder: Path) -> None:
+    assert [proof.file for proof in bundle.read(folder).manifest.parity] == [bundle.MODEL, bundle.DECODER]
 
 
 def test_noise_is_the_same_however_it_is_drawn() -> None:

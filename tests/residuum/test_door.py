@@ -239,7 +239,6 @@ def test_frames_without_rows_and_with_one(detector: Detector, rows: pl.DataFrame
 
 def test_reasons_as_asked_for(detector: Detector, rows: pl.DataFrame) -> None:
     assert detector.score(rows, reasons="all")["reason_1"].null_count() == 0
-    assert detector.score(rows, reasons="none")["reason_1"].null_count() == rows.height
     assert detector.score(rows, top=1).columns[-4:] == ["anomaly_score", "p_value", "is_anomaly", "reason_1", "rejected"][-4:]
 
 
@@ -282,10 +281,44 @@ def test_a_rate_that_cannot_be_promised_is_refused_before_training(tmp_path: Pat
 def test_settings_reach_the_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "STEPS", 50)
     settings = {"driver": "top-k", "k": 2, "sizes": (8, 4)}
-    made = residuum.train(normal_rows(60), tmp_path / "pumps", variant="sparse", settings=settings)
+    made = residuum.train(normal_rows(60), tmp_path / "pumps", variant="sparse", settings=settings, false_alarm_rate=0.1)
     assert made.manifest.settings.items() >= {"driver": "top-k", "k": 2, "sizes": "8-4"}.items()
     with pytest.raises(SettingError, match="near: 'driver'"):
         residuum.train(normal_rows(60), tmp_path / "pumps", variant="sparse", settings={"drive": "l1"})
+
+
+@pytest.mark.parametrize("rows", [[[1, 2]], {"a": [1]}, pl.LazyFrame({"a": [1]}), pl.Series("a", [1]), None, "t.csv"])
+def test_what_is_no_table_is_refused(rows: Any, detector: Detector, tmp_path: Path) -> None:  # noqa: ANN401
+    with pytest.raises(TableError, match=rf"a {type(rows).__name__} is no table of rows: taken are .* collect\(\)"):
+        detector.score(rows)
+    with pytest.raises(TableError, match="is no table of rows"):
+        residuum.train(rows, tmp_path / "x")
+
+
+def test_reasons_that_are_none_of_the_known(detector: Detector, rows: pl.DataFrame) -> None:
+    with pytest.raises(SettingError, match=r"reasons='some': .* 'anomalies', 'all', 'none'"):
+        detector.score(rows, reasons="some")  # type: ignore[arg-type]
+    assert detector.score(rows, reasons="none").columns == [*rows.columns, *ADDED[:3], "rejected"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_torch_cannot_take(seed: int, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=f"the seed {seed} is not between 0 and "):
+        residuum.train(normal_rows(60), tmp_path / "x", seed=seed)
+
+
+def test_a_text_is_one_name_and_training_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "STEPS", 20)
+    values = np.random.default_rng(0).normal(size=60)
+    frame = pl.DataFrame({"kind": [1, 2, 3] * 20, "drop": values, "a": ["much", "gone", *map(str, values[2:])]})
+    with pytest.warns(UserWarning, match="rows") as warned:
+        made = residuum.train(frame, tmp_path / "x", category="kind", numeric="a", ignore="drop", missing="gone")
+    assert {column.name: column.kind for column in made.manifest.columns} == {"kind": "category", "a": "number"}
+    assert made.manifest.missing == ("gone",)
+    lowered, rejected = (str(one.message) for one in warned)
+    assert "too few rows to promise a false-alarm rate of 0.01" in lowered
+    assert rejected == "1 rows cannot be read and were left out; row 0: a: found 'much', expected a number"
+    assert {one.filename for one in warned} == {__file__}
 
 
 def test_training_says_what_it_cannot_use(tmp_path: Path) -> None:

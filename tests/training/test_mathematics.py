@@ -216,7 +216,7 @@ def test_a_linear_one_is_principal_component_analysis() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layout = arrange(matrix, material.columns)
-        graph, _ = training.learn(layout, material, plan, 0, torch.device("cpu"), unwatched)
+        graph = training.learn(layout, material, plan, 0, torch.device("cpu"), unwatched).graph
     model = graph.score.model
     assert isinstance(model, Autoencoder)
     cells = graph.features(torch.from_numpy(matrix))

@@ -187,9 +187,30 @@ def test_a_disk_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
 def test_ndjson_keys_may_come_and_go(tmp_path: Path) -> None:
     path = tmp_path / "t.ndjson"
     path.write_bytes(b'{"a":1}\n{"b":"y","a":null}\n{"c":true}\n')
-    table = read(path, ["c", "a", "b", "never"], ["a"])
+    table = read(path, ["c", "a", "b"], ["a"])
     assert table.columns == ("a", "b", "c")
-    assert table.cells == [(None, 1.0, None, None), (None, None, "y", None), ("true", None, None, None)]
+    assert table.cells == [(None, 1.0, None), (None, None, "y"), ("true", None, None)]
+
+
+@pytest.mark.parametrize("block", [8, 4 << 20])
+@pytest.mark.parametrize(("late", "is_there"), [(b'"beta":1', True), (b'"beta":null', True), (b'"c":"beta"', False)])
+def test_a_key_in_no_object_is_a_missing_column(
+    tmp_path: Path, late: bytes, block: int, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    monkeypatch.setattr(cutting, "BLOCK", block)
+    path = tmp_path / "t.ndjson"
+    path.write_bytes(b'{"a":1,"betta":2}\n' * 9 + b"{" + late + b"}\n")
+    if is_there:
+        assert len(read(path, ["a", "beta"], ["beta"]).rows) == 10
+        return
+    with pytest.raises(TableError, match=r"t.ndjson lacks the column 'beta' \(near: 'betta'\); it has 'a', 'betta'"):
+        read(path, ["a", "beta"], ["beta"])
+
+
+def test_lines_that_are_no_objects_lack_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "t.ndjson"
+    path.write_bytes(b"[1]\n7\n")
+    assert read(path, ["a"]).rejected == [1, 2]
 
 
 def test_ndjson_values_have_the_text_they_would_have_in_csv(tmp_path: Path) -> None:
@@ -290,7 +311,11 @@ def test_any_records_come_back_whatever_the_block(folder: Path, records: list[di
     path.write_bytes(end.join(json.dumps(record, ensure_ascii=False).encode() for record in records))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cutting, "BLOCK", block)
-        table = read(path, ["a", "b", 'q"'])
+        try:
+            table = read(path, ["a", "b", 'q"'])
+        except TableError:
+            assert {"a", "b", 'q"'} - {key for record in records for key in record}
+            return
     assert table.rows == list(range(1, len(records) + 1))
     for record, row in zip(records, table.cells, strict=True):
         for key, cell in zip(["a", "b", 'q"'], row, strict=True):

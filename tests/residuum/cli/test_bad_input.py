@@ -158,3 +158,29 @@ def test_a_device_that_is_not_there(run: Run, model: Path, table: Path) -> None:
         pytest.skip("it is there")
     said = refused(run, "score", model, table, "--to", "out.csv", "--device", "cuda")
     assert "CPUExecutionProvider" in said
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+def test_a_key_in_no_object_is_a_missing_column(run: Run, model: Path, rows: pl.DataFrame, *, stdin: bool) -> None:
+    renamed = rows.rename({"temperature": "temprature"})
+    renamed.write_ndjson("in.ndjson")
+    said = renamed.write_ndjson().encode()
+    result = run("score", model, "-" if stdin else "in.ndjson", "--to", "out.csv", stdin=said if stdin else None)
+    assert result.exit_code == 2, result.output
+    assert "lacks the column 'temperature' (near: 'temprature'); it has " in result.stderr
+    assert not Path("out.csv").exists()
+
+
+def test_one_object_that_has_the_key_is_enough(run: Run, model: Path, rows: pl.DataFrame) -> None:
+    lines = rows.write_ndjson().splitlines()
+    without = rows.drop("temperature").write_ndjson().splitlines()
+    Path("in.ndjson").write_text("\n".join([*without[:-1], lines[-1]]))
+    assert run("score", model, "in.ndjson", "--to", "out.csv").exit_code == 0
+    assert pl.read_csv("out.csv").height == rows.height
+
+
+def test_an_index_that_pandas_wrote_is_told(run: Run, model: Path, rows: pl.DataFrame) -> None:
+    rows.to_pandas().to_csv("in.csv")
+    said = refused(run, "score", model, "in.csv", "--to", "out.csv")
+    assert "the header has no name for column 1 of " in said
+    assert said.endswith(": name or drop it (pandas: to_csv(index=False))\n")

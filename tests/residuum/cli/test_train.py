@@ -157,6 +157,20 @@ def test_too_few_rows(run: Run, normal: Path) -> None:
     assert "at least 20 are needed" in run("train", "few.csv", "--to", "models/new").stderr
 
 
+def test_rejects_that_leave_too_few_rows_are_told(run: Run) -> None:
+    Path("1.csv").write_text("a,b\n" + "1,2\n" * 10)
+    Path("2.csv").write_text("a,b\n" + "1,2\n" * 5 + "x,2\n3\n" + "y,2\n" * 8)
+    says = "15 usable rows are too few to train on: at least 20 are needed; 10 of 25 rows were rejected, the first: "
+    assert_refused(run("train", "1.csv", "2.csv", "--numeric", "a", "--to", "models/new"), f"{says}2.csv row 7: a: found 'x', ")
+    alone = "10 of 15 rows were rejected, the first: row 7: a: "
+    assert_refused(run("train", "2.csv", "--numeric", "a", "--to", "models/new"), alone)
+
+
+def test_rows_that_are_all_alike(run: Run) -> None:
+    Path("same.csv").write_text("a,b\n" + "1,x\n" * 60)
+    assert_refused(run("train", "same.csv", "--to", "models/new"), "every column is constant in the training rows")
+
+
 def test_files_with_other_columns(run: Run, normal: Path) -> None:
     normal_rows(30).drop("flow").with_columns(more=1).write_csv("other.csv")
     said = run("train", normal, "other.csv", "--to", "models/new").stderr

@@ -175,6 +175,12 @@ def test_evaluate_must_know_what_is_normal(run: Run, model: Path, labelled: Path
     assert "normal" in run("evaluate", model, labelled, "--label", "state", "--normal-value", "fine").stderr
 
 
+def test_a_label_that_is_not_there_shows_first_what_may_have_been_meant(run: Run, model: Path, labelled: Path) -> None:
+    said = run("evaluate", model, labelled, "--label", "attack")
+    assert said.exit_code == 2
+    assert "lacks the column 'attack'; it has 'state', 'temperature', " in said.stderr
+
+
 def test_rows_without_a_label_are_left_out(run: Run, model: Path, labelled: Path) -> None:
     labelled.write_text(labelled.read_text().replace(",fire\n", ",\n"))
     said = json.loads(run("evaluate", model, labelled, "--label", "state", "--format", "json").stdout)
