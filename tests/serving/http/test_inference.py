@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
+import tritonclient.http as triton
 
 from tests.serving.http.conftest import ASK, Service, Start, copy
 from tests.serving.http.test_metrics import Read
@@ -183,8 +184,6 @@ def test_a_new_version_is_loaded_when_told(start: Start, tmp_path: Path) -> None
 
 
 def test_tritonclient_works_unchanged(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:
-    pytest.importorskip("gevent")  # of tritonclient[http], which alone does not say that it is not whole
-    triton = pytest.importorskip("tritonclient.http")
     client = triton.InferenceServerClient(f"127.0.0.1:{service.port}")
     assert client.is_server_ready()
     assert client.is_model_ready("pumps")
