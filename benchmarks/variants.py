@@ -1,7 +1,7 @@
 """Claim: every variant of the family trains, exports and finds anomalies; one table beside PCA, kNN and PyOD's two.
 
 Four sets of ADBench (half of the normal rows train) and MNIST as rows of pixels in [0, 1]: each digit is normal in turn,
-1,000 of its images train, the official test images are told apart. Lines give the AUROC; notes the processor's seconds of training
+1,000 of its images train, the test images are told apart. Lines give the AUROC; notes the seconds of the processor to train
 and, for the variants, the rows a second of the exported graph in ONNX Runtime on one thread. Table columns and settings are as
 they come for ADBench; for MNIST all variants learn probabilities (`likelihood=bernoulli`) with `MNIST`'s sizes.
 
