@@ -49,6 +49,7 @@ class Speed(NamedTuple):
     """How fast the exported graph scores: rows a second at the largest batch, and torch's time over its own by batch."""
 
     rows_per_second: float
+    precision: str  # of both
     ratios: dict[int, list[float]]
 
 
@@ -73,7 +74,7 @@ def speed(detector: _trained.Detector) -> Speed:
             both = [(_seconds(partial(detector.graph, tensor)), _seconds(partial(graph.explain, batch))) for _ in range(TURNS)]
             ratios[size] = [eager / runtime for eager, runtime in both]
             rate = size / min(runtime for _, runtime in both)
-    return Speed(rate, ratios)
+    return Speed(rate, str(detector.graph.features.real).removeprefix("torch."), ratios)
 
 
 def pca(task: Task, _seed: int) -> Found:

@@ -63,7 +63,7 @@ def on_a_table(report: Report, task: Task) -> None:
             line(f"{task.name}: {variant}", [found.auroc], note=f"{found.seconds:.1f} s, {speed.rows_per_second:,.0f} rows/s")
         )
         for size, ratios in speed.ratios.items():
-            report.add(line(f"{task.name}: {variant}, torch / ours at {size} rows", ratios, at_least=1.0))
+            report.add(line(f"{task.name}: {variant}, torch / ours at {size} rows", ratios, at_least=1.0, note=speed.precision))
     for name, peer in peers(report).items():
         found = peer(task, 0)
         report.add(line(f"{task.name}: {name}", [found.auroc], note=f"{found.seconds:.1f} s"))
