@@ -25,17 +25,19 @@ SPELT_BOOLEANS = cells.BOOLEANS.keys() - {"0", "1"}  # 0 and 1 are numbers: a 2 
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user says of columns; `time` orders the rows and is no feature unless it is among the dates."""
+    """What the user says of columns; `time` orders the rows and is no feature unless it is among the dates; `key` tells
+    series apart and is none."""
 
     category: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
     date: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     time: str | None = None
+    key: str | None = None
 
     def named(self) -> list[str]:
         """Every column that is mentioned."""
-        return [*self.category, *self.numeric, *self.date, *self.ignore, *filter(None, [self.time])]
+        return [*self.category, *self.numeric, *self.date, *self.ignore, *filter(None, [self.time, self.key])]
 
     def kind_of(self, name: str) -> Kind | None:
         """Give the kind that the user said a column has, if any."""
@@ -83,6 +85,8 @@ def _judge(series: pl.Series, wishes: Wishes, words: frozenset[str]) -> Kind | I
         return Ignored(name, "as asked")
     if name == wishes.time and name not in wishes.date:
         return Ignored(name, "orders the rows; --date makes it a feature too")
+    if name == wishes.key:
+        return Ignored(name, "tells series apart")
     asked = wishes.kind_of(name)
     kind = asked or _kind(series, words)
     if isinstance(kind, Ignored):
