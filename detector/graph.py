@@ -1,5 +1,6 @@
-"""The ONNX graph: `float64[rows, columns]`, or of a series `float64[windows, time, columns]`, in; score, contribution,
-expected and latent out.
+"""The ONNX graph: `float64[rows, columns]` in; score, contribution, expected and latent out.
+
+The graph of a series takes windows, `float64[windows, time, columns]`, and speaks of each window's newest row.
 
 The graph is the whole computation, so nothing here does mathematics: it opens the session on the right device, checks
 that the graph is the one the manifest speaks of, and feeds it in batches that fit the processor's cache.
@@ -57,8 +58,8 @@ class Graph:
         session = open_session(model, device, "model.onnx")
         self._session: Session = session
         self.provider: str = session.get_providers()[0]
-        self._input, self.shape = _input(session)
-        self.columns = self.shape[-1]
+        self._input, self.axes = _input(session)
+        self.columns = self.axes[-1]
         self.nodes_on_cpu = nodes_on_cpu(session)  # that a GPU's provider left to the CPU; 0 where the CPU was chosen
 
     @property
@@ -167,13 +168,14 @@ def _input(session: onnxruntime.InferenceSession) -> tuple[str, tuple[int, ...]]
     if inputs not in known or any(outputs.get(name) != rank for name, rank in OUTPUTS.items()):
         raise BundleCorrupt(
             f"model.onnx is no graph of a detector: it takes {named(session.get_inputs())} and gives "
-            f"{named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] or {WINDOW}[windows, time, columns] and gives {', '.join(OUTPUTS)}"
+            f"{named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] or "
+            f"{WINDOW}[windows, time, columns] and gives {', '.join(OUTPUTS)}"
         )
     taken = session.get_inputs()[0]
-    shape = tuple(taken.shape[1:])
-    if not all(isinstance(width, int) for width in shape):
-        raise BundleCorrupt(f"model.onnx does not say how many columns it takes; its input has width {shape[-1]!r}")
-    return taken.name, shape
+    axes = tuple(taken.shape[1:])
+    if not all(isinstance(width, int) for width in axes):
+        raise BundleCorrupt(f"model.onnx does not say how many columns it takes; its input has width {axes[-1]!r}")
+    return taken.name, axes
 
 
 def named(values: list[Any]) -> str:

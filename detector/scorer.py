@@ -67,9 +67,9 @@ class Scorer:
                 f"{opened.folder / bundle.MODEL} takes {self.graph.columns} columns, the manifest lists {len(self.columns)}"
             )
         window = self.manifest.window
-        if self.graph.shape[:-1] != ((window.length,) if window else ()):
+        if self.graph.axes[:-1] != ((window.length,) if window else ()):
             raise BundleCorrupt(
-                f"{opened.folder / bundle.MODEL} takes rows of shape {list(self.graph.shape)}, the manifest speaks of "
+                f"{opened.folder / bundle.MODEL} takes rows of shape {list(self.graph.axes)}, the manifest speaks of "
                 f"{f'windows of {window.length} rows' if window else 'single rows'}"
             )
         self.classifier = Classifier(opened, device) if bundle.CLASSIFIER in opened.further else None

@@ -93,7 +93,8 @@ class Series:
 
         def on(scores: np.ndarray) -> np.ndarray:
             self._step(cut, scores, at, judged)
-            return judged.wanted[at]
+            wanted: np.ndarray = judged.wanted[at]
+            return wanted
 
         if judged.explain == "none":
             on(self._scorer.graph.scores(cut.windows))
@@ -117,7 +118,7 @@ class Series:
         judged.wanted[at] = judged.is_anomaly[at] if judged.explain == "anomalies" else judged.explain == "all"
 
     def _found(self, windows: np.ndarray) -> np.ndarray:
-        """Give what reasons tell of windows: the newest cells, of numbers the mean of the newest ones, `float64[windows, columns]`."""
+        """Give what reasons tell of, `float64[windows, columns]`: each newest cell, of numbers the mean of the newest ones."""
         found = windows[:, -1].copy()
         numbers = [place for place, column in enumerate(self._scorer.columns) if column.kind == "number"]
         newest = windows[:, -self._window.tail :, numbers]
@@ -149,7 +150,6 @@ class Series:
             fates=judged.fates[kept],
             alarms=judged.alarms,
         )
-
 
     def _reasons(self, told: pl.DataFrame, judged: _Judged, at: np.ndarray, top: int) -> pl.DataFrame:
         """Explain rows, which stand at `at` among the accepted ones."""
@@ -226,4 +226,3 @@ def require_window(names: Sequence[str], window: Window) -> None:
         what = "time" if absent[0] == window.time else "key"
         near = nearest(absent, names)
         raise TableError(f"the table lacks the {what} column {absent[0]!r} of its series{near}; it has {listing(names)}")
-

@@ -156,7 +156,7 @@ class _Driver:
         self.optimiser = torch.optim.AdamW(phase.parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=LEARNING_RATE, total_steps=STEPS)
 
-    def step(self, noisy: Cells, clean: Cells, moment: Moment) -> None:
+    def step(self, noisy: Examples, clean: Examples, moment: Moment) -> None:
         """Take one step on a batch; gradients that other phases left behind are cleared first."""
         self.optimiser.zero_grad()
         self.phase.loss(noisy, clean, moment).mean().backward()

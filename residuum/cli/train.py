@@ -84,7 +84,8 @@ def train(
         str | None, typer.Option(help="The column that tells series apart, such as a machine's name.", show_default=False)
     ] = None,
     window: Annotated[
-        int | None, typer.Option(min=1, help="Judge windows of so many rows of a series, in the order of --time.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Judge windows of so many rows of a series, in the order of --time.", show_default=False),
     ] = None,
     stride: Annotated[int, typer.Option(min=1, help="A window ends at every so many rows.")] = 1,
     max_gap: Annotated[

@@ -9,7 +9,9 @@ from detector.errors import SettingError
 from residuum.cli import talk
 
 if TYPE_CHECKING:
-    from detector.manifest import Alarm, Manifest, Window
+    from detector.alarm import Alarm
+    from detector.manifest import Manifest
+    from detector.windows import Window
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 SPAN = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*([smhd]?)")

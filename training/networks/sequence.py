@@ -1,13 +1,14 @@
 """Networks that rebuild a window: `[windows, time, channels] -> [windows, latent] -> [windows, time, channels]`.
 
-    Flat            dense layers on the flattened window
-    Convolutional   convolutions over time, halving it (Masci et al. 2011, "Stacked convolutional auto-encoders")
-    Recurrent       an LSTM or GRU reads the window into a code, another one unrolls it (Malhotra et al. 2016, "LSTM-based
-                    encoder-decoder for multi-sensor anomaly detection")
+Flat            dense layers on the flattened window
+Convolutional   convolutions over time, halving it (Masci et al. 2011, "Stacked convolutional auto-encoders")
+Recurrent       an LSTM or GRU reads the window into a code, another one unrolls it (Malhotra et al. 2016, "LSTM-based
+                encoder-decoder for multi-sensor anomaly detection")
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from training.networks.dense import ACTIVATIONS, Dense, Shape
 
 KERNEL = 5  # rows that a convolution sees
-
 
 
 class WindowShape(NamedTuple):
@@ -97,7 +97,7 @@ class Convolutional(SequenceNetwork):
         for _ in shape.hidden:
             self.times.append((self.times[-1] + 1) // 2)
         self.activation = ACTIVATIONS[shape.activation]()
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv1d(a, b, KERNEL, stride=2, padding=KERNEL // 2) for a, b in pairs)
         self.up = nn.ModuleList(nn.Conv1d(b, a, KERNEL, padding=KERNEL // 2) for a, b in reversed(pairs))
         self.narrow = nn.Linear(widths[-1] * self.times[-1], shape.latent)
@@ -120,7 +120,8 @@ class Convolutional(SequenceNetwork):
             maps = layer(maps.repeat_interleave(2, dim=2)[:, :, :time])
             if place + 1 < len(self.up):
                 maps = self.activation(maps)
-        return maps.transpose(1, 2)
+        window: Tensor = maps.transpose(1, 2)
+        return window
 
 
 class Recurrent(SequenceNetwork):

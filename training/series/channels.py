@@ -75,5 +75,3 @@ class Channels(nn.Module):
         """Give rebuilt channels, `[rows, channels]`, in the user's units: `float64[rows, columns]`."""
         features = self.features.layout.features
         return self.features.expected(row, rebuilt[:, :features], rebuilt[:, features:])
-
-

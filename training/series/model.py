@@ -191,5 +191,3 @@ def slow_channels(windows: Windowed, spans: Spans) -> Tensor:
 def _some(windows: Windowed) -> Tensor:
     """Give the places of at most a few thousand windows, evenly spread."""
     return torch.arange(0, windows.rows, max(1, windows.rows // MOST_SOLVED), device=windows.device)
-
-

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.series import CHUNK, Keyed, too_old
 from detector.rejects import Reject
+from detector.series import CHUNK, Keyed, too_old
 from detector.windows import Window, Windows
 
 BLOCKS = 4  # held out in turn
@@ -28,7 +28,8 @@ class Rows(NamedTuple):
     def learning(self, held_out: int, length: int) -> np.ndarray:
         """Give the windows of which no row lies in a block: `int64[windows]`, their first rows."""
         first, last = self.block[self.starts], self.block[self.starts + length - 1]
-        return self.starts[(held_out < first) | (last < held_out)]
+        starts: np.ndarray = self.starts[(held_out < first) | (last < held_out)]
+        return starts
 
     def held_out(self, block: int, length: int) -> np.ndarray:
         """Give the windows whose newest row lies in a block: `int64[windows]`, their places among all windows."""
@@ -61,9 +62,16 @@ def arrange(keyed: Keyed, window: Window, rows: np.ndarray) -> tuple[Rows, list[
     renumbered = np.cumsum(stays) - 1
     starts = renumbered[np.concatenate(first)] if first else np.empty(0, dtype=np.int64)
     kept = times[stays]
-    bounds = np.sort(kept)[[len(kept) * block // BLOCKS for block in range(1, BLOCKS)]] if len(kept) else []
-    block = np.searchsorted(bounds, kept, side="right")
-    return Rows(keyed.at[order][stays], block, starts, np.concatenate(begun) if begun else np.empty(0, dtype=bool)), rejects
+    whole = Rows(keyed.at[order][stays], _blocks(kept), starts, np.concatenate(begun) if begun else np.empty(0, dtype=bool))
+    return whole, rejects
+
+
+def _blocks(times: np.ndarray) -> np.ndarray:
+    """Cut time into blocks of as many rows: gives each row's, `int64[rows]`."""
+    if not len(times):
+        return np.empty(0, dtype=np.int64)
+    bounds = np.sort(times)[[len(times) * block // BLOCKS for block in range(1, BLOCKS)]]
+    return np.searchsorted(bounds, times, side="right")
 
 
 def _order(keyed: Keyed) -> tuple[np.ndarray, np.ndarray]:

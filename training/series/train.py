@@ -1,9 +1,9 @@
 """All of training on windows, in order: a table of normal rows of one or many series in, a bundle out.
 
-kinds -> order, windows -> channels -> each block held out in turn -> units, calibration -> fit on all -> export -> proof -> bundle
+kinds -> order, windows -> channels -> each block held out in turn -> units, calibration -> fit on all -> export, proof -> bundle
 
-Rows of a series are few kinds of many, and neighbours are alike: so every row teaches, and every contiguous block of time is
-scored once by a network that did not see it. What that finds becomes the units of the score and its calibration.
+Neighbouring rows are alike, so a part of a series says little of the rest: every row teaches, and every contiguous block of
+time is scored once by a network that did not see it. What that finds becomes the units of the score and its calibration.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from training.train import LIBRARIES, Recipe, Table, Trained, device_of, provers
 from training.variants import WindowedPlan
 from training.version import write_version
 
+SHORTEST = 2  # rows of a window
 LEAST_LENGTHS = 3  # rows are needed of so many windows that do not overlap
 PROVED = 2048  # windows of the proof, evenly spread
 CRITERION = "block maxima over stretches of {} rows"
@@ -126,9 +127,7 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     return Material(columns, [*kinds.ignored, *without], window, matrix, rows, rejects, first.infinite)
 
 
-def learn(
-    layout: Layout, material: Material, plan: WindowedPlan, seed: int, device: torch.device, watch: Watch
-) -> Learnt:
+def learn(layout: Layout, material: Material, plan: WindowedPlan, seed: int, device: torch.device, watch: Watch) -> Learnt:
     """Hold each block out in turn, then fit on all rows; gives the graph back on the CPU."""
     channels, everything = _channels(layout, material, device)
     spans, rows = Spans(material.window.length), material.rows
@@ -227,8 +226,8 @@ def _wished(recipe: Recipe) -> Window:
     time_column, length = recipe.wishes.time, recipe.window or 0
     if time_column is None:
         raise SettingError("a window is cut from rows in the order of time: name the column that tells it by --time")
-    if not 2 <= length <= LONGEST:
-        raise SettingError(f"a window has from 2 to {LONGEST:,} rows; got {length}")
+    if not SHORTEST <= length <= LONGEST:
+        raise SettingError(f"a window has from {SHORTEST} to {LONGEST:,} rows; got {length}")
     if not 1 <= recipe.stride <= LONGEST:
         raise SettingError(f"a stride is from 1 to {LONGEST:,} rows; got {recipe.stride}")
     if recipe.max_gap is not None and not recipe.max_gap > 0:
@@ -250,11 +249,11 @@ def _check_enough(rows: Rows, window: Window, rejects: list[Reject]) -> None:
         len(rows.held_out(block, window.length)) and len(rows.learning(block, window.length)) for block in range(BLOCKS)
     ):
         return
-    of = f" of {window.key}" if window.key else ""
+    of, least = f" of {window.key}" if window.key else "", max(LEAST_ROWS, LEAST_LENGTHS * window.length)
     raise TableError(
-        f"{len(rows.places):,} usable rows with {len(rows.starts):,} windows of {window.length}{of} are too few to train on: windows "
-        f"are needed in each of four blocks of time, so at least {max(LEAST_ROWS, LEAST_LENGTHS * window.length):,} rows in a row, "
-        f"or a shorter --window, or a larger --max-gap than {window.max_gap:g}{rejected(rejects, len(rows.places))}"
+        f"{len(rows.places):,} usable rows with {len(rows.starts):,} windows of {window.length}{of} are too few to train on: "
+        f"windows are needed in each of four blocks of time, so at least {least:,} rows, or a shorter --window, or a larger "
+        f"--max-gap than {window.max_gap:g}{rejected(rejects, len(rows.places))}"
     )
 
 
@@ -275,9 +274,7 @@ def _evenly(starts: np.ndarray, most: int) -> np.ndarray:
     return starts[:: -(-len(starts) // most)]
 
 
-def _training(
-    material: Material, recipe: Recipe, fitted: Fit, device: torch.device, calibrated: int, seconds: float
-) -> Training:
+def _training(material: Material, recipe: Recipe, fitted: Fit, device: torch.device, calibrated: int, seconds: float) -> Training:
     """Sum training up."""
     rows = len(material.rows.places)
     return Training(
@@ -322,7 +319,9 @@ def _manifest(
 def _levels(model: SeriesModel, windows: Windowed) -> Tensor:
     """Give the sizes of the level branch's mean residuals: `float64[windows, channels + flags]`."""
     with torch.no_grad():
-        return torch.cat([model.shift(seen, model.levels(seen)).abs().double() for seen in (part.cut() for part in windows.split())])
+        return torch.cat(
+            [model.shift(seen, model.levels(seen)).abs().double() for seen in (part.cut() for part in windows.split())]
+        )
 
 
 def _energies(model: SeriesModel, windows: Windowed) -> Tensor:
