@@ -18,7 +18,6 @@ from training.models import Moment, Phase
 from training.networks.sequence import Flat, SequenceNetwork, WindowShape
 from training.series.channels import Channels, Seen
 
-SQUASH = 3.0  # networks see values beyond so many standard deviations on a logarithmic scale
 SLOW = 0.7  # variance, in standardised units, of the means over `energy` rows from which a channel is slow
 BATCH = 1024  # windows that are cut at a time
 LEVEL_LATENT = 2  # more would follow a level that moved
@@ -112,8 +111,8 @@ class SeriesModel(nn.Module):
     def solve(self, windows: Windowed) -> bool:
         """Compute what need not be trained; tells whether that is all."""
         seen = windows.take(_some(windows)).cut()
-        solved = self.energy.solve(squash(seen.values[:, -self.spans.energy :]))
-        return self.level.solve(squash(self.centred(seen)[0] * seen.present)) and solved
+        solved = self.energy.solve(seen.values[:, -self.spans.energy :])
+        return self.level.solve(self.centred(seen)[0] * seen.present) and solved
 
     def hiding(self, training: Windowed) -> Callable[[Windowed, torch.Generator], Windowed]:
         """Hide nothing: a hole is filled by the mean, which the rest of a window outweighs."""
@@ -142,7 +141,7 @@ class SeriesModel(nn.Module):
     def levels(self, seen: Seen) -> Levels:
         """Rebuild whole windows by the level branch."""
         gated, mean = self.centred(seen)
-        code = self.level.encode(squash((gated * seen.present).to(self.real)))
+        code = self.level.encode((gated * seen.present).to(self.real))
         return Levels(self.level.decode(code), gated, mean, code)
 
     def shift(self, seen: Seen, levels: Levels) -> Tensor:
@@ -154,7 +153,7 @@ class SeriesModel(nn.Module):
     def movement(self, seen: Seen) -> Tensor:
         """Give the energy branch's residuals: `[windows, newest rows, channels]`."""
         newest = seen.values[:, -self.spans.energy :]
-        rebuilt = self.energy.decode(self.energy.encode(squash(newest.to(self.real))))
+        rebuilt = self.energy.decode(self.energy.encode(newest.to(self.real)))
         return (newest - rebuilt) * seen.present[:, -self.spans.energy :]
 
     def squared(self, seen: Seen) -> Tensor:
@@ -174,15 +173,11 @@ class SeriesModel(nn.Module):
         return next(self.parameters()).dtype
 
 
-def squash(values: Tensor) -> Tensor:
-    """Bend far values by 3 asinh(v / 3), so that one of them cannot drown the others; spelt out for ONNX Runtime."""
-    size = torch.abs(values) / SQUASH
-    return SQUASH * torch.sign(values) * torch.log(size + torch.sqrt(size * size + 1.0))
-
-
 def slow_channels(windows: Windowed, spans: Spans) -> Tensor:
     """Tell which channels move slowly: 1 where the means over a few rows vary much, `float32[channels]`."""
-    short = windows._replace(length=spans.energy, starts=windows.starts[:: spans.energy])
+    every = windows.starts[:: spans.energy]
+    both_ends = torch.cat([every, every + windows.length - spans.energy]).unique()
+    short = windows._replace(length=spans.energy, starts=both_ends)
     seen = short.cut()
     means = (seen.values * seen.present).sum(dim=1) / seen.present.sum(dim=1).clamp(min=1.0)
     return (means.var(dim=0, correction=0) > SLOW).to(means.dtype)

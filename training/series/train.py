@@ -49,7 +49,6 @@ from training.version import write_version
 SHORTEST = 2  # rows of a window
 LEAST_LENGTHS = 3  # rows are needed of so many windows that do not overlap
 PROVED = 2048  # windows of the proof, evenly spread
-CRITERION = "block maxima over stretches of {} rows"
 
 
 class Material(NamedTuple):
@@ -211,8 +210,7 @@ def decide(calibration: Calibration, recipe: Recipe, window: Window) -> tuple[De
             f"the smallest they can promise is {least:g}, and {asked:g} takes {rows_for(asked) * window.length:,} rows"
         )
     rate = max(asked, least)
-    decision = calibration.decide(rate)
-    return msgspec.structs.replace(decision, criterion=CRITERION.format(window.length)), asked if rate > asked else None
+    return calibration.decide_stretches(rate, window.length), asked if rate > asked else None
 
 
 def alarm_of(plan: WindowedPlan) -> Alarm:
