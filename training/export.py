@@ -127,13 +127,16 @@ def torch_scores(graph: Scoring, rows: np.ndarray, batch: int = 4096) -> np.ndar
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter from logging which of torch's companions are not installed, and that two inputs share their rows."""
+    """Keep the exporter from telling which of torch's companions are not installed, and other things of its own."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "# The axis name: rows will not be used", UserWarning)
+            # LSTM and GRU: torch tells its own authors of what they will rename, and us that it moved its own weights.
+            warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes? self.*assigned during export", UserWarning)
             yield
     finally:
         logger.setLevel(level)

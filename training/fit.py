@@ -13,7 +13,6 @@ from torch import Tensor
 from training.models import Moment, Phase
 
 STEPS = 3000
-BATCH = 256
 LEARNING_RATE = 2e-3  # the cycle's peak
 WEIGHT_DECAY = 1e-4
 CHECK_EVERY = 50  # steps
@@ -42,6 +41,10 @@ Corrupt = Callable[[E, Any, torch.Generator], E]  # the features in the middle
 
 class Learner(Protocol[E]):
     """What is trained: a module with its losses."""
+
+    @property
+    def batch(self) -> int:
+        """How many examples it learns from in a step."""
 
     @property
     def features(self) -> Any:  # noqa: ANN401 - what its corruption wants to know
@@ -112,7 +115,7 @@ def fit_for(model: Learner[E], training: E, steps: int, seed: int) -> Fit:
     hide = model.hiding(training)
     model.train()
     for step in range(1, steps + 1):
-        clean = hide(_batch(training, generator), generator)
+        clean = hide(_batch(training, model.batch, generator), generator)
         for driver in drivers:
             driver.step(clean, clean, Moment(step / STEPS, generator))
     model.eval()
@@ -128,7 +131,7 @@ def fit(model: Learner[E], training: E, validation: E, corrupt: Corrupt[E], seed
     best, weights, best_step, step = held_out.loss(), copy.deepcopy(model.state_dict()), 0, 0
     try:
         for step in range(1, STEPS + 1):
-            clean = hide(_batch(training, generator), generator)
+            clean = hide(_batch(training, model.batch, generator), generator)
             noisy = corrupt(clean, model.features, generator)
             for driver in drivers:
                 driver.step(noisy, clean, Moment(step / STEPS, generator))
@@ -185,8 +188,8 @@ class _HeldOut(Generic[E]):
         return loss
 
 
-def _batch(examples: E, generator: torch.Generator) -> E:
+def _batch(examples: E, most: int, generator: torch.Generator) -> E:
     """Draw rows for one step."""
     rows = examples.rows
-    drawn = torch.randint(rows, (min(BATCH, rows),), generator=generator, device=examples.device)
+    drawn = torch.randint(rows, (min(most, rows),), generator=generator, device=examples.device)
     return examples.take(drawn)

@@ -40,6 +40,7 @@ class Model(nn.Module):
     """What all models are: features, a network, and the likelihood of what it rebuilds."""
 
     latent: int
+    batch = 256  # rows of a step of training
 
     def __init__(self, features: Features, network: Dense | Tied, *, bernoulli: bool) -> None:
         """Take the network; with `bernoulli`, features are probabilities."""

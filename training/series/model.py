@@ -22,6 +22,7 @@ SLOW = 0.7  # variance, in standardised units, of the means over `energy` rows f
 BATCH = 1024  # windows that are cut at a time
 LEVEL_LATENT = 2  # more would follow a level that moved
 ENERGY_SHARE = 0.4  # of the values that the energy branch sees
+MOST_HELD_OUT = 1024  # windows that tell how far training is
 MOST_SOLVED = 4096  # windows that principal components are taken of
 
 
@@ -77,6 +78,10 @@ class Windowed(NamedTuple):
         """Give the windows that begin at some rows, `int64[windows]`."""
         return self._replace(starts=torch.from_numpy(starts).to(self.device))
 
+    def thinned(self, most: int) -> Windowed:
+        """Give at most so many of the windows, evenly spread."""
+        return self._replace(starts=self.starts[:: -(-len(self.starts) // most)])
+
     def cut(self) -> Seen:
         """Give the windows themselves."""
         places = self.starts[:, None] + torch.arange(self.length, device=self.device)
@@ -91,6 +96,7 @@ class SeriesModel(nn.Module):
     """Both branches."""
 
     slow: Tensor
+    batch = 64  # windows of a step of training
 
     def __init__(self, channels: Channels, network: SequenceNetwork, spans: Spans, slow: Tensor, latent: int) -> None:
         """Take the level branch's network, and which channels are slow, `[channels]`."""
@@ -110,7 +116,7 @@ class SeriesModel(nn.Module):
 
     def solve(self, windows: Windowed) -> bool:
         """Compute what need not be trained; tells whether that is all."""
-        seen = windows.take(_some(windows)).cut()
+        seen = windows.thinned(MOST_SOLVED).cut()
         solved = self.energy.solve(seen.values[:, -self.spans.energy :])
         return self.level.solve(self.centred(seen)[0] * seen.present) and solved
 
@@ -181,8 +187,3 @@ def slow_channels(windows: Windowed, spans: Spans) -> Tensor:
     seen = short.cut()
     means = (seen.values * seen.present).sum(dim=1) / seen.present.sum(dim=1).clamp(min=1.0)
     return (means.var(dim=0, correction=0) > SLOW).to(means.dtype)
-
-
-def _some(windows: Windowed) -> Tensor:
-    """Give the places of at most a few thousand windows, evenly spread."""
-    return torch.arange(0, windows.rows, max(1, windows.rows // MOST_SOLVED), device=windows.device)

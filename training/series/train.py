@@ -38,7 +38,7 @@ from training.layout import Layout, vocabularies
 from training.layout import arrange as lay_out
 from training.series.channels import FLAG, Channels
 from training.series.graph import LEAST_UNIT, SeriesGraph, Units
-from training.series.model import LEVEL_LATENT, SeriesModel, Spans, Windowed, slow_channels
+from training.series.model import LEVEL_LATENT, MOST_HELD_OUT, SeriesModel, Spans, Windowed, slow_channels
 from training.series.rows import BLOCKS, Rows, arrange, usual_step
 from training.settings import as_plain
 from training.split import DEFAULT_RATE, LEAST_ROWS
@@ -141,7 +141,7 @@ def learn(layout: Layout, material: Material, plan: WindowedPlan, seed: int, dev
             return model, Fit(0, 0, model.mean_loss(windows if held_out is None else held_out))
         if held_out is None:
             return model, fit_for(model, windows, steps, seed)
-        return model, fit(model, windows, held_out, _as_it_is, seed, watch)
+        return model, fit(model, windows, held_out.thinned(MOST_HELD_OUT), _as_it_is, seed, watch)
 
     found, fits = [], []
     for block in range(BLOCKS):
