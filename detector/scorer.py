@@ -47,6 +47,11 @@ class Verdicts(NamedTuple):
     fates: np.ndarray | None = None  # of a series, int8[accepted rows]: `detector.windows.FATES`; only the judged have a score
     alarms: int = 0  # of a series: how many began
 
+    @property
+    def scored(self) -> np.ndarray:
+        """Tell which of the accepted rows have a score, `bool[accepted rows]`: all but some of a series."""
+        return ~np.isnan(self.score) if self.fates is not None else np.ones(len(self.score), dtype=bool)
+
 
 class Scorer:
     """A bundle that is open for scoring."""
@@ -110,8 +115,8 @@ class Scorer:
         """
         if self.manifest.window is not None:
             raise SettingError(
-                f"{self.folder} judges windows of {self.manifest.window.length} rows, and {what} takes single rows: `residuum "
-                "score` and `residuum evaluate` work on series, and in Python `load(...).score`"
+                f"{self.folder} judges windows of {self.manifest.window.length} rows, and {what} takes single rows; `residuum "
+                "score` and `residuum evaluate` work on series, and so does `residuum.load(...).score`"
             )
         return self
 

@@ -151,6 +151,7 @@ def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
     began = time.monotonic()
     if not 0 <= recipe.seed <= LARGEST_SEED:
         raise SettingError(f"the seed {recipe.seed} is not between 0 and {LARGEST_SEED}")
+    _check_rows(recipe)
     plan = variants.plan(recipe.variant, recipe.settings)
     device = device_of(recipe.device)
     material = prepare(table, recipe)
@@ -199,6 +200,14 @@ def export_study(made: Study, device: Device) -> Product:
         bundle.WEIGHTS: weights.to_bytes(graph),
     }
     return Product(msgspec.structs.replace(manifest, decision=decision, parity=tuple(parity), settings=settings), contents)
+
+
+def _check_rows(recipe: Recipe) -> None:
+    """Refuse wishes that mean nothing where rows are judged one by one."""
+    given = {"key": recipe.wishes.key, "stride": recipe.stride != 1, "max-gap": recipe.max_gap is not None}
+    alone = [name for name, wish in given.items() if wish]
+    if alone:
+        raise SettingError(f"--{' and --'.join(alone)} is for windows of a series: say by --window how many rows one has")
 
 
 def prepare(table: Table, recipe: Recipe) -> Material:

@@ -107,7 +107,7 @@ def train(
     need_training()
     repository.check(to)
     from residuum.cli.table import read
-    from residuum.cli.windows import refuse_alone, seconds_of
+    from residuum.cli.windows import seconds_of
     from training.kinds import Wishes
     from training.train import Recipe
     from training.train import train as train_on
@@ -120,8 +120,6 @@ def train(
         time=time,
         key=key,
     )
-    if window is None:
-        refuse_alone(key=key, stride=stride if stride > 1 else None, max_gap=max_gap)
     named, settings = _chosen(variant, config, set or [], windowed=window is not None)
     recipe = Recipe(
         variant=named,

@@ -29,17 +29,6 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def refuse_alone(**options: object) -> None:
-    """Refuse options that mean nothing without --window.
-
-    Raises:
-        SettingError: one was given.
-    """
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
-    if given:
-        raise SettingError(f"{' and '.join(given)} is for windows of a series: say by --window how many rows one has")
-
-
 def described(window: Window) -> str:
     """Say how rows become windows."""
     of = f" of each {window.key}" if window.key else ""

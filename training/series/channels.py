@@ -35,6 +35,7 @@ class Channels(nn.Module):
         self.rates = nn.Buffer(rates, persistent=False)
         self.unseen = nn.Buffer(torch.tensor([float(codes) for codes in layout.codes]), persistent=False)
         self.constants = nn.Buffer(torch.tensor(layout.constant_values, dtype=torch.float64), persistent=False)
+        self.of_codes = [place for place, codes in enumerate(layout.codes) for _ in range(codes)]
         categories = [place for place, codes in zip(layout.categories, layout.codes, strict=True) for _ in range(codes)]
         of_features = [layout.modelled[place] for place in features.owner]
         owners = [*of_features, *categories, *layout.modelled, *layout.categories, *layout.constants]
@@ -63,7 +64,7 @@ class Channels(nn.Module):
         if layout.categories:
             known = (cells.codes >= 0).to(present.dtype)
             values.append(self.features.one_hot(cells.codes).double())
-            there.append(pick(known, self.features.hot_category.tolist()))
+            there.append(pick(known, self.of_codes))
             absent.append((cells.codes == self.unseen).to(present.dtype))
         if layout.constants:
             found = pick(row, layout.constants)
