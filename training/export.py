@@ -136,6 +136,7 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", "# The axis name: rows will not be used", UserWarning)
             # LSTM and GRU: torch tells its own authors of what they will rename, and us that it moved its own weights.
             warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)
+            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
             warnings.filterwarnings("ignore", "The tensor attributes? self.*assigned during export", UserWarning)
             yield
     finally:
