@@ -6,9 +6,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from residuum.errors import SettingError, TableError
 
 import residuum
+from detector.errors import SettingError, TableError
 from tests.alone import alone
 from tests.residuum.cli.conftest import TRAIN, Run
 from tests.residuum.cli.running import in_a_process
