@@ -43,6 +43,7 @@ class Variant(NamedTuple):
     model: Callable[[Features, Any], Model]  # Any: the row's own settings
     corruption: Callable[[Any], Corruption] = lambda _settings: corruption.none
     windowed: Windowed | None = None  # how it judges windows of a series, if it does
+    takes_rows: bool = True  # false: windows alone
 
 
 def _undercomplete(features: Features) -> int:
@@ -217,6 +218,7 @@ VARIANTS = {
         settings=of.WindowedConvolutional,
         model=_takes_windows,
         windowed=Windowed(of.WindowedConvolutional, lambda shape, _settings: Convolutional(shape)),
+        takes_rows=False,
     ),
     "recurrent": Variant(
         summary="an LSTM or GRU reads a window of a series, another one unrolls it from the code",
@@ -225,6 +227,7 @@ VARIANTS = {
         settings=of.WindowedRecurrent,
         model=_takes_windows,
         windowed=Windowed(of.WindowedRecurrent, lambda shape, settings: Recurrent(shape, settings.cell)),
+        takes_rows=False,
     ),
 }
 DEFAULT = "denoising"
