@@ -89,6 +89,22 @@ class Calibration:
         threshold = float(self._edges[max(0, len(self) - allowed)])
         return Decision(threshold=threshold, promise="false_alarm_rate", criterion="split conformal", false_alarm_rate=rate)
 
+    def decide_stretches(self, rate: float, length: int) -> Decision:
+        """Give the decision for a series, where each calibration score is the highest of a stretch of `length` rows.
+
+        Neighbouring rows of a series are not exchangeable, but long stretches nearly are: a fresh one exceeds the threshold
+        with a probability of at most `rate` if it is like those that calibrated. A few stretches next to each other are more
+        alike than those to come, so the threshold stands higher than that by 1 / sqrt(stretches), which a long calibration
+        makes small; p-values know nothing of this margin.
+
+        Raises:
+            SettingError: as `decide`.
+        """
+        plain = self.decide(rate)
+        margin = 1.0 + 1.0 / math.sqrt(len(self))
+        criterion = f"highest scores of {len(self)} stretches of {length} rows, and a margin of {margin - 1:.0%}"
+        return msgspec.structs.replace(plain, threshold=plain.threshold * margin, criterion=criterion)
+
     def standing(self, threshold: float) -> Standing:
         """Give how many calibration rows there are, and how many above a threshold."""
         return Standing(len(self), int(np.count_nonzero(self.scores > threshold)))

@@ -74,6 +74,8 @@ class Decoder:
             BundleCorrupt: it is no decoder, or not the one the manifest speaks of.
             SettingError: the device is not there.
         """
+        if opened.manifest.window is not None:
+            raise BundleError(f"{opened.folder} judges windows of a series, and windows are not decoded or generated")
         if bundle.DECODER not in opened.further:
             raise BundleError(f"{opened.folder} has no {bundle.DECODER} to turn codes into rows: train it again to have one")
         self.folder = opened.folder

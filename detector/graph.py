@@ -1,5 +1,7 @@
 """The ONNX graph: `float64[rows, columns]` in; score, contribution, expected and latent out.
 
+The graph of a series takes windows, `float64[windows, time, columns]`, and speaks of each window's newest row.
+
 The graph is the whole computation, so nothing here does mathematics: it opens the session on the right device, checks
 that the graph is the one the manifest speaks of, and feeds it in batches that fit the processor's cache.
 """
@@ -18,6 +20,7 @@ from detector.errors import BundleCorrupt, SettingError
 Device = Literal["auto", "cpu", "cuda"]
 
 INPUT = "row"
+WINDOW = "window"  # the input of a series' graph
 OUTPUTS = {"score": 1, "contribution": 2, "expected": 2, "latent": 2}  # and their number of axes
 BATCH = 2048
 _CUDA = "CUDAExecutionProvider"
@@ -55,7 +58,8 @@ class Graph:
         session = open_session(model, device, "model.onnx")
         self._session: Session = session
         self.provider: str = session.get_providers()[0]
-        self.columns = _width(session)
+        self._input, self.axes = _input(session)
+        self.columns = self.axes[-1]
         self.nodes_on_cpu = nodes_on_cpu(session)  # that a GPU's provider left to the CPU; 0 where the CPU was chosen
 
     @property
@@ -81,7 +85,7 @@ class Graph:
 
     def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
         """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
-        return in_batches(self._session, outputs, {INPUT: matrix}, wanted)
+        return in_batches(self._session, outputs, {self._input: matrix}, wanted)
 
 
 def in_batches(
@@ -93,7 +97,7 @@ def in_batches(
     """
     rows = len(next(iter(inputs.values())))
     if not rows:  # graphs need not cope with batches of no rows
-        one = {name: np.zeros((1, values.shape[1])) for name, values in inputs.items()}
+        one = {name: np.zeros((1, *values.shape[1:])) for name, values in inputs.items()}
         return [part[:0] for part in session.run(outputs, one)]
     inputs = {name: np.ascontiguousarray(values, dtype=np.float64) for name, values in inputs.items()}
     parts = []
@@ -156,19 +160,22 @@ def nodes_on_cpu(session: onnxruntime.InferenceSession) -> int:
     return sum(len(part.get_nodes()) for part in assigned if part.ep_name == _CPU)
 
 
-def _width(session: onnxruntime.InferenceSession) -> int:
-    """Check inputs and outputs of the graph and give its number of columns."""
+def _input(session: onnxruntime.InferenceSession) -> tuple[str, tuple[int, ...]]:
+    """Check inputs and outputs of the graph; give its input's name and the shape of one row: (columns,) or (time, columns)."""
     inputs = [(one.name, one.type, len(one.shape)) for one in session.get_inputs()]
     outputs = {one.name: len(one.shape) for one in session.get_outputs()}
-    if inputs != [(INPUT, "tensor(double)", 2)] or any(outputs.get(name) != rank for name, rank in OUTPUTS.items()):
+    known = [[(INPUT, "tensor(double)", 2)], [(WINDOW, "tensor(double)", 3)]]
+    if inputs not in known or any(outputs.get(name) != rank for name, rank in OUTPUTS.items()):
         raise BundleCorrupt(
             f"model.onnx is no graph of a detector: it takes {named(session.get_inputs())} and gives "
-            f"{named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] and gives {', '.join(OUTPUTS)}"
+            f"{named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] or "
+            f"{WINDOW}[windows, time, columns] and gives {', '.join(OUTPUTS)}"
         )
-    width = session.get_inputs()[0].shape[1]
-    if not isinstance(width, int):
-        raise BundleCorrupt(f"model.onnx does not say how many columns it takes; its input has width {width!r}")
-    return width
+    taken = session.get_inputs()[0]
+    axes = tuple(taken.shape[1:])
+    if not all(isinstance(width, int) for width in axes):
+        raise BundleCorrupt(f"model.onnx does not say how many columns it takes; its input has width {axes[-1]!r}")
+    return taken.name, axes
 
 
 def named(values: list[Any]) -> str:

@@ -10,8 +10,10 @@ from typing import Literal
 
 import msgspec
 
+from detector.alarm import Alarm
 from detector.columns import Column
 from detector.decision import Decision
+from detector.windows import Window
 
 FORMAT = 1
 
@@ -96,6 +98,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     training: Training
     parity: tuple[Parity, ...]
+    window: Window | None = None  # of a detector that judges windows of a series: how rows become these ...
+    alarm: Alarm | None = None  # ... and how their scores become an alarm
     prior: Prior | None = None  # what codes are drawn from to generate rows; None: nobody shaped them
     classes: tuple[str, ...] = ()  # of `classifier.onnx`, in its order
     libraries: dict[str, str]

@@ -3,13 +3,15 @@
     frame -> `columns.encode` -> matrix -> `graph` -> score, contribution, expected -> `decision` -> verdict -> `reasons`
 
 Every door (files, HTTP, streams, Python) calls `Scorer.score` and nothing else, so a row gets the same verdict everywhere.
+A door whose table comes in parts asks a `Scorer.session`: where rows are judged by what came before them, it remembers
+(`detector.series`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,10 +21,13 @@ from detector.bundle import Bundle
 from detector.classifier import Classes, Classifier
 from detector.columns import Column, Encoded, encode
 from detector.decision import Standing
-from detector.errors import BundleCorrupt
+from detector.errors import BundleCorrupt, SettingError
 from detector.graph import Device, Graph, Outputs
 from detector.reasons import Explain
 from detector.rejects import Reject
+
+if TYPE_CHECKING:
+    from detector.series import Series
 
 Cells = Callable[[np.ndarray], pl.DataFrame]  # positions among the accepted rows -> these rows of the table
 NO_REASONS = pl.DataFrame(schema=reasons.SCHEMA)
@@ -39,6 +44,13 @@ class Verdicts(NamedTuple):
     rejects: list[Reject]
     infinite: int  # cells that spelt an infinity, taken as missing
     classes: Classes | None = None  # where the bundle has a classifier
+    fates: np.ndarray | None = None  # of a series, int8[accepted rows]: `detector.windows.FATES`; only the judged have a score
+    alarms: int = 0  # of a series: how many began
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Tell which of the accepted rows have a score, `bool[accepted rows]`: all but some of a series."""
+        return ~np.isnan(self.score) if self.fates is not None else np.ones(len(self.score), dtype=bool)
 
 
 class Scorer:
@@ -58,6 +70,12 @@ class Scorer:
         if self.graph.columns != len(self.columns):
             raise BundleCorrupt(
                 f"{opened.folder / bundle.MODEL} takes {self.graph.columns} columns, the manifest lists {len(self.columns)}"
+            )
+        window = self.manifest.window
+        if self.graph.axes[:-1] != ((window.length,) if window else ()):
+            raise BundleCorrupt(
+                f"{opened.folder / bundle.MODEL} takes rows of shape {list(self.graph.axes)}, the manifest speaks of "
+                f"{f'windows of {window.length} rows' if window else 'single rows'}"
             )
         self.classifier = Classifier(opened, device) if bundle.CLASSIFIER in opened.further else None
 
@@ -81,6 +99,27 @@ class Scorer:
         """Where the threshold stands among the calibration scores."""
         return self.calibration.standing(self.manifest.decision.threshold)
 
+    def session(self) -> Scorer | Series:
+        """Give what judges the parts of one table, one after the other."""
+        if self.manifest.window is None or self.manifest.alarm is None:
+            return self
+        from detector.series import Series
+
+        return Series(self, self.manifest.window, self.manifest.alarm)
+
+    def only_rows(self, what: str) -> Scorer:
+        """Give itself, where rows are judged one by one; `what` names what is done with them.
+
+        Raises:
+            SettingError: windows of a series are judged.
+        """
+        if self.manifest.window is not None:
+            raise SettingError(
+                f"{self.folder} judges windows of {self.manifest.window.length} rows, and {what} takes single rows; `residuum "
+                "score` and `residuum evaluate` work on series, and so does `residuum.load(...).score`"
+            )
+        return self
+
     def score(
         self,
         frame: pl.DataFrame,
@@ -98,6 +137,9 @@ class Scorer:
         Raises:
             TableError: the frame lacks a column.
         """
+        session = self.session()
+        if session is not self:
+            return session.score(frame, rows, file=file, explain=explain, top=top)
         numbered = np.arange(frame.height) if rows is None else rows
         encoded = self.encode(frame, numbered, file=file)
         return self.judge(encoded, accepted_of(frame, encoded), explain=explain, top=top)

@@ -30,6 +30,7 @@ from detector.graph import Device
 from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.scorer import Scorer, Verdicts
+from detector.windows import FATES, JUDGED
 
 if TYPE_CHECKING:
     from training.train import Study, Trained
@@ -68,7 +69,8 @@ class Detector:
         Added are `anomaly_score` (nats, higher is more abnormal), `p_value`, `is_anomaly`, `class` and
         `class_probability` where the bundle was fine-tuned, `reason_1` to `reason_<top>`, and `rejected`, which says why
         a row could not be scored (its score is then missing and it is no anomaly). A numpy array `[rows, columns]` has the
-        detector's columns in their order; it comes back as a structured array of the verdicts alone.
+        detector's columns in their order; it comes back as a structured array of the verdicts alone. A detector of windows
+        takes a frame's rows in order, adds `state`, and gives no verdict on rows that warm a window up.
 
         Raises:
             TableError: the rows are no frame, a column is missing, or one already bears the name of a verdict's.
@@ -76,11 +78,15 @@ class Detector:
         """
         if reasons not in get_args(Explain):
             raise SettingError(f"reasons={reasons!r}: reasons are given for one of {listing(get_args(Explain))}")
+        window = self.manifest.window
         if isinstance(rows, np.ndarray):
+            if window is not None:
+                raise TableError(f"an array has no column {window.time!r} to order a series by: give a frame")
             return cast("Frame", _records(self._judge(self._frame_of(rows), reasons, top)))
         given = _opened(rows)
         require([str(name) for name in given.columns], self.manifest.columns)
-        verdicts = self._judge(_polars(given, {column.name for column in self.manifest.columns}), reasons, top)
+        needed = {column.name for column in self.manifest.columns} | set(window.columns if window else ())
+        verdicts = self._judge(_polars(given, needed), reasons, top)
         taken = [name for name in verdicts.columns if name in given.columns]
         if taken:
             raise TableError(f"the frame has a column {taken[0]!r} already, which the verdict needs: rename or drop it")
@@ -154,12 +160,14 @@ class Detector:
 
     def _embedded(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Give codes of a polars frame, rejected rows included."""
+        self._scorer.only_rows("embed")
         encoded = self._encoded(frame, self.manifest.columns)
         codes = self._scorer.graph.latent(encoded.matrix).astype(np.float64)
         return _whole(pl.DataFrame(codes, schema=latent_names(codes.shape[1])), encoded)
 
     def _rebuilt(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Give the rows of a polars frame as rebuilt, rejected ones included."""
+        self._scorer.only_rows("reconstruct")
         encoded = self._encoded(frame, self.manifest.columns)
         return _whole(as_frame(self._scorer.graph.explain(encoded.matrix).expected, self.manifest.columns), encoded)
 
@@ -184,7 +192,7 @@ class Detector:
             [
                 pl.Series("anomaly_score", _spread(verdicts.score, at, frame.height), nan_to_null=True),
                 pl.Series("p_value", _spread(verdicts.p_value, at, frame.height), nan_to_null=True),
-                pl.Series("is_anomaly", _spread(verdicts.is_anomaly, at, frame.height) > 0),
+                *_flags(verdicts, at, frame.height),
                 *_classes(verdicts, at, frame.height),
                 *texts,
                 pl.Series("rejected", [rejected.get(row) for row in range(frame.height)], dtype=pl.String),
@@ -206,7 +214,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     normal: Any,  # noqa: ANN401 - whatever frame narwhals knows, or an array
     to: str | Path,
     *,
-    variant: str = "denoising",
+    variant: str | None = None,
     settings: Mapping[str, Any] | None = None,
     false_alarm_rate: float | None = None,
     seed: int = 0,
@@ -216,13 +224,18 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     date: Names = (),
     missing: Names = (),
     time: str | None = None,
+    key: str | None = None,
+    window: int | None = None,
+    stride: int = 1,
+    max_gap: float | None = None,
     device: Device = "auto",
 ) -> Detector:
     """Train a detector on a frame of normal rows, write it as the next version under `to`, and open it.
 
     `settings` are the variant's, such as `{"latent": 16}`; `residuum variants NAME` lists them. `false_alarm_rate`
     defaults to 0.01, or to the smallest rate that so few rows can promise: then, and of rows that cannot be read, it warns.
-    Needs the extra `train`.
+    The default variant is "denoising", of windows "plain". With `window` the detector judges windows of so many rows of each
+    `key` in the order of `time`; `max_gap` is in seconds. Needs the extra `train`.
 
     Raises:
         TableError: the rows cannot be learnt from.
@@ -232,16 +245,22 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     from training.kinds import Wishes
     from training.train import Recipe, Table
     from training.train import train as train_table
+    from training.variants import DEFAULT, DEFAULT_OF_WINDOWS
 
-    wishes = Wishes(category=_names(category), numeric=_names(numeric), date=_names(date), ignore=_names(ignore), time=time)
+    wishes = Wishes(
+        category=_names(category), numeric=_names(numeric), date=_names(date), ignore=_names(ignore), time=time, key=key
+    )
     recipe = Recipe(
-        variant=variant,
+        variant=variant or (DEFAULT if window is None else DEFAULT_OF_WINDOWS),
         settings=dict(settings or {}),
         false_alarm_rate=false_alarm_rate,
         seed=seed,
         wishes=wishes,
         missing=_names(missing),
         device=device,
+        window=window,
+        stride=stride,
+        max_gap=max_gap,
     )
     frame = as_polars(normal)
     trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
@@ -345,6 +364,17 @@ def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
     spread = np.full(rows, np.nan)
     spread[at] = values
     return spread
+
+
+def _flags(verdicts: Verdicts, at: np.ndarray, rows: int) -> list[pl.Series]:
+    """Give `is_anomaly`, and of a series `state`; a row of a series that was not judged has no verdict."""
+    flags = pl.Series("is_anomaly", _spread(verdicts.is_anomaly, at, rows) > 0)
+    if verdicts.fates is None:
+        return [flags]
+    fates = np.full(rows, -1)
+    fates[at] = verdicts.fates
+    state = pl.Series("state", [FATES[fate] if fate >= 0 else None for fate in fates.tolist()], dtype=pl.String)
+    return [pl.select(pl.when(pl.lit(state) == FATES[JUDGED]).then(pl.lit(flags))).to_series().alias("is_anomaly"), state]
 
 
 def _classes(verdicts: Verdicts, at: np.ndarray, rows: int) -> list[pl.Series]:

@@ -74,3 +74,31 @@ def _office_hours(random: np.random.Generator, rows: int) -> pl.Series:
     day = random.integers(0, 300, rows) * 86_400
     seconds = 1_760_000_000 // 86_400 * 86_400 + day + random.integers(8 * 3600, 16 * 3600, rows)
     return pl.Series(seconds * 1_000_000).cast(pl.Datetime("us")).dt.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def series(rows: int = 240, seed: int = 0, machine: str = "press", start: str = "2026-03-02 06:00:00") -> pl.DataFrame:
+    """Rows of one machine, one a second: two fast waves that go together, a slow drift, a mode, something constant, holes."""
+    random = np.random.default_rng(seed)
+    at = np.arange(rows)
+    load = np.sin(at * 1.7) + 0.2 * random.normal(size=rows)
+    flow = 3 + 0.8 * load + 0.1 * random.normal(size=rows)
+    heat = 60 + np.cumsum(0.05 * random.normal(size=rows))
+    begin = pl.Series([start]).str.to_datetime("%Y-%m-%d %H:%M:%S")[0]
+    return pl.DataFrame(
+        {
+            "ts": pl.Series([begin] * rows)
+            .dt.offset_by(pl.Series([f"{second}s" for second in at]))
+            .dt.strftime("%Y-%m-%d %H:%M:%S"),
+            "machine": [machine] * rows,
+            "load": load,
+            "flow": np.where(random.random(rows) < 0.02, np.nan, flow),
+            "heat": heat,
+            "mode": np.where(load > 0.5, "high", "low"),
+            "firmware": ["7.1"] * rows,
+        }
+    ).with_columns(pl.col("flow").fill_nan(None))
+
+
+def moved(frame: pl.DataFrame, begin: int, column: str = "flow", by: float = 3.0) -> pl.DataFrame:
+    """The same with a level that moved from a row on."""
+    return frame.with_columns(pl.when(pl.int_range(pl.len()) >= begin).then(pl.col(column) + by).otherwise(column).alias(column))

@@ -69,7 +69,8 @@ def by_rate(scorer: Scorer, rate: float) -> Decision:
     Raises:
         SettingError: the bundle's calibration rows cannot promise it.
     """
-    return scorer.calibration.decide(rate)
+    window = scorer.manifest.window
+    return scorer.calibration.decide_stretches(rate, window.length) if window else scorer.calibration.decide(rate)
 
 
 def by_labels(scores: np.ndarray, labels: np.ndarray, criterion: Criterion) -> Decision:

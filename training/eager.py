@@ -32,6 +32,7 @@ class EagerGraph(Graph):
         self._session = _Eager(graph)
         self.provider = "torch"
         self.columns = len(graph.features.layout.columns)
+        self._input, self.axes = INPUT, (self.columns,)
 
 
 class _Eager:

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Protocol, Self
 
 import numpy as np
 import onnx
@@ -17,18 +18,34 @@ from torch import Tensor, nn
 
 from detector.decision import TOLERANCE, Decision
 from detector.errors import TrainingError
-from detector.graph import INPUT, OUTPUTS, Device, Graph
+from detector.graph import OUTPUTS, Device, Graph
 from detector.manifest import Parity
-from training.graph import DetectorGraph
 
 OPSET = 20
 EXAMPLE_ROWS = 3
 
 
-def to_onnx(graph: DetectorGraph) -> bytes:
+class Scoring(Protocol):
+    """A module that scores: `training.graph.DetectorGraph` and its like."""
+
+    @property
+    def input(self) -> str:
+        """The name of what goes in."""
+
+    def example(self, rows: int) -> Tensor:
+        """Give so many of what goes in, to trace it with."""
+
+    def in_float64(self) -> Self:
+        """Compute in float64."""
+
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Give score, contribution, expected and latent."""
+
+
+def to_onnx(graph: Scoring) -> bytes:
     """Write the module as one ONNX file, without external data and without a word about the machine it was made on."""
-    example = torch.zeros(EXAMPLE_ROWS, len(graph.features.layout.columns), dtype=torch.float64)
-    return module_to_onnx(graph.cpu().eval(), (example,), [INPUT], list(OUTPUTS))
+    assert isinstance(graph, nn.Module)  # noqa: S101 - all are
+    return module_to_onnx(graph.cpu().eval(), (graph.example(EXAMPLE_ROWS),), [graph.input], list(OUTPUTS))
 
 
 def module_to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str]) -> bytes:
@@ -51,7 +68,7 @@ def module_to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: list[
     return _stripped(program.model_proto)
 
 
-def proven(graph: DetectorGraph, rows: np.ndarray) -> bytes:
+def proven(graph: Scoring, rows: np.ndarray) -> bytes:
     """Write the module as ONNX, in float64 if float32 cannot keep torch and ONNX Runtime together on the rows.
 
     Raises:
@@ -63,8 +80,8 @@ def proven(graph: DetectorGraph, rows: np.ndarray) -> bytes:
     return model
 
 
-def prove(graph: DetectorGraph, model: bytes, rows: np.ndarray, decision: Decision, device: Device) -> Parity:
-    """Compare torch with ONNX Runtime on rows, `float64[rows, columns]`.
+def prove(graph: Scoring, model: bytes, rows: np.ndarray, decision: Decision, device: Device) -> Parity:
+    """Compare torch with ONNX Runtime on rows, `float64[rows, columns]`, or whatever the graph takes.
 
     Raises:
         TrainingError: they disagree; there must be no bundle.
@@ -94,13 +111,13 @@ def prove(graph: DetectorGraph, model: bytes, rows: np.ndarray, decision: Decisi
     return parity
 
 
-def _apart(graph: DetectorGraph, opened: Graph, rows: np.ndarray) -> float:
+def _apart(graph: Scoring, opened: Graph, rows: np.ndarray) -> float:
     """Give how far apart torch and ONNX Runtime are at most, relative to max(1, |score|)."""
     trained = torch_scores(graph, rows)
     return float(np.max(np.abs(opened.scores(rows) - trained) / np.maximum(1.0, np.abs(trained))))
 
 
-def torch_scores(graph: DetectorGraph, rows: np.ndarray, batch: int = 4096) -> np.ndarray:
+def torch_scores(graph: Scoring, rows: np.ndarray, batch: int = 4096) -> np.ndarray:
     """Score rows with the torch module, on the CPU: `float64[rows]`."""
     with torch.no_grad():
         parts = [graph(torch.from_numpy(rows[at : at + batch]))[0] for at in range(0, len(rows), batch)]
@@ -110,13 +127,17 @@ def torch_scores(graph: DetectorGraph, rows: np.ndarray, batch: int = 4096) -> n
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter from logging which of torch's companions are not installed, and that two inputs share their rows."""
+    """Keep the exporter from telling which of torch's companions are not installed, and other things of its own."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "# The axis name: rows will not be used", UserWarning)
+            # LSTM and GRU: torch tells its own authors of what they will rename, and us that it moved its own weights.
+            warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)
+            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes? self.*assigned during export", UserWarning)
             yield
     finally:
         logger.setLevel(level)

@@ -26,6 +26,16 @@ class Cells(NamedTuple):
     present: Tensor  # [rows, modelled columns], 1 where there is a value
     codes: Tensor  # [rows, categories], -1 where missing
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.present)
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        return self.present.device
+
     def take(self, rows: Tensor) -> Cells:
         """Give some of the rows."""
         return Cells(*(part[rows] for part in self))

@@ -5,22 +5,71 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import torch
+from torch import Tensor
 
-from training import corruption
-from training.corruption import Corruption
-from training.features import Cells
-from training.models import Model, Moment, Phase
+from training.models import Moment, Phase
 
 STEPS = 3000
-BATCH = 256
 LEARNING_RATE = 2e-3  # the cycle's peak
 WEIGHT_DECAY = 1e-4
 CHECK_EVERY = 50  # steps
 PATIENCE = 12  # checks without a better loss
 MOST_VALIDATION = 8192  # rows
+
+
+class Examples(Protocol):
+    """What a network learns from: rows, or windows of them."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+
+    def take(self, rows: Tensor, /) -> Self:
+        """Give some of them."""
+
+
+E = TypeVar("E", bound=Examples)
+Corrupt = Callable[[E, Any, torch.Generator], E]  # the features in the middle
+
+
+class Learner(Protocol[E]):
+    """What is trained: a module with its losses."""
+
+    @property
+    def batch(self) -> int:
+        """How many examples it learns from in a step."""
+
+    @property
+    def features(self) -> Any:  # noqa: ANN401 - what its corruption wants to know
+        """What its inputs are."""
+
+    def hiding(self, training: E, /) -> Callable[[E, torch.Generator], E]:
+        """Give what hides cells in training."""
+
+    def phases(self) -> list[Phase]:
+        """Give what a step of training minimises, in order."""
+
+    def loss(self, noisy: E, clean: E, moment: Moment, /) -> Tensor:
+        """Give what validation watches."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the weights."""
+
+    def load_state_dict(self, weights: dict[str, Any], /) -> object:
+        """Take weights."""
+
+    def train(self) -> object:
+        """Begin to train."""
+
+    def eval(self) -> object:
+        """End training."""
 
 
 class Fit(NamedTuple):
@@ -59,18 +108,30 @@ def unwatched(progress: Progress) -> None:
     del progress
 
 
-def fit(model: Model, training: Cells, validation: Cells, corrupt: Corruption, seed: int, watch: Watch) -> Fit:
+def fit_for(model: Learner[E], training: E, steps: int, seed: int) -> Fit:
+    """Train `model` in place for so many steps as were best elsewhere, under the schedule of `fit`."""
+    generator = torch.Generator(device=training.device).manual_seed(seed)
+    drivers = [_Driver(phase) for phase in model.phases()]
+    hide = model.hiding(training)
+    model.train()
+    for step in range(1, steps + 1):
+        clean = hide(_batch(training, model.batch, generator), generator)
+        for driver in drivers:
+            driver.step(clean, clean, Moment(step / STEPS, generator))
+    model.eval()
+    return Fit(steps, steps, float("nan"))
+
+
+def fit(model: Learner[E], training: E, validation: E, corrupt: Corrupt[E], seed: int, watch: Watch) -> Fit:
     """Train `model` in place and leave the best weights in it; Ctrl-C ends training with what is best so far."""
-    generator = torch.Generator(device=training.present.device).manual_seed(seed)
+    generator = torch.Generator(device=training.device).manual_seed(seed)
     drivers = [_Driver(phase) for phase in model.phases()]
     held_out = _HeldOut(model, validation, corrupt, seed)
-    # Neighbouring pixels say what a hidden one held, so hiding some teaches nothing where none are missing.
-    hides = not model.bernoulli or bool(training.present.min() < 1)
+    hide = model.hiding(training)
     best, weights, best_step, step = held_out.loss(), copy.deepcopy(model.state_dict()), 0, 0
     try:
         for step in range(1, STEPS + 1):
-            clean = _batch(training, generator)
-            clean = corruption.hide(clean, generator) if hides else clean
+            clean = hide(_batch(training, model.batch, generator), generator)
             noisy = corrupt(clean, model.features, generator)
             for driver in drivers:
                 driver.step(noisy, clean, Moment(step / STEPS, generator))
@@ -98,7 +159,7 @@ class _Driver:
         self.optimiser = torch.optim.AdamW(phase.parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=LEARNING_RATE, total_steps=STEPS)
 
-    def step(self, noisy: Cells, clean: Cells, moment: Moment) -> None:
+    def step(self, noisy: Examples, clean: Examples, moment: Moment) -> None:
         """Take one step on a batch; gradients that other phases left behind are cleared first."""
         self.optimiser.zero_grad()
         self.phase.loss(noisy, clean, moment).mean().backward()
@@ -106,20 +167,20 @@ class _Driver:
         self.schedule.step()
 
 
-class _HeldOut:
+class _HeldOut(Generic[E]):
     """The loss on validation rows, always under the same noise so that checks can be compared."""
 
-    def __init__(self, model: Model, cells: Cells, corrupt: Corruption, seed: int) -> None:
-        device = cells.present.device
-        rows = torch.arange(min(len(cells.present), MOST_VALIDATION), device=device)
+    def __init__(self, model: Learner[E], examples: E, corrupt: Corrupt[E], seed: int) -> None:
+        device = examples.device
+        rows = torch.arange(min(examples.rows, MOST_VALIDATION), device=device)
         self.model = model
-        self.clean = cells.take(rows)
+        self.clean = examples.take(rows)
         self.noisy = corrupt(self.clean, model.features, torch.Generator(device=device).manual_seed(seed))
         self.seed = seed
 
     def loss(self) -> float:
         """Give the loss of the model as it stands; nothing fails at random while it is taken."""
-        generator = torch.Generator(device=self.clean.present.device).manual_seed(self.seed)
+        generator = torch.Generator(device=self.clean.device).manual_seed(self.seed)
         self.model.eval()
         with torch.no_grad():
             loss = float(self.model.loss(self.noisy, self.clean, Moment(1.0, generator)).mean())
@@ -127,8 +188,8 @@ class _HeldOut:
         return loss
 
 
-def _batch(cells: Cells, generator: torch.Generator) -> Cells:
+def _batch(examples: E, most: int, generator: torch.Generator) -> E:
     """Draw rows for one step."""
-    rows = len(cells.present)
-    drawn = torch.randint(rows, (min(BATCH, rows),), generator=generator, device=cells.present.device)
-    return cells.take(drawn)
+    rows = examples.rows
+    drawn = torch.randint(rows, (min(most, rows),), generator=generator, device=examples.device)
+    return examples.take(drawn)

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from detector.graph import INPUT
 from training.features import Cells, Features, pick
 from training.layout import DATE_FEATURES, Layout
 from training.scores import Score, Terms
@@ -45,6 +46,15 @@ class DetectorGraph(nn.Module):
         contribution = torch.cat([by_column + missing, terms.extra.double()], dim=1)
         expected = self.features.expected(row, terms.rebuilt.mean, terms.rebuilt.logits)
         return contribution.sum(dim=1), contribution, expected, terms.latent
+
+    @property
+    def input(self) -> str:
+        """The name of what goes in."""
+        return INPUT
+
+    def example(self, rows: int) -> Tensor:
+        """Give rows to trace it with."""
+        return torch.zeros(rows, len(self.features.layout.columns), dtype=torch.float64)
 
     @property
     def precision(self) -> str:

@@ -25,17 +25,21 @@ SPELT_BOOLEANS = cells.BOOLEANS.keys() - {"0", "1"}  # 0 and 1 are numbers: a 2 
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user says of columns; `time` orders the rows and is no feature unless it is among the dates."""
+    """What the user says of columns.
+
+    `time` orders the rows and is no feature unless it is among the dates; `key` tells series apart and is none.
+    """
 
     category: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
     date: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     time: str | None = None
+    key: str | None = None
 
     def named(self) -> list[str]:
         """Every column that is mentioned."""
-        return [*self.category, *self.numeric, *self.date, *self.ignore, *filter(None, [self.time])]
+        return [*self.category, *self.numeric, *self.date, *self.ignore, *filter(None, [self.time, self.key])]
 
     def kind_of(self, name: str) -> Kind | None:
         """Give the kind that the user said a column has, if any."""
@@ -79,10 +83,13 @@ def _check(wishes: Wishes, names: list[str]) -> None:
 def _judge(series: pl.Series, wishes: Wishes, words: frozenset[str]) -> Kind | Ignored:
     """Say what one column is, or why it is left out."""
     name = series.name
-    if name in wishes.ignore:
-        return Ignored(name, "as asked")
-    if name == wishes.time and name not in wishes.date:
-        return Ignored(name, "orders the rows; --date makes it a feature too")
+    left_out: dict[str | None, str] = (
+        {} if name in wishes.date else {wishes.time: "orders the rows; --date makes it a feature too"}
+    )
+    left_out[wishes.key] = "tells series apart"
+    left_out.update(dict.fromkeys(wishes.ignore, "as asked"))
+    if name in left_out:
+        return Ignored(name, left_out[name])
     asked = wishes.kind_of(name)
     kind = asked or _kind(series, words)
     if isinstance(kind, Ignored):

@@ -7,12 +7,12 @@ give `phases` for the loop in `training.fit` and their reconstructions for the s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from training import penalty
+from training import corruption, penalty
 from training.features import Cells, Features
 from training.likelihood import LOG_VARIANCE, Reconstruction, surprise
 from training.networks import Dense, Tied
@@ -26,7 +26,7 @@ class Moment(NamedTuple):
     generator: torch.Generator
 
 
-Loss = Callable[[Cells, Cells, Moment], Tensor]  # noisy cells, clean cells -> [rows], nats
+Loss = Callable[[Any, Any, Moment], Tensor]  # noisy rows or windows, clean ones -> [rows], nats
 
 
 class Phase(NamedTuple):
@@ -40,6 +40,7 @@ class Model(nn.Module):
     """What all models are: features, a network, and the likelihood of what it rebuilds."""
 
     latent: int
+    batch = 256  # rows of a step of training
 
     def __init__(self, features: Features, network: Dense | Tied, *, bernoulli: bool) -> None:
         """Take the network; with `bernoulli`, features are probabilities."""
@@ -51,6 +52,14 @@ class Model(nn.Module):
     def loss(self, noisy: Cells, clean: Cells, moment: Moment) -> Tensor:
         """Give what validation watches and the first phase minimises, `[rows]`, in nats."""
         raise NotImplementedError
+
+    def hiding(self, training: Cells) -> Callable[[Cells, torch.Generator], Cells]:
+        """Give what hides cells in training, so that the network knows holes.
+
+        Neighbouring pixels say what a hidden one held, so hiding some teaches nothing where none are missing.
+        """
+        hides = not self.bernoulli or bool(training.present.min() < 1)
+        return corruption.hide if hides else lambda cells, _generator: cells
 
     def phases(self) -> list[Phase]:
         """Give what a step of training minimises, in order."""

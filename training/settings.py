@@ -19,6 +19,7 @@ from detector.columns import nearest
 from detector.errors import SettingError
 
 Size = Annotated[int, Meta(ge=1, le=4096)]
+Vote = Annotated[int, Meta(ge=1, le=64)]
 Rate = Annotated[float, Meta(gt=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e6)]  # an infinite weight teaches nothing
 
@@ -43,6 +44,31 @@ class Point(Settings, frozen=True, kw_only=True):
     score: Annotated[
         Literal["whitened", "mse"], Meta(description="whitened: in nats; mse: mean squared error over columns, not in nats")
     ] = "whitened"
+
+
+class Windowed(Settings, frozen=True, kw_only=True):
+    """What all share that judge windows of a series."""
+
+    sizes: Sizes = ()
+    activation: Activation = "tanh"
+    smoothing: Annotated[int, Meta(ge=1, le=4096, description="span of the score's exponential mean, windows; 1 for none")] = 1
+    m: Annotated[Vote, Meta(description="an alarm begins when so many of the newest n scores are above the threshold")] = 1
+    n: Annotated[Vote, Meta(description="see m")] = 1
+    release: Annotated[float, Meta(gt=0, le=1, description="share of the threshold at or below which a score is quiet")] = 0.65
+    quiet: Annotated[int, Meta(ge=1, le=1_000_000, description="an alarm ends after so many quiet scores in a row")] = 5
+
+
+class WindowedConvolutional(Windowed, frozen=True, kw_only=True):
+    """One of convolutions over time."""
+
+    sizes: Sizes = (16, 16)
+
+
+class WindowedRecurrent(Windowed, frozen=True, kw_only=True):
+    """One that reads a window row by row."""
+
+    sizes: Annotated[Sizes, Meta(description="the width of its state")] = (32,)
+    cell: Annotated[Literal["lstm", "gru"], Meta(description="what reads and unrolls")] = "lstm"
 
 
 class Stacked(Point, frozen=True, kw_only=True):

@@ -60,6 +60,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     device: Device = "auto"
     lenient: bool = False
+    window: int | None = None  # rows: judge windows of the series that `wishes.time` and `wishes.key` tell of
+    stride: int = 1
+    max_gap: float | None = None  # None: the usual span of a window
 
 
 class Table(NamedTuple):
@@ -128,6 +131,10 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
         TrainingError: as `export_study`.
         OutputError: the bundle cannot be written.
     """
+    if recipe.window is not None:
+        from training.series.train import train as train_on_windows
+
+        return train_on_windows(table, to, recipe, watch)
     made = study(table, recipe, watch)
     product = export_study(made, recipe.device)
     folder, manifest = write_version(to, product.manifest, product.contents)
@@ -144,8 +151,9 @@ def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
     began = time.monotonic()
     if not 0 <= recipe.seed <= LARGEST_SEED:
         raise SettingError(f"the seed {recipe.seed} is not between 0 and {LARGEST_SEED}")
+    _check_rows(recipe)
     plan = variants.plan(recipe.variant, recipe.settings)
-    device = _device(recipe.device)
+    device = device_of(recipe.device)
     material = prepare(table, recipe)
     scaled = plan.settings.likelihood == "gaussian"
     layout = arrange(material.matrix[material.split.training], material.columns, scaled=scaled)
@@ -178,7 +186,7 @@ def export_study(made: Study, device: Device) -> Product:
     calibration = Calibration(served.scores(made.calibrating))
     assert manifest.decision.false_alarm_rate is not None  # noqa: S101 - training always promises a rate
     decision = calibration.decide(manifest.decision.false_alarm_rate)
-    provers = _provers(device)
+    provers = provers_of(device)
     parity = [export.prove(graph, model, made.calibrating, decision, one) for one in provers]
     back = DecoderGraph(graph, made.covariance)
     decoding = decoder.to_onnx(back)
@@ -194,6 +202,14 @@ def export_study(made: Study, device: Device) -> Product:
     return Product(msgspec.structs.replace(manifest, decision=decision, parity=tuple(parity), settings=settings), contents)
 
 
+def _check_rows(recipe: Recipe) -> None:
+    """Refuse wishes that mean nothing where rows are judged one by one."""
+    given = {"key": recipe.wishes.key, "stride": recipe.stride != 1, "max-gap": recipe.max_gap is not None}
+    alone = [name for name, wish in given.items() if wish]
+    if alone:
+        raise SettingError(f"--{' and --'.join(alone)} is for windows of a series: say by --window how many rows one has")
+
+
 def prepare(table: Table, recipe: Recipe) -> Material:
     """Find out kinds, leave out rows that cannot be read, split, and learn vocabularies from the training rows."""
     words = cells.missing_words(recipe.missing)
@@ -205,7 +221,7 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     try:
         parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
     except TableError as error:
-        raise TableError(f"{error}{_rejected(rejects, frame.height)}") from error
+        raise TableError(f"{error}{rejected(rejects, frame.height)}") from error
     columns, without = vocabularies(frame[np.sort(parts.training)], kinds.columns, words)
     if not columns:
         raise TableError("no column has a value in the training rows")
@@ -213,7 +229,7 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     return Material(columns, [*kinds.ignored, *without], encoded.matrix, parts, rejects, first.infinite)
 
 
-def _rejected(rejects: list[Reject], rows: int) -> str:
+def rejected(rejects: list[Reject], rows: int) -> str:
     """Say how many rows were rejected beside those that could be used, and why the first one was; nothing if none was."""
     if not rejects:
         return ""
@@ -262,7 +278,7 @@ def _precision(model: Model, validation: Cells) -> np.ndarray:
     return precision(residual.double().cpu().numpy(), present.cpu().numpy())
 
 
-def _device(device: Device) -> torch.device:
+def device_of(device: Device) -> torch.device:
     """Choose torch's device.
 
     Raises:
@@ -277,7 +293,7 @@ def _device(device: Device) -> torch.device:
     return torch.device("cpu")
 
 
-def _provers(device: Device) -> list[Device]:
+def provers_of(device: Device) -> list[Device]:
     """Say on which devices the graph must prove itself: always the CPU, and CUDA where it runs."""
     cuda = device != "cpu" and torch.cuda.is_available() and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     return ["cpu", "cuda"] if cuda else ["cpu"]

@@ -20,9 +20,17 @@ from training.corruption import Corruption
 from training.features import Features
 from training.models import Autoencoder, Model, VariationalAutoencoder
 from training.networks import Dense, Shape, Tied, TopK
+from training.networks.sequence import Convolutional, Flat, Recurrent, SequenceNetwork, WindowShape
 from training.penalty import Penalty
 from training.scores import LikelihoodScore, MeanSquaredError, NegativeElbo, Score, WhitenedResidual
 from training.settings import Settings
+
+
+class Windowed(NamedTuple):
+    """How a row of the table judges windows."""
+
+    settings: type[of.Windowed]
+    network: Callable[[WindowShape, Any], SequenceNetwork]  # Any: the row's own settings
 
 
 class Variant(NamedTuple):
@@ -34,6 +42,8 @@ class Variant(NamedTuple):
     settings: type[Settings]
     model: Callable[[Features, Any], Model]  # Any: the row's own settings
     corruption: Callable[[Any], Corruption] = lambda _settings: corruption.none
+    windowed: Windowed | None = None  # how it judges windows of a series, if it does
+    takes_rows: bool = True  # false: windows alone
 
 
 def _undercomplete(features: Features) -> int:
@@ -128,6 +138,13 @@ def _adversarial(features: Features, settings: of.Adversarial) -> Model:
     )
 
 
+def _takes_windows(_features: Features, _settings: Settings) -> Model:
+    """Refuse to learn from single rows."""
+    raise SettingError(
+        "this variant takes windows of a series: name the column of time by --time and the rows of a window by --window"
+    )
+
+
 VARIANTS = {
     "denoising": Variant(
         summary="rebuilds clean rows from rows in which some cells were corrupted",
@@ -143,6 +160,7 @@ VARIANTS = {
         paper="Bourlard & Kamp 1988; Hinton & Salakhutdinov 2006",
         settings=of.Point,
         model=_plain,
+        windowed=Windowed(of.Windowed, lambda shape, _settings: Flat(shape)),
     ),
     "stacked": Variant(
         summary="the same, deep: several layers down to the code and as many back",
@@ -193,8 +211,27 @@ VARIANTS = {
         settings=of.Adversarial,
         model=_adversarial,
     ),
+    "convolutional": Variant(
+        summary="convolutions over time squeeze a window of a series",
+        choose_when="for series whose shape over time matters, given `--window`",
+        paper="Masci et al. 2011",
+        settings=of.WindowedConvolutional,
+        model=_takes_windows,
+        windowed=Windowed(of.WindowedConvolutional, lambda shape, _settings: Convolutional(shape)),
+        takes_rows=False,
+    ),
+    "recurrent": Variant(
+        summary="an LSTM or GRU reads a window of a series, another one unrolls it from the code",
+        choose_when="for series with long rhythms, given `--window`; three to four times slower than convolutions",
+        paper="Malhotra et al. 2016",
+        settings=of.WindowedRecurrent,
+        model=_takes_windows,
+        windowed=Windowed(of.WindowedRecurrent, lambda shape, settings: Recurrent(shape, settings.cell)),
+        takes_rows=False,
+    ),
 }
 DEFAULT = "denoising"
+DEFAULT_OF_WINDOWS = "plain"
 
 
 def named(name: str) -> Variant:
@@ -241,6 +278,36 @@ class Plan(NamedTuple):
         if model.bernoulli:
             return LikelihoodScore(model, joined=joined)
         return WhitenedResidual(model, precision, joined=joined)
+
+
+class WindowedPlan(NamedTuple):
+    """A variant that judges windows, with the settings that it will be trained with."""
+
+    windowed: Windowed
+    settings: of.Windowed
+
+    def network(self, time: int, channels: int, latent: int) -> SequenceNetwork:
+        """Build the network for windows of `time` rows."""
+        settings = self.settings
+        return self.windowed.network(WindowShape(time, channels, settings.sizes, latent, settings.activation), settings)
+
+
+def windowed_plan(name: str, values: Mapping[str, Any] | None = None) -> WindowedPlan:
+    """Give a variant for windows by its name, with settings in place of its defaults.
+
+    Raises:
+        SettingError: there is no such variant or setting, it takes no windows, or a setting has a value that cannot be.
+    """
+    windowed = named(name).windowed
+    if windowed is None:
+        takers = ", ".join(each for each, variant in VARIANTS.items() if variant.windowed)
+        raise SettingError(f"{name} takes single rows; variants that take windows of a series: {takers}")
+    settings = of.settings_of(windowed.settings, values or {})
+    if settings.likelihood != "gaussian":
+        raise SettingError("likelihood=bernoulli is for single rows; windows take gaussian")
+    if settings.m > settings.n:
+        raise SettingError(f"m={settings.m} of n={settings.n} newest scores can never be above a threshold: m is at most n")
+    return WindowedPlan(windowed, settings)
 
 
 def plan(name: str, values: Mapping[str, Any] | None = None) -> Plan:

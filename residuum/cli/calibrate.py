@@ -60,6 +60,8 @@ def calibrate(
     )
     criterion = criterion_of(wish)
     scorer = Scorer.open(model, device)
+    if criterion:
+        scorer.only_rows("a threshold from labels")
     rows = _labelled(scorer, wish, decimal_comma=decimal_comma) if criterion else None
     decision = _decide(scorer, wish, criterion, rows)
     talk.show(_effect(scorer, decision, rows))

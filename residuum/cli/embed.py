@@ -20,5 +20,5 @@ def embed(
     from serving.files.rewriting import embedder
 
     job = job_of(files, to, force=force, decimal_comma=decimal_comma)
-    scorer = Scorer.open(model, device)
+    scorer = Scorer.open(model, device).only_rows("embed")
     rewrite(embedder(scorer), job, scorer.folder, "embedded")

@@ -38,7 +38,7 @@ def evaluate(
     normal_values = tuple(normal_value or ())
     asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma)
     rows = score_labelled(scorer, asked)
-    evaluation = compare(rows.scores, scorer.manifest.decision.is_anomaly(rows.scores), rows.labels, rows.kinds)
+    evaluation = compare(rows.scores, rows.flagged, rows.labels, rows.kinds)
     if format == "json":
         talk.tell_json(_facts(scorer, rows, evaluation))
     else:

@@ -44,7 +44,7 @@ def finetune(
     from training.finetune.version import compared, write
 
     opened = bundle.read(repository.find(model))
-    scorer = Scorer(opened, device)
+    scorer = Scorer(opened, device).only_rows("finetune")
     normal_values = tuple(normal_value or ())
     asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma)
     examples, left_out = _examples(scorer, asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from residuum.cli import talk
+from residuum.cli import talk, windows
 from residuum.cli.options import FORMAT, MODEL
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def _decision(manifest: Manifest) -> list[talk.Fact]:
     decision, score = manifest.decision, manifest.score
     extra = f", with the terms {', '.join(score.extra_terms)} beside the columns'" if score.extra_terms else ""
     rate = decision.false_alarm_rate
-    promises = {
+    window, alarm = manifest.window, manifest.alarm
+    promises: dict[str, str] = {
         "false_alarm_rate": f"at most {talk.share(rate or 0)} of normal rows are flagged: those with at most this p-value",
         "labels": "chosen on labelled rows; p-values do not decide",
         "value": "a value that somebody chose; p-values do not decide",
@@ -85,9 +86,11 @@ def _decision(manifest: Manifest) -> list[talk.Fact]:
     return [
         ("score", f"{score.name}, in {score.unit}{extra}"),
         ("threshold", f"{decision.threshold:.6g}, by {decision.criterion}"),
-        ("promise", promises[decision.promise]),
+        ("promise", windows.promise(manifest, None) if window and rate else promises[decision.promise]),
+        ("windows", windows.described(window) if window else ""),
+        ("alarm", windows.ends(alarm) if alarm else ""),
         ("classes", f"{talk.names(manifest.classes)}, told by classifier.onnx" if manifest.classes else ""),
-        ("if", "the future is like the calibration stretch" if manifest.training.order != "shuffled" else ""),
+        ("if", "the future is like the calibration stretch" if manifest.training.order != "shuffled" and not window else ""),
     ]
 
 
@@ -97,7 +100,12 @@ def _training(manifest: Manifest) -> list[talk.Fact]:
     settings = ", ".join(f"{name} {value}" for name, value in manifest.settings.items())
     return [
         ("variant", f"{manifest.variant} ({settings})"),
-        ("rows", f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate"),
+        (
+            "rows",
+            f"{rows.training:,} to learn from, each of four blocks of time held out once to calibrate"
+            if manifest.window
+            else f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate",
+        ),
         ("order", training.order),
         ("rejected", talk.count(rows.rejected, "row") if rows.rejected else ""),
         ("missing", f"also {', '.join(map(repr, manifest.missing))}" if manifest.missing else ""),

@@ -33,10 +33,11 @@ class Labelled(NamedTuple):
     """Scored rows with their labels; all arrays speak of the same rows."""
 
     scores: np.ndarray  # float64[rows]
+    flagged: np.ndarray  # bool[rows], the verdicts
     labels: np.ndarray  # bool[rows], true for an anomaly
     kinds: np.ndarray  # str[rows], the labels as found
     at: np.ndarray  # int64[rows], their places among all rows that could be scored
-    rejected: int  # rows that were left out: unreadable, or without a label
+    rejected: int  # rows that were left out: unreadable, or without a label; rows that warm a window up are not counted
 
 
 def score_labelled(scorer: Scorer, asked: Asked, also: Callable[[Judged], object] = lambda _judged: None) -> Labelled:
@@ -52,14 +53,16 @@ def score_labelled(scorer: Scorer, asked: Asked, also: Callable[[Judged], object
             f"--ignore {asked.label}"
         )
     question = Question(paths=tuple(expand(asked.files)), keep=(asked.label,), decimal_comma=asked.decimal_comma, explain="none")
-    scores, found, rejected = [], [], 0
+    scores, flagged, found, rejected = [], [], [], 0
     with watching(question.paths) as watch:
         for judged in judge(scorer, question, watch):
-            scores.append(judged.verdicts.score)
-            found.append(cells.texts(judged.kept(question.keep)[asked.label]))
+            some = judged.verdicts.scored
+            scores.append(judged.verdicts.score[some])
+            flagged.append(judged.verdicts.is_anomaly[some])
+            found.append(cells.texts(judged.kept(question.keep)[asked.label].filter(pl.Series(some))))
             rejected += len(judged.rejects)
             also(judged)
-    return _labelled(np.concatenate(scores), pl.concat(found), rejected, asked)
+    return _labelled(np.concatenate(scores), np.concatenate(flagged), pl.concat(found), rejected, asked)
 
 
 def encode_labelled(scorer: Scorer, asked: Asked) -> tuple[Labelled, np.ndarray]:
@@ -75,7 +78,7 @@ def _matrix(scorer: Scorer, judged: Judged) -> np.ndarray:
     return encode(frame, scorer.columns, judged.rows, missing=scorer.manifest.missing).matrix
 
 
-def _labelled(scores: np.ndarray, found: pl.Series, rejected: int, asked: Asked) -> Labelled:
+def _labelled(scores: np.ndarray, flagged: np.ndarray, found: pl.Series, rejected: int, asked: Asked) -> Labelled:
     """Leave out rows without a label, and tell normal labels from the others."""
     there = found.is_not_null()
     if not there.any():
@@ -83,7 +86,7 @@ def _labelled(scores: np.ndarray, found: pl.Series, rejected: int, asked: Asked)
     kinds = found.filter(there)
     normal = kinds.is_in(_normal_values(kinds.unique().sort().to_list(), asked))
     at = np.flatnonzero(there.to_numpy())
-    return Labelled(scores[at], ~normal.to_numpy(), kinds.to_numpy(), at, rejected + int((~there).sum()))
+    return Labelled(scores[at], flagged[at], ~normal.to_numpy(), kinds.to_numpy(), at, rejected + int((~there).sum()))
 
 
 def _normal_values(seen: Sequence[str], asked: Asked) -> list[str]:

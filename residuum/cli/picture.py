@@ -37,7 +37,7 @@ def picture(
         raise SettingError(f"{to}: pictures are written as .png")
     paths = tuple(expand(files))
     output.check(to, paths, force=force)
-    scorer = Scorer.open(model, device)
+    scorer = Scorer.open(model, device).only_rows("picture")
     embedded, rejected = _embedded(scorer, paths, label, decimal_comma=decimal_comma)
     score = scorer.manifest.score
     title = f"Latent space of {scorer.manifest.name}, version {scorer.manifest.version} ({scorer.manifest.variant})"

@@ -21,5 +21,5 @@ def reconstruct(
     from serving.files.rewriting import rebuilder
 
     job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image)
-    scorer = Scorer.open(model, device)
+    scorer = Scorer.open(model, device).only_rows("reconstruct")
     rewrite(rebuilder(scorer), job, scorer.folder, "rebuilt")

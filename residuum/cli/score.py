@@ -105,6 +105,7 @@ def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: Summary) ->
     ]
     return [
         ("rows", f"{summary.rows:,} scored by {by} in {speed}"),
+        ("unjudged", f"{talk.count(summary.unjudged, 'row')}: warming a window up, or between two" if summary.unjudged else ""),
         ("anomalies", f"{summary.anomalies:,}, {talk.share(summary.alarm_rate)} of them; {_promised(scorer, summary)}"),
         ("rejected", rejected if summary.rejected else "none"),
         *talk.first_rejects(summary.first_rejects),
@@ -118,6 +119,8 @@ def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: Summary) ->
 def _promised(scorer: Judge, summary: Summary) -> str:
     """Say what share of alarms was to be expected."""
     rate = talk.share(summary.promise.rate)
+    if window := scorer.manifest.window:
+        return f"in {talk.count(summary.alarms, 'alarm')}; {rate} of normal stretches of {window.length} rows may begin one"
     if scorer.manifest.decision.promise == "false_alarm_rate":
         return f"promised: at most {rate} of normal rows"
     return f"of the calibration's normal rows about {rate}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from residuum.cli import talk
+from residuum.cli import talk, windows
 from residuum.cli.extra import need_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES
 from residuum.cli.talk import Fact
@@ -36,6 +36,8 @@ VARIANTS = (  # the table of `training.variants`, which --help has no time to im
     "contractive",
     "variational",
     "adversarial",
+    "convolutional",
+    "recurrent",
 )
 PLURALS: dict[str, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
 
@@ -78,6 +80,21 @@ def train(
     time: Annotated[
         str | None, typer.Option(help="The column that orders the rows: the newest calibrate.", show_default=False)
     ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="The column that tells series apart, such as a machine's name.", show_default=False)
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(min=1, help="Judge windows of so many rows of a series, in the order of --time.", show_default=False),
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="A window ends at every so many rows.")] = 1,
+    max_gap: Annotated[
+        str | None,
+        typer.Option(
+            help="A longer step in time begins a window anew: 90s, 5m, 2h, 1d, or a number in the unit of --time.",
+            show_default="the usual span of a window",
+        ),
+    ] = None,
     rejects: Annotated[str | None, typer.Option(help="Where to list the rows that cannot be read.", show_default=False)] = None,
     device: DEVICE = "auto",
     decimal_comma: DECIMAL_COMMA = False,
@@ -90,6 +107,7 @@ def train(
     need_training()
     repository.check(to)
     from residuum.cli.table import read
+    from residuum.cli.windows import seconds_of
     from training.kinds import Wishes
     from training.train import Recipe
     from training.train import train as train_on
@@ -100,8 +118,9 @@ def train(
         date=tuple(date or ()),
         ignore=tuple(ignore or ()),
         time=time,
+        key=key,
     )
-    named, settings = _chosen(variant, config, set or [])
+    named, settings = _chosen(variant, config, set or [], windowed=window is not None)
     recipe = Recipe(
         variant=named,
         settings=settings,
@@ -110,6 +129,9 @@ def train(
         wishes=wishes,
         missing=tuple(missing or ()),
         device=device,
+        window=window,
+        stride=stride,
+        max_gap=None if max_gap is None else seconds_of(max_gap),
     )
     with _rejects_file(rejects, paths) as list_rejects:
         let_ctrl_c_end_a_read()
@@ -120,13 +142,13 @@ def train(
     talk.tell([*_facts(table, trained), ("next", f"residuum score {to} NEW.csv --to scored.csv")])
 
 
-def _chosen(variant: str | None, config: Path | None, texts: list[str]) -> tuple[str, dict[str, Any]]:
+def _chosen(variant: str | None, config: Path | None, texts: list[str], *, windowed: bool) -> tuple[str, dict[str, Any]]:
     """Give the variant and its settings: what the command line says, else the file, else the defaults."""
     from training.settings import from_texts, from_toml
-    from training.variants import DEFAULT
+    from training.variants import DEFAULT, DEFAULT_OF_WINDOWS
 
     filed = from_toml(config) if config else {}
-    named = str(filed.pop("variant", DEFAULT))
+    named = str(filed.pop("variant", DEFAULT_OF_WINDOWS if windowed else DEFAULT))
     return variant or named, filed | from_texts(texts)
 
 
@@ -165,9 +187,12 @@ def _facts(table: Read, trained: Trained) -> list[Fact]:
     blank = f"{talk.count(table.blank, 'blank line')} skipped" if table.blank else ""
     used = f"{rows.training + rows.validation + rows.calibration:,} used"
     split = f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate"
+    if manifest.window:
+        used, split = f"{rows.training:,} used", "all to learn from, each of four blocks of time held out once to calibrate"
     return [
         ("promise", _promise(trained)),
         ("rows", "; ".join(filter(None, [f"{used}: {split}, {training.order}", infinite, blank]))),
+        ("windows", windows.described(manifest.window) if manifest.window else ""),
         ("rejected", talk.count(len(trained.rejects), "row") if trained.rejects else ""),
         *talk.first_rejects(trained.rejects[:FIRST]),
         ("columns", _columns(manifest)),
@@ -182,6 +207,8 @@ def _facts(table: Read, trained: Trained) -> list[Fact]:
 def _promise(trained: Trained) -> str:
     """Say what the threshold promises, and that it is less than usual if it is."""
     rate = talk.share(trained.manifest.decision.false_alarm_rate or 0.0)
+    if trained.manifest.window:
+        return windows.promise(trained.manifest, trained.lowered_from)
     training = trained.manifest.training
     calibrated = talk.count(training.rows.calibration, "row")
     promise = f"at most {rate} of normal rows are flagged, by {calibrated} that training never saw"

@@ -44,12 +44,14 @@ def _facts(name: str, variant: Variant) -> dict[str, Any]:
     """Give everything for a program."""
     from training.settings import described
 
+    windowed = variant.windowed
     return {
         "name": name,
         "summary": variant.summary,
         "choose_when": variant.choose_when,
         "paper": variant.paper,
         "settings": {key: each._asdict() for key, each in described(variant.settings).items()},
+        "settings_of_windows": {key: each._asdict() for key, each in described(windowed.settings).items()} if windowed else {},
     }
 
 
@@ -64,9 +66,9 @@ def _overview(table: dict[str, Variant]) -> Table:
 
 def _own(variant: Variant) -> str:
     """List the settings that plain autoencoders lack or have by another default."""
-    from training.settings import Point, as_plain
+    from training.settings import Point, Windowed, as_plain
 
-    usual = as_plain(Point())
+    usual = as_plain(Point() if variant.takes_rows else Windowed())
     return "\n".join(f"{key}={_text(value)}" for key, value in as_plain(variant.settings()).items() if usual.get(key) != value)
 
 
@@ -74,12 +76,15 @@ def _details(name: str, variant: Variant) -> list[Table]:
     """Lay one variant out."""
     from training.settings import described
 
-    lines = [
-        (key, _text(each.default), f"{each.meaning}\ntakes {each.takes}") for key, each in described(variant.settings).items()
-    ]
+    kinds = {"Settings": variant.settings} if variant.takes_rows else {}
+    kinds |= {"Settings with --window": variant.windowed.settings} if variant.windowed else {}
+    lines = {
+        title: [(key, _text(each.default), f"{each.meaning}\ntakes {each.takes}") for key, each in described(kind).items()]
+        for title, kind in kinds.items()
+    }
     return [
         talk.facts(name, [("does", variant.summary), ("choose it", variant.choose_when), ("paper", variant.paper)]),
-        talk.table("Settings", ("--set", "default", "meaning"), lines),
+        *(talk.table(title, ("--set", "default", "meaning"), some) for title, some in lines.items()),
     ]
 
 

@@ -37,6 +37,13 @@ class Judge(Protocol):
     def standing(self) -> Standing:
         """Where its threshold stands among the calibration scores."""
 
+    def session(self) -> Session:
+        """Begin with a file."""
+
+
+class Session(Protocol):
+    """Who judges the blocks of one file, one after the other."""
+
     def score(self, frame: pl.DataFrame, rows: np.ndarray, *, file: str, explain: Explain, top: int) -> Verdicts:
         """Judge every row of a frame, as `Scorer.score` does."""
 
@@ -80,12 +87,17 @@ class Judged(NamedTuple):
 
 
 def judge(scorer: Judge, question: Question, watch: Watch = unwatched) -> Iterator[Judged]:
-    """Judge every row of every file.
+    """Judge every row of every file; each file of a series begins anew.
 
     Raises:
         TableError: a file lacks a column (checked for all of them first), cannot be read, or no file has a row.
     """
     options = ReadOptions(missing=scorer.manifest.missing, decimal_comma=question.decimal_comma)
-    for file, block, unused in read(question.paths, scorer.columns, options, question.keep, watch):
-        verdicts = scorer.score(block.frame, block.rows, file=file, explain=question.explain, top=question.top)
+    window = scorer.manifest.window
+    also = (*question.keep, *(window.columns if window else ()))
+    session, begun = scorer.session(), ""
+    for file, block, unused in read(question.paths, scorer.columns, options, also, watch):
+        if file != begun:
+            session, begun = scorer.session(), file
+        verdicts = session.score(block.frame, block.rows, file=file, explain=question.explain, top=question.top)
         yield Judged(file, block, verdicts, unused)

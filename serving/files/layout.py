@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from detector import reasons
@@ -12,6 +13,7 @@ from detector.columns import listing
 from detector.errors import SettingError
 from detector.reasons import Explain
 from detector.rejects import Reject
+from detector.windows import FATES, JUDGED
 from serving.files.judging import Judged
 
 
@@ -29,14 +31,15 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     def _places(self) -> list[str]:
         return ["file", "row"] if self.several_files else ["row"]
 
-    def check(self, *, classified: bool) -> None:
-        """Refuse a kept column whose name the output, with or without classes, needs itself.
+    def check(self, *, classified: bool, windowed: bool) -> None:
+        """Refuse a kept column whose name the output, with or without classes or windows, needs itself.
 
         Raises:
             SettingError: names it.
         """
         own = {*self._places, "anomaly_score", "p_value", "is_anomaly", "reasons"}
         own |= {"class", "class_probability"} if classified else set()
+        own |= {"state"} if windowed else set()
         own |= {f"reason_{place}" for place in range(1, self.top + 1)}
         taken = [name for name in self.keep if name in own]
         if taken:
@@ -54,6 +57,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
                 "is_anomaly": verdicts.is_anomaly,
             }
         )
+        if verdicts.fates is not None:
+            frame = told_of_series(frame, verdicts.fates)
         classes = verdicts.classes.series() if verdicts.classes else []
         frame = frame.with_columns(*classes, *self._reasons(judged))
         if self.several_files:
@@ -68,6 +73,14 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         if self.structured:
             return [reasons.as_structs(judged.verdicts.reasons, rows)]
         return reasons.as_texts(judged.verdicts.reasons, rows, self.top)
+
+
+def told_of_series(frame: pl.DataFrame, fates: np.ndarray) -> pl.DataFrame:
+    """Say of each row of a series whether it was judged; one that was not has neither score nor verdict."""
+    state = pl.Series("state", [FATES[fate] for fate in fates.tolist()], dtype=pl.String)
+    judged = pl.lit(pl.Series(fates == JUDGED))
+    verdict = [pl.when(judged).then(name).alias(name) for name in ("anomaly_score", "p_value", "is_anomaly")]
+    return frame.with_columns(*verdict, state)
 
 
 def reject_table(rejects: Sequence[Reject], *, several_files: bool) -> pl.DataFrame:

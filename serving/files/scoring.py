@@ -52,7 +52,7 @@ def score_files(scorer: Judge, job: Job, watch: Watch = unwatched) -> Summary:
     """
     tally = Tally()
     layout = job.layout
-    layout.check(classified=bool(scorer.manifest.classes))
+    layout.check(classified=bool(scorer.manifest.classes), windowed=scorer.manifest.window is not None)
     check_outputs(job.to, job.rejects, job.question.paths, force=job.force)
     sinks = open_sink(job.to), LazySink(job.rejects)
     verdicts, rejects = sinks

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import msgspec
+import numpy as np
 
 from detector.rejects import Reject
+from detector.windows import JUDGED
 from serving.files.judging import Judge, Judged
 from serving.files.promise import Promise, hold
 
@@ -17,6 +19,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A run in figures."""
 
     rows: int  # scored
+    unjudged: int  # rows of a series that were taken in without a verdict: they warm a window up, or stand between two
+    alarms: int  # of a series: how many began
     anomalies: int
     rejected: int
     blank: int  # lines that were skipped
@@ -41,8 +45,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         """What is wrong with the run as a whole: no row to score, or alarms as normal rows do not give; else nothing."""
         if self.rejected and not self.rows:
             return "every row was rejected: not the data it was trained for, or written otherwise (such as 1,5 for 1.5)"
+        if self.unjudged and not self.rows:
+            return "no row was judged: no series has as many rows as a window, or a larger --max-gap at training was needed"
         if not self.promise.is_broken:
             return ""
+        if self.alarms:
+            return "more or fewer alarms began than in normal stretches: anomalies, drift, or not the data it was trained for"
         usual = f"{self.anomalies:,} alarms where normal rows give about {self.promise.rate * self.rows:,.0f}: "
         many = "many anomalies, " if self.alarm_rate > self.promise.rate else ""
         return f"{usual}{many}drift, or not the data it was trained for"
@@ -53,14 +61,17 @@ class Tally:
 
     def __init__(self) -> None:
         self._began = time.perf_counter()
-        self.rows = self.anomalies = self.rejected = self.blank = self.infinite = 0
+        self.rows = self.unjudged = self.alarms = self.anomalies = self.rejected = self.blank = self.infinite = 0
         self._unused: dict[str, None] = {}
         self._first: list[Reject] = []
 
     def add(self, judged: Judged) -> None:
         """Count a block."""
         verdicts, block = judged.verdicts, judged.block
-        self.rows += len(verdicts.score)
+        judged_rows = len(verdicts.score) if verdicts.fates is None else int(np.count_nonzero(verdicts.fates == JUDGED))
+        self.rows += judged_rows
+        self.unjudged += len(verdicts.score) - judged_rows
+        self.alarms += verdicts.alarms
         self.anomalies += int(verdicts.is_anomaly.sum())
         self.rejected += len(block.rejects) + len(verdicts.rejects)
         self.blank += block.blank
@@ -69,16 +80,26 @@ class Tally:
         if len(self._first) < FIRST:
             self._first += judged.rejects[: FIRST - len(self._first)]
 
+    def _promise(self, scorer: Judge) -> Promise:
+        """Hold the alarms against the promise: of a series those that began, against so many stretches as were calibrated."""
+        window = scorer.manifest.window
+        if window is None:
+            return hold(scorer.standing, scorer.manifest.decision, self.anomalies, self.rows)
+        stretches = self.rows * window.stride // window.length
+        return hold(scorer.standing, scorer.manifest.decision, min(self.alarms, stretches), stretches)
+
     def summary(self, scorer: Judge) -> Summary:
         """Sum up."""
         return Summary(
             rows=self.rows,
+            unjudged=self.unjudged,
+            alarms=self.alarms,
             anomalies=self.anomalies,
             rejected=self.rejected,
             blank=self.blank,
             infinite=self.infinite,
             unused=tuple(self._unused),
             seconds=time.perf_counter() - self._began,
-            promise=hold(scorer.standing, scorer.manifest.decision, self.anomalies, self.rows),
+            promise=self._promise(scorer),
             first_rejects=tuple(self._first),
         )

@@ -96,7 +96,7 @@ class Models:
 
     def _open(self, name: str, place: Path) -> Model:
         try:
-            model = Model(name, Scorer.open(place, self._device))
+            model = Model(name, Scorer.open(place, self._device).only_rows("the service"))
         except ResiduumError:
             self._loaded("refused")
             raise

@@ -11,7 +11,7 @@ import pytest
 from tests.data.make_bundle import KEPT
 from tests.project.documents import blocks, fenced_lines, words_of
 from tests.serving.http.conftest import free_port
-from tests.tables import normal_rows, planted_anomalies
+from tests.tables import normal_rows, planted_anomalies, series
 
 RUN = "import sys, training.fit; training.fit.STEPS = 300; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
 
@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     normal_rows(600).write_csv(folder / "normal.csv")
     today = pl.concat([normal_rows(80, seed=5), planted_anomalies(20, seed=6)])
+    pl.concat([series(200, 0), series(200, 1, "lathe")]).write_csv(folder / "series.csv")
     today.write_csv(folder / "today.csv")
     today.with_columns(is_bad=pl.Series([False] * 80 + [True] * 20)).write_csv(folder / "labelled.csv")
     return folder

@@ -26,7 +26,7 @@ def test_the_list_reads_well_in_a_hundred_columns(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("residuum.cli.talk.WIDEST", 100)
     lines = run("variants").stdout.splitlines()
     assert max(map(len, lines)) <= 100
-    assert len(lines) < 60
+    assert len(lines) < 75
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -34,6 +34,14 @@ def test_one_variant_shows_every_setting(name: str, run: Run) -> None:
     said = run("variants", name).stdout
     for key, default in as_plain(VARIANTS[name].settings()).items():
         assert any(line.split()[:2] == [key, str(default).lower()] for line in said.splitlines()), key
+
+
+def test_settings_of_windows_are_shown_beside_those_of_rows(run: Run) -> None:
+    said = run("variants", "plain").stdout
+    assert "Settings with --window" in said
+    assert any(line.split()[:2] == ["release", "0.65"] for line in said.splitlines())
+    assert "Settings with --window" not in run("variants", "sparse").stdout
+    assert json.loads(run("variants", "--format", "json").stdout)[1]["settings_of_windows"]["quiet"]["default"] == 5
 
 
 def test_json_holds_everything(run: Run) -> None:

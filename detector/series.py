@@ -1,0 +1,228 @@
+"""A run over a series: frames in, verdicts out, with every key's newest rows remembered from one frame to the next.
+
+    frame -> `columns.encode` -> matrix -> `windows` -> `graph` -> `alarm` -> verdict -> `reasons`
+
+`Scorer.session` begins one. A row's verdict depends on its key's rows up to that one, and on nothing else: not on how rows
+are cut into frames, not on other keys, not on rows to come. `windows` says what is remembered, saved and restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from detector import cells, reasons
+from detector.alarm import Alarm
+from detector.columns import EXPECTED, Encoded, listing, nearest
+from detector.errors import TableError
+from detector.graph import Outputs
+from detector.manifest import Manifest
+from detector.reasons import Explain
+from detector.rejects import Reject, shorten
+from detector.scorer import NO_REASONS, Scorer, Verdicts
+from detector.windows import JUDGED, TOO_OLD, WARMING_UP, Cut, Window, Windows
+
+CHUNK = 1024  # rows whose windows are in memory at a time
+EARLY = 1e8  # seconds, 1973: what is nearer to 0 is hardly a date
+
+
+class Keyed(NamedTuple):
+    """Rows that can take part, in order."""
+
+    at: np.ndarray  # int64[rows], their places in the frame
+    keys: list[str]
+    times: np.ndarray  # float64[rows]
+    matrix: np.ndarray  # float64[rows, columns]
+
+    def part(self, start: int) -> Keyed:
+        """Give a chunk of them."""
+        some = slice(start, start + CHUNK)
+        return Keyed(self.at[some], self.keys[some], self.times[some], self.matrix[some])
+
+
+class Series:
+    """A run of a detector of windows."""
+
+    def __init__(self, scorer: Scorer, window: Window, alarm: Alarm) -> None:
+        """Begin with no rows; `Scorer.session` calls this."""
+        self.windows = Windows(window, len(scorer.columns))
+        self._scorer = scorer
+        self._window = window
+        self._alarm = alarm
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the detector is."""
+        return self._scorer.manifest
+
+    def score(
+        self,
+        frame: pl.DataFrame,
+        rows: np.ndarray | None = None,
+        *,
+        file: str = "",
+        explain: Explain = "anomalies",
+        top: int = 3,
+    ) -> Verdicts:
+        """Judge every row of a frame that follows the frames before; as `Scorer.score`.
+
+        Raises:
+            TableError: the frame lacks a column.
+        """
+        numbered = np.arange(frame.height) if rows is None else rows
+        require_window(frame.columns, self._window)
+        encoded = self._scorer.encode(frame, numbered, file=file)
+        keyed, rejects = keyed_rows(frame, encoded, self._window, numbered, self.manifest.missing, file)
+        judged = _Judged(len(keyed.at), explain)
+        for start in range(0, len(keyed.at), CHUNK):
+            part = keyed.part(start)
+            cut = self.windows.update(part.keys, part.times, part.matrix)
+            rejects += too_old(cut, part, self._window, numbered, file)
+            self._judge(cut, start, judged)
+        return self._verdicts(frame, encoded, keyed, judged, rejects, top)
+
+    def _judge(self, cut: Cut, start: int, judged: _Judged) -> None:
+        """Score the windows of a chunk that begins at row `start`."""
+        judged.fates[start : start + len(cut.fates)] = cut.fates
+        if not len(cut.at):
+            return
+        at = cut.at + start
+
+        def on(scores: np.ndarray) -> np.ndarray:
+            self._step(cut, scores, at, judged)
+            wanted: np.ndarray = judged.wanted[at]
+            return wanted
+
+        if judged.explain == "none":
+            on(self._scorer.graph.scores(cut.windows))
+            return
+        outputs = self._scorer.graph.explain(cut.windows, on)
+        judged.contribution.append(outputs.contribution)
+        judged.expected.append(outputs.expected)
+        judged.found.append(self._found(cut.windows[judged.wanted[at]]))
+
+    def _step(self, cut: Cut, scores: np.ndarray, at: np.ndarray, judged: _Judged) -> None:
+        """Take each window's score into its key's alarm."""
+        threshold = self.manifest.decision.threshold
+        for place, score, state, begun in zip(at.tolist(), scores.tolist(), cut.states, cut.begun.tolist(), strict=True):
+            alarm = state.alarm
+            if begun:
+                alarm.clear()
+            was_on = alarm.is_on
+            judged.score[place] = alarm.step(self._alarm, threshold, score)
+            judged.is_anomaly[place] = alarm.is_on
+            judged.alarms += alarm.is_on and not was_on
+        judged.wanted[at] = judged.is_anomaly[at] if judged.explain == "anomalies" else judged.explain == "all"
+
+    def _found(self, windows: np.ndarray) -> np.ndarray:
+        """Give what reasons tell of, `float64[windows, columns]`: each newest cell, of numbers the mean of the newest ones."""
+        found = windows[:, -1].copy()
+        numbers = [place for place, column in enumerate(self._scorer.columns) if column.kind == "number"]
+        newest = windows[:, -self._window.tail :, numbers]
+        there = np.isfinite(newest)
+        with np.errstate(invalid="ignore"):
+            found[:, numbers] = np.where(there, newest, 0.0).sum(axis=1) / there.sum(axis=1)  # 0 / 0 is a missing cell
+        return found
+
+    def _verdicts(
+        self, frame: pl.DataFrame, encoded: Encoded, keyed: Keyed, judged: _Judged, rejects: list[Reject], top: int
+    ) -> Verdicts:
+        """Put the verdicts of the rows that took part together."""
+        kept = judged.fates != TOO_OLD
+        accepted = np.zeros(frame.height, dtype=bool)
+        accepted[keyed.at[kept]] = True
+        score, wanted, at = judged.score[kept], judged.wanted[kept], keyed.at[kept]
+        p_value = np.full(len(score), np.nan)
+        there = judged.fates[kept] == JUDGED
+        p_value[there] = self._scorer.calibration.p_values(score[there])
+        told = self._reasons(frame[at[wanted]], judged, np.flatnonzero(wanted), top)
+        return Verdicts(
+            score=score,
+            p_value=p_value,
+            is_anomaly=judged.is_anomaly[kept],
+            reasons=told,
+            accepted=accepted,
+            rejects=[*encoded.rejects, *rejects],
+            infinite=encoded.infinite,
+            fates=judged.fates[kept],
+            alarms=judged.alarms,
+        )
+
+    def _reasons(self, told: pl.DataFrame, judged: _Judged, at: np.ndarray, top: int) -> pl.DataFrame:
+        """Explain rows, which stand at `at` among the accepted ones."""
+        if not len(at) or top < 1:
+            return NO_REASONS
+        outputs = Outputs(judged.score, np.concatenate(judged.contribution), np.concatenate(judged.expected))
+        extra = self.manifest.score.extra_terms
+        ranked = reasons.rank(told, np.concatenate(judged.found), outputs, self._scorer.columns, extra, top)
+        return ranked.with_columns(at=pl.Series(at)[ranked["at"]])
+
+
+class _Judged:
+    """What is found of the rows that take part, as it comes."""
+
+    def __init__(self, rows: int, explain: Explain) -> None:
+        self.explain = explain
+        self.fates = np.full(rows, WARMING_UP, dtype=np.int8)
+        self.score = np.full(rows, np.nan)
+        self.is_anomaly = np.zeros(rows, dtype=bool)
+        self.wanted = np.zeros(rows, dtype=bool)
+        self.alarms = 0
+        self.contribution: list[np.ndarray] = []  # of the wanted rows alone
+        self.expected: list[np.ndarray] = []
+        self.found: list[np.ndarray] = []
+
+
+def keyed_rows(
+    frame: pl.DataFrame, encoded: Encoded, window: Window, rows: np.ndarray, missing: Sequence[str], file: str
+) -> tuple[Keyed, list[Reject]]:
+    """Give the accepted rows that have a time and a key, and reject the others."""
+    words = cells.missing_words(missing)
+    times = cells.dates(frame[window.time], words).values
+    keys = None if window.key is None else cells.texts(frame[window.key], words)
+    timeless = np.isnan(times)
+    keyless = np.zeros(frame.height, dtype=bool) if keys is None else keys.is_null().to_numpy()
+    rejects = []
+    for place in np.flatnonzero(encoded.accepted & (timeless | keyless)).tolist():
+        column = window.time if timeless[place] or window.key is None else window.key
+        expected = EXPECTED["date"] if column == window.time else "the name of a series"
+        rejects.append(Reject(int(rows[place]), column, shorten(repr(frame[column][place])), expected, file))
+    takes_part = encoded.accepted & ~timeless & ~keyless
+    at = np.flatnonzero(takes_part)
+    names = [""] * len(at) if keys is None else [cells.category_text(key) for key in keys.gather(at).to_list()]
+    return Keyed(at, names, times[at], encoded.matrix[takes_part[encoded.accepted]]), rejects
+
+
+def too_old(cut: Cut, part: Keyed, window: Window, rows: np.ndarray, file: str) -> list[Reject]:
+    """Reject the rows whose time did not rise."""
+    if not cut.too_old:
+        return []
+    at = list(cut.too_old)
+    found, before = _in_words(part.times[at]), _in_words(np.array(list(cut.too_old.values())))
+    hint = " (--key names the column that tells series apart)" if window.key is None else ""
+    return [
+        Reject(int(rows[part.at[place]]), window.time, one, f"a time after {other}, that of the row before{hint}", file)
+        for place, one, other in zip(at, found, before, strict=True)
+    ]
+
+
+def _in_words(times: np.ndarray) -> list[str]:
+    """Write times as dates, or as numbers where they count something else than seconds since 1970."""
+    texts: list[str] = (cells.date_texts if np.abs(times).min() > EARLY else cells.number_texts)(times).to_list()
+    return texts
+
+
+def require_window(names: Sequence[str], window: Window) -> None:
+    """Check that a table has the time, and the key.
+
+    Raises:
+        TableError: one is missing.
+    """
+    absent = [name for name in window.columns if name not in names]
+    if absent:
+        what = "time" if absent[0] == window.time else "key"
+        near = nearest(absent, names)
+        raise TableError(f"the table lacks the {what} column {absent[0]!r} of its series{near}; it has {listing(names)}")

@@ -1,0 +1,299 @@
+"""What every variant keeps that judges windows: one suite over the whole table, as `test_contract` is for rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import pytest
+
+from detector.columns import encode
+from detector.decision import TOLERANCE
+from detector.errors import SettingError, TableError
+from detector.scorer import Scorer, Verdicts
+from detector.windows import JUDGED, WARMING_UP
+from tests.alone import alone
+from tests.tables import moved, series
+from training import fit, variants
+from training import train as training
+from training.kinds import Wishes
+from training.train import Recipe, Table
+
+STEPS = 60
+LENGTH = 12
+WISHES = Wishes(time="ts", key="machine")
+
+
+class Case(NamedTuple):
+    """A variant that takes windows, with settings."""
+
+    variant: str
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return "-".join([self.variant, *(f"{key}={value}" for key, value in self.settings)])
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(variant=self.variant, settings=dict(self.settings), window=LENGTH, wishes=WISHES)
+
+
+CASES = [
+    *(Case(name) for name, variant in variants.VARIANTS.items() if variant.windowed),
+    Case("recurrent", (("cell", "gru"),)),
+    Case("plain", (("sizes", "16"), ("smoothing", "3"), ("m", "2"), ("n", "3"))),
+]
+
+
+class Made(NamedTuple):
+    case: Case
+    folder: Path
+    scorer: Scorer
+
+
+def normal() -> pl.DataFrame:
+    return pl.concat([series(240, 0), series(240, 1, "lathe")])
+
+
+def train(frame: pl.DataFrame, to: Path, recipe: Recipe) -> training.Trained:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "STEPS", STEPS)
+        return training.train(Table(frame, np.arange(frame.height), []), to, recipe)
+
+
+@pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)
+def made(request: pytest.FixtureRequest, bundles: Path) -> Made:
+    case: Case = request.param
+    to = bundles / f"series-{case.name}"
+    with alone(bundles / f"{to.name}.lock"):
+        folder = to / "1" if (to / "1").exists() else train(normal(), to, case.recipe).folder
+    return Made(case, folder, Scorer.open(folder, "cpu"))
+
+
+@pytest.fixture(scope="session")
+def plain(bundles: Path) -> Made:
+    to = bundles / "series-plain"
+    with alone(bundles / f"{to.name}.lock"):
+        folder = to / "1" if (to / "1").exists() else train(normal(), to, Case("plain").recipe).folder
+    return Made(Case("plain"), folder, Scorer.open(folder, "cpu"))
+
+
+def today(rows: int = 60) -> pl.DataFrame:
+    return moved(series(rows, 7, start="2026-03-03 06:00:00"), rows // 2)
+
+
+def windows_of(scorer: Scorer, frame: pl.DataFrame) -> np.ndarray:
+    matrix = encode(frame, scorer.columns, np.arange(frame.height)).matrix
+    return matrix[np.arange(frame.height - LENGTH + 1)[:, None] + np.arange(LENGTH)]
+
+
+def told(parts: Iterable[Verdicts]) -> list[tuple[float, bool, int]]:
+    """Give each row's score, verdict and state."""
+    return [
+        row
+        for part in parts
+        for row in zip(np.nan_to_num(part.score, nan=-1.0), part.is_anomaly, part.fates, strict=True)  # type: ignore[arg-type]
+    ]
+
+
+def assert_same(found: list[tuple[float, bool, int]], wanted: list[tuple[float, bool, int]]) -> None:
+    assert [row[1:] for row in found] == [row[1:] for row in wanted]
+    assert_close(np.array([row[0] for row in found]), np.array([row[0] for row in wanted]))
+
+
+def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
+    assert np.all(np.abs(found - wanted) <= TOLERANCE * np.maximum(1.0, np.abs(wanted)))
+
+
+def test_tells_a_level_that_moved_and_blames_its_column(made: Made) -> None:
+    verdicts = made.scorer.score(today(120))
+    assert verdicts.is_anomaly[64:].mean() > 0.9
+    assert verdicts.is_anomaly[:60].mean() < 0.3
+    first = verdicts.reasons.filter((pl.col("rank") == 1) & (pl.col("at") >= 70))
+    assert first["column"].value_counts(sort=True)["column"][0] == "flow"
+
+
+def test_contributions_sum_to_the_score(made: Made) -> None:
+    outputs = made.scorer.graph.explain(windows_of(made.scorer, today()))
+    assert outputs.contribution.shape[1] == len(made.scorer.columns)
+    assert_close(outputs.contribution.sum(axis=1), outputs.score)
+
+
+def test_one_at_a_time_in_frames_and_restored_are_the_same(made: Made) -> None:
+    frame = today()
+    together = told([made.scorer.score(frame)])
+    one, parts = made.scorer.session(), made.scorer.session()
+    assert_same(told(one.score(frame[row]) for row in range(frame.height)), together)
+    assert_same(told(parts.score(part) for part in frame.iter_slices(17)), together)
+    kept, verdicts = b"", []
+    for row in range(frame.height):
+        fresh = made.scorer.session()
+        if kept:
+            fresh.windows.restore("press", kept)
+        verdicts.append(fresh.score(frame[row]))
+        kept = fresh.windows.save("press")
+    assert_same(told(verdicts), together)
+
+
+def test_no_verdict_uses_a_later_row(made: Made) -> None:
+    frame = today()
+    other = frame.with_columns(pl.when(pl.int_range(pl.len()) >= 40).then(1e6).otherwise("flow").alias("flow"))
+    one, another = (made.scorer.score(each) for each in (frame, other))
+    assert_same(told([another])[:40], told([one])[:40])
+    assert another.reasons.filter(pl.col("at") < 40).equals(one.reasons.filter(pl.col("at") < 40))
+    assert np.all(another.score[40:] != one.score[40:])
+
+
+def test_interleaved_keys_are_as_separate_ones(made: Made) -> None:
+    frames = [today(40), series(40, 8, "lathe", "2026-03-03 06:00:00"), series(30, 9, "a new one", "2026-03-03 05:59:00")]
+    apart = [made.scorer.score(frame) for frame in frames]
+    whole = pl.concat(frames).with_row_index("at").sort("ts", "machine")
+    together = made.scorer.score(whole)
+    order = np.argsort(whole["at"].to_numpy())
+    found = told([together])
+    assert_same([found[place] for place in order], told(apart))
+
+
+def test_the_first_rows_of_a_key_warm_up(made: Made) -> None:
+    verdicts = made.scorer.score(today())
+    assert verdicts.fates is not None
+    assert verdicts.fates.tolist() == [WARMING_UP] * (LENGTH - 1) + [JUDGED] * (60 - LENGTH + 1)
+    assert np.isnan(verdicts.score[: LENGTH - 1]).all()
+    assert not verdicts.is_anomaly[: LENGTH - 1].any()
+
+
+def test_the_parity_proof_is_in_the_manifest(made: Made) -> None:
+    (proof,) = made.scorer.manifest.parity
+    assert 0 < proof.largest_difference <= proof.tolerance
+    assert proof.verdicts_that_differ == 0
+
+
+def test_absurd_values_have_finite_scores(made: Made) -> None:
+    for value in (1e308, -1e308, 0.0, np.nan, 1e-308):
+        outputs = made.scorer.graph.explain(np.full((2, LENGTH, len(made.scorer.columns)), value))
+        assert np.isfinite(outputs.score).all()
+        assert np.isfinite(outputs.contribution).all()
+
+
+def test_what_was_never_seen_is_an_anomaly(made: Made) -> None:
+    frame = series(60, 5, start="2026-03-03 06:00:00")
+    strange = {
+        "firmware": pl.lit("7.2"),
+        "mode": pl.lit("unheard of"),
+        "heat": pl.lit(None, pl.Float64),
+    }
+    for column, cell in strange.items():
+        changed = frame.with_columns(pl.when(pl.int_range(pl.len()) >= 30).then(cell).otherwise(column).alias(column))
+        verdicts = made.scorer.score(changed)
+        assert verdicts.is_anomaly[36:42].all(), column
+        assert verdicts.reasons.filter((pl.col("rank") == 1) & (pl.col("at") == 40))["column"].to_list() == [column]
+
+
+def test_the_graph_of_level_and_energy_agrees_with_the_oracle(plain: Made) -> None:
+    """The score of series.md again, in float64, from the formula and the graph's own constants."""
+    recipe = plain.case.recipe
+    from training.layout import arrange
+    from training.series import train as of_series
+
+    material = of_series.prepare(Table(normal(), np.arange(480), []), recipe)
+    plan = variants.windowed_plan("plain")
+    import torch
+
+    graph = of_series.learn(
+        arrange(material.matrix, material.columns), material, plan, 0, torch.device("cpu"), fit.unwatched
+    ).graph
+    windows = windows_of(plain.scorer, today())
+    seen = graph.channels(torch.from_numpy(windows))
+    z, there, flags = (part.double().numpy() for part in seen)
+    slow = graph.model.slow.numpy()
+    centred = z - (z * there).sum(axis=1, keepdims=True) / np.maximum(there.sum(axis=1, keepdims=True), 1) * slow
+    weights = {name: tensor.double().numpy() for name, tensor in graph.model.state_dict().items()}
+
+    def rebuilt(branch: str, inputs: np.ndarray) -> np.ndarray:
+        code = (
+            inputs.reshape(len(inputs), -1) @ weights[f"{branch}.dense.encoder.0.weight"].T
+            + weights[f"{branch}.dense.encoder.0.bias"]
+        )
+        out = code @ weights[f"{branch}.dense.decoder.0.weight"].T + weights[f"{branch}.dense.decoder.0.bias"]
+        return out.reshape(inputs.shape)
+
+    tail, energy = LENGTH // 4, LENGTH // 6
+    residual = (centred - rebuilt("level", centred * there))[:, -tail:] * there[:, -tail:]
+    shift = np.concatenate([residual.mean(axis=1), flags[:, -tail:].mean(axis=1)], axis=1)
+    level = np.abs(shift / graph.level_unit.numpy()).max(axis=1)
+    moved_by = (z[:, -energy:] - rebuilt("energy", z[:, -energy:])) * there[:, -energy:]
+    squared = (moved_by**2).sum(axis=(1, 2)) + (flags[:, -energy:] ** 2).sum(axis=(1, 2))
+    score = np.sqrt(level * np.sqrt(squared / graph.energy_unit.item()))
+    assert_close(plain.scorer.graph.scores(windows), score)
+
+
+def test_rows_may_come_in_any_order_and_give_the_same_bytes(plain: Made, tmp_path: Path) -> None:
+    shuffled = normal().sample(fraction=1.0, shuffle=True, seed=3)
+    again = train(shuffled, tmp_path / "again", plain.case.recipe).folder
+    for name in ("model.onnx", "calibration.npy"):
+        assert (again / name).read_bytes() == (plain.folder / name).read_bytes()
+
+
+def test_stretches_are_no_longer_than_a_run_and_promise_what_they_can(plain: Made) -> None:
+    manifest = plain.scorer.manifest
+    assert manifest.training.rows.calibration == len(plain.scorer.calibration) == 2 * round((240 - LENGTH + 1) / LENGTH)
+    assert manifest.decision.threshold > plain.scorer.calibration.scores[-1]
+    assert manifest.window is not None
+    assert manifest.window.max_gap == LENGTH
+
+
+def train_on(frame: pl.DataFrame, to: Path, **recipe: object) -> training.Trained:
+    usual = {"variant": "plain", "window": LENGTH, "wishes": WISHES}
+    return train(frame, to, Recipe(**{**usual, **recipe}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"window": 300}, "240 windows of 300|are too few to train on.*shorter --window"),
+        ({"window": 1}, "from 2 to"),
+        ({"window": 20_000}, "from 2 to"),
+        ({"stride": 0}, "a stride is from 1"),
+        ({"max_gap": 0.0}, "above 0"),
+        ({"max_gap": 0.5}, "larger --max-gap than 0.5"),
+        ({"wishes": Wishes(key="machine")}, "by --time"),
+        ({"wishes": Wishes(time="when", key="machine")}, "no column 'when'"),
+        ({"wishes": Wishes(time="ts", key="mashine")}, "near: 'machine'"),
+        ({"variant": "denoising"}, "takes single rows; variants that take windows of a series: plain, convolutional"),
+        ({"variant": "recurrent", "window": None, "wishes": Wishes()}, "takes windows of a series: name the column of time"),
+        ({"window": None}, "--key is for windows of a series"),
+        ({"settings": {"likelihood": "bernoulli"}}, "windows take gaussian"),
+        ({"settings": {"m": "3", "n": "2"}}, "m is at most n"),
+        ({"settings": {"corruption": "swap"}}, "there is no setting 'corruption'"),
+        ({"false_alarm_rate": 0.001}, "stretches of 12 rows cannot promise"),
+        ({"false_alarm_rate": 2.0}, "between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_trained_says_what_would_work(tmp_path: Path, recipe: dict[str, object], said: str) -> None:
+    with pytest.raises((SettingError, TableError), match=said):
+        train_on(normal(), tmp_path / "none", **recipe)
+    assert not (tmp_path / "none").exists()
+
+
+def test_rows_without_time_key_or_a_rising_time_are_rejected_in_training(tmp_path: Path) -> None:
+    frame = normal()
+    bad = frame[:4].with_columns(
+        ts=pl.Series([None, "yesterday", frame["ts"][0], frame["ts"][5]]), machine=pl.Series(["press", "press", None, "press"])
+    )
+    trained = train_on(pl.concat([frame, bad]), tmp_path / "some")
+    assert [(reject.row, reject.column) for reject in trained.rejects] == [
+        (480, "ts"),
+        (481, "ts"),
+        (482, "machine"),
+        (483, "ts"),
+    ]
+    assert "a time after" in trained.rejects[-1].expected
+
+
+def test_a_key_with_few_rows_teaches_nothing_and_is_no_error(tmp_path: Path) -> None:
+    frame = pl.concat([normal(), series(5, 3, "short")])
+    assert train_on(frame, tmp_path / "some").manifest.training.rows.training == 485

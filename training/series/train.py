@@ -1,0 +1,328 @@
+"""All of training on windows, in order: a table of normal rows of one or many series in, a bundle out.
+
+kinds -> order, windows -> channels -> each block held out in turn -> units, calibration -> fit on all -> export, proof -> bundle
+
+Neighbouring rows are alike, so a part of a series says little of the rest: every row teaches, and every contiguous block of
+time is scored once by a network that did not see it. What that finds becomes the units of the score and its calibration.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from detector import bundle, cells
+from detector.alarm import Alarm, AlarmState
+from detector.columns import Column, encode
+from detector.decision import Calibration, Decision, check_rate, rows_for, smallest_rate
+from detector.errors import SettingError, TableError
+from detector.manifest import FORMAT, Ignored, Manifest, Score, Training
+from detector.manifest import Rows as Counted
+from detector.rejects import Reject
+from detector.series import keyed_rows
+from detector.version import __version__
+from detector.windows import LONGEST, Window
+from training import export, variants
+from training.features import Features
+from training.fit import Fit, Watch, fit, fit_for, one_thread
+from training.kinds import infer
+from training.layout import Layout, vocabularies
+from training.layout import arrange as lay_out
+from training.series.channels import FLAG, Channels
+from training.series.graph import LEAST_UNIT, SeriesGraph, Units
+from training.series.model import LEVEL_LATENT, MOST_HELD_OUT, SeriesModel, Spans, Windowed, slow_channels
+from training.series.rows import BLOCKS, Rows, arrange, usual_step
+from training.settings import as_plain
+from training.split import DEFAULT_RATE, LEAST_ROWS
+from training.train import LIBRARIES, Recipe, Table, Trained, device_of, provers_of, rejected
+from training.variants import WindowedPlan
+from training.version import write_version
+
+SHORTEST = 2  # rows of a window
+LEAST_LENGTHS = 3  # rows are needed of so many windows that do not overlap
+PROVED = 2048  # windows of the proof, evenly spread
+
+
+class Material(NamedTuple):
+    """A table made ready."""
+
+    columns: list[Column]
+    ignored: list[Ignored]
+    window: Window
+    matrix: np.ndarray  # float64[rows, columns], in the order of `rows`
+    rows: Rows
+    rejects: list[Reject]
+    infinite: int
+
+    def windows(self, starts: np.ndarray) -> np.ndarray:
+        """Cut some windows: `float64[windows, time, columns]`."""
+        return self.matrix[starts[:, None] + np.arange(self.window.length)]
+
+
+class Learnt(NamedTuple):
+    """A fitted graph, how fitting went, and the scores that held-out blocks had."""
+
+    graph: SeriesGraph
+    fit: Fit
+    scores: np.ndarray  # float64[windows], each by a network that did not see its block
+
+
+def train(table: Table, to: Path, recipe: Recipe, watch: Watch) -> Trained:
+    """Train a detector of windows and write it as the next version under `to`.
+
+    Raises:
+        TableError: the rows are too few, or all alike.
+        SettingError: a wish, a rate, a variant or a device that cannot be honoured.
+        TrainingError: the exported graph is not the trained network.
+        OutputError: the bundle cannot be written.
+    """
+    began = time.monotonic()
+    plan = variants.windowed_plan(recipe.variant, recipe.settings)
+    if recipe.false_alarm_rate is not None:
+        check_rate(recipe.false_alarm_rate)
+    device = device_of(recipe.device)
+    material = prepare(table, recipe)
+    layout = lay_out(material.matrix, material.columns)
+    if not layout.modelled:
+        raise TableError("every column is constant in the training rows, so there is nothing to learn")
+    with torch.random.fork_rng(devices=[]), one_thread():
+        torch.manual_seed(recipe.seed)
+        learnt = learn(layout, material, plan, recipe.seed, device, watch)
+    calibration = Calibration(stretches(learnt.scores, material, alarm_of(plan)))
+    decision, lowered_from = decide(calibration, recipe, material.window)
+    model = export.proven(learnt.graph, some := material.windows(_evenly(material.rows.starts, PROVED)))
+    parity = [export.prove(learnt.graph, model, some, decision, one) for one in provers_of(recipe.device)]
+    summary = _training(material, recipe, learnt.fit, device, len(calibration), time.monotonic() - began)
+    manifest = _manifest(material, recipe, plan, learnt.graph, decision, summary)
+    manifest = msgspec.structs.replace(manifest, parity=tuple(parity))
+    contents = {bundle.MODEL: model, bundle.CALIBRATION: bundle.calibration_bytes(calibration)}
+    folder, manifest = write_version(to, manifest, contents)
+    return Trained(folder, manifest, material.rejects, material.infinite, lowered_from)
+
+
+def prepare(table: Table, recipe: Recipe) -> Material:
+    """Find out kinds, leave out rows that cannot take part, and cut windows."""
+    window = _wished(recipe)
+    words = cells.missing_words(recipe.missing)
+    kinds = infer(table.frame, recipe.wishes, words)
+    first = encode(table.frame, kinds.columns, table.rows, missing=recipe.missing)
+    keyed, rejects = keyed_rows(table.frame, first, window, table.rows, recipe.missing, "")
+    if recipe.max_gap is None:
+        window = msgspec.structs.replace(window, max_gap=window.length * usual_step(keyed))
+    rows, late = arrange(keyed, window, table.rows)
+    rejects = table.located([*table.rejects, *first.rejects, *rejects, *late])
+    _check_enough(rows, window, rejects)
+    frame = table.frame[rows.places]
+    columns, without = vocabularies(frame, kinds.columns, words)
+    matrix = encode(frame, columns, table.rows[rows.places], missing=recipe.missing).matrix
+    return Material(columns, [*kinds.ignored, *without], window, matrix, rows, rejects, first.infinite)
+
+
+def learn(layout: Layout, material: Material, plan: WindowedPlan, seed: int, device: torch.device, watch: Watch) -> Learnt:
+    """Hold each block out in turn, then fit on all rows; gives the graph back on the CPU."""
+    channels, everything = _channels(layout, material, device)
+    spans, rows = Spans(material.window.length), material.rows
+    slow = slow_channels(everything, spans)
+    latent = plan.settings.latent or LEVEL_LATENT
+
+    def fitted(windows: Windowed, held_out: Windowed | None, steps: int = 0) -> tuple[SeriesModel, Fit]:
+        torch.manual_seed(seed)
+        network = plan.network(spans.window, channels.count, latent)
+        model = SeriesModel(channels, network, spans, slow, latent).to(device)
+        if model.solve(windows):
+            return model, Fit(0, 0, model.mean_loss(windows if held_out is None else held_out))
+        if held_out is None:
+            return model, fit_for(model, windows, steps, seed)
+        return model, fit(model, windows, held_out.thinned(MOST_HELD_OUT), _as_it_is, seed, watch)
+
+    found, fits = [], []
+    for block in range(BLOCKS):
+        places = rows.held_out(block, spans.window)
+        learning = everything.at(rows.learning(block, spans.window))
+        held_out = everything.at(rows.starts[places])
+        model, fold = fitted(learning, held_out)
+        fits.append(fold)
+        largest = _energies(model, learning).max().clamp(min=LEAST_UNIT)
+        found.append(Found(places, _levels(model, held_out), _energies(model, held_out) / largest))
+    steps = int(np.median([each.best_step for each in fits]))
+    model, _ = fitted(everything, None, steps)
+    levels = torch.cat([each.levels for each in found])
+    units = Units(levels.amax(dim=0).clamp(min=LEAST_UNIT), _energies(model, everything).max().clamp(min=LEAST_UNIT))
+    scores = torch.sqrt((levels / units.level).amax(dim=1) * torch.sqrt(torch.cat([each.energies for each in found])))
+    places = np.concatenate([each.places for each in found])
+    graph = SeriesGraph(model, units).cpu().eval()
+    whole = Fit(steps, steps, float(np.mean([each.loss for each in fits])))
+    return Learnt(graph, whole, scores.cpu().numpy()[np.argsort(places)])
+
+
+def _as_it_is(windows: Windowed, _features: Channels, _generator: torch.Generator) -> Windowed:
+    """Corrupt nothing."""
+    return windows
+
+
+class Found(NamedTuple):
+    """What a network finds of a block that it did not see."""
+
+    places: np.ndarray  # int64[windows]
+    levels: Tensor  # float64[windows, channels + flags], sizes of the mean residuals
+    energies: Tensor  # float64[windows], in units of the largest in training
+
+
+def stretches(scores: np.ndarray, material: Material, alarm: Alarm) -> np.ndarray:
+    """Give the highest smoothed score of each stretch of as many rows as a window has: `float64[stretches]`.
+
+    A stretch never crosses a gap or goes from one key to another; what is left of a run counts as one if it is half as
+    long or more, or all there is. Windows of every other stretch share no row.
+    """
+    smoothed, state = np.empty(len(scores)), AlarmState()
+    for place, (score, begun) in enumerate(zip(scores.tolist(), material.rows.begun.tolist(), strict=True)):
+        if begun:
+            state.clear()
+        smoothed[place] = state.step(alarm, np.inf, score)
+    size = -(-material.window.length // material.window.stride)
+    runs = np.split(smoothed, np.flatnonzero(material.rows.begun)[1:])
+    return np.concatenate([_highest(run, size) for run in runs])
+
+
+def _highest(run: np.ndarray, size: int) -> np.ndarray:
+    """Give the highest score of each stretch of a run."""
+    starts = np.arange(0, len(run), size)
+    if len(starts) > 1 and len(run) - starts[-1] < size / 2:
+        starts = starts[:-1]
+    return np.maximum.reduceat(run, starts)
+
+
+def decide(calibration: Calibration, recipe: Recipe, window: Window) -> tuple[Decision, float | None]:
+    """Give the decision, and the rate that it was lowered from, if so."""
+    asked = recipe.false_alarm_rate or DEFAULT_RATE
+    least = smallest_rate(len(calibration))
+    if recipe.false_alarm_rate is not None and asked < calibration.smallest_rate and not recipe.lenient:
+        raise SettingError(
+            f"{len(calibration)} stretches of {window.length} rows cannot promise a false-alarm rate of {asked:g} of stretches: "
+            f"the smallest they can promise is {least:g}, and {asked:g} takes {rows_for(asked) * window.length:,} rows"
+        )
+    rate = max(asked, least)
+    return calibration.decide_stretches(rate, window.length), asked if rate > asked else None
+
+
+def alarm_of(plan: WindowedPlan) -> Alarm:
+    """Give the alarm that the settings ask for."""
+    settings = plan.settings
+    return Alarm(smoothing=settings.smoothing, m=settings.m, n=settings.n, release=settings.release, quiet=settings.quiet)
+
+
+def _wished(recipe: Recipe) -> Window:
+    """Give the window that was asked for, its gap yet unknown if it is to be found out."""
+    time_column, length = recipe.wishes.time, recipe.window or 0
+    if time_column is None:
+        raise SettingError("a window is cut from rows in the order of time: name the column that tells it by --time")
+    if not SHORTEST <= length <= LONGEST:
+        raise SettingError(f"a window has from {SHORTEST} to {LONGEST:,} rows; got {length}")
+    if not 1 <= recipe.stride <= LONGEST:
+        raise SettingError(f"a stride is from 1 to {LONGEST:,} rows; got {recipe.stride}")
+    if recipe.max_gap is not None and not recipe.max_gap > 0:
+        raise SettingError(f"a largest gap is above 0; got {recipe.max_gap:g}")
+    return Window(
+        time=time_column,
+        key=recipe.wishes.key,
+        length=length,
+        stride=recipe.stride,
+        max_gap=recipe.max_gap or np.inf,
+        tail=Spans(length).tail,
+    )
+
+
+def _check_enough(rows: Rows, window: Window, rejects: list[Reject]) -> None:
+    """Refuse rows on which windows cannot be held out."""
+    enough = len(rows.places) >= max(LEAST_ROWS, LEAST_LENGTHS * window.length)
+    if enough and all(
+        len(rows.held_out(block, window.length)) and len(rows.learning(block, window.length)) for block in range(BLOCKS)
+    ):
+        return
+    of, least = f" of {window.key}" if window.key else "", max(LEAST_ROWS, LEAST_LENGTHS * window.length)
+    raise TableError(
+        f"{len(rows.places):,} usable rows with {len(rows.starts):,} windows of {window.length}{of} are too few to train on: "
+        f"windows are needed in each of four blocks of time, so at least {least:,} rows, or a shorter --window, or a larger "
+        f"--max-gap than {window.max_gap:g}{rejected(rejects, len(rows.places))}"
+    )
+
+
+def _channels(layout: Layout, material: Material, device: torch.device) -> tuple[Channels, Windowed]:
+    """Give the channels, and all windows to learn from."""
+    features = Features(layout)
+    matrix = torch.from_numpy(material.matrix)
+    raised = Channels(features, torch.zeros(())).rows(matrix).flags.mean(dim=0) / FLAG
+    channels = Channels(features, raised)
+    seen = channels.rows(matrix)
+    values, present, flags = (part.float().to(device) for part in seen)
+    starts = torch.from_numpy(material.rows.starts).to(device)
+    return channels.to(device), Windowed(values, present, flags, starts, material.window.length)
+
+
+def _evenly(starts: np.ndarray, most: int) -> np.ndarray:
+    """Give some windows, evenly spread."""
+    return starts[:: -(-len(starts) // most)]
+
+
+def _training(material: Material, recipe: Recipe, fitted: Fit, device: torch.device, calibrated: int, seconds: float) -> Training:
+    """Sum training up."""
+    rows = len(material.rows.places)
+    return Training(
+        rows=Counted(rows, rows, calibrated, len(material.rejects)),
+        seed=recipe.seed,
+        device=device.type,
+        steps=fitted.steps,
+        best_step=fitted.best_step,
+        loss=fitted.loss,
+        seconds=round(seconds, 2),
+        order=f"by {recipe.wishes.time}",
+    )
+
+
+def _manifest(
+    material: Material, recipe: Recipe, plan: WindowedPlan, graph: SeriesGraph, decision: Decision, training: Training
+) -> Manifest:
+    """Write down what the detector is."""
+    return Manifest(
+        format=FORMAT,
+        name="",
+        version=0,
+        parent=None,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        residuum=__version__,
+        variant=recipe.variant,
+        settings={**as_plain(plan.settings), "latent": graph.model.latent, "precision": graph.precision},
+        columns=graph.features.layout.columns,
+        ignored=tuple(material.ignored),
+        missing=recipe.missing,
+        score=Score(graph.name, graph.unit, graph.extra_terms),
+        decision=decision,
+        training=training,
+        parity=(),
+        window=material.window,
+        alarm=alarm_of(plan),
+        libraries={name: version(name) for name in LIBRARIES},
+        files={},
+    )
+
+
+def _levels(model: SeriesModel, windows: Windowed) -> Tensor:
+    """Give the sizes of the level branch's mean residuals: `float64[windows, channels + flags]`."""
+    with torch.no_grad():
+        return torch.cat(
+            [model.shift(seen, model.levels(seen)).abs().double() for seen in (part.cut() for part in windows.split())]
+        )
+
+
+def _energies(model: SeriesModel, windows: Windowed) -> Tensor:
+    """Give the squared errors of the energy branch, `float64[windows]`."""
+    with torch.no_grad():
+        return torch.cat([model.squared(seen).double() for seen in (part.cut() for part in windows.split())])
