@@ -1,11 +1,15 @@
 """The ONNX graph: `float64[rows, columns]` in; score, contribution, expected and latent out.
 
+A graph of images takes the same numbers as `float64[rows, channels, height, width]`; its contribution is a map,
+`[rows, height, width]`. Here both have their axes behind the rows flattened.
+
 The graph is the whole computation, so nothing here does mathematics: it opens the session on the right device, checks
 that the graph is the one the manifest speaks of, and feeds it in batches that fit the processor's cache.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
@@ -19,7 +23,10 @@ Device = Literal["auto", "cpu", "cuda"]
 
 INPUT = "row"
 OUTPUTS = {"score": 1, "contribution": 2, "expected": 2, "latent": 2}  # and their number of axes
+IMAGE_INPUT = "image"
+IMAGE_OUTPUTS = {"score": 1, "contribution": 3, "expected": 4, "latent": 2}
 BATCH = 2048
+IMAGE_BATCH = 2**18  # values of a batch of images: what lies between layers is many times as large
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -38,7 +45,7 @@ class Outputs(NamedTuple):
     """What the graph says of rows; contribution and expected may hold those alone that are to be explained."""
 
     score: np.ndarray  # float64[rows], nats
-    contribution: np.ndarray  # float64[rows, columns + extra terms]; a row's sum is its score
+    contribution: np.ndarray  # float64[rows, columns + extra terms], of images [rows, positions]; a row's sum is its score
     expected: np.ndarray  # float64[rows, columns], in the user's units; a category as its code
 
 
@@ -55,8 +62,13 @@ class Graph:
         session = open_session(model, device, "model.onnx")
         self._session: Session = session
         self.provider: str = session.get_providers()[0]
-        self.columns = _width(session)
+        self.axes = _axes(session)
         self.nodes_on_cpu = nodes_on_cpu(session)  # that a GPU's provider left to the CPU; 0 where the CPU was chosen
+
+    @property
+    def columns(self) -> int:
+        """How many numbers a row has."""
+        return math.prod(self.axes)
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
@@ -81,24 +93,28 @@ class Graph:
 
     def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
         """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
-        return in_batches(self._session, outputs, {INPUT: matrix}, wanted)
+        if len(self.axes) == 1:
+            return in_batches(self._session, outputs, {INPUT: matrix}, wanted)
+        images = {IMAGE_INPUT: matrix.reshape(len(matrix), *self.axes)}
+        found = in_batches(self._session, outputs, images, wanted, max(1, IMAGE_BATCH // self.columns))
+        return [part.reshape(len(part), -1) if part.ndim > 1 else part for part in found]
 
 
 def in_batches(
-    session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None
+    session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None, batch: int = BATCH
 ) -> list[np.ndarray]:
-    """Run a graph on float64 inputs of as many rows, a batch at a time.
+    """Run a graph on inputs of as many rows, as float64, a batch at a time.
 
     `wanted` tells from the first output of some rows which of them the other outputs are to be kept of.
     """
     rows = len(next(iter(inputs.values())))
     if not rows:  # graphs need not cope with batches of no rows
-        one = {name: np.zeros((1, values.shape[1])) for name, values in inputs.items()}
+        one = {name: np.zeros((1, *values.shape[1:])) for name, values in inputs.items()}
         return [part[:0] for part in session.run(outputs, one)]
-    inputs = {name: np.ascontiguousarray(values, dtype=np.float64) for name, values in inputs.items()}
     parts = []
-    for at in range(0, rows, BATCH):
-        first, *rest = session.run(outputs, {name: values[at : at + BATCH] for name, values in inputs.items()})
+    for at in range(0, rows, batch):
+        some_rows = {name: np.ascontiguousarray(each[at : at + batch], dtype=np.float64) for name, each in inputs.items()}
+        first, *rest = session.run(outputs, some_rows)
         if wanted:  # joining what nobody asked for would take a fifth as long as the graph itself
             some = wanted(first)
             rest = [part[some] for part in rest]
@@ -156,19 +172,21 @@ def nodes_on_cpu(session: onnxruntime.InferenceSession) -> int:
     return sum(len(part.get_nodes()) for part in assigned if part.ep_name == _CPU)
 
 
-def _width(session: onnxruntime.InferenceSession) -> int:
-    """Check inputs and outputs of the graph and give its number of columns."""
+def _axes(session: onnxruntime.InferenceSession) -> tuple[int, ...]:
+    """Check inputs and outputs of the graph and give the sizes of a row: its columns, or an image's axes."""
     inputs = [(one.name, one.type, len(one.shape)) for one in session.get_inputs()]
     outputs = {one.name: len(one.shape) for one in session.get_outputs()}
-    if inputs != [(INPUT, "tensor(double)", 2)] or any(outputs.get(name) != rank for name, rank in OUTPUTS.items()):
+    rows = inputs == [(INPUT, "tensor(double)", 2)] and OUTPUTS.items() <= outputs.items()
+    images = inputs == [(IMAGE_INPUT, "tensor(double)", 4)] and IMAGE_OUTPUTS.items() <= outputs.items()
+    if not (rows or images):
         raise BundleCorrupt(
             f"model.onnx is no graph of a detector: it takes {named(session.get_inputs())} and gives "
             f"{named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] and gives {', '.join(OUTPUTS)}"
         )
-    width = session.get_inputs()[0].shape[1]
-    if not isinstance(width, int):
-        raise BundleCorrupt(f"model.onnx does not say how many columns it takes; its input has width {width!r}")
-    return width
+    axes = tuple(session.get_inputs()[0].shape[1:])
+    if not all(isinstance(size, int) for size in axes):
+        raise BundleCorrupt(f"model.onnx does not say how many columns it takes; its input has width {axes[-1]!r}")
+    return axes
 
 
 def named(values: list[Any]) -> str:

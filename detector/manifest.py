@@ -12,6 +12,7 @@ import msgspec
 
 from detector.columns import Column
 from detector.decision import Decision
+from detector.images import Image
 
 FORMAT = 1
 
@@ -98,5 +99,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parity: tuple[Parity, ...]
     prior: Prior | None = None  # what codes are drawn from to generate rows; None: nobody shaped them
     classes: tuple[str, ...] = ()  # of `classifier.onnx`, in its order
+    image: Image | None = None  # rows are images; of files, `columns` are left out of the JSON: the image names them
     libraries: dict[str, str]
     files: dict[str, Digest]

@@ -31,7 +31,7 @@ class EagerGraph(Graph):
         """Take the trained module."""
         self._session = _Eager(graph)
         self.provider = "torch"
-        self.columns = len(graph.features.layout.columns)
+        self.axes = (len(graph.features.layout.columns),)
 
 
 class _Eager:

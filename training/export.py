@@ -17,18 +17,20 @@ from torch import Tensor, nn
 
 from detector.decision import TOLERANCE, Decision
 from detector.errors import TrainingError
-from detector.graph import INPUT, OUTPUTS, Device, Graph
+from detector.graph import OUTPUTS, Device, Graph
 from detector.manifest import Parity
 from training.graph import DetectorGraph
 
 OPSET = 20
 EXAMPLE_ROWS = 3
+MOST_AT_ONCE = 2**21  # cells
 
 
 def to_onnx(graph: DetectorGraph) -> bytes:
     """Write the module as one ONNX file, without external data and without a word about the machine it was made on."""
-    example = torch.zeros(EXAMPLE_ROWS, len(graph.features.layout.columns), dtype=torch.float64)
-    return module_to_onnx(graph.cpu().eval(), (example,), [INPUT], list(OUTPUTS))
+    columns = len(graph.features.layout.columns)
+    example = graph.takes(np.zeros((EXAMPLE_ROWS, columns)))
+    return module_to_onnx(graph.cpu().eval(), (example,), [graph.input], list(OUTPUTS))
 
 
 def module_to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str]) -> bytes:
@@ -102,8 +104,9 @@ def _apart(graph: DetectorGraph, opened: Graph, rows: np.ndarray) -> float:
 
 def torch_scores(graph: DetectorGraph, rows: np.ndarray, batch: int = 4096) -> np.ndarray:
     """Score rows with the torch module, on the CPU: `float64[rows]`."""
+    batch = min(batch, max(1, MOST_AT_ONCE // rows.shape[1]))
     with torch.no_grad():
-        parts = [graph(torch.from_numpy(rows[at : at + batch]))[0] for at in range(0, len(rows), batch)]
+        parts = [graph(graph.takes(rows[at : at + batch]))[0] for at in range(0, len(rows), batch)]
     scores: np.ndarray = torch.cat(parts).numpy()
     return scores
 

@@ -13,9 +13,9 @@ from training import corruption
 from training.corruption import Corruption
 from training.features import Cells
 from training.models import Model, Moment, Phase
+from training.pixels import Pixels
 
 STEPS = 3000
-BATCH = 256
 LEARNING_RATE = 2e-3  # the cycle's peak
 WEIGHT_DECAY = 1e-4
 CHECK_EVERY = 50  # steps
@@ -62,22 +62,23 @@ def unwatched(progress: Progress) -> None:
 def fit(model: Model, training: Cells, validation: Cells, corrupt: Corruption, seed: int, watch: Watch) -> Fit:
     """Train `model` in place and leave the best weights in it; Ctrl-C ends training with what is best so far."""
     generator = torch.Generator(device=training.present.device).manual_seed(seed)
-    drivers = [_Driver(phase) for phase in model.phases()]
+    drivers = [_Driver(phase, STEPS // model.slowness) for phase in model.phases()]
     held_out = _HeldOut(model, validation, corrupt, seed)
     # Neighbouring pixels say what a hidden one held, so hiding some teaches nothing where none are missing.
-    hides = not model.bernoulli or bool(training.present.min() < 1)
+    hides = bool(training.present.min() < 1) or not (model.bernoulli or isinstance(model.features, Pixels))
+    steps = STEPS // model.slowness
     best, weights, best_step, step = held_out.loss(), copy.deepcopy(model.state_dict()), 0, 0
     try:
-        for step in range(1, STEPS + 1):
-            clean = _batch(training, generator)
+        for step in range(1, steps + 1):
+            clean = _batch(training, model.batch, generator)
             clean = corruption.hide(clean, generator) if hides else clean
             noisy = corrupt(clean, model.features, generator)
             for driver in drivers:
-                driver.step(noisy, clean, Moment(step / STEPS, generator))
-            if step % CHECK_EVERY and step != STEPS:
+                driver.step(noisy, clean, Moment(step / steps, generator))
+            if step % CHECK_EVERY and step != steps:
                 continue
             loss = held_out.loss()
-            watch(Progress(step, STEPS, loss, min(best, loss)))
+            watch(Progress(step, steps, loss, min(best, loss)))
             if loss < best:
                 best, weights, best_step = loss, copy.deepcopy(model.state_dict()), step
             elif step - best_step >= PATIENCE * CHECK_EVERY:
@@ -93,10 +94,10 @@ def fit(model: Model, training: Cells, validation: Cells, corrupt: Corruption, s
 class _Driver:
     """One phase's optimiser and schedule."""
 
-    def __init__(self, phase: Phase) -> None:
+    def __init__(self, phase: Phase, steps: int) -> None:
         self.phase = phase
         self.optimiser = torch.optim.AdamW(phase.parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=LEARNING_RATE, total_steps=STEPS)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=LEARNING_RATE, total_steps=steps)
 
     def step(self, noisy: Cells, clean: Cells, moment: Moment) -> None:
         """Take one step on a batch; gradients that other phases left behind are cleared first."""
@@ -127,8 +128,8 @@ class _HeldOut:
         return loss
 
 
-def _batch(cells: Cells, generator: torch.Generator) -> Cells:
+def _batch(cells: Cells, most: int, generator: torch.Generator) -> Cells:
     """Draw rows for one step."""
     rows = len(cells.present)
-    drawn = torch.randint(rows, (min(BATCH, rows),), generator=generator, device=cells.present.device)
+    drawn = torch.randint(rows, (min(most, rows),), generator=generator, device=cells.present.device)
     return cells.take(drawn)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detector.graph import INPUT
 from training.features import Cells, Features, pick
 from training.layout import DATE_FEATURES, Layout
 from training.scores import Score, Terms
@@ -35,6 +37,12 @@ class DetectorGraph(nn.Module):
         constants = torch.tensor(layout.constant_values, dtype=torch.float64)
         self.constant_values = nn.Buffer(constants, persistent=False)
         self.unseen = nn.Buffer(torch.tensor([float(codes) for codes in layout.codes]), persistent=False)
+
+    input = INPUT
+
+    def takes(self, rows: np.ndarray) -> Tensor:
+        """Give `[rows, columns]` as `forward` takes it."""
+        return torch.from_numpy(rows)
 
     def forward(self, row: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Give score `[rows]`, contribution `[rows, columns + extra]`, expected `[rows, columns]`, latent `[rows, k]`."""

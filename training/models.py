@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from training import penalty
 from training.features import Cells, Features
 from training.likelihood import LOG_VARIANCE, Reconstruction, surprise
-from training.networks import Dense, Tied
+from training.networks import Network
 from training.penalty import Gaussian, Penalty, kl_divergence
 
 
@@ -40,8 +40,10 @@ class Model(nn.Module):
     """What all models are: features, a network, and the likelihood of what it rebuilds."""
 
     latent: int
+    batch = 256  # rows of a training step
+    slowness = 1  # by how much fewer steps there are than of a dense network
 
-    def __init__(self, features: Features, network: Dense | Tied, *, bernoulli: bool) -> None:
+    def __init__(self, features: Features, network: Network, *, bernoulli: bool) -> None:
         """Take the network; with `bernoulli`, features are probabilities."""
         super().__init__()
         self.features = features
@@ -67,7 +69,7 @@ class Autoencoder(Model):
     """Rebuilds a row through a code that is a point."""
 
     def __init__(
-        self, features: Features, network: Dense | Tied, latent: int, *, bernoulli: bool = False, ignored: float = 0.0
+        self, features: Features, network: Network, latent: int, *, bernoulli: bool = False, ignored: float = 0.0
     ) -> None:
         """Take the network; errors up to `ignored` nats teach nothing."""
         super().__init__(features, network, bernoulli=bernoulli)
@@ -97,7 +99,7 @@ class VariationalAutoencoder(Model):
     def __init__(
         self,
         features: Features,
-        network: Dense | Tied,
+        network: Network,
         latent: int,
         *,
         beta: float,

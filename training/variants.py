@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detector.columns import nearest
 from detector.errors import SettingError
-from training import corruption, penalty
+from training import corruption, penalty, spatial
 from training import settings as of
 from training.adversarial import AdversarialAutoencoder
 from training.corruption import Corruption
@@ -21,6 +21,7 @@ from training.features import Features
 from training.models import Autoencoder, Model, VariationalAutoencoder
 from training.networks import Dense, Shape, Tied, TopK
 from training.penalty import Penalty
+from training.pixels import Pixels
 from training.scores import LikelihoodScore, MeanSquaredError, NegativeElbo, Score, WhitenedResidual
 from training.settings import Settings
 
@@ -128,6 +129,13 @@ def _adversarial(features: Features, settings: of.Adversarial) -> Model:
     )
 
 
+def _convolutional(features: Features, settings: of.Convolutional) -> Model:
+    """Build one of convolutions over images."""
+    if isinstance(features, Pixels):
+        return spatial.build(features, settings)
+    raise SettingError("convolutional takes images: a folder of them, or rows of pixels with --image 28x28")
+
+
 VARIANTS = {
     "denoising": Variant(
         summary="rebuilds clean rows from rows in which some cells were corrupted",
@@ -193,8 +201,17 @@ VARIANTS = {
         settings=of.Adversarial,
         model=_adversarial,
     ),
+    "convolutional": Variant(
+        summary="sees neighbouring pixels together, and says where in an image the error is",
+        choose_when="for images: the default of folders",
+        paper="Masci et al. 2011",
+        settings=of.Convolutional,
+        model=_convolutional,
+        corruption=lambda settings: corruption.named(settings.corruption, settings.level),
+    ),
 }
 DEFAULT = "denoising"
+FOR_IMAGES = "convolutional"
 
 
 def named(name: str) -> Variant:
@@ -222,6 +239,8 @@ class Plan(NamedTuple):
         """
         if _bernoulli(self.settings) and features.layout.dates:
             raise SettingError("likelihood=bernoulli takes numbers in [0, 1]; dates are none: leave them out with --ignore")
+        if isinstance(features, Pixels) and self.variant.settings is not of.Convolutional:
+            raise SettingError("images are learnt by --variant convolutional")
         return self.variant.model(features, self.settings)
 
     def corruption(self) -> Corruption:
@@ -235,6 +254,8 @@ class Plan(NamedTuple):
             return NegativeElbo(model, seed, divergence=settings.score == "elbo")
         assert isinstance(model, Autoencoder)  # noqa: S101 - all others are
         assert isinstance(settings, of.Point)  # noqa: S101 - and so are theirs
+        if isinstance(model.features, Pixels) and isinstance(settings, of.Convolutional):
+            return spatial.score(model, settings, precision)
         joined = isinstance(settings, of.Adversarial) and settings.join
         if settings.score == "mse":
             return MeanSquaredError(model, joined=joined)
