@@ -28,9 +28,7 @@ MOST_AT_ONCE = 2**21  # cells
 
 def to_onnx(graph: DetectorGraph) -> bytes:
     """Write the module as one ONNX file, without external data and without a word about the machine it was made on."""
-    columns = len(graph.features.layout.columns)
-    example = graph.takes(np.zeros((EXAMPLE_ROWS, columns)))
-    return module_to_onnx(graph.cpu().eval(), (example,), [graph.input], list(OUTPUTS))
+    return module_to_onnx(graph.cpu().eval(), (graph.example(EXAMPLE_ROWS),), [graph.input], list(OUTPUTS))
 
 
 def module_to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str]) -> bytes:
@@ -106,7 +104,7 @@ def torch_scores(graph: DetectorGraph, rows: np.ndarray, batch: int = 4096) -> n
     """Score rows with the torch module, on the CPU: `float64[rows]`."""
     batch = min(batch, max(1, MOST_AT_ONCE // rows.shape[1]))
     with torch.no_grad():
-        parts = [graph(graph.takes(rows[at : at + batch]))[0] for at in range(0, len(rows), batch)]
+        parts = [graph(torch.from_numpy(rows[at : at + batch]))[0] for at in range(0, len(rows), batch)]
     scores: np.ndarray = torch.cat(parts).numpy()
     return scores
 

@@ -9,11 +9,9 @@ from typing import NamedTuple
 
 import torch
 
-from training import corruption
 from training.corruption import Corruption
 from training.features import Cells
 from training.models import Model, Moment, Phase
-from training.pixels import Pixels
 
 STEPS = 3000
 LEARNING_RATE = 2e-3  # the cycle's peak
@@ -64,14 +62,12 @@ def fit(model: Model, training: Cells, validation: Cells, corrupt: Corruption, s
     generator = torch.Generator(device=training.present.device).manual_seed(seed)
     drivers = [_Driver(phase, STEPS // model.slowness) for phase in model.phases()]
     held_out = _HeldOut(model, validation, corrupt, seed)
-    # Neighbouring pixels say what a hidden one held, so hiding some teaches nothing where none are missing.
-    hides = bool(training.present.min() < 1) or not (model.bernoulli or isinstance(model.features, Pixels))
+    hide = model.hiding(training)
     steps = STEPS // model.slowness
     best, weights, best_step, step = held_out.loss(), copy.deepcopy(model.state_dict()), 0, 0
     try:
         for step in range(1, steps + 1):
-            clean = _batch(training, model.batch, generator)
-            clean = corruption.hide(clean, generator) if hides else clean
+            clean = hide(_batch(training, model.batch, generator), generator)
             noisy = corrupt(clean, model.features, generator)
             for driver in drivers:
                 driver.step(noisy, clean, Moment(step / steps, generator))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -40,9 +39,9 @@ class DetectorGraph(nn.Module):
 
     input = INPUT
 
-    def takes(self, rows: np.ndarray) -> Tensor:
-        """Give `[rows, columns]` as `forward` takes it."""
-        return torch.from_numpy(rows)
+    def example(self, rows: int) -> Tensor:
+        """Give so many rows to trace the graph with."""
+        return torch.zeros(rows, len(self.features.layout.columns), dtype=torch.float64)
 
     def forward(self, row: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Give score `[rows]`, contribution `[rows, columns + extra]`, expected `[rows, columns]`, latent `[rows, k]`."""

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training import penalty
+from training import corruption, penalty
 from training.features import Cells, Features
 from training.likelihood import LOG_VARIANCE, Reconstruction, surprise
 from training.networks import Network
 from training.penalty import Gaussian, Penalty, kl_divergence
+from training.pixels import Pixels
 
 
 class Moment(NamedTuple):
@@ -53,6 +54,15 @@ class Model(nn.Module):
     def loss(self, noisy: Cells, clean: Cells, moment: Moment) -> Tensor:
         """Give what validation watches and the first phase minimises, `[rows]`, in nats."""
         raise NotImplementedError
+
+    def hiding(self, training: Cells) -> Callable[[Cells, torch.Generator], Cells]:
+        """Give what hides cells in training, so that the network knows holes.
+
+        Neighbouring pixels say what a hidden one held, so hiding some teaches nothing where none are missing.
+        """
+        pixels = self.bernoulli or isinstance(self.features, Pixels)
+        hides = not pixels or bool(training.present.min() < 1)
+        return corruption.hide if hides else lambda cells, _generator: cells
 
     def phases(self) -> list[Phase]:
         """Give what a step of training minimises, in order."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -140,13 +139,16 @@ class ImageGraph(DetectorGraph):
 
     input = IMAGE_INPUT
 
-    def takes(self, rows: np.ndarray) -> Tensor:
-        """Give `[rows, pixels]` as `forward` takes it."""
-        return torch.from_numpy(rows.astype(np.float64, copy=False).reshape(-1, *self.features.image.shape))
+    def example(self, rows: int) -> Tensor:
+        """Give so many images to trace the graph with."""
+        return torch.zeros(rows, *self.features.image.shape, dtype=torch.float64)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Give score `[rows]`, contribution `[rows, h, w]`, expected `[rows, channels, h, w]`, latent `[rows, k]`."""
-        row = image.flatten(1)
+        """Give score `[rows]`, contribution `[rows, h, w]`, expected `[rows, channels, h, w]`, latent `[rows, k]`.
+
+        An image's values may also come as a row, and as bytes.
+        """
+        row = image.flatten(1).double()
         terms = self.score(self.features(row))
         contribution = terms.features.unflatten(1, self.features.image.shape).sum(dim=1)
         expected = self.features.expected(row, terms.rebuilt.mean, terms.rebuilt.logits)

@@ -35,6 +35,7 @@ class Variant(NamedTuple):
     settings: type[Settings]
     model: Callable[[Features, Any], Model]  # Any: the row's own settings
     corruption: Callable[[Any], Corruption] = lambda _settings: corruption.none
+    rows: bool = True  # whether it learns from single rows of a table
 
 
 def _undercomplete(features: Features) -> int:
@@ -208,6 +209,7 @@ VARIANTS = {
         settings=of.Convolutional,
         model=_convolutional,
         corruption=lambda settings: corruption.named(settings.corruption, settings.level),
+        rows=False,
     ),
 }
 DEFAULT = "denoising"

@@ -40,23 +40,29 @@ def judge_images(scorer: Scorer, question: Question, watch: Watch = unwatched, l
     """Judge every file; one that cannot be read is rejected. With `look`, the graph explains every image to it."""
     image = scorer.manifest.image
     assert image is not None  # noqa: S101 - the caller knows
-    size = max(1, min(MOST_AT_ONCE, AT_ONCE // image.values))
-    done = 0
-    for start in range(0, len(question.paths), size):
-        paths = question.paths[start : start + size]
-        yield _judged(scorer, question, _block(paths, start, image), look)
-        done += sum(_bytes(path) for path in paths)
-        watch(done, start + len(paths))
+    for decoded in decode(question.paths, image, watch):
+        yield _judged(scorer, question, decoded, look)
 
 
-class _Read(NamedTuple):
+class Decoded(NamedTuple):
     """A block of files, and the matrix of those that could be read."""
 
     block: Block
     matrix: np.ndarray  # uint8[images, values]
 
 
-def _block(paths: tuple[str, ...], start: int, image: Image) -> _Read:
+def decode(paths: tuple[str, ...], image: Image, watch: Watch = unwatched) -> Iterator[Decoded]:
+    """Decode files, some at a time; one that cannot be read is rejected."""
+    size = max(1, min(MOST_AT_ONCE, AT_ONCE // image.values))
+    done = 0
+    for start in range(0, len(paths), size):
+        some = paths[start : start + size]
+        yield _block(some, start, image)
+        done += sum(_bytes(path) for path in some)
+        watch(done, start + len(some))
+
+
+def _block(paths: tuple[str, ...], start: int, image: Image) -> Decoded:
     """Decode some files."""
     found = [read(path, start + place, image) for place, path in enumerate(paths, 1)]
     pictures = [(place, each) for place, each in enumerate(found) if isinstance(each, Picture)]
@@ -70,12 +76,12 @@ def _block(paths: tuple[str, ...], start: int, image: Image) -> _Read:
     rows = np.array([start + place + 1 for place, _ in pictures], dtype=np.int64)
     rejects = [each for each in found if isinstance(each, Reject)]
     matrix = np.stack([each.values for _, each in pictures]) if pictures else np.empty((0, image.values), np.uint8)
-    return _Read(Block(frame, rows, rejects, 0), matrix)
+    return Decoded(Block(frame, rows, rejects, 0), matrix)
 
 
-def _judged(scorer: Scorer, question: Question, read_: _Read, look: Look | None) -> Judged:
+def _judged(scorer: Scorer, question: Question, decoded: Decoded, look: Look | None) -> Judged:
     """Judge a block."""
-    block, matrix = read_
+    block, matrix = decoded
     encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
     outputs = scorer.graph.explain(matrix) if look else None
     verdicts = scorer.judge(encoded, lambda at: block.frame[at], explain=question.explain, top=question.top, outputs=outputs)
