@@ -32,6 +32,7 @@ import numpy as np
 
 from detector.decision import Calibration
 from detector.errors import BundleCorrupt, BundleMissing, BundleTooNew
+from detector.images import MOST_VALUES
 from detector.manifest import FORMAT, Digest, Manifest
 from detector.rejects import shorten
 
@@ -101,6 +102,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BundleCorrupt(f"{path} is not a manifest: {error}") from error
+    manifest = _with_pixels(path, manifest)
     twice = [name for name, times in Counter(column.name for column in manifest.columns).items() if times > 1]
     if twice:
         raise BundleCorrupt(f"{path} lists the column {twice[0]!r} more than once")
@@ -112,7 +114,8 @@ def write(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Ma
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     manifest = msgspec.structs.replace(manifest, files={name: digest(content) for name, content in contents.items()})
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    told = msgspec.structs.replace(manifest, columns=()) if manifest.image and manifest.image.files else manifest
+    text = msgspec.json.format(msgspec.json.encode(told), indent=1)
     (folder / MANIFEST).write_bytes(text)
     (folder / CHECKSUM).write_text(f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n")
     return manifest
@@ -128,6 +131,20 @@ def calibration_bytes(calibration: Calibration) -> bytes:
     file = io.BytesIO()
     np.save(file, calibration.scores, allow_pickle=False)
     return file.getvalue()
+
+
+def _with_pixels(path: Path, manifest: Manifest) -> Manifest:
+    """Give a manifest of images the columns that their pixels are."""
+    image = manifest.image
+    if image is None:
+        return manifest
+    if image.values > MOST_VALUES:
+        raise BundleCorrupt(f"{path} speaks of images of {image.values:,} values, more than the {MOST_VALUES:,} one may have")
+    if image.files:
+        manifest = msgspec.structs.replace(manifest, columns=image.columns())
+    if len(manifest.columns) != image.values:
+        raise BundleCorrupt(f"{path} lists {len(manifest.columns)} columns, an image of {image.size} has {image.values}")
+    return manifest
 
 
 def _check_format(path: Path, text: bytes) -> None:

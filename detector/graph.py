@@ -1,6 +1,8 @@
 """The ONNX graph: `float64[rows, columns]` in; score, contribution, expected and latent out.
 
-The graph of a series takes windows, `float64[windows, time, columns]`, and speaks of each window's newest row.
+The graph of a series takes windows, `float64[windows, time, columns]`, and speaks of each window's newest row. A graph of
+images takes the same numbers as `float64[rows, channels, height, width]`; its contribution is a map, `[rows, height, width]`.
+Here images and maps have their axes behind the rows flattened.
 
 The graph is the whole computation, so nothing here does mathematics: it opens the session on the right device, checks
 that the graph is the one the manifest speaks of, and feeds it in batches that fit the processor's cache.
@@ -8,6 +10,7 @@ that the graph is the one the manifest speaks of, and feeds it in batches that f
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
@@ -22,7 +25,10 @@ Device = Literal["auto", "cpu", "cuda"]
 INPUT = "row"
 WINDOW = "window"  # the input of a series' graph
 OUTPUTS = {"score": 1, "contribution": 2, "expected": 2, "latent": 2}  # and their number of axes
+IMAGE_INPUT = "image"
+IMAGE_OUTPUTS = {"score": 1, "contribution": 3, "expected": 4, "latent": 2}
 BATCH = 2048
+IMAGE_BATCH = 2**18  # values of a batch of images: what lies between layers is many times as large
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -41,7 +47,7 @@ class Outputs(NamedTuple):
     """What the graph says of rows; contribution and expected may hold those alone that are to be explained."""
 
     score: np.ndarray  # float64[rows], nats
-    contribution: np.ndarray  # float64[rows, columns + extra terms]; a row's sum is its score
+    contribution: np.ndarray  # float64[rows, columns + extra terms], of images [rows, positions]; a row's sum is its score
     expected: np.ndarray  # float64[rows, columns], in the user's units; a category as its code
 
 
@@ -59,8 +65,12 @@ class Graph:
         self._session: Session = session
         self.provider: str = session.get_providers()[0]
         self._input, self.axes = _input(session)
-        self.columns = self.axes[-1]
         self.nodes_on_cpu = nodes_on_cpu(session)  # that a GPU's provider left to the CPU; 0 where the CPU was chosen
+
+    @property
+    def columns(self) -> int:
+        """How many columns of a table, or values of an image, a row is read from."""
+        return self.axes[-1] if self._input == WINDOW else math.prod(self.axes)
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
@@ -85,13 +95,17 @@ class Graph:
 
     def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
         """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
-        return in_batches(self._session, outputs, {self._input: matrix}, wanted)
+        if self._input != IMAGE_INPUT:
+            return in_batches(self._session, outputs, {self._input: matrix}, wanted)
+        images = {IMAGE_INPUT: matrix.reshape(len(matrix), *self.axes)}
+        found = in_batches(self._session, outputs, images, wanted, max(1, IMAGE_BATCH // self.columns))
+        return [part.reshape(len(part), -1) if part.ndim > 1 else part for part in found]
 
 
 def in_batches(
-    session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None
+    session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None, batch: int = BATCH
 ) -> list[np.ndarray]:
-    """Run a graph on float64 inputs of as many rows, a batch at a time.
+    """Run a graph on inputs of as many rows, as float64, a batch at a time.
 
     `wanted` tells from the first output of some rows which of them the other outputs are to be kept of.
     """
@@ -99,10 +113,10 @@ def in_batches(
     if not rows:  # graphs need not cope with batches of no rows
         one = {name: np.zeros((1, *values.shape[1:])) for name, values in inputs.items()}
         return [part[:0] for part in session.run(outputs, one)]
-    inputs = {name: np.ascontiguousarray(values, dtype=np.float64) for name, values in inputs.items()}
     parts = []
-    for at in range(0, rows, BATCH):
-        first, *rest = session.run(outputs, {name: values[at : at + BATCH] for name, values in inputs.items()})
+    for at in range(0, rows, batch):
+        some_rows = {name: np.ascontiguousarray(each[at : at + batch], dtype=np.float64) for name, each in inputs.items()}
+        first, *rest = session.run(outputs, some_rows)
         if wanted:  # joining what nobody asked for would take a fifth as long as the graph itself
             some = wanted(first)
             rest = [part[some] for part in rest]
@@ -161,11 +175,18 @@ def nodes_on_cpu(session: onnxruntime.InferenceSession) -> int:
 
 
 def _input(session: onnxruntime.InferenceSession) -> tuple[str, tuple[int, ...]]:
-    """Check inputs and outputs of the graph; give its input's name and the shape of one row: (columns,) or (time, columns)."""
+    """Check inputs and outputs of the graph; give its input's name and the shape of one row.
+
+    That is (columns,), (time, columns) or (channels, height, width).
+    """
     inputs = [(one.name, one.type, len(one.shape)) for one in session.get_inputs()]
     outputs = {one.name: len(one.shape) for one in session.get_outputs()}
-    known = [[(INPUT, "tensor(double)", 2)], [(WINDOW, "tensor(double)", 3)]]
-    if inputs not in known or any(outputs.get(name) != rank for name, rank in OUTPUTS.items()):
+    known = {
+        (INPUT, "tensor(double)", 2): OUTPUTS,
+        (WINDOW, "tensor(double)", 3): OUTPUTS,
+        (IMAGE_INPUT, "tensor(double)", 4): IMAGE_OUTPUTS,
+    }
+    if len(inputs) != 1 or inputs[0] not in known or not known[inputs[0]].items() <= outputs.items():
         raise BundleCorrupt(
             f"model.onnx is no graph of a detector: it takes {named(session.get_inputs())} and gives "
             f"{named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] or "

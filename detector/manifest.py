@@ -13,6 +13,7 @@ import msgspec
 from detector.alarm import Alarm
 from detector.columns import Column
 from detector.decision import Decision
+from detector.images import Image
 from detector.windows import Window
 
 FORMAT = 1
@@ -102,5 +103,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     alarm: Alarm | None = None  # ... and how their scores become an alarm
     prior: Prior | None = None  # what codes are drawn from to generate rows; None: nobody shaped them
     classes: tuple[str, ...] = ()  # of `classifier.onnx`, in its order
+    image: Image | None = None  # rows are images; of files, `columns` are left out of the JSON: the image names them
     libraries: dict[str, str]
     files: dict[str, Digest]

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from detector import bundle, reasons, repository
+from detector import bundle, reasons, regions, repository
 from detector.bundle import Bundle
 from detector.classifier import Classes, Classifier
 from detector.columns import Column, Encoded, encode
 from detector.decision import Standing
 from detector.errors import BundleCorrupt, SettingError
 from detector.graph import Device, Graph, Outputs
+from detector.images import Image, Size
 from detector.reasons import Explain
 from detector.rejects import Reject
 
@@ -152,11 +153,25 @@ class Scorer:
         """
         return encode(frame, self.columns, rows, file=file, missing=self.manifest.missing)
 
-    def judge(self, encoded: Encoded, cells: Cells, *, explain: Explain = "anomalies", top: int = 3) -> Verdicts:
-        """Judge rows that are encoded already; `cells` gives those that reasons tell of. For the rest see `score`."""
-        outputs = self._outputs(encoded.matrix, explain)
+    def judge(
+        self,
+        encoded: Encoded,
+        cells: Cells,
+        *,
+        explain: Explain = "anomalies",
+        top: int = 3,
+        outputs: Outputs | None = None,
+    ) -> Verdicts:
+        """Judge rows that are encoded already; `cells` gives those that reasons tell of. For the rest see `score`.
+
+        `outputs` is what the graph says of all of them, where it was asked already.
+        """
+        whole = outputs
+        outputs = outputs or self._outputs(encoded.matrix, explain)
         is_anomaly = self.manifest.decision.is_anomaly(outputs.score)
         wanted = is_anomaly if explain == "anomalies" else np.full(len(is_anomaly), explain == "all")
+        if whole:
+            outputs = Outputs(whole.score, whole.contribution[wanted], whole.expected[wanted])
         return Verdicts(
             score=outputs.score,
             p_value=self.calibration.p_values(outputs.score),
@@ -185,10 +200,20 @@ class Scorer:
         if not len(at) or top < 1:
             return NO_REASONS
         chosen = matrix if len(at) == len(wanted) else matrix[at]
-        ranked = reasons.rank(cells(at), chosen, outputs, self.columns, self.manifest.score.extra_terms, top)
+        if image := self.manifest.image:
+            ranked = regions.rank(chosen, outputs, image, _originals(cells(at), image, len(at)), top)
+        else:
+            ranked = reasons.rank(cells(at), chosen, outputs, self.columns, self.manifest.score.extra_terms, top)
         return ranked.replace_column(ranked.get_column_index("at"), pl.Series("at", at[ranked["at"].to_numpy()]))
 
 
 def accepted_of(frame: pl.DataFrame, encoded: Encoded) -> Cells:
     """Give accepted rows of a frame by their positions."""
     return lambda at: frame if len(at) == frame.height else frame[np.flatnonzero(encoded.accepted)[at]]
+
+
+def _originals(frame: pl.DataFrame, image: Image, images: int) -> list[Size]:
+    """Give how large images were before they were resized; those of a table's rows never were."""
+    if image.files and "width" in frame.columns and "height" in frame.columns:
+        return [Size(*each) for each in frame.select("width", "height").iter_rows()]
+    return [image.size] * images

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from detector.errors import SettingError
 from training.features import Cells, Features, pick
 
 Corruption = Callable[[Cells, Features, torch.Generator], Cells]
@@ -18,6 +19,7 @@ Corruption = Callable[[Cells, Features, torch.Generator], Cells]
 HIDDEN_ROWS = 0.5  # share of rows from which cells are hidden
 MOST_HIDDEN = 0.3  # of such a row's cells
 NO_CODE = -1.0
+PATCHES = 8  # squares along an image's shorter side
 
 
 def none(cells: Cells, features: Features, generator: torch.Generator) -> Cells:
@@ -28,6 +30,8 @@ def none(cells: Cells, features: Features, generator: torch.Generator) -> Cells:
 
 def named(name: str, level: float) -> Corruption:
     """Give a corruption by its name, at a level: a rate of cells, for `gaussian` a standard deviation."""
+    if name == "none":
+        return none
 
     def corrupt(cells: Cells, features: Features, generator: torch.Generator) -> Cells:
         return _CORRUPTIONS[name](cells, features, level, generator)
@@ -80,12 +84,28 @@ def _dropout(cells: Cells, features: Features, level: float, generator: torch.Ge
     return masked._replace(values=masked.values / (1 - level * features.presence(cells)))
 
 
+def _patches(cells: Cells, features: Features, level: float, generator: torch.Generator) -> Cells:
+    """Set squares of an image to 0, all channels at once: a coarse grid that lies somewhere else each time."""
+    image = features.layout.image
+    if image is None:
+        raise SettingError("corruption=patches hides squares of images; these are rows: take corruption=masking")
+    channels, height, width = image.shape
+    side = max(2, min(height, width) // PATCHES)
+    grid = (len(cells.values), 1, height // side + 2, width // side + 2)
+    hit = torch.rand(grid, generator=generator, device=cells.values.device) < level
+    down, across = torch.randint(side, (2,), generator=generator, device=cells.values.device).tolist()
+    pixels = hit.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3)
+    pixels = pixels[:, :, down : down + height, across : across + width].expand(-1, channels, -1, -1)
+    return cells._replace(values=cells.values.masked_fill(pixels.flatten(1), 0.0))
+
+
 _CORRUPTIONS: dict[str, Callable[[Cells, Features, float, torch.Generator], Cells]] = {
     "swap": _swap,
     "gaussian": _gaussian,
     "masking": _masking,
     "salt-and-pepper": _salt_and_pepper,
     "dropout": _dropout,
+    "patches": _patches,
 }
 
 

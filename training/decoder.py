@@ -34,13 +34,15 @@ class DecoderGraph(nn.Module):
     """
 
     def __init__(self, graph: DetectorGraph, covariance: np.ndarray) -> None:
-        """Take the model of a trained graph and the covariance of its residuals, `float64[features, features]`."""
+        """Take the model of a trained graph and the covariance of its residuals, or their variances."""
         super().__init__()
         layout = graph.features.layout
         self.features = graph.features
         self.model = graph.score.model
         self.widths = [layout.features, sum(layout.codes)]
-        self.spread = nn.Buffer(torch.tensor(np.sqrt(np.diagonal(covariance))), persistent=False)
+        self.spread = nn.Buffer(
+            torch.tensor(np.sqrt(covariance if covariance.ndim == 1 else np.diagonal(covariance))), persistent=False
+        )
         # A time of day and week says nothing of the year: dates come out near the last one of training.
         dates = [(column.highest or 0.0) if place in layout.dates else 0.0 for place, column in enumerate(layout.columns)]
         self.anchor = nn.Buffer(torch.tensor(dates, dtype=torch.float64), persistent=False)

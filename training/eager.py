@@ -31,8 +31,7 @@ class EagerGraph(Graph):
         """Take the trained module."""
         self._session = _Eager(graph)
         self.provider = "torch"
-        self.columns = len(graph.features.layout.columns)
-        self._input, self.axes = INPUT, (self.columns,)
+        self._input, self.axes = INPUT, (len(graph.features.layout.columns),)
 
 
 class _Eager:

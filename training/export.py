@@ -23,6 +23,7 @@ from detector.manifest import Parity
 
 OPSET = 20
 EXAMPLE_ROWS = 3
+MOST_AT_ONCE = 2**21  # cells
 
 
 class Scoring(Protocol):
@@ -119,6 +120,7 @@ def _apart(graph: Scoring, opened: Graph, rows: np.ndarray) -> float:
 
 def torch_scores(graph: Scoring, rows: np.ndarray, batch: int = 4096) -> np.ndarray:
     """Score rows with the torch module, on the CPU: `float64[rows]`."""
+    batch = min(batch, max(1, MOST_AT_ONCE // rows.shape[1]))
     with torch.no_grad():
         parts = [graph(torch.from_numpy(rows[at : at + batch]))[0] for at in range(0, len(rows), batch)]
     scores: np.ndarray = torch.cat(parts).numpy()

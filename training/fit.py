@@ -47,6 +47,10 @@ class Learner(Protocol[E]):
         """How many examples it learns from in a step."""
 
     @property
+    def slowness(self) -> int:
+        """By how much fewer steps it takes than a dense network."""
+
+    @property
     def features(self) -> Any:  # noqa: ANN401 - what its corruption wants to know
         """What its inputs are."""
 
@@ -111,7 +115,7 @@ def unwatched(progress: Progress) -> None:
 def fit_for(model: Learner[E], training: E, steps: int, seed: int) -> Fit:
     """Train `model` in place for so many steps as were best elsewhere, under the schedule of `fit`."""
     generator = torch.Generator(device=training.device).manual_seed(seed)
-    drivers = [_Driver(phase) for phase in model.phases()]
+    drivers = [_Driver(phase, STEPS) for phase in model.phases()]
     hide = model.hiding(training)
     model.train()
     for step in range(1, steps + 1):
@@ -125,20 +129,21 @@ def fit_for(model: Learner[E], training: E, steps: int, seed: int) -> Fit:
 def fit(model: Learner[E], training: E, validation: E, corrupt: Corrupt[E], seed: int, watch: Watch) -> Fit:
     """Train `model` in place and leave the best weights in it; Ctrl-C ends training with what is best so far."""
     generator = torch.Generator(device=training.device).manual_seed(seed)
-    drivers = [_Driver(phase) for phase in model.phases()]
+    steps = STEPS // model.slowness
+    drivers = [_Driver(phase, steps) for phase in model.phases()]
     held_out = _HeldOut(model, validation, corrupt, seed)
     hide = model.hiding(training)
     best, weights, best_step, step = held_out.loss(), copy.deepcopy(model.state_dict()), 0, 0
     try:
-        for step in range(1, STEPS + 1):
+        for step in range(1, steps + 1):
             clean = hide(_batch(training, model.batch, generator), generator)
             noisy = corrupt(clean, model.features, generator)
             for driver in drivers:
-                driver.step(noisy, clean, Moment(step / STEPS, generator))
-            if step % CHECK_EVERY and step != STEPS:
+                driver.step(noisy, clean, Moment(step / steps, generator))
+            if step % CHECK_EVERY and step != steps:
                 continue
             loss = held_out.loss()
-            watch(Progress(step, STEPS, loss, min(best, loss)))
+            watch(Progress(step, steps, loss, min(best, loss)))
             if loss < best:
                 best, weights, best_step = loss, copy.deepcopy(model.state_dict()), step
             elif step - best_step >= PATIENCE * CHECK_EVERY:
@@ -154,10 +159,10 @@ def fit(model: Learner[E], training: E, validation: E, corrupt: Corrupt[E], seed
 class _Driver:
     """One phase's optimiser and schedule."""
 
-    def __init__(self, phase: Phase) -> None:
+    def __init__(self, phase: Phase, steps: int) -> None:
         self.phase = phase
         self.optimiser = torch.optim.AdamW(phase.parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=LEARNING_RATE, total_steps=STEPS)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=LEARNING_RATE, total_steps=steps)
 
     def step(self, noisy: Examples, clean: Examples, moment: Moment) -> None:
         """Take one step on a batch; gradients that other phases left behind are cleared first."""

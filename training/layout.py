@@ -14,6 +14,7 @@ import polars as pl
 
 from detector import cells
 from detector.columns import Column
+from detector.images import Image
 from detector.manifest import Ignored
 from training.scaling import AS_IT_IS, Scaling, learn
 
@@ -35,6 +36,7 @@ class Layout(NamedTuple):
     scalings: tuple[Scaling, ...]  # one for each number
     constant_values: tuple[float, ...]  # one for each constant
     rows: int  # training rows
+    image: Image | None = None  # columns are the pixels of one
 
     @property
     def features(self) -> int:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from training import corruption, penalty
 from training.features import Cells, Features
 from training.likelihood import LOG_VARIANCE, Reconstruction, surprise
-from training.networks import Dense, Tied
+from training.networks import Network
 from training.penalty import Gaussian, Penalty, kl_divergence
+from training.pixels import Pixels
 
 
 class Moment(NamedTuple):
@@ -41,8 +42,9 @@ class Model(nn.Module):
 
     latent: int
     batch = 256  # rows of a step of training
+    slowness = 1  # by how much fewer steps there are than of a dense network
 
-    def __init__(self, features: Features, network: Dense | Tied, *, bernoulli: bool) -> None:
+    def __init__(self, features: Features, network: Network, *, bernoulli: bool) -> None:
         """Take the network; with `bernoulli`, features are probabilities."""
         super().__init__()
         self.features = features
@@ -58,7 +60,8 @@ class Model(nn.Module):
 
         Neighbouring pixels say what a hidden one held, so hiding some teaches nothing where none are missing.
         """
-        hides = not self.bernoulli or bool(training.present.min() < 1)
+        pixels = self.bernoulli or isinstance(self.features, Pixels)
+        hides = not pixels or bool(training.present.min() < 1)
         return corruption.hide if hides else lambda cells, _generator: cells
 
     def phases(self) -> list[Phase]:
@@ -76,7 +79,7 @@ class Autoencoder(Model):
     """Rebuilds a row through a code that is a point."""
 
     def __init__(
-        self, features: Features, network: Dense | Tied, latent: int, *, bernoulli: bool = False, ignored: float = 0.0
+        self, features: Features, network: Network, latent: int, *, bernoulli: bool = False, ignored: float = 0.0
     ) -> None:
         """Take the network; errors up to `ignored` nats teach nothing."""
         super().__init__(features, network, bernoulli=bernoulli)
@@ -106,7 +109,7 @@ class VariationalAutoencoder(Model):
     def __init__(
         self,
         features: Features,
-        network: Dense | Tied,
+        network: Network,
         latent: int,
         *,
         beta: float,

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.networks import Dense, Tied
+from training.networks import Network, Tied
 
-Penalty = Callable[[Dense | Tied, Tensor, Tensor, torch.Generator], Tensor]
+Penalty = Callable[[Network, Tensor, Tensor, torch.Generator], Tensor]
 
 LEAST_ACTIVATION = 1e-4
 
@@ -37,7 +37,7 @@ def kl_divergence(code: Gaussian) -> Tensor:
     return 0.5 * (code.mean**2 + code.log_variance.exp() - 1.0 - code.log_variance).sum(dim=-1)
 
 
-def none(network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+def none(network: Network, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
     """Add nothing."""
     del network, inputs, generator
     return code.new_zeros(len(code))
@@ -50,7 +50,7 @@ class Activity:
     power: int
     weight: float
 
-    def __call__(self, network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, network: Network, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
         """Give the penalty of each row."""
         del network, inputs, generator
         return self.weight * code.abs().pow(self.power).sum(dim=-1)
@@ -63,7 +63,7 @@ class Rest:
     target: float
     weight: float
 
-    def __call__(self, network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, network: Network, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
         """Give the penalty of the batch to each row."""
         del network, inputs, generator
         target, mean = self.target, code.mean(dim=0).clamp(LEAST_ACTIVATION, 1 - LEAST_ACTIVATION)
@@ -77,13 +77,13 @@ class Contraction:
 
     weight: float
 
-    def __call__(self, network: Dense | Tied, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, network: Network, inputs: Tensor, code: Tensor, generator: torch.Generator) -> Tensor:
         """Give the penalty of each row."""
         del code
         return self.weight * jacobian_norm(network, inputs, generator)
 
 
-def jacobian_norm(network: Dense | Tied, inputs: Tensor, generator: torch.Generator) -> Tensor:
+def jacobian_norm(network: Network, inputs: Tensor, generator: torch.Generator) -> Tensor:
     """Give the squared Frobenius norm of the Jacobian of `encode`, `[rows]`.
 
     Exact for one layer; else Hutchinson's estimate: the squared length of v' J for one v of random signs.
@@ -97,7 +97,7 @@ def jacobian_norm(network: Dense | Tied, inputs: Tensor, generator: torch.Genera
     return slope**2 @ (layer.weight**2).sum(dim=1)
 
 
-def _estimate(network: Dense | Tied, inputs: Tensor, generator: torch.Generator) -> Tensor:
+def _estimate(network: Network, inputs: Tensor, generator: torch.Generator) -> Tensor:
     """Estimate the norm by one projection."""
     width = network.encode(inputs[:1]).shape[1]
     signs = torch.randint(2, (len(inputs), width), generator=generator, device=inputs.device) * 2.0 - 1.0
@@ -113,7 +113,7 @@ def _gradient(function: Callable[[Tensor], Tensor], at: Tensor, weights: Tensor)
     return gradient
 
 
-def _only_layer(network: Dense | Tied) -> tuple[nn.Linear, nn.Module] | None:
+def _only_layer(network: Network) -> tuple[nn.Linear, nn.Module] | None:
     """Give the encoder's layer and activation, if it has but one layer."""
     stack = [*network.layers, network.code_activation] if isinstance(network, Tied) else list(network.encoder)
     layer, *others = stack

@@ -87,6 +87,25 @@ class Denoising(Point, frozen=True, kw_only=True):
     level: Annotated[Rate, Meta(description="share of cells that are corrupted; for gaussian a standard deviation")] = 0.2
 
 
+class Convolutional(Point, frozen=True, kw_only=True):
+    """One of convolutions."""
+
+    sizes: Annotated[tuple[Size, ...], Meta(description="channels of the encoder's layers; the decoder mirrors them")] = (
+        16,
+        32,
+        64,
+    )
+    corruption: Annotated[
+        Literal["none", "patches", "swap", "gaussian", "masking", "salt-and-pepper", "dropout"],
+        Meta(description="what is done to cells in training; patches: squares of an image are set to its mean"),
+    ] = "none"
+    level: Annotated[Rate, Meta(description="share of cells that are corrupted; for gaussian a standard deviation")] = 0.2
+    light: Annotated[
+        Literal["logarithmic", "linear"],
+        Meta(description="of images; logarithmic: ratios of brightness count; linear: differences"),
+    ] = "logarithmic"
+
+
 class Sparse(Point, frozen=True, kw_only=True):
     """One whose code is wide and mostly at rest."""
 

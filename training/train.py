@@ -25,10 +25,11 @@ from detector.columns import Column, encode
 from detector.decision import Calibration, Decision
 from detector.errors import SettingError, TableError
 from detector.graph import Device, Graph
+from detector.images import Image
 from detector.manifest import FORMAT, Ignored, Manifest, Rows, Score, Training
 from detector.rejects import Reject
 from detector.version import __version__
-from training import decoder, export, variants, weights
+from training import decoder, export, pixels, variants, weights
 from training.decoder import DecoderGraph
 from training.features import Cells, Features
 from training.fit import Fit, Watch, fit, one_thread, unwatched
@@ -36,13 +37,17 @@ from training.graph import DetectorGraph
 from training.kinds import Kinds, Wishes, infer
 from training.layout import Layout, arrange, vocabularies
 from training.models import Autoencoder, Model
-from training.settings import as_plain
+from training.pictures import Pictures, check_pixels, wishes_of_pixels
+from training.pixels import Pixels, features_of
+from training.settings import Convolutional, as_plain
+from training.spatial import graph_of, usual
 from training.split import DEFAULT_RATE, Split, split
 from training.variants import Plan
 from training.version import write_version
 from training.whitening import precision
 
 LARGEST_SEED = 2**63 - 1  # torch's
+MOST_AT_ONCE = 2**22  # cells that are scaled at a time
 LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
@@ -63,6 +68,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     window: int | None = None  # rows: judge windows of the series that `wishes.time` and `wishes.key` tell of
     stride: int = 1
     max_gap: float | None = None  # None: the usual span of a window
+    image: Image | None = None  # rows are the pixels of one
 
 
 class Table(NamedTuple):
@@ -121,9 +127,10 @@ class Material(NamedTuple):
     split: Split
     rejects: list[Reject]
     infinite: int
+    image: Image | None = None
 
 
-def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> Trained:
+def train(table: Table | Pictures, to: Path, recipe: Recipe, watch: Watch = unwatched) -> Trained:
     """Train a detector on a table of normal rows and write it as the next version under `to`.
 
     Raises:
@@ -132,6 +139,8 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
         OutputError: the bundle cannot be written.
     """
     if recipe.window is not None:
+        if isinstance(table, Pictures):
+            raise SettingError("windows are of rows of a table, and these are images")
         from training.series.train import train as train_on_windows
 
         return train_on_windows(table, to, recipe, watch)
@@ -141,7 +150,7 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch = unwatched) -> T
     return Trained(folder, manifest, made.rejects, made.infinite, made.lowered_from)
 
 
-def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
+def study(table: Table | Pictures, recipe: Recipe, watch: Watch = unwatched) -> Study:
     """Train a detector on a table of normal rows and calibrate it.
 
     Raises:
@@ -154,9 +163,8 @@ def study(table: Table, recipe: Recipe, watch: Watch = unwatched) -> Study:
     _check_rows(recipe)
     plan = variants.plan(recipe.variant, recipe.settings)
     device = device_of(recipe.device)
-    material = prepare(table, recipe)
-    scaled = plan.settings.likelihood == "gaussian"
-    layout = arrange(material.matrix[material.split.training], material.columns, scaled=scaled)
+    material = prepare_pictures(table, recipe) if isinstance(table, Pictures) else prepare(table, recipe)
+    layout = lay_out(material, plan)
     if not layout.modelled:
         raise TableError("every column is constant in the training rows, so there is nothing to learn")
     with torch.random.fork_rng(devices=[]), one_thread():
@@ -213,7 +221,10 @@ def _check_rows(recipe: Recipe) -> None:
 def prepare(table: Table, recipe: Recipe) -> Material:
     """Find out kinds, leave out rows that cannot be read, split, and learn vocabularies from the training rows."""
     words = cells.missing_words(recipe.missing)
-    kinds: Kinds = infer(table.frame, recipe.wishes, words)
+    wishes = wishes_of_pixels(table.frame, recipe.wishes) if recipe.image else recipe.wishes
+    kinds: Kinds = infer(table.frame, wishes, words)
+    if recipe.image:
+        check_pixels(len(kinds.columns), recipe.image)
     first = encode(table.frame, kinds.columns, table.rows, missing=recipe.missing)
     frame = table.frame.filter(pl.Series(first.accepted))
     order = _order(frame, recipe.wishes.time, words)
@@ -225,8 +236,30 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     columns, without = vocabularies(frame[np.sort(parts.training)], kinds.columns, words)
     if not columns:
         raise TableError("no column has a value in the training rows")
+    if recipe.image:
+        check_pixels(len(columns), recipe.image)
     encoded = encode(frame, columns, table.rows[first.accepted], missing=recipe.missing)
-    return Material(columns, [*kinds.ignored, *without], encoded.matrix, parts, rejects, first.infinite)
+    return Material(columns, [*kinds.ignored, *without], encoded.matrix, parts, rejects, first.infinite, recipe.image)
+
+
+def prepare_pictures(pictures: Pictures, recipe: Recipe) -> Material:
+    """Split images."""
+    images = len(pictures.matrix)
+    try:
+        parts = split(images, recipe.false_alarm_rate, recipe.seed, None, lenient=recipe.lenient)
+    except TableError as error:
+        raise TableError(f"{error}{rejected(pictures.rejects, images)}") from error
+    columns = list(pictures.image.columns())
+    return Material(columns, [], pictures.matrix, parts, pictures.rejects, 0, pictures.image)
+
+
+def lay_out(material: Material, plan: Plan) -> Layout:
+    """Lay the columns out by the training rows."""
+    training, scaled = material.matrix[material.split.training], plan.settings.likelihood == "gaussian"
+    if material.image:
+        light = plan.settings.light if isinstance(plan.settings, Convolutional) else ""
+        return pixels.arrange(training, material.columns, material.image, light=light, scaled=scaled)
+    return arrange(training, material.columns, scaled=scaled)
 
 
 def rejected(rejects: list[Reject], rows: int) -> str:
@@ -251,31 +284,41 @@ def _order(frame: pl.DataFrame, time_column: str | None, words: frozenset[str]) 
 
 def learn(layout: Layout, material: Material, plan: Plan, seed: int, device: torch.device, watch: Watch) -> Learnt:
     """Fit the plan's network on a device and give the graph that scores with it, back on the CPU."""
-    features = Features(layout).to(device)
+    features = features_of(layout).to(device)
     model = plan.model(features).to(device)
     training = _cells(features, material.matrix[material.split.training], device)
     validation = _cells(features, material.matrix[material.split.validation], device)
     fitted = fit(model, training, validation, plan.corruption(), seed, watch)
-    whitener = _precision(model, validation)
+    whitener, covariance = _whitening(model, validation)
     score = plan.score(model, torch.from_numpy(whitener).to(device), seed)
-    return Learnt(DetectorGraph(features, score).cpu().eval(), fitted, np.linalg.inv(whitener))
+    return Learnt(graph_of(features, score).cpu().eval(), fitted, covariance)
 
 
 def _cells(features: Features, matrix: np.ndarray, device: torch.device) -> Cells:
     """Scale rows once, in float64, for all steps of training."""
+    parts = []
     with torch.no_grad():
-        scaled = features(torch.from_numpy(matrix).to(device))
-    return Cells(scaled.values.float(), scaled.present, scaled.codes)
+        for some in np.array_split(matrix, max(1, matrix.size // MOST_AT_ONCE)):
+            scaled = features(torch.from_numpy(some.astype(np.float64, copy=False)).to(device))
+            parts.append((scaled.values.float(), scaled.present, scaled.codes))
+    return Cells(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def _precision(model: Model, validation: Cells) -> np.ndarray:
-    """Give the inverse covariance of a point autoencoder's residuals on validation rows."""
+def _whitening(model: Model, validation: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Give what whitens a point autoencoder's residuals on validation rows, and their covariance (of pixels: variances)."""
     if not isinstance(model, Autoencoder) or model.bernoulli:
-        return np.zeros((0, 0))
+        nothing = np.zeros((0, 0))
+        return nothing, nothing
     with torch.no_grad():
-        residual = validation.values - model.decode(model.encode(validation)).mean
-        present = model.features.presence(validation)
-    return precision(residual.double().cpu().numpy(), present.cpu().numpy())
+        few = [validation.take(rows) for rows in torch.arange(len(validation.present)).split(model.batch)]
+        rebuilt = torch.cat([model.decode(model.encode(some)).mean for some in few])
+        residual = (validation.values - rebuilt).double().cpu()
+        present = model.features.presence(validation).double().cpu()
+    if isinstance(model.features, Pixels):
+        residual = residual * present
+        return usual(residual.unflatten(1, model.features.image.shape)).numpy(), residual.square().mean(dim=0).numpy()
+    whitener = precision(residual.numpy(), present.numpy())
+    return whitener, np.linalg.inv(whitener)
 
 
 def device_of(device: Device) -> torch.device:
@@ -330,6 +373,7 @@ def _manifest(
         variant=recipe.variant,
         settings={**as_plain(plan.settings), "latent": score.model.latent, "precision": graph.precision},
         columns=graph.features.layout.columns,
+        image=material.image,
         ignored=tuple(material.ignored),
         missing=recipe.missing,
         score=Score(score.name, score.unit, score.extra_terms),

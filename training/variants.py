@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detector.columns import nearest
 from detector.errors import SettingError
-from training import corruption, penalty
+from training import corruption, penalty, spatial
 from training import settings as of
 from training.adversarial import AdversarialAutoencoder
 from training.corruption import Corruption
@@ -22,6 +22,7 @@ from training.models import Autoencoder, Model, VariationalAutoencoder
 from training.networks import Dense, Shape, Tied, TopK
 from training.networks.sequence import Convolutional, Flat, Recurrent, SequenceNetwork, WindowShape
 from training.penalty import Penalty
+from training.pixels import Pixels
 from training.scores import LikelihoodScore, MeanSquaredError, NegativeElbo, Score, WhitenedResidual
 from training.settings import Settings
 
@@ -43,7 +44,7 @@ class Variant(NamedTuple):
     model: Callable[[Features, Any], Model]  # Any: the row's own settings
     corruption: Callable[[Any], Corruption] = lambda _settings: corruption.none
     windowed: Windowed | None = None  # how it judges windows of a series, if it does
-    takes_rows: bool = True  # false: windows alone
+    takes_rows: bool = True  # false: images and windows alone
 
 
 def _undercomplete(features: Features) -> int:
@@ -138,10 +139,20 @@ def _adversarial(features: Features, settings: of.Adversarial) -> Model:
     )
 
 
+def _convolutional(features: Features, settings: of.Convolutional) -> Model:
+    """Build one of convolutions over images."""
+    if isinstance(features, Pixels):
+        return spatial.build(features, settings)
+    raise SettingError(
+        "convolutional takes images, a folder of them or rows of pixels with --image 28x28, and windows of a series, named by "
+        "--time and --window"
+    )
+
+
 def _takes_windows(_features: Features, _settings: Settings) -> Model:
     """Refuse to learn from single rows."""
     raise SettingError(
-        "this variant takes windows of a series: name the column of time by --time and the rows of a window by --window"
+        "recurrent takes windows of a series: name the column of time by --time and the rows of a window by --window"
     )
 
 
@@ -212,11 +223,12 @@ VARIANTS = {
         model=_adversarial,
     ),
     "convolutional": Variant(
-        summary="convolutions over time squeeze a window of a series",
-        choose_when="for series whose shape over time matters, given `--window`",
+        summary="convolutions squeeze an image, or a window of a series over time, and say where the error is",
+        choose_when="for images, where it is the default, and for series whose shape over time matters, given `--window`",
         paper="Masci et al. 2011",
-        settings=of.WindowedConvolutional,
-        model=_takes_windows,
+        settings=of.Convolutional,
+        model=_convolutional,
+        corruption=lambda settings: corruption.named(settings.corruption, settings.level),
         windowed=Windowed(of.WindowedConvolutional, lambda shape, _settings: Convolutional(shape)),
         takes_rows=False,
     ),
@@ -232,6 +244,7 @@ VARIANTS = {
 }
 DEFAULT = "denoising"
 DEFAULT_OF_WINDOWS = "plain"
+FOR_IMAGES = "convolutional"
 
 
 def named(name: str) -> Variant:
@@ -259,6 +272,8 @@ class Plan(NamedTuple):
         """
         if _bernoulli(self.settings) and features.layout.dates:
             raise SettingError("likelihood=bernoulli takes numbers in [0, 1]; dates are none: leave them out with --ignore")
+        if isinstance(features, Pixels) and self.variant.settings is not of.Convolutional:
+            raise SettingError("images are learnt by --variant convolutional")
         return self.variant.model(features, self.settings)
 
     def corruption(self) -> Corruption:
@@ -272,6 +287,8 @@ class Plan(NamedTuple):
             return NegativeElbo(model, seed, divergence=settings.score == "elbo")
         assert isinstance(model, Autoencoder)  # noqa: S101 - all others are
         assert isinstance(settings, of.Point)  # noqa: S101 - and so are theirs
+        if isinstance(model.features, Pixels) and isinstance(settings, of.Convolutional):
+            return spatial.score(model, settings, precision)
         joined = isinstance(settings, of.Adversarial) and settings.join
         if settings.score == "mse":
             return MeanSquaredError(model, joined=joined)

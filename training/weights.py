@@ -14,9 +14,10 @@ from detector import bundle
 from detector.bundle import Bundle
 from detector.errors import BundleCorrupt, BundleError
 from training import variants
-from training.features import Features
 from training.graph import DetectorGraph
 from training.layout import Layout
+from training.pixels import features_of
+from training.spatial import graph_of
 
 LAYOUT = "layout"  # the one entry of the file's metadata: safetensors keeps no order among several
 MODEL, SCORE = "model.", "score."
@@ -60,10 +61,10 @@ def _load(opened: Bundle) -> DetectorGraph:
     layout = msgspec.json.decode(_metadata(content)[LAYOUT], type=Layout)._replace(columns=manifest.columns)
     settings = {name: value for name, value in manifest.settings.items() if name != "precision"}
     plan = variants.plan(manifest.variant, settings)
-    features = Features(layout)
+    features = features_of(layout)
     model = plan.model(features)
     score = plan.score(model, tensors.get(f"{SCORE}precision", NO_PRECISION), manifest.training.seed)
-    graph = DetectorGraph(features, score)
+    graph = graph_of(features, score)
     if manifest.settings["precision"] == "float64":
         graph = graph.in_float64()
     model.load_state_dict(_under(MODEL, tensors))

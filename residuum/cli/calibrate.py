@@ -73,7 +73,7 @@ def _labelled(scorer: Scorer, wish: Wish, *, decimal_comma: bool) -> Labelled:
     """Score the labelled rows."""
     from residuum.cli.labelled import Asked, score_labelled
 
-    asked = Asked(files=wish.labels, label=wish.label or "", normal_values=wish.normal_values, decimal_comma=decimal_comma)
+    asked = Asked(files=wish.labels, label=wish.label, normal_values=wish.normal_values, decimal_comma=decimal_comma)
     return score_labelled(scorer, asked)
 
 

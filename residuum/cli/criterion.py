@@ -6,6 +6,7 @@ import msgspec
 
 from detector.columns import listing
 from detector.errors import SettingError
+from detector.images import are_meant
 from training.calibrate import CostRatio, Criterion, FBeta, Precision
 
 
@@ -43,7 +44,9 @@ def criterion_of(wish: Wish) -> Criterion | None:
 def _check_labels(wish: Wish, asked: str) -> None:
     """Refuse labels that nothing asks for, and their absence where something does."""
     if wish.false_alarm_rate is None:
-        missing = [option for option, value in {"--labels": wish.labels, "--label": wish.label}.items() if not value]
+        by_folder = bool(wish.labels) and are_meant(wish.labels)
+        needed = {"--labels": wish.labels, **({} if by_folder else {"--label": wish.label})}
+        missing = [option for option, value in needed.items() if not value]
         if missing:
             raise SettingError(f"{asked} needs labelled rows: give {' and '.join(missing)} too")
     else:

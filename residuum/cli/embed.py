@@ -19,6 +19,6 @@ def embed(
     from residuum.cli.rewrite import job_of, rewrite
     from serving.files.rewriting import embedder
 
-    job = job_of(files, to, force=force, decimal_comma=decimal_comma)
     scorer = Scorer.open(model, device).only_rows("embed")
+    job = job_of(files, to, force=force, decimal_comma=decimal_comma, manifest=scorer.manifest)
     rewrite(embedder(scorer), job, scorer.folder, "embedded")

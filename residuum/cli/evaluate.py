@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from residuum.cli import talk
 from residuum.cli.extra import need_training
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORMAT, LABEL, MODEL, NORMAL_VALUES
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORMAT, LABEL_OR_FOLDER, MODEL, NAMES, NORMAL_VALUES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +22,8 @@ def evaluate(
     model: MODEL,
     files: FILES,
     *,
-    label: LABEL,
+    label: LABEL_OR_FOLDER = None,
+    names: NAMES = None,
     normal_value: NORMAL_VALUES = None,
     device: DEVICE = "auto",
     decimal_comma: DECIMAL_COMMA = False,
@@ -36,7 +37,7 @@ def evaluate(
 
     scorer = Scorer.open(model, device)
     normal_values = tuple(normal_value or ())
-    asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma)
+    asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma, names=names)
     rows = score_labelled(scorer, asked)
     evaluation = compare(rows.scores, rows.flagged, rows.labels, rows.kinds)
     if format == "json":

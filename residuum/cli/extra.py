@@ -10,6 +10,7 @@ from detector.errors import SettingError
 TRAINING = ("torch", "sklearn", "onnx", "onnxscript", "safetensors", "skl2onnx")
 SERVING = ("starlette", "uvicorn", "uvloop", "httptools", "prometheus_client", "structlog")
 DRAWING = ("matplotlib", "sklearn")
+IMAGES = ("PIL",)
 
 
 def need_training() -> None:
@@ -37,6 +38,15 @@ def need_drawing() -> None:
         SettingError: one is not; the message says how to install it.
     """
     _need(DRAWING, "picture")
+
+
+def need_images() -> None:
+    """Make sure that the library for images is there.
+
+    Raises:
+        SettingError: it is not; the message says how to install it.
+    """
+    _need(IMAGES, "images")
 
 
 def _need(libraries: Iterable[str], extra: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -12,21 +13,31 @@ import polars as pl
 from detector import cells
 from detector.columns import encode, listing
 from detector.errors import SettingError, TableError
-from detector.files import expand
 from detector.scorer import Scorer
-from residuum.cli.score import watching
+from residuum.cli.score import inputs, watching
 from serving.files.judging import Judged, Question, judge
 
 NORMAL = frozenset({"0", "0.0", "false", "no", "normal", "benign", "ok", "good", "negative"})
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """Which files, which column is the label, and which labels mean normal (none said: the usual words)."""
+    """Which files, which column is the label, and which labels mean normal (none said: the usual words).
+
+    Images are labelled by the folders that they lie in, or by a table of `names`.
+    """
 
     files: tuple[str, ...]
-    label: str
+    label: str | None
     normal_values: tuple[str, ...] = ()
     decimal_comma: bool = False
+    names: str | None = None
+
+    @property
+    def where(self) -> str:
+        """Say where labels stand."""
+        if self.names:
+            return f"in {self.names}"
+        return f"in column {self.label!r}" if self.label else "among the names of folders"
 
 
 class Labelled(NamedTuple):
@@ -47,12 +58,20 @@ def score_labelled(scorer: Scorer, asked: Asked, also: Callable[[Judged], object
         TableError: a file cannot be read or lacks a column.
         SettingError: the detector was trained on the label, or nobody can tell which labels mean normal.
     """
+    if of_files(scorer):
+        return _score_images(scorer, asked)
+    if asked.names or not asked.label:
+        raise SettingError(
+            "which column tells normal rows from anomalies? Name it by --label" + (", without --names" * bool(asked.names))
+        )
     if any(column.name == asked.label for column in scorer.columns):
         raise SettingError(
             f"the detector learnt from the column {asked.label!r}, so its scores know the answers: train one with "
             f"--ignore {asked.label}"
         )
-    question = Question(paths=tuple(expand(asked.files)), keep=(asked.label,), decimal_comma=asked.decimal_comma, explain="none")
+    question = Question(
+        paths=inputs(scorer.manifest, asked.files), keep=(asked.label,), decimal_comma=asked.decimal_comma, explain="none"
+    )
     scores, flagged, found, rejected = [], [], [], 0
     with watching(question.paths) as watch:
         for judged in judge(scorer, question, watch):
@@ -65,8 +84,38 @@ def score_labelled(scorer: Scorer, asked: Asked, also: Callable[[Judged], object
     return _labelled(np.concatenate(scores), np.concatenate(flagged), pl.concat(found), rejected, asked)
 
 
+def of_files(scorer: Scorer) -> bool:
+    """Tell whether a detector judges files of images."""
+    return scorer.manifest.image is not None and scorer.manifest.image.files
+
+
+def _score_images(scorer: Scorer, asked: Asked) -> Labelled:
+    """Score files of images and find their labels."""
+    from residuum.cli.names import labels_of
+
+    question = Question(paths=inputs(scorer.manifest, asked.files), explain="none")
+    label = labels_of(asked.names, asked.label, asked.files) if asked.names else folder_of
+    if asked.label and not asked.names:
+        raise SettingError("images are labelled by the folders that they lie in: leave --label out, or give a table by --names")
+    scores, flagged, found, rejected = [], [], [], 0
+    with watching(question.paths, noun="image") as watch:
+        for judged in judge(scorer, question, watch):
+            scores.append(judged.verdicts.score)
+            flagged.append(judged.verdicts.is_anomaly)
+            found.append(pl.Series([label(file) for file in judged.kept(("file",))["file"]], dtype=pl.String))
+            rejected += len(judged.rejects)
+    return _labelled(np.concatenate(scores), np.concatenate(flagged), pl.concat(found), rejected, asked)
+
+
+def folder_of(file: str) -> str:
+    """Give the name of the folder that a file lies in."""
+    return Path(file).absolute().parent.name
+
+
 def encode_labelled(scorer: Scorer, asked: Asked) -> tuple[Labelled, np.ndarray]:
     """Score files as `score_labelled` does, and give the matrix of the labelled rows too: `float64[rows, columns]`."""
+    if of_files(scorer):
+        raise SettingError(f"classes are learnt from rows of tables, and {scorer.manifest.name} judges files of images")
     parts: list[np.ndarray] = []
     rows = score_labelled(scorer, asked, lambda judged: parts.append(_matrix(scorer, judged)))
     return rows, np.concatenate(parts)[rows.at]
@@ -82,7 +131,7 @@ def _labelled(scores: np.ndarray, flagged: np.ndarray, found: pl.Series, rejecte
     """Leave out rows without a label, and tell normal labels from the others."""
     there = found.is_not_null()
     if not there.any():
-        raise TableError(f"no row that can be scored has a label in column {asked.label!r}")
+        raise TableError(f"no row that can be scored has a label {asked.where}")
     kinds = found.filter(there)
     normal = kinds.is_in(_normal_values(kinds.unique().sort().to_list(), asked))
     at = np.flatnonzero(there.to_numpy())
@@ -97,10 +146,8 @@ def _normal_values(seen: Sequence[str], asked: Asked) -> list[str]:
     """
     strange = [value for value in asked.normal_values if value not in seen]
     if strange:
-        raise SettingError(f"--normal-value {listing(strange)} is no label in column {asked.label!r}; there are {listing(seen)}")
+        raise SettingError(f"--normal-value {listing(strange)} is no label {asked.where}; there are {listing(seen)}")
     normal = list(asked.normal_values) or [value for value in seen if value.lower() in NORMAL]
     if not normal:
-        raise SettingError(
-            f"which labels in column {asked.label!r} mean normal? Say it with --normal-value; there are {listing(seen)}"
-        )
+        raise SettingError(f"which labels {asked.where} mean normal? Say it with --normal-value; there are {listing(seen)}")
     return normal

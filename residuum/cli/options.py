@@ -32,6 +32,14 @@ DEVICE = Annotated[Device, typer.Option(help="What computes; auto takes a GPU wh
 DECIMAL_COMMA = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are written like 1,5.")]
 FORMAT = Annotated[Format, typer.Option("--format", help="For a person, or for a program.")]
 LABEL = Annotated[str, typer.Option(help="The column that tells normal rows from anomalies.", show_default=False)]
+LABEL_OR_FOLDER = Annotated[
+    str | None,
+    typer.Option(help="The column that tells normal rows from anomalies.", show_default="of images: the folders' names"),
+]
+NAMES = Annotated[
+    str | None,
+    typer.Option("--names", help="Of images: a table that labels them, with a column file.", show_default="the folders' names"),
+]
 NORMAL_VALUES = Annotated[
     list[str] | None,
     typer.Option(

@@ -27,17 +27,17 @@ def picture(
     """Draw where rows lie in the latent space, anomalies marked: two latents as they are, more by principal components."""
     need_drawing()
     from detector.errors import SettingError
-    from detector.files import expand
     from detector.scorer import Scorer
     from residuum.cli import talk
+    from residuum.cli.score import inputs
     from residuum.drawing import Caption, draw
     from serving.files import output
 
     if not to.lower().endswith(".png"):
         raise SettingError(f"{to}: pictures are written as .png")
-    paths = tuple(expand(files))
-    output.check(to, paths, force=force)
     scorer = Scorer.open(model, device).only_rows("picture")
+    paths = inputs(scorer.manifest, files)
+    output.check(to, paths, force=force)
     embedded, rejected = _embedded(scorer, paths, label, decimal_comma=decimal_comma)
     score = scorer.manifest.score
     title = f"Latent space of {scorer.manifest.name}, version {scorer.manifest.version} ({scorer.manifest.variant})"
@@ -63,6 +63,9 @@ def _embedded(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, deci
     from residuum.drawing import Embedded
     from serving.files.reading import read
 
+    image = scorer.manifest.image
+    if image and image.files:
+        return _embedded_images(scorer, paths, label)
     keep = (label,) if label else ()
     missing = scorer.manifest.missing
     codes, scores, rejected = [], [], 0
@@ -76,4 +79,31 @@ def _embedded(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, deci
             rejected += len(block.rejects) + len(encoded.rejects)
     joined = np.concatenate(scores)
     found = np.asarray(labels, dtype=np.object_) if label else None
+    return Embedded(np.concatenate(codes), joined, scorer.manifest.decision.is_anomaly(joined), found), rejected
+
+
+def _embedded_images(scorer: Scorer, paths: tuple[str, ...], label: str | None) -> tuple[Embedded, int]:
+    """Give images with codes and verdicts, labelled by their folders, and how many were left out."""
+    import numpy as np
+
+    from detector.errors import SettingError
+    from residuum.cli.labelled import folder_of
+    from residuum.cli.score import watching
+    from residuum.drawing import Embedded
+    from serving.files.images import decode
+
+    if label:
+        raise SettingError("--label names a column, and images have none: the colours are the folders that they lie in")
+    image = scorer.manifest.image
+    assert image is not None  # noqa: S101 - the caller knows
+    codes, scores, rejected = [], [], 0
+    labels: list[str] = []
+    with watching(paths, "drawing", "image") as watch:
+        for block, matrix in decode(paths, image, watch):
+            codes.append(scorer.graph.latent(matrix))
+            scores.append(scorer.graph.scores(matrix))
+            labels += [folder_of(file) for file in block.frame["file"]]
+            rejected += len(block.rejects)
+    joined = np.concatenate(scores)
+    found = np.asarray(labels, dtype=np.object_)
     return Embedded(np.concatenate(codes), joined, scorer.manifest.decision.is_anomaly(joined), found), rejected

@@ -20,6 +20,6 @@ def reconstruct(
     from residuum.cli.rewrite import job_of, rewrite
     from serving.files.rewriting import rebuilder
 
-    job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image)
     scorer = Scorer.open(model, device).only_rows("reconstruct")
+    job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image, manifest=scorer.manifest)
     rewrite(rebuilder(scorer), job, scorer.folder, "rebuilt")

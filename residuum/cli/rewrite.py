@@ -7,19 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detector.files import expand
+from detector.manifest import Manifest
 from residuum.cli import talk
 from residuum.cli.extra import need_drawing
-from residuum.cli.score import watching
+from residuum.cli.score import inputs, watching
 from residuum.cli.talk import Fact
 from serving.files.rewriting import Job, Rewriter, Rewritten, rewrite_files
 from serving.files.scoring import rejects_beside
 
 
-def job_of(files: Sequence[str], to: str, *, force: bool, decimal_comma: bool, image: str | None = None) -> Job:
-    """Give the job that the options ask for."""
+def job_of(
+    files: Sequence[str],
+    to: str,
+    *,
+    force: bool,
+    decimal_comma: bool,
+    image: str | None = None,
+    manifest: Manifest | None = None,
+) -> Job:
+    """Give the job that the options ask for; `manifest` is of the detector that reads the files, if one does."""
     if image is not None:
         need_drawing()
-    paths, rejects = tuple(expand(files)), rejects_beside(to)
+    paths, rejects = inputs(manifest, files) if manifest else tuple(expand(files)), rejects_beside(to)
     return Job(paths=paths, to=to, rejects=rejects, force=force, decimal_comma=decimal_comma, image=image)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +18,7 @@ from residuum.cli.talk import Fact
 from residuum.cli.verb import let_ctrl_c_end_a_read
 
 if TYPE_CHECKING:
+    from detector.manifest import Manifest
     from serving.files.judging import Judge
     from serving.files.scoring import Job
     from serving.files.summary import Summary
@@ -44,6 +45,9 @@ def score(
     keep: Annotated[
         list[str] | None, typer.Option(help="A column to carry into the output; may be repeated.", show_default=False)
     ] = None,
+    heatmaps: Annotated[
+        str | None, typer.Option(help="Of images: a folder for pictures of where the error is.", show_default=False)
+    ] = None,
     only_anomalies: Annotated[bool, typer.Option("--only-anomalies", help="Write anomalies only.")] = False,
     top: Annotated[int, typer.Option(min=1, help="How many reasons a row gets at most.")] = 3,
     reasons: Annotated[Literal["anomalies", "all", "none"], typer.Option(help="Which rows get reasons.")] = "anomalies",
@@ -53,30 +57,60 @@ def score(
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
     """Score files: one verdict a row, with reasons for the anomalies."""
-    from detector.files import expand
     from serving.files.judging import Question
     from serving.files.scoring import Job, rejects_beside, score_files
 
     kept = tuple(dict.fromkeys(keep or ()))
-    question = Question(paths=tuple(expand(files)), keep=kept, decimal_comma=decimal_comma, explain=reasons, top=top)
     kept_apart = rejects_beside(to) if rejects is None else rejects
-    job = Job(question=question, to=to, rejects=kept_apart, only_anomalies=only_anomalies, force=force)
-    with _opened(model, url, device) as (scorer, place), watching(question.paths) as watch:
-        summary = score_files(scorer, job, watch)
+    with _opened(model, url, device) as (scorer, place):
+        paths = inputs(scorer.manifest, files)
+        question = Question(paths=paths, keep=kept, decimal_comma=decimal_comma, explain=reasons, top=top)
+        drawn = heatmaps or ""
+        job = Job(question=question, to=to, rejects=kept_apart, heatmaps=drawn, only_anomalies=only_anomalies, force=force)
+        with watching(paths, noun=noun_of(scorer.manifest)) as watch:
+            summary = score_files(scorer, job, watch)
     talk.tell(_facts(scorer, place, job, summary), sys.stderr if to == "-" else sys.stdout)
     if strict and summary.rejected:
         raise typer.Exit(SOME_REJECTED)
 
 
+def inputs(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
+    """Give the files to judge: tables, or images and those in folders, by what the detector learnt from.
+
+    Raises:
+        SettingError: they are of the other kind.
+        TableError: one is not there.
+    """
+    from detector import images
+    from detector.errors import SettingError
+    from detector.files import expand
+    from residuum.cli.extra import need_images
+
+    paths = expand(files)
+    learnt = manifest.image is not None and manifest.image.files
+    if learnt != images.are_meant(paths):
+        kinds = ("images: give it PNG or JPEG files, or a folder of them", "rows of tables: give it CSV, Parquet or NDJSON files")
+        raise SettingError(f"{manifest.name} judges {kinds[not learnt]}; {paths[0]} is none")
+    if not learnt:
+        return tuple(paths)
+    need_images()
+    return tuple(images.files_in(paths))
+
+
+def noun_of(manifest: Manifest) -> str:
+    """Say what the detector judges, one of them."""
+    return "image" if manifest.image and manifest.image.files else "row"
+
+
 @contextlib.contextmanager
-def watching(paths: tuple[str, ...], done: str = "scored") -> Iterator[Callable[[int, int], None]]:
+def watching(paths: tuple[str, ...], done: str = "scored", noun: str = "row") -> Iterator[Callable[[int, int], None]]:
     """Show how far the files are read, and how fast."""
     let_ctrl_c_end_a_read()
     regular = all(Path(path).is_file() for path in paths)
     total = sum(Path(path).stat().st_size for path in paths) if regular else None
     began = time.monotonic()
     with talk.progress(done, total) as advance:
-        yield lambda read, rows: advance(read, total, f"{rows:,} rows, {rows / (time.monotonic() - began):,.0f} rows/s")
+        yield lambda read, rows: advance(read, total, f"{rows:,} {noun}s, {rows / (time.monotonic() - began):,.0f} {noun}s/s")
 
 
 @contextlib.contextmanager
@@ -96,22 +130,24 @@ def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Judg
 
 def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: Summary) -> list[Fact]:
     """Say how the run went."""
-    rejected = f"{talk.count(summary.rejected, 'row')}{f', see {job.rejects}' if job.rejects else ''}"
+    noun = noun_of(scorer.manifest)
+    rejected = f"{talk.count(summary.rejected, noun)}{f', see {job.rejects}' if job.rejects else ''}"
     by, on = place
-    speed = f"{summary.seconds:.3g} s{on}, {summary.rows_per_second:,.0f} rows/s"
+    speed = f"{summary.seconds:.3g} s{on}, {summary.rows_per_second:,.0f} {noun}s/s"
     skipped = [
         talk.count(summary.blank, "blank line") if summary.blank else "",
         f"{talk.count(summary.infinite, 'infinite number')} taken as missing" if summary.infinite else "",
     ]
     return [
-        ("rows", f"{summary.rows:,} scored by {by} in {speed}"),
+        (f"{noun}s", f"{summary.rows:,} scored by {by} in {speed}"),
         ("unjudged", f"{talk.count(summary.unjudged, 'row')}: warming a window up, or between two" if summary.unjudged else ""),
         ("anomalies", f"{summary.anomalies:,}, {talk.share(summary.alarm_rate)} of them; {_promised(scorer, summary)}"),
         ("rejected", rejected if summary.rejected else "none"),
-        *talk.first_rejects(summary.first_rejects),
+        *talk.first_rejects(summary.first_rejects, numbered=noun == "row"),
         ("skipped", ", ".join(filter(None, skipped))),
         ("unused", f"{talk.count(len(summary.unused), 'column')}: {talk.names(summary.unused)}" if summary.unused else ""),
         ("written", "" if job.to == "-" else job.to),
+        ("heat maps", job.heatmaps),
         ("warning", summary.warning),
     ]
 

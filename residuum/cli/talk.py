@@ -60,9 +60,11 @@ def pinned(folder: Path) -> list[Fact]:
     return [("pinned", f"{folder.parent} still means {used}")] if used != folder else []
 
 
-def first_rejects(rejects: Iterable[Reject]) -> list[Fact]:
-    """Show rejected rows."""
-    return [("", f"{reject.file + ' ' if reject.file else ''}row {reject.row}: {reject}") for reject in rejects]
+def first_rejects(rejects: Iterable[Reject], *, numbered: bool = True) -> list[Fact]:
+    """Show rejected rows, or images, which are known by their files alone."""
+    return [
+        ("", f"{' '.join([reject.file] * bool(reject.file) + [f'row {reject.row}'] * numbered)}: {reject}") for reject in rejects
+    ]
 
 
 def facts(title: str, some: Iterable[Fact]) -> Table:

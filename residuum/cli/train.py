@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,11 +16,12 @@ from residuum.cli.talk import Fact
 from residuum.cli.verb import let_ctrl_c_end_a_read
 
 if TYPE_CHECKING:
+    from detector.images import Image, Mode
     from detector.manifest import Manifest
     from detector.rejects import Reject
-    from residuum.cli.table import Read
     from training.fit import Progress
-    from training.train import Trained
+    from training.pictures import Pictures
+    from training.train import Table, Trained
 
 Names = list[str] | None
 LARGEST_SEED = 2**63 - 1  # torch's
@@ -49,7 +50,8 @@ def train(
         Path, typer.Option(help="The bundle's name, such as models/pumps; each training adds a version.", show_default=False)
     ],
     variant: Annotated[
-        str | None, typer.Option(help=f"Which autoencoder: {', '.join(VARIANTS)}.", show_default="denoising")
+        str | None,
+        typer.Option(help=f"Which autoencoder: {', '.join(VARIANTS)}.", show_default="denoising; convolutional for images"),
     ] = None,
     set: Annotated[  # noqa: A002 - the option's name
         Names,
@@ -95,22 +97,39 @@ def train(
             show_default="the usual span of a window",
         ),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Of images: what they are resized to, width before height.", show_default="as they are, 64 at most"),
+    ] = None,
+    mode: Annotated[
+        Literal["grey", "rgb"] | None,
+        typer.Option(help="Of images: what is seen of them.", show_default="grey if all are, else rgb"),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(help="Rows of the tables are the pixels of grey images of this size, such as 28x28.", show_default=False),
+    ] = None,
     rejects: Annotated[str | None, typer.Option(help="Where to list the rows that cannot be read.", show_default=False)] = None,
     device: DEVICE = "auto",
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
     """Learn from normal rows: writes a detector and says what it promises."""
-    from detector import repository
+    from detector import images, repository
+    from detector.errors import SettingError
     from detector.files import ReadOptions, expand
 
     paths = expand(files)
     need_training()
     repository.check(to)
+    of_files = images.are_meant(paths)
+    seen = _seen(paths, size, mode, image, of_files=of_files)
+    paths = images.files_in(paths) if of_files else paths
     from residuum.cli.table import read
     from residuum.cli.windows import seconds_of
     from training.kinds import Wishes
     from training.train import Recipe
     from training.train import train as train_on
+    from training.variants import DEFAULT, DEFAULT_OF_WINDOWS, FOR_IMAGES
 
     wishes = Wishes(
         category=tuple(category or ()),
@@ -120,7 +139,10 @@ def train(
         time=time,
         key=key,
     )
-    named, settings = _chosen(variant, config, set or [], windowed=window is not None)
+    default = DEFAULT_OF_WINDOWS if window is not None else FOR_IMAGES if seen else DEFAULT
+    named, settings = _chosen(variant, config, set or [], default)
+    if of_files and (wishes != Wishes() or window is not None):
+        raise SettingError("--category, --numeric, --date, --ignore, --time, --key and --window are of columns; images have none")
     recipe = Recipe(
         variant=named,
         settings=settings,
@@ -132,23 +154,52 @@ def train(
         window=window,
         stride=stride,
         max_gap=None if max_gap is None else seconds_of(max_gap),
+        image=seen,
     )
     with _rejects_file(rejects, paths) as list_rejects:
         let_ctrl_c_end_a_read()
-        table = read(paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma))
+        table: Table | Pictures
+        if of_files and seen:
+            table, blank = _pictures(paths, seen), 0
+        else:
+            table, blank = read(paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma))
         with _watching() as watch:
-            trained = train_on(table.table, to, recipe, watch)
+            trained = train_on(table, to, recipe, watch)
         list_rejects(trained.rejects)
-    talk.tell([*_facts(table, trained), ("next", f"residuum score {to} NEW.csv --to scored.csv")])
+    new = "FOLDER" if of_files else "NEW.csv"
+    talk.tell([*_facts(blank, trained), ("next", f"residuum score {to} {new} --to scored.csv")])
 
 
-def _chosen(variant: str | None, config: Path | None, texts: list[str], *, windowed: bool) -> tuple[str, dict[str, Any]]:
+def _seen(paths: list[str], size: str | None, mode: Mode | None, image: str | None, *, of_files: bool) -> Image | None:
+    """Give the image that files, or rows of a table, are to be seen as; nothing for other tables."""
+    from detector import images
+    from detector.errors import SettingError
+    from residuum.cli.extra import need_images
+
+    if of_files:
+        if image:
+            raise SettingError("--image says how rows of a table become images; of files of images say --size")
+        need_images()
+        return images.survey(images.files_in(paths), images.size_of(size, "--size") if size else None, mode)
+    if size or mode:
+        raise SettingError("--size and --mode are for files of images; of rows of pixels say --image 28x28")
+    return images.image_of(images.size_of(image, "--image"), "grey", "--image", files=False) if image else None
+
+
+def _pictures(paths: list[str], image: Image) -> Pictures:
+    """Decode images."""
+    from training.pictures import read_all
+
+    with talk.progress("reading", len(paths)) as advance:
+        return read_all(paths, image, lambda done: advance(done, len(paths), f"{done:,} images"))
+
+
+def _chosen(variant: str | None, config: Path | None, texts: list[str], default: str) -> tuple[str, dict[str, Any]]:
     """Give the variant and its settings: what the command line says, else the file, else the defaults."""
     from training.settings import from_texts, from_toml
-    from training.variants import DEFAULT, DEFAULT_OF_WINDOWS
 
     filed = from_toml(config) if config else {}
-    named = str(filed.pop("variant", DEFAULT_OF_WINDOWS if windowed else DEFAULT))
+    named = str(filed.pop("variant", default))
     return variant or named, filed | from_texts(texts)
 
 
@@ -179,23 +230,26 @@ def _watching() -> Iterator[Callable[[Progress], None]]:
         yield lambda progress: advance(progress.step, progress.steps, say(progress))
 
 
-def _facts(table: Read, trained: Trained) -> list[Fact]:
+def _facts(blank_lines: int, trained: Trained) -> list[Fact]:
     """Say what was learnt, the promise first."""
     manifest = trained.manifest
     training, rows = manifest.training, manifest.training.rows
     infinite = f"{talk.count(trained.infinite, 'infinite number')} taken as missing" if trained.infinite else ""
-    blank = f"{talk.count(table.blank, 'blank line')} skipped" if table.blank else ""
+    blank = f"{talk.count(blank_lines, 'blank line')} skipped" if blank_lines else ""
     used = f"{rows.training + rows.validation + rows.calibration:,} used"
     split = f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate"
     if manifest.window:
         used, split = f"{rows.training:,} used", "all to learn from, each of four blocks of time held out once to calibrate"
+    image = manifest.image
+    noun = "image" if image and image.files else "row"
     return [
         ("promise", _promise(trained)),
-        ("rows", "; ".join(filter(None, [f"{used}: {split}, {training.order}", infinite, blank]))),
+        (f"{noun}s", "; ".join(filter(None, [f"{used}: {split}, {training.order}", infinite, blank]))),
         ("windows", windows.described(manifest.window) if manifest.window else ""),
-        ("rejected", talk.count(len(trained.rejects), "row") if trained.rejects else ""),
-        *talk.first_rejects(trained.rejects[:FIRST]),
-        ("columns", _columns(manifest)),
+        ("rejected", talk.count(len(trained.rejects), noun) if trained.rejects else ""),
+        *talk.first_rejects(trained.rejects[:FIRST], numbered=noun == "row"),
+        ("columns", "" if image else _columns(manifest)),
+        ("seen as", f"{image.size} pixels, {'grey' if image.mode == 'grey' else 'in colour'}" if image else ""),
         ("left out", talk.names(f"{ignored.name} ({ignored.reason})" for ignored in manifest.ignored)),
         ("constant", talk.names(column.name for column in manifest.columns if column.constant)),
         ("threshold", f"{manifest.decision.threshold:.4g} {manifest.score.unit}, {manifest.score.name}"),

@@ -14,11 +14,12 @@ import polars as pl
 
 from detector.columns import Column
 from detector.decision import Standing
+from detector.errors import SettingError
 from detector.files import Block, ReadOptions
 from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject
-from detector.scorer import Verdicts
+from detector.scorer import Scorer, Verdicts
 from serving.files.reading import Watch, read, unwatched
 
 
@@ -86,12 +87,28 @@ class Judged(NamedTuple):
         return not self.verdicts.rejects
 
 
+def of_images(scorer: Judge) -> Scorer:
+    """Give the scorer that judges images, which is in this process.
+
+    Raises:
+        SettingError: a service is to judge.
+    """
+    if not isinstance(scorer, Scorer):
+        raise SettingError("files of images are not sent to a service: give the bundle's folder, without --url")
+    return scorer
+
+
 def judge(scorer: Judge, question: Question, watch: Watch = unwatched) -> Iterator[Judged]:
     """Judge every row of every file; each file of a series begins anew.
 
     Raises:
         TableError: a file lacks a column (checked for all of them first), cannot be read, or no file has a row.
     """
+    if scorer.manifest.image and scorer.manifest.image.files:
+        from serving.files.images import judge_images
+
+        yield from judge_images(of_images(scorer), question, watch)
+        return
     options = ReadOptions(missing=scorer.manifest.missing, decimal_comma=question.decimal_comma)
     window = scorer.manifest.window
     also = (*question.keep, *(window.columns if window else ()))

@@ -26,9 +26,12 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     top: int
     structured: bool
     only_anomalies: bool = False
+    images: bool = False  # a row is an image, named by its file
 
     @property
     def _places(self) -> list[str]:
+        if self.images:
+            return ["file"]
         return ["file", "row"] if self.several_files else ["row"]
 
     def check(self, *, classified: bool, windowed: bool) -> None:
@@ -50,7 +53,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         verdicts = judged.verdicts
         frame = pl.DataFrame(
             {
-                "row": judged.rows,
+                **({"file": judged.kept(("file",))["file"]} if self.images else {"row": judged.rows}),
                 **judged.kept(self.keep).to_dict(),
                 "anomaly_score": verdicts.score,
                 "p_value": verdicts.p_value,
@@ -61,7 +64,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
             frame = told_of_series(frame, verdicts.fates)
         classes = verdicts.classes.series() if verdicts.classes else []
         frame = frame.with_columns(*classes, *self._reasons(judged))
-        if self.several_files:
+        if self.several_files and not self.images:
             frame = frame.select(pl.lit(judged.file).alias("file"), pl.all())
         return frame.filter("is_anomaly") if self.only_anomalies else frame
 
@@ -83,7 +86,7 @@ def told_of_series(frame: pl.DataFrame, fates: np.ndarray) -> pl.DataFrame:
     return frame.with_columns(*verdict, state)
 
 
-def reject_table(rejects: Sequence[Reject], *, several_files: bool) -> pl.DataFrame:
-    """Lay out rejected rows."""
-    names = [*(["file"] if several_files else []), "row", "column", "found", "expected"]
+def reject_table(rejects: Sequence[Reject], *, several_files: bool, images: bool = False) -> pl.DataFrame:
+    """Lay out rejected rows, or images."""
+    names = [*(["file"] if several_files or images else []), *([] if images else ["row", "column"]), "found", "expected"]
     return pl.DataFrame({name: [getattr(reject, name) for reject in rejects] for name in names})

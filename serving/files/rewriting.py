@@ -6,7 +6,7 @@ read a block -> encode it -> rewrite it -> add it to the sink
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,8 +17,10 @@ from detector.columns import Column, Encoded, as_frame, encode
 from detector.decoder import Decoder, latent_names, walk
 from detector.errors import SettingError, TableError
 from detector.files import ReadOptions
+from detector.images import Image
 from detector.rejects import Reject
 from detector.scorer import Scorer
+from serving.files.images import decode
 from serving.files.layout import reject_table
 from serving.files.reading import Read, Watch, read, unwatched
 from serving.files.scoring import check_outputs
@@ -34,6 +36,7 @@ class Rewriter(NamedTuple):
     missing: tuple[str, ...]  # further words for a missing cell
     rewrite: Callable[[np.ndarray], pl.DataFrame]  # float64[rows, columns] -> as many rows to write
     whole: bool = False  # rows with a missing cell are rejected
+    image: Image | None = None  # what is read are files of images
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +69,7 @@ def embedder(scorer: Scorer) -> Rewriter:
         codes = scorer.graph.latent(matrix)
         return pl.DataFrame(codes, schema=latent_names(codes.shape[1]))
 
-    return Rewriter(scorer.columns, scorer.manifest.missing, embed)
+    return Rewriter(scorer.columns, scorer.manifest.missing, embed, image=_of_files(scorer))
 
 
 def rebuilder(scorer: Scorer) -> Rewriter:
@@ -75,7 +78,13 @@ def rebuilder(scorer: Scorer) -> Rewriter:
     def rebuild(matrix: np.ndarray) -> pl.DataFrame:
         return as_frame(scorer.graph.explain(matrix).expected, scorer.columns)
 
-    return Rewriter(scorer.columns, scorer.manifest.missing, rebuild)
+    return Rewriter(scorer.columns, scorer.manifest.missing, rebuild, image=_of_files(scorer))
+
+
+def _of_files(scorer: Scorer) -> Image | None:
+    """Give the image that files are decoded to, where the detector learnt from such."""
+    image = scorer.manifest.image
+    return image if image and image.files else None
 
 
 def decoding(decoder: Decoder) -> Rewriter:
@@ -94,17 +103,20 @@ def rewrite_files(rewriter: Rewriter, job: Job, watch: Watch = unwatched) -> Rew
     began = time.perf_counter()
     check_outputs(job.to, job.rejects, job.paths, force=job.force)
     done = Rewritten()
-    several = len(job.paths) > 1
+    several, images = len(job.paths) > 1, rewriter.image is not None
     sinks = open_sink(job.to, job.image), LazySink(job.rejects)
     with delivered(*sinks):
-        for each in read(job.paths, rewriter.columns, _options(rewriter, job), watch=watch):
-            encoded = _encoded(each, rewriter)
+        for each, encoded in _blocks(rewriter, job, watch):
             rejects = sorted([*each.block.rejects, *encoded.rejects], key=lambda reject: reject.row)
             _count(done, each, encoded, rejects)
             written = rewriter.rewrite(encoded.matrix)
-            sinks[0].add(_placed(written, each.block.rows[encoded.accepted], each.file if several else ""))
+            if images:
+                placed = written.insert_column(0, each.block.frame["file"])
+            else:
+                placed = _placed(written, each.block.rows[encoded.accepted], each.file if several else "")
+            sinks[0].add(placed)
             if job.rejects and rejects:
-                sinks[1].add(reject_table(rejects, several_files=several))
+                sinks[1].add(reject_table(rejects, several_files=several, images=images))
     done.seconds = time.perf_counter() - began
     return done
 
@@ -152,6 +164,16 @@ def _rows(scorer: Scorer, job: Job, wanted: tuple[int, int]) -> np.ndarray:
     raise TableError(
         f"{job.paths[0]} has no row {absent} to walk from or to: its rows are {first} to {last}, as `score` counts them"
     )
+
+
+def _blocks(rewriter: Rewriter, job: Job, watch: Watch) -> Iterator[tuple[Read, Encoded]]:
+    """Read and encode every file."""
+    if rewriter.image:
+        for block, matrix in decode(job.paths, rewriter.image, watch):
+            yield Read("", block, ()), Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
+        return
+    for each in read(job.paths, rewriter.columns, _options(rewriter, job), watch=watch):
+        yield each, _encoded(each, rewriter)
 
 
 def _options(rewriter: Rewriter, job: Job) -> ReadOptions:

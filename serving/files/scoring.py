@@ -7,13 +7,14 @@ Next: `judging` is where rows are read and scored, `layout` what is written, `si
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 import msgspec
 
+from detector.errors import SettingError
 from serving.files import output
-from serving.files.judging import Judge, Question, judge
+from serving.files.judging import Judge, Judged, Question, judge, of_images
 from serving.files.layout import Layout, reject_table
 from serving.files.reading import Watch, unwatched
 from serving.files.sinks import COMPRESSED, LazySink, delivered, format_of, open_sink
@@ -26,6 +27,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     question: Question
     to: str
     rejects: str = ""
+    heatmaps: str = ""  # a folder; "" draws none
     only_anomalies: bool = False
     force: bool = False
 
@@ -51,18 +53,43 @@ def score_files(scorer: Judge, job: Job, watch: Watch = unwatched) -> Summary:
         SettingError: the output's format is not known, or a kept column's name is taken.
     """
     tally = Tally()
-    layout = job.layout
+    images = scorer.manifest.image is not None and scorer.manifest.image.files
+    layout = msgspec.structs.replace(job.layout, images=images)
+    _check_images(job, images=images)
     layout.check(classified=bool(scorer.manifest.classes), windowed=scorer.manifest.window is not None)
     check_outputs(job.to, job.rejects, job.question.paths, force=job.force)
+    blocks = _judged(scorer, job, watch) if images else judge(scorer, job.question, watch)
     sinks = open_sink(job.to), LazySink(job.rejects)
     verdicts, rejects = sinks
     with delivered(*sinks):
-        for judged in judge(scorer, job.question, watch):
+        for judged in blocks:
             tally.add(judged)
             verdicts.add(layout.verdicts(judged))
             if job.rejects and judged.rejects:
-                rejects.add(reject_table(judged.rejects, several_files=layout.several_files))
+                rejects.add(reject_table(judged.rejects, several_files=layout.several_files, images=images))
     return tally.summary(scorer)
+
+
+def _check_images(job: Job, *, images: bool) -> None:
+    """Refuse what only tables, or only images, can give."""
+    if images and job.question.keep:
+        raise SettingError("--keep carries columns of a table along, and images have none: leave it out")
+    if job.heatmaps and not images:
+        raise SettingError("--heatmaps draws on images, and this detector judges rows of tables: leave it out")
+
+
+def _judged(scorer: Judge, job: Job, watch: Watch) -> Iterator[Judged]:
+    """Judge images, and draw heat maps if they are asked for."""
+    from serving.files.images import judge_images
+
+    opened, image = of_images(scorer), scorer.manifest.image
+    look = None
+    if job.heatmaps and image:
+        from serving.files.heatmaps import HeatMaps
+
+        threshold = scorer.manifest.decision.threshold
+        look = HeatMaps(job.heatmaps, job.question.paths, image, threshold, force=job.force).add
+    return judge_images(opened, job.question, watch, look)
 
 
 def rejects_beside(to: str) -> str:

@@ -7,37 +7,17 @@ from __future__ import annotations
 
 import io
 import math
-import re
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from detector.errors import OutputError, SettingError
+from detector.errors import OutputError
+from detector.images import Size
 from serving.files.output import Output, telling
 
 MOST = 4096  # images; more nobody can look at
 MARGIN = 1  # pixels between images
 LEAST_SIDE = 84  # pixels: smaller images are enlarged
-
-
-class Size(NamedTuple):
-    """The size of an image, in pixels."""
-
-    width: int
-    height: int
-
-
-def size_of(text: str) -> Size:
-    """Read a size such as 28x28.
-
-    Raises:
-        SettingError: it is none.
-    """
-    if not re.fullmatch(r"[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", text):
-        raise SettingError(f"--image {text}: an image's size is written like 28x28, width before height")
-    width, height = text.split("x")
-    return Size(int(width), int(height))
 
 
 class SheetSink:

@@ -133,9 +133,10 @@ def open_sink(path: str, image: str | None = None) -> Sink:
 
 def _open_sheet(path: str, image: str) -> Sink:
     """Open a sheet of images."""
-    from serving.files.sheet import SheetSink, size_of
+    from detector.images import size_of
+    from serving.files.sheet import SheetSink
 
-    size = size_of(image)
+    size = size_of(image, "--image")
     if PurePath(path).suffix.lower() != ".png":
         raise SettingError(f"{path}: images are written as .png")
     return SheetSink(path, output_at(path), size)

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from detector.columns import Column, encode
+from detector.images import Image
 from detector.scorer import Scorer
+from tests import images
 from tests.alone import alone
 from tests.tables import normal_rows, planted_anomalies, planted_shares, shares
 from training import fit, variants
@@ -22,6 +24,7 @@ from training.fit import unwatched
 from training.graph import DetectorGraph
 from training.kinds import Wishes, infer
 from training.layout import arrange, vocabularies
+from training.pictures import Pictures
 from training.train import Recipe, Table
 
 STEPS = 400  # enough to tell planted anomalies from normal rows, and trained in two seconds
@@ -29,14 +32,19 @@ RATE = 0.05
 
 
 class Case(NamedTuple):
-    """A variant with settings; under a Bernoulli likelihood it learns from a table of shares in [0, 1]."""
+    """A variant with settings; under a Bernoulli likelihood it learns from a table of shares in [0, 1].
+
+    With an image it learns from images of that kind: files, or rows of pixels.
+    """
 
     variant: str
     settings: tuple[tuple[str, str], ...] = ()
+    image: Image | None = None
 
     @property
     def name(self) -> str:
-        return " ".join([self.variant, *(f"{key}={value}" for key, value in self.settings)])
+        seen = [f"{self.image.mode} {self.image.size}"] if self.image else []
+        return " ".join([self.variant, *seen, *(f"{key}={value}" for key, value in self.settings)])
 
     @property
     def is_bernoulli(self) -> bool:
@@ -44,12 +52,22 @@ class Case(NamedTuple):
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(variant=self.variant, settings=dict(self.settings), false_alarm_rate=RATE)
+        return Recipe(variant=self.variant, settings=dict(self.settings), false_alarm_rate=RATE, image=self.image)
+
+    def table(self) -> Table | Pictures:
+        """Give what it learns from."""
+        if self.image and self.image.files:
+            return Pictures(self.image, self.normal().to_numpy(), [])
+        return table_of(self.normal())
 
     def normal(self, rows: int = 500, seed: int = 0) -> pl.DataFrame:
+        if self.image:
+            return pixels(images.plates(rows, seed, self.image), self)
         return shares(rows, seed) if self.is_bernoulli else normal_rows(rows, seed)
 
     def odd(self) -> pl.DataFrame:
+        if self.image:
+            return pixels(images.spotted(60, 7, self.image), self)
         return planted_shares() if self.is_bernoulli else planted_anomalies()
 
 
@@ -57,6 +75,13 @@ BERNOULLI = ("likelihood", "bernoulli")
 OF_ROWS = [name for name, variant in variants.VARIANTS.items() if variant.takes_rows]  # the others: `test_series`
 GAUSSIAN_CASES = [Case(name) for name in OF_ROWS]
 CASES = [*GAUSSIAN_CASES, *(Case(name, (BERNOULLI,)) for name in OF_ROWS)]
+SMALL = (("sizes", "8-16"), ("latent", "16"))
+IMAGE_CASES = [
+    Case("convolutional", SMALL, Image(width=64, height=64, mode="rgb")),
+    Case("convolutional", SMALL, Image(width=23, height=14, files=False)),
+    Case("convolutional", (*SMALL, ("score", "mse"), ("light", "linear")), Image(width=28, height=28)),
+    Case("convolutional", (*SMALL, BERNOULLI), Image(width=28, height=28, files=False)),
+]
 
 
 class Made(NamedTuple):
@@ -65,6 +90,13 @@ class Made(NamedTuple):
     case: Case
     folder: Path
     scorer: Scorer
+
+
+def pixels(matrix: np.ndarray, case: Case) -> pl.DataFrame:
+    """Give images as rows of pixels; those of a table, and probabilities, in [0, 1]."""
+    assert case.image is not None
+    frame = images.as_table(matrix, case.image)
+    return frame if case.image.files else frame.select(pl.all().cast(pl.Float64) / 255)
 
 
 def table_of(frame: pl.DataFrame) -> Table:
@@ -91,15 +123,17 @@ def make(case: Case, to: Path) -> Path:
     """Train a bundle on the case's normal rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "STEPS", STEPS)
-        return training.train(table_of(case.normal()), to, case.recipe).folder
+        return training.train(case.table(), to, case.recipe).folder
 
 
 @functools.lru_cache(maxsize=4)
 def learnt(case: Case) -> DetectorGraph:
     """Give the torch module behind the case's bundle, trained again from the same seed."""
-    material = training.prepare(table_of(case.normal()), case.recipe)
+    table = case.table()
+    prepare = training.prepare_pictures if isinstance(table, Pictures) else training.prepare
+    material = prepare(table, case.recipe)
     plan = variants.plan(case.variant, dict(case.settings))
-    layout = arrange(material.matrix[material.split.training], material.columns, scaled=not case.is_bernoulli)
+    layout = training.lay_out(material, plan)
     with torch.random.fork_rng(devices=[]), pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "STEPS", STEPS)
         torch.manual_seed(0)
@@ -123,9 +157,21 @@ def made_once(case: Case, bundles: Path) -> Made:
     return Made(case, folder, Scorer.open(folder, "cpu"))
 
 
-@pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)
+@pytest.fixture(scope="session", params=[*CASES, *IMAGE_CASES], ids=lambda case: case.name)
 def made(request: pytest.FixtureRequest, bundles: Path) -> Made:
-    """Every variant under every likelihood."""
+    """Every variant under every likelihood, on tables and on images."""
+    return made_once(request.param, bundles)
+
+
+@pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)
+def tabular(request: pytest.FixtureRequest, bundles: Path) -> Made:
+    """Every variant that learns from rows under every likelihood."""
+    return made_once(request.param, bundles)
+
+
+@pytest.fixture(scope="session", params=IMAGE_CASES, ids=lambda case: case.name)
+def seen(request: pytest.FixtureRequest, bundles: Path) -> Made:
+    """Images of every kind."""
     return made_once(request.param, bundles)
 
 

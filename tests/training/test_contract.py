@@ -47,7 +47,9 @@ def test_tells_planted_anomalies_from_fresh_normal_rows(made: Made) -> None:
 
 def test_contributions_sum_to_the_score(made: Made) -> None:
     outputs = made.scorer.graph.explain(matrix_of(made, pl.concat([made.case.normal(seed=1), made.case.odd()])))
-    assert outputs.contribution.shape[1] == len(made.scorer.columns) + len(made.scorer.manifest.score.extra_terms)
+    image = made.case.image
+    places = image.width * image.height if image else len(made.scorer.columns)
+    assert outputs.contribution.shape[1] == places + len(made.scorer.manifest.score.extra_terms)
     assert_close(outputs.contribution.sum(axis=1), outputs.score)
 
 
@@ -184,7 +186,8 @@ def test_a_code_decodes_to_what_the_graph_expects(made: Made) -> None:
             assert np.allclose(one, other, rtol=1e-5)
 
 
-def test_noise_draws_what_the_decoder_leaves_open(made: Made) -> None:
+def test_noise_draws_what_the_decoder_leaves_open(tabular: Made) -> None:
+    made = tabular
     graph, opened = weights.load(bundle.read(made.folder)), Decoder.open(made.folder, "cpu")
     layout, rows = graph.features.layout, 4000
     code = made.scorer.graph.latent(matrix_of(made, made.case.normal(1, seed=3)))

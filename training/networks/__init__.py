@@ -4,5 +4,8 @@ A network knows nothing of columns, losses or scores: `[rows, inputs]` in, `[row
 """
 
 from training.networks.dense import Dense, Shape, Tied, TopK
+from training.networks.spatial import Plane, Spatial
 
-__all__ = ["Dense", "Shape", "Tied", "TopK"]
+Network = Dense | Tied | Spatial
+
+__all__ = ["Dense", "Network", "Plane", "Shape", "Spatial", "Tied", "TopK"]

@@ -97,6 +97,7 @@ class SeriesModel(nn.Module):
 
     slow: Tensor
     batch = 64  # windows of a step of training
+    slowness = 1  # it takes as many steps as rows do
 
     def __init__(self, channels: Channels, network: SequenceNetwork, spans: Spans, slow: Tensor, latent: int) -> None:
         """Take the level branch's network, and which channels are slow, `[channels]`."""

@@ -1,0 +1,117 @@
+"""Why an image was flagged: the regions with the largest share of its score, in words and as a box.
+
+A region grows from the map's largest contribution over all neighbours that have an appreciable part of it. Reasons have
+the schema of `detector.reasons`: in place of a column stands the region, `upper left, 12x8 at 30,4` (width x height, then
+the pixels to its left and above it), found and expected are its mean grey or colour.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from detector.graph import Outputs
+from detector.images import Image, Size
+from detector.reasons import SCHEMA
+
+EDGE = 0.1  # of the largest contribution: a neighbour with less belongs to no region
+LEAST_SHARE = 0.05  # of the score; smaller regions explain nothing
+WHOLE = 0.6  # of the image's area: a box as large as this has no place
+ROWS, ACROSS = ("upper", "", "lower"), ("left", "", "right")
+
+
+class Region(NamedTuple):
+    """A box in an image, in pixels of the map, and its part of the score."""
+
+    left: int
+    top: int
+    right: int  # the first column behind it
+    bottom: int  # the first line below it
+    share: float
+
+
+def rank(matrix: np.ndarray, outputs: Outputs, image: Image, originals: list[Size], top: int) -> pl.DataFrame:
+    """Give up to `top` reasons for each image, one a line, the largest first (`reasons.SCHEMA`; `at` is the image's position).
+
+    `matrix` is `[images, values]`; `originals` says how large each image was before it was resized.
+    """
+    maps = outputs.contribution.reshape(-1, image.height, image.width)
+    told: dict[str, list[object]] = {name: [] for name in SCHEMA}
+    for at, (found, expected, each) in enumerate(zip(matrix, outputs.expected, maps, strict=True)):
+        for place, region in enumerate(regions(each, top)):
+            scale = originals[at].width / image.width, originals[at].height / image.height
+            reason = (
+                at,
+                place + 1,
+                _place(region, image.size, scale),
+                _mean(found, region, image),
+                _mean(expected, region, image),
+                region.share,
+            )
+            for name, value in zip(SCHEMA, reason, strict=True):
+                told[name].append(value)
+    return pl.DataFrame(told, schema=SCHEMA)
+
+
+def regions(contribution: np.ndarray, top: int) -> list[Region]:
+    """Give the boxes with the largest shares of a map, `float64[height, width]`: `top` at most, the largest first."""
+    rest = np.maximum(contribution, 0.0)
+    total = max(float(rest.sum()), np.finfo(float).tiny)
+    found: list[Region] = []
+    for _ in range(top):
+        grown = _grown(rest)
+        lines, across = np.flatnonzero(grown.any(axis=1)), np.flatnonzero(grown.any(axis=0))
+        box = slice(lines[0], lines[-1] + 1), slice(across[0], across[-1] + 1)
+        share = float(rest[box].sum()) / total
+        if share < LEAST_SHARE and found:
+            break
+        found.append(Region(int(across[0]), int(lines[0]), int(across[-1]) + 1, int(lines[-1]) + 1, share))
+        rest[box] = 0.0
+        if not rest.any():
+            break
+    return sorted(found, key=lambda region: -region.share)
+
+
+def _grown(values: np.ndarray) -> np.ndarray:
+    """Give the region around the largest value: what is connected with it over values that are an appreciable part of it."""
+    passable = values >= EDGE * values.max()
+    region: np.ndarray = np.zeros_like(passable)
+    region[np.unravel_index(values.argmax(), values.shape)] = True
+    size = 0
+    while size < (size := int(region.sum())):
+        wider = region.copy()
+        wider[1:] |= region[:-1]
+        wider[:-1] |= region[1:]
+        wider[:, 1:] |= region[:, :-1]
+        wider[:, :-1] |= region[:, 1:]
+        region = wider & passable
+    return region
+
+
+def _place(region: Region, size: Size, scale: tuple[float, float]) -> str:
+    """Say where a region is: in words, and as a box in pixels of the original."""
+    across, down = scale
+    left, top = round(region.left * across), round(region.top * down)
+    width = max(1, round(region.right * across) - left)
+    height = max(1, round(region.bottom * down) - top)
+    return f"{_words(region, size)}, {width}x{height} at {left},{top}"
+
+
+def _words(region: Region, size: Size) -> str:
+    """Name the part of the image in which a region's middle lies."""
+    area = (region.right - region.left) * (region.bottom - region.top)
+    if area > WHOLE * size.width * size.height:
+        return "nearly everywhere"
+    line = ROWS[min(2, int(3 * (region.top + region.bottom) / 2 / size.height))]
+    across = ACROSS[min(2, int(3 * (region.left + region.right) / 2 / size.width))]
+    return f"{line} {across}" if line and across else f"{line or across} middle" if line or across else "centre"
+
+
+def _mean(values: np.ndarray, region: Region, image: Image) -> str:
+    """Tell the mean grey or colour of a region; NaN where all its pixels are missing."""
+    box = values.reshape(image.shape)[:, region.top : region.bottom, region.left : region.right]
+    there = ~np.isnan(box)
+    means = [float(part[some].mean()) if some.any() else float("nan") for part, some in zip(box, there, strict=True)]
+    return f"{'grey' if image.mode == 'grey' else 'rgb'} {' '.join(f'{mean:.3g}' for mean in means)}"
