@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detector import bundle
+from detector.columns import nearest
 from detector.errors import BundleCorrupt, BundleMissing, OutputError
 
 PIN = "pin"
@@ -138,10 +139,18 @@ def _pinned(path: Path) -> Path | None:
     return path / number
 
 
+def _near(path: Path) -> str:
+    """Name the versions, or the names like this one, that stand where there is nothing."""
+    beside = path.absolute().parent
+    if there := versions(beside):
+        return f" ({beside.name} has the versions {', '.join(map(str, there))})"
+    return nearest([path.name], [each.name for each in beside.iterdir() if versions(each)]) if beside.is_dir() else ""
+
+
 def _nothing_at(path: Path) -> str:
     """Say that there is no bundle, and what is near."""
     if not path.exists():
-        return f"{path} does not exist; `residuum train` writes a bundle there with --to {path}"
+        return f"{path} does not exist{_near(path)}; `residuum train` writes a bundle there with --to {path}"
     held = [each.name for each in sorted(path.iterdir()) if versions(each)] if path.is_dir() else []
     hint = f"; it holds the names {', '.join(held)}: give one of them" if held else ""
     return f"{path} is no bundle and has no versions{hint}"

@@ -46,7 +46,7 @@ def main() -> None:
     _show(console, scored)
     worst = scored.sort("anomaly_score")["row"][-1] - 2  # the header is row 1
     _ask(console, mixed[[0, worst]].drop("diagnosis"))
-    console.print(f"\nEverything is in {FOLDER}/. What a detector is: residuum inspect {FOLDER}/models/tumours")
+    console.print(f"\nEverything is in {FOLDER}/. Now `. .venv/bin/activate`, then residuum inspect {FOLDER}/models/tumours")
 
 
 def _tables() -> tuple[pl.DataFrame, pl.DataFrame]:

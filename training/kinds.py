@@ -120,25 +120,30 @@ def _kind_of_texts(texts: pl.Series) -> Kind | Ignored:
         return "number"
     if _mostly_readable(cells.dates(texts), len(texts)):
         return "date"
+    if 2 * _with_decimal_comma(texts) > len(texts):
+        return Ignored(texts.name, f"most are like {texts[0]}: --decimal-comma reads them as numbers, --category keeps the texts")
     distinct = texts.unique()
     if set(distinct.str.to_lowercase()) <= SPELT_BOOLEANS:
         return "boolean"
     if len(texts) >= FEW and len(distinct) > IDENTIFIER * len(texts):
         return Ignored(
             texts.name,
-            f"looks like an identifier: {len(distinct)} different texts in {len(texts)} rows{_hint(texts, as_numbers)}",
+            f"looks like an identifier: {len(distinct)} different texts in {len(texts)} rows{_hint(as_numbers)}",
         )
     return "category"
 
 
-def _hint(texts: pl.Series, as_numbers: cells.Parsed) -> str:
-    """Say how to keep a column whose texts are numbers but for some, or but for their decimal comma."""
-    if 2 * int(texts.str.contains(DECIMAL_COMMA).sum()) > len(texts):
-        return ", most of them like 1,5: --decimal-comma reads these as numbers"
+def _hint(as_numbers: cells.Parsed) -> str:
+    """Say how to keep a column whose texts are numbers but for some."""
     there = int(np.isfinite(as_numbers.values).sum())
     if 2 * there <= len(as_numbers.values):
         return ""
     return f", {there} of them numbers: --numeric keeps it, --missing names a text that means none"
+
+
+def _with_decimal_comma(texts: pl.Series) -> int:
+    """Count the texts that would be numbers but for their decimal comma."""
+    return int(texts.str.contains(DECIMAL_COMMA).sum())
 
 
 def _mostly_readable(parsed: cells.Parsed, rows: int) -> bool:

@@ -53,4 +53,4 @@ def _need(libraries: Iterable[str], extra: str) -> None:
     """Make sure that libraries are there."""
     for library in libraries:
         if find_spec(library) is None:
-            raise SettingError(f"this needs {library}, which is not installed: pip install 'residuum[{extra}]'")
+            raise SettingError(f"this needs {library}, which is not installed: pip install '.[{extra}]' in Residuum's folder")

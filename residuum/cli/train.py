@@ -40,6 +40,7 @@ VARIANTS = (  # the table of `training.variants`, which --help has no time to im
     "convolutional",
     "recurrent",
 )
+WEEK = 7  # days
 PLURALS: dict[str, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
 
 
@@ -252,10 +253,22 @@ def _facts(blank_lines: int, trained: Trained) -> list[Fact]:
         ("seen as", f"{image.size} pixels, {'grey' if image.mode == 'grey' else 'in colour'}" if image else ""),
         ("left out", talk.names(f"{ignored.name} ({ignored.reason})" for ignored in manifest.ignored)),
         ("constant", talk.names(column.name for column in manifest.columns if column.constant)),
+        ("warning", _short_dates(manifest)),
         ("threshold", f"{manifest.decision.threshold:.4g} {manifest.score.unit}, {manifest.score.name}"),
         ("training", _training(manifest)),
         ("bundle", str(trained.folder)),
     ]
+
+
+def _short_dates(manifest: Manifest) -> str:
+    """Warn of dates that cover no whole week: hours and weekdays that training never saw would be unusual later."""
+    days = {c.name: (c.highest - c.lowest) / 86_400 for c in manifest.columns if c.kind == "date" and c.lowest and c.highest}
+    short = {name: span for name, span in days.items() if span < WEEK}
+    if not short:
+        return ""
+    said = ", ".join(f"{name} covers {span:.2g} days" for name, span in short.items())
+    left_out = " ".join(f"--ignore {name}" for name in short)
+    return f"{said}, and a detector learns the hours and weekdays of a date: others will look unusual; {left_out} leaves it out"
 
 
 def _promise(trained: Trained) -> str:

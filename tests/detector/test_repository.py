@@ -62,6 +62,10 @@ def test_a_pin_to_nothing_is_refused(name: Path, text: str) -> None:
 def test_what_is_not_there_is_said(tmp_path: Path, name: Path) -> None:
     with pytest.raises(BundleMissing, match=r"nowhere does not exist; .* --to .*nowhere"):
         repository.find(tmp_path / "nowhere")
+    with pytest.raises(BundleMissing, match=r"pumpz does not exist \(near: 'pumps'\)"):
+        repository.find(name.with_name("pumpz"))
+    with pytest.raises(BundleMissing, match=r"77 does not exist \(pumps has the versions [0-9, ]+\)"):
+        repository.find(name / "77")
     with pytest.raises(BundleMissing, match="it holds the names pumps: give one of them"):
         repository.find(name.parent)
     (tmp_path / "file").touch()

@@ -69,7 +69,7 @@ def test_every_line_that_asks_the_service_works(project: Path, tmp_path: Path) -
             answers.append(done.stdout)
         assert '"rejected":{"column":"temperature"' in answers[0]
         assert answers[1].count("\n") == 101
-        assert pl.read_csv(tmp_path / "scored.csv").height == 100
+        assert pl.read_csv(tmp_path / "by-http.csv").height == 100
     finally:
         server.terminate()
         server.wait(30)

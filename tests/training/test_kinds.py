@@ -144,5 +144,10 @@ def test_no_column_left_says_why_for_each() -> None:
 def test_numbers_with_many_strays_are_told_how_to_stay() -> None:
     cells = [str(n * 1.37) if n % 40 else "?" for n in range(ROWS)]
     assert judge(cells).endswith("195 of them numbers: --numeric keeps it, --missing names a text that means none")
-    assert "--decimal-comma" in judge([cell.replace(".", ",") for cell in cells])
     assert judge(cells, missing=("?",)) == judge(cells, numeric=("c",)) == "number"
+
+
+def test_decimal_commas_are_told_and_never_become_categories() -> None:
+    cells = [f"{n % 7},5" for n in range(ROWS)]
+    assert "most are like 0,5: --decimal-comma reads them as numbers" in judge(cells)
+    assert judge(cells, category=("c",)) == "category"

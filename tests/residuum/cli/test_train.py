@@ -32,6 +32,7 @@ def test_what_it_says(trained: tuple[Path, str]) -> None:
 
 def test_wishes_rejects_and_a_lowered_promise(tmp_path: Path) -> None:
     table = normal_rows(80, seed=3).with_columns(id=pl.format("pump-{}", pl.int_range(80)), day=pl.int_range(80) * 2)
+    table = table.with_columns(seen=pl.format("2026-03-02 12:{}:00", pl.int_range(80).mod(50) + 10))
     table.head(40).write_csv(tmp_path / "1.csv")
     table.tail(40).with_columns(pl.col("flow").cast(pl.String)).with_columns(
         pl.when(pl.int_range(40) == 7).then(pl.lit("much")).otherwise("flow").alias("flow")
@@ -45,6 +46,8 @@ def test_wishes_rejects_and_a_lowered_promise(tmp_path: Path) -> None:
     assert "the newest, if the future is like them" in first
     assert "1 row" in done.stdout
     assert "2.ndjson row 8: flow: found 'much', expected a number" in done.stdout
+    assert "seen covers 0.03" in done.stdout
+    assert "--ignore seen leaves it out" in done.stdout
     assert "id (looks like an identifier: 79 different texts" in done.stdout or "id (looks like an identifier" in done.stdout
     assert pl.read_csv(tmp_path / "rejects.csv").rows() == [("2.ndjson", 8, "flow", "'much'", "a number")]
     manifest = bundle.read_manifest(tmp_path / "models" / "few" / "1")
