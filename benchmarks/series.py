@@ -35,7 +35,8 @@ from training.fit import STEPS as USUAL_STEPS
 from training.fit import one_thread, unwatched
 from training.kinds import Wishes
 from training.layout import arrange
-from training.series import train as of_series
+from training.series.learn import learn
+from training.series.train import prepare
 from training.train import Recipe, Table, train
 from training.variants import VARIANTS, windowed_plan
 
@@ -150,9 +151,9 @@ def graphs(report: Report, variant: str, frame: pl.DataFrame, work: Path) -> Non
     recipe = Recipe(variant=variant, window=LENGTH, wishes=Wishes(time="datetime"), device="cpu")
     table = Table(frame, np.arange(frame.height), [])
     with _trained.steps(20), one_thread():  # the weights do not matter
-        material = of_series.prepare(table, recipe)
+        material = prepare(table, recipe)
         layout = arrange(material.matrix, material.columns)
-        learnt = of_series.learn(layout, material, windowed_plan(variant), 0, torch.device("cpu"), unwatched)
+        learnt = learn(layout, material, windowed_plan(variant), 0, torch.device("cpu"), unwatched)
         served = Scorer(bundle.read(train(table, work / variant, recipe).folder), "cpu").graph
     with one_thread(), torch.inference_mode():
         for size in _variant.BATCHES:
