@@ -206,7 +206,7 @@ def test_the_graph_of_level_and_energy_agrees_with_the_oracle(plain: Made) -> No
     plan = variants.windowed_plan("plain")
     graph = learn(arrange(material.matrix, material.columns), material, plan, 0, torch.device("cpu"), fit.unwatched).graph
     windows = windows_of(plain.scorer, today())
-    seen = graph.channels(torch.from_numpy(windows))
+    seen = graph.channels(torch.from_numpy(windows), LENGTH)
     z, there, flags = (part.double().numpy() for part in seen)
     slow = graph.model.slow.numpy()
     centred = z - (z * there).sum(axis=1, keepdims=True) / np.maximum(there.sum(axis=1, keepdims=True), 1) * slow

@@ -40,10 +40,11 @@ class SeriesGraph(nn.Module):
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Give score `[windows]`, contribution and expected `[windows, columns]`, latent `[windows, k]`."""
-        seen: Seen = self.channels(window)
+        spans = self.model.spans
+        seen: Seen = self.channels(window, max(spans.tail, spans.energy))
         levels = self.model.levels(seen)
         contribution = self.score(seen, levels)
-        usual = levels.rebuilt[:, -self.model.spans.tail :].double().mean(dim=1) + levels.mean[:, 0]
+        usual = levels.rebuilt[:, -spans.tail :].double().mean(dim=1) + levels.mean[:, 0]
         expected = self.channels.expected(window[:, -1], usual)
         return contribution.sum(dim=1), contribution, expected, levels.code
 

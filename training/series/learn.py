@@ -129,9 +129,9 @@ def _as_it_is(windows: Windowed, _features: Channels, _generator: torch.Generato
 def _channels(layout: Layout, material: Material, device: torch.device) -> tuple[Channels, Windowed]:
     """Give the channels, and all windows to learn from."""
     features, given = Features(layout), torch.from_numpy(material.matrix)
-    raised = Channels(features, torch.zeros(())).rows(given).flags.mean(dim=0) / FLAG
+    raised = Channels(features, torch.zeros(())).raised(given).mean(dim=0) / FLAG
     channels = Channels(features, raised)
-    values, present, flags = (part.float().to(device) for part in channels.rows(given))
+    values, present, flags = (part.float().to(device) for part in (*channels.values(given), channels.raised(given)))
     return channels.to(device), Windowed(
         values, present, flags, torch.from_numpy(material.rows.starts).to(device), material.window.length
     )
