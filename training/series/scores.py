@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from training.graph import LEAST_EVIDENCE
 from training.scores import complete
 from training.series.channels import FLAG, Seen
 from training.series.model import Levels, SeriesModel
@@ -78,7 +79,8 @@ class LevelAndEnergy(WindowScore):
 class WhitenedNewest(WindowScore):
     """Half the squared residual of the newest row, whitened by its covariance on held-out blocks: 1/2 r' S^-1 r.
 
-    Missing cells take no part; a flag adds minus the logarithm of how often it stood so in training.
+    Missing cells take no part; a flag adds minus the logarithm of how often it stood so in training, that of a constant which
+    changed as much as in `training.graph`.
     """
 
     name = "whitened residual"
@@ -89,8 +91,12 @@ class WhitenedNewest(WindowScore):
         super().__init__(model)
         self.precision = nn.Buffer(precision, persistent=False)
         rates = model.channels.rates.double()
-        least = 1.0 / (model.channels.features.layout.rows + 2)
-        self.if_raised = nn.Buffer(-torch.log(rates.clamp(least, 1 - least)), persistent=False)
+        layout = model.channels.features.layout
+        least = 1.0 / (layout.rows + 2)
+        surprise = -torch.log(rates.clamp(least, 1 - least))
+        constants = len(layout.constants)  # stand last among the flags
+        surprise[len(surprise) - constants :] = max(layout.rows, LEAST_EVIDENCE) / 2
+        self.if_raised = nn.Buffer(surprise, persistent=False)
         self.if_not = nn.Buffer(-torch.log1p(-rates.clamp(least, 1 - least)), persistent=False)
 
     def forward(self, seen: Seen, levels: Levels) -> Tensor:
