@@ -120,7 +120,7 @@ def on_normal_rows(report: Report, frame: pl.DataFrame, work: Path) -> None:
     judged = verdicts.fates == JUDGED
     promised, stretches = opened.manifest.decision.false_alarm_rate, int(judged.sum()) // LENGTH
     note = f"{verdicts.alarms} alarms in {stretches} stretches of {LENGTH} rows, where {promised:.1%} of stretches were promised"
-    report.add(line("SKAB anomaly-free: share of the later rows flagged", [verdicts.is_anomaly[judged].mean()], note=note))
+    report.add(line("SKAB anomaly-free: share of the later rows flagged", [float(verdicts.is_anomaly[judged].mean())], note=note))
 
 
 def speed(report: Report, options: Options, work: Path) -> None:

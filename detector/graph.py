@@ -8,6 +8,7 @@ that the graph is the one the manifest speaks of, and feeds it in batches that f
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, Protocol
@@ -23,6 +24,7 @@ INPUT = "row"
 WINDOW = "window"  # the input of a series' graph
 OUTPUTS = {"score": 1, "contribution": 2, "expected": 2, "latent": 2}  # and their number of axes
 BATCH = 2048
+WINDOW_BATCH = 2**16  # cells of a batch of windows
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -60,6 +62,7 @@ class Graph:
         self.provider: str = session.get_providers()[0]
         self._input, self.axes = _input(session)
         self.columns = self.axes[-1]
+        self._batch = BATCH if len(self.axes) == 1 else max(1, WINDOW_BATCH // math.prod(self.axes))
         self.nodes_on_cpu = nodes_on_cpu(session)  # that a GPU's provider left to the CPU; 0 where the CPU was chosen
 
     @property
@@ -85,11 +88,11 @@ class Graph:
 
     def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
         """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
-        return in_batches(self._session, outputs, {self._input: matrix}, wanted)
+        return in_batches(self._session, outputs, {self._input: matrix}, wanted, self._batch)
 
 
 def in_batches(
-    session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None
+    session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None, batch: int = BATCH
 ) -> list[np.ndarray]:
     """Run a graph on float64 inputs of as many rows, a batch at a time.
 
@@ -101,8 +104,8 @@ def in_batches(
         return [part[:0] for part in session.run(outputs, one)]
     inputs = {name: np.ascontiguousarray(values, dtype=np.float64) for name, values in inputs.items()}
     parts = []
-    for at in range(0, rows, BATCH):
-        first, *rest = session.run(outputs, {name: values[at : at + BATCH] for name, values in inputs.items()})
+    for at in range(0, rows, batch):
+        first, *rest = session.run(outputs, {name: values[at : at + batch] for name, values in inputs.items()})
         if wanted:  # joining what nobody asked for would take a fifth as long as the graph itself
             some = wanted(first)
             rest = [part[some] for part in rest]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from detector.bundle import Bundle
-from detector.graph import INPUT, OUTPUTS, Graph
+from detector.graph import BATCH, INPUT, OUTPUTS, Graph
 from detector.scorer import Scorer
 from training.graph import DetectorGraph
 from training.train import Study
@@ -32,7 +32,7 @@ class EagerGraph(Graph):
         self._session = _Eager(graph)
         self.provider = "torch"
         self.columns = len(graph.features.layout.columns)
-        self._input, self.axes = INPUT, (self.columns,)
+        self._input, self.axes, self._batch = INPUT, (self.columns,), BATCH
 
 
 class _Eager:
