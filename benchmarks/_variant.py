@@ -71,7 +71,7 @@ def speed(detector: _trained.Detector) -> Speed:
         for size in BATCHES:
             batch = np.resize(rows, (size, rows.shape[1]))
             tensor = torch.from_numpy(batch)
-            both = [(_seconds(partial(detector.graph, tensor)), _seconds(partial(graph.explain, batch))) for _ in range(TURNS)]
+            both = [(seconds(partial(detector.graph, tensor)), seconds(partial(graph.explain, batch))) for _ in range(TURNS)]
             ratios[size] = [eager / runtime for eager, runtime in both]
             rate = size / min(runtime for _, runtime in both)
     return Speed(rate, str(detector.graph.features.real).removeprefix("torch."), ratios)
@@ -127,7 +127,7 @@ def _auroc(task: Task, scores: np.ndarray) -> float:
     return float(roc_auc_score(task.is_anomaly, scores))
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def seconds(run: Callable[[], object]) -> float:
     """Give the processor time of one call, over as many as a timing needs."""
     run()
     calls, began = 0, time.process_time()

@@ -134,15 +134,21 @@ def _dates_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
     """Read dates out of text, trying one format after the other on what is left."""
     trimmed = texts(series, words)
     plain = trimmed.str.replace("T", " ", literal=True).str.replace(r"(?i)\s?z$", "+00:00").str.replace_all("/", "-")
-    naive = [plain.str.to_datetime(form, time_unit="us", strict=False) for form in DATE_FORMATS]
-    zoned = [
-        plain.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False).dt.replace_time_zone(None)
-        for form in ZONED_FORMATS
-    ]
-    instants = pl.select(pl.coalesce(*naive, *zoned)).to_series()
+    instants, there = _instants(plain, DATE_FORMATS[0]), trimmed.is_not_null()
+    for form in (*DATE_FORMATS[1:], *ZONED_FORMATS):
+        if not (instants.is_null() & there).any():
+            return Parsed(_seconds(instants))
+        instants = instants.zip_with(instants.is_not_null(), _instants(plain, form))
     undated = instants.is_null().to_numpy()
     epoch = _numbers_in_text(trimmed, words)
     return Parsed(np.where(undated, epoch.values, _seconds(instants)), undated & np.asarray(epoch.bad), epoch.infinite)
+
+
+def _instants(texts: pl.Series, form: str) -> pl.Series:
+    """Read dates of one format, null where a text has another."""
+    if form in ZONED_FORMATS:
+        return texts.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False).dt.replace_time_zone(None)
+    return texts.str.to_datetime(form, time_unit="us", strict=False)
 
 
 def _seconds(instants: pl.Series) -> np.ndarray:

@@ -29,6 +29,7 @@ IMAGE_INPUT = "image"
 IMAGE_OUTPUTS = {"score": 1, "contribution": 3, "expected": 4, "latent": 2}
 BATCH = 2048
 IMAGE_BATCH = 2**18  # values of a batch of images: what lies between layers is many times as large
+WINDOW_BATCH = 2**16  # cells of a batch of windows
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -73,6 +74,12 @@ class Graph:
         return self.axes[-1] if self._input == WINDOW else math.prod(self.axes)
 
     @property
+    def _batch(self) -> int:
+        """How many rows to run at once."""
+        values = {WINDOW: WINDOW_BATCH, IMAGE_INPUT: IMAGE_BATCH}.get(self._input)
+        return max(1, values // math.prod(self.axes)) if values else BATCH
+
+    @property
     def device(self) -> Literal["cpu", "cuda"]:
         """The device that runs the graph: `cpu` or `cuda`."""
         return "cuda" if self.provider == _CUDA else "cpu"
@@ -96,9 +103,9 @@ class Graph:
     def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
         """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
         if self._input != IMAGE_INPUT:
-            return in_batches(self._session, outputs, {self._input: matrix}, wanted)
+            return in_batches(self._session, outputs, {self._input: matrix}, wanted, self._batch)
         images = {IMAGE_INPUT: matrix.reshape(len(matrix), *self.axes)}
-        found = in_batches(self._session, outputs, images, wanted, max(1, IMAGE_BATCH // self.columns))
+        found = in_batches(self._session, outputs, images, wanted, self._batch)
         return [part.reshape(len(part), -1) if part.ndim > 1 else part for part in found]
 
 

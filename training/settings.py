@@ -51,6 +51,12 @@ class Windowed(Settings, frozen=True, kw_only=True):
 
     sizes: Sizes = ()
     activation: Activation = "tanh"
+    score: Annotated[
+        Literal["level-energy", "whitened"],
+        Meta(
+            description="level-energy: how far a level moved, times how unlike the usual rows move; whitened: of the newest row"
+        ),
+    ] = "level-energy"
     smoothing: Annotated[int, Meta(ge=1, le=4096, description="span of the score's exponential mean, windows; 1 for none")] = 1
     m: Annotated[Vote, Meta(description="an alarm begins when so many of the newest n scores are above the threshold")] = 1
     n: Annotated[Vote, Meta(description="see m")] = 1

@@ -20,7 +20,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: int  # scored
     unjudged: int  # rows of a series that were taken in without a verdict: they warm a window up, or stand between two
-    alarms: int  # of a series: how many began
+    alarms: int  # of a series: how many began ...
+    stretches: int | None  # ... in so many stretches of a window's length; None where rows are judged one by one
     anomalies: int
     rejected: int
     blank: int  # lines that were skipped
@@ -49,8 +50,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             return "no row was judged: no series has as many rows as a window, or a larger --max-gap at training was needed"
         if not self.promise.is_broken:
             return ""
-        if self.alarms:
-            return "more or fewer alarms began than in normal stretches: anomalies, drift, or not the data it was trained for"
+        if self.stretches is not None:
+            usual = f"{self.alarms:,} alarms where normal stretches begin about {self.promise.rate * self.stretches:,.0f}"
+            return f"{usual}: anomalies, drift, or not the data it was trained for"
         usual = f"{self.anomalies:,} alarms where normal rows give about {self.promise.rate * self.rows:,.0f}: "
         many = "many anomalies, " if self.alarm_rate > self.promise.rate else ""
         return f"{usual}{many}drift, or not the data it was trained for"
@@ -80,13 +82,18 @@ class Tally:
         if len(self._first) < FIRST:
             self._first += judged.rejects[: FIRST - len(self._first)]
 
-    def _promise(self, scorer: Judge) -> Promise:
-        """Hold the alarms against the promise: of a series those that began, against so many stretches as were calibrated."""
+    def _stretches(self, scorer: Judge) -> int | None:
+        """Count the stretches of a window's length that were judged."""
         window = scorer.manifest.window
-        if window is None:
+        return self.rows * window.stride // window.length if window else None
+
+    def _promise(self, scorer: Judge) -> Promise:
+        """Hold the alarms against the promise: of a series those that began, too few of which are nobody's fault."""
+        stretches = self._stretches(scorer)
+        if stretches is None:
             return hold(scorer.standing, scorer.manifest.decision, self.anomalies, self.rows)
-        stretches = self.rows * window.stride // window.length
-        return hold(scorer.standing, scorer.manifest.decision, min(self.alarms, stretches), stretches)
+        held = hold(scorer.standing, scorer.manifest.decision, min(self.alarms, stretches), stretches)
+        return msgspec.structs.replace(held, is_broken=held.is_broken and self.alarms > held.rate * stretches)
 
     def summary(self, scorer: Judge) -> Summary:
         """Sum up."""
@@ -100,6 +107,7 @@ class Tally:
             infinite=self.infinite,
             unused=tuple(self._unused),
             seconds=time.perf_counter() - self._began,
+            stretches=self._stretches(scorer),
             promise=self._promise(scorer),
             first_rejects=tuple(self._first),
         )

@@ -21,7 +21,7 @@ class Seen(NamedTuple):
 
     values: Tensor  # float64[windows, time, channels], 0 where missing
     present: Tensor  # [windows, time, channels], 1 where there is a value
-    flags: Tensor  # [windows, time, flags], 0 where all is as usual
+    flags: Tensor  # [windows, newest rows, flags], 0 where all is as usual
 
 
 class Channels(nn.Module):
@@ -47,30 +47,37 @@ class Channels(nn.Module):
         """How many flags there are."""
         return len(self.owners) - self.count
 
-    def forward(self, window: Tensor) -> Seen:
-        """Give the channels of windows."""
+    def forward(self, window: Tensor, newest: int) -> Seen:
+        """Give the channels of windows, and the flags of their newest rows alone."""
         time, columns = window.shape[1], window.shape[2]
-        rows = self.rows(window.reshape(-1, columns))
-        return Seen(*(part.reshape(-1, time, part.shape[1]) for part in rows))
+        values, present = self.values(window.reshape(-1, columns))
+        flags = self.raised(window[:, -newest:].reshape(-1, columns))
+        parts = ((values, time), (present, time), (flags, newest))
+        return Seen(*(part.reshape(-1, rows, part.shape[1]) for part, rows in parts))
 
-    def rows(self, row: Tensor) -> Seen:
-        """Give the channels of single rows, `float64[rows, columns]`, without the axis of time."""
+    def values(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the channels of single rows, `float64[rows, columns]`, and where there are any: `[rows, channels]` each."""
         layout = self.features.layout
         cells = self.features(row)
         present = self.features.presence(cells)
-        values = [cells.values * present]
+        values = [cells.values * present if layout.dates else cells.values]  # numbers are 0 where missing anyway
         there = [present]
-        absent = [1.0 - cells.present]
         if layout.categories:
-            known = (cells.codes >= 0).to(present.dtype)
             values.append(self.features.one_hot(cells.codes).double())
-            there.append(pick(known, self.of_codes))
-            absent.append((cells.codes == self.unseen).to(present.dtype))
+            there.append(pick((cells.codes >= 0).to(present.dtype), self.of_codes))
+        return torch.cat(values, dim=1), torch.cat(there, dim=1)
+
+    def raised(self, row: Tensor) -> Tensor:
+        """Give the flags of single rows, `[rows, flags]`."""
+        layout = self.features.layout
+        cells = self.features(row)
+        flags = [1.0 - cells.present]
+        if layout.categories:
+            flags.append((cells.codes == self.unseen).to(flags[0].dtype))
         if layout.constants:
             found = pick(row, layout.constants)
-            absent.append(((found != self.constants) & ~torch.isnan(found)).to(present.dtype))
-        flags = (torch.cat(absent, dim=1) - self.rates) * FLAG
-        return Seen(torch.cat(values, dim=1), torch.cat(there, dim=1), flags)
+            flags.append(((found != self.constants) & ~torch.isnan(found)).to(flags[0].dtype))
+        return (torch.cat(flags, dim=1) - self.rates) * FLAG
 
     def expected(self, row: Tensor, rebuilt: Tensor) -> Tensor:
         """Give rebuilt channels, `[rows, channels]`, in the user's units: `float64[rows, columns]`."""

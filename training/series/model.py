@@ -171,7 +171,7 @@ class SeriesModel(nn.Module):
     def centred(self, seen: Seen) -> tuple[Tensor, Tensor]:
         """Take its mean over the window off every slow channel; gives that mean too."""
         there = seen.present.sum(dim=1, keepdim=True).clamp(min=1.0)
-        mean = (seen.values * seen.present).sum(dim=1, keepdim=True) / there * self.slow
+        mean = seen.values.sum(dim=1, keepdim=True) / there * self.slow  # values are 0 where missing
         return seen.values - mean, mean
 
     @property
@@ -186,5 +186,5 @@ def slow_channels(windows: Windowed, spans: Spans) -> Tensor:
     both_ends = torch.cat([every, every + windows.length - spans.energy]).unique()
     short = windows._replace(length=spans.energy, starts=both_ends)
     seen = short.cut()
-    means = (seen.values * seen.present).sum(dim=1) / seen.present.sum(dim=1).clamp(min=1.0)
+    means = seen.values.sum(dim=1) / seen.present.sum(dim=1).clamp(min=1.0)
     return (means.var(dim=0, correction=0) > SLOW).to(means.dtype)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detector.columns import Column
+from detector.manifest import Ignored
 from detector.rejects import Reject
 from detector.series import CHUNK, Keyed, too_old
 from detector.windows import Window, Windows
@@ -34,6 +36,22 @@ class Rows(NamedTuple):
     def held_out(self, block: int, length: int) -> np.ndarray:
         """Give the windows whose newest row lies in a block: `int64[windows]`, their places among all windows."""
         return np.flatnonzero(self.block[self.starts + length - 1] == block)
+
+
+class Material(NamedTuple):
+    """A table made ready."""
+
+    columns: list[Column]
+    ignored: list[Ignored]
+    window: Window
+    matrix: np.ndarray  # float64[rows, columns], in the order of `rows`
+    rows: Rows
+    rejects: list[Reject]
+    infinite: int
+
+    def windows(self, starts: np.ndarray) -> np.ndarray:
+        """Cut some windows: `float64[windows, time, columns]`."""
+        return self.matrix[starts[:, None] + np.arange(self.window.length)]
 
 
 def usual_step(keyed: Keyed) -> float:

@@ -12,34 +12,31 @@ import datetime as dt
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
 
 from detector import bundle, cells
 from detector.alarm import Alarm, AlarmState
-from detector.columns import Column, encode
+from detector.columns import encode
 from detector.decision import Calibration, Decision, check_rate, rows_for, smallest_rate
 from detector.errors import SettingError, TableError
-from detector.manifest import FORMAT, Ignored, Manifest, Score, Training
+from detector.manifest import FORMAT, Manifest, Score, Training
 from detector.manifest import Rows as Counted
 from detector.rejects import Reject
 from detector.series import keyed_rows
 from detector.version import __version__
 from detector.windows import LONGEST, Window
 from training import export, variants
-from training.features import Features
-from training.fit import Fit, Watch, fit, fit_for, one_thread
+from training.fit import Fit, Watch, one_thread
 from training.kinds import infer
-from training.layout import Layout, vocabularies
 from training.layout import arrange as lay_out
-from training.series.channels import FLAG, Channels
-from training.series.graph import LEAST_UNIT, SeriesGraph, Units
-from training.series.model import LEVEL_LATENT, MOST_HELD_OUT, SeriesModel, Spans, Windowed, slow_channels
-from training.series.rows import BLOCKS, Rows, arrange, usual_step
+from training.layout import vocabularies
+from training.series.graph import SeriesGraph
+from training.series.learn import learn
+from training.series.model import Spans
+from training.series.rows import BLOCKS, Material, Rows, arrange, usual_step
 from training.settings import as_plain
 from training.split import DEFAULT_RATE, LEAST_ROWS
 from training.train import LIBRARIES, Recipe, Table, Trained, device_of, provers_of, rejected
@@ -49,30 +46,6 @@ from training.version import write_version
 SHORTEST = 2  # rows of a window
 LEAST_LENGTHS = 3  # rows are needed of so many windows that do not overlap
 PROVED = 2048  # windows of the proof, evenly spread
-
-
-class Material(NamedTuple):
-    """A table made ready."""
-
-    columns: list[Column]
-    ignored: list[Ignored]
-    window: Window
-    matrix: np.ndarray  # float64[rows, columns], in the order of `rows`
-    rows: Rows
-    rejects: list[Reject]
-    infinite: int
-
-    def windows(self, starts: np.ndarray) -> np.ndarray:
-        """Cut some windows: `float64[windows, time, columns]`."""
-        return self.matrix[starts[:, None] + np.arange(self.window.length)]
-
-
-class Learnt(NamedTuple):
-    """A fitted graph, how fitting went, and the scores that held-out blocks had."""
-
-    graph: SeriesGraph
-    fit: Fit
-    scores: np.ndarray  # float64[windows], each by a network that did not see its block
 
 
 def train(table: Table, to: Path, recipe: Recipe, watch: Watch) -> Trained:
@@ -124,56 +97,6 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     columns, without = vocabularies(frame, kinds.columns, words)
     matrix = encode(frame, columns, table.rows[rows.places], missing=recipe.missing).matrix
     return Material(columns, [*kinds.ignored, *without], window, matrix, rows, rejects, first.infinite)
-
-
-def learn(layout: Layout, material: Material, plan: WindowedPlan, seed: int, device: torch.device, watch: Watch) -> Learnt:
-    """Hold each block out in turn, then fit on all rows; gives the graph back on the CPU."""
-    channels, everything = _channels(layout, material, device)
-    spans, rows = Spans(material.window.length), material.rows
-    slow = slow_channels(everything, spans)
-    latent = plan.settings.latent or LEVEL_LATENT
-
-    def fitted(windows: Windowed, held_out: Windowed | None, steps: int = 0) -> tuple[SeriesModel, Fit]:
-        torch.manual_seed(seed)
-        network = plan.network(spans.window, channels.count, latent)
-        model = SeriesModel(channels, network, spans, slow, latent).to(device)
-        if model.solve(windows):
-            return model, Fit(0, 0, model.mean_loss(windows if held_out is None else held_out))
-        if held_out is None:
-            return model, fit_for(model, windows, steps, seed)
-        return model, fit(model, windows, held_out.thinned(MOST_HELD_OUT), _as_it_is, seed, watch)
-
-    found, fits = [], []
-    for block in range(BLOCKS):
-        places = rows.held_out(block, spans.window)
-        learning = everything.at(rows.learning(block, spans.window))
-        held_out = everything.at(rows.starts[places])
-        model, fold = fitted(learning, held_out)
-        fits.append(fold)
-        largest = _energies(model, learning).max().clamp(min=LEAST_UNIT)
-        found.append(Found(places, _levels(model, held_out), _energies(model, held_out) / largest))
-    steps = int(np.median([each.best_step for each in fits]))
-    model, _ = fitted(everything, None, steps)
-    levels = torch.cat([each.levels for each in found])
-    units = Units(levels.amax(dim=0).clamp(min=LEAST_UNIT), _energies(model, everything).max().clamp(min=LEAST_UNIT))
-    scores = torch.sqrt((levels / units.level).amax(dim=1) * torch.sqrt(torch.cat([each.energies for each in found])))
-    places = np.concatenate([each.places for each in found])
-    graph = SeriesGraph(model, units).cpu().eval()
-    whole = Fit(steps, steps, float(np.mean([each.loss for each in fits])))
-    return Learnt(graph, whole, scores.cpu().numpy()[np.argsort(places)])
-
-
-def _as_it_is(windows: Windowed, _features: Channels, _generator: torch.Generator) -> Windowed:
-    """Corrupt nothing."""
-    return windows
-
-
-class Found(NamedTuple):
-    """What a network finds of a block that it did not see."""
-
-    places: np.ndarray  # int64[windows]
-    levels: Tensor  # float64[windows, channels + flags], sizes of the mean residuals
-    energies: Tensor  # float64[windows], in units of the largest in training
 
 
 def stretches(scores: np.ndarray, material: Material, alarm: Alarm) -> np.ndarray:
@@ -255,18 +178,6 @@ def _check_enough(rows: Rows, window: Window, rejects: list[Reject]) -> None:
     )
 
 
-def _channels(layout: Layout, material: Material, device: torch.device) -> tuple[Channels, Windowed]:
-    """Give the channels, and all windows to learn from."""
-    features = Features(layout)
-    matrix = torch.from_numpy(material.matrix)
-    raised = Channels(features, torch.zeros(())).rows(matrix).flags.mean(dim=0) / FLAG
-    channels = Channels(features, raised)
-    seen = channels.rows(matrix)
-    values, present, flags = (part.float().to(device) for part in seen)
-    starts = torch.from_numpy(material.rows.starts).to(device)
-    return channels.to(device), Windowed(values, present, flags, starts, material.window.length)
-
-
 def _evenly(starts: np.ndarray, most: int) -> np.ndarray:
     """Give some windows, evenly spread."""
     return starts[:: -(-len(starts) // most)]
@@ -303,7 +214,7 @@ def _manifest(
         columns=graph.features.layout.columns,
         ignored=tuple(material.ignored),
         missing=recipe.missing,
-        score=Score(graph.name, graph.unit, graph.extra_terms),
+        score=Score(graph.score.name, graph.score.unit),
         decision=decision,
         training=training,
         parity=(),
@@ -312,17 +223,3 @@ def _manifest(
         libraries={name: version(name) for name in LIBRARIES},
         files={},
     )
-
-
-def _levels(model: SeriesModel, windows: Windowed) -> Tensor:
-    """Give the sizes of the level branch's mean residuals: `float64[windows, channels + flags]`."""
-    with torch.no_grad():
-        return torch.cat(
-            [model.shift(seen, model.levels(seen)).abs().double() for seen in (part.cut() for part in windows.split())]
-        )
-
-
-def _energies(model: SeriesModel, windows: Windowed) -> Tensor:
-    """Give the squared errors of the energy branch, `float64[windows]`."""
-    with torch.no_grad():
-        return torch.cat([model.squared(seen).double() for seen in (part.cut() for part in windows.split())])
