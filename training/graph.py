@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from detector.decision import TOLERANCE
 from detector.graph import INPUT
 from training.features import Cells, Features, pick
 from training.layout import DATE_FEATURES, Layout
@@ -38,6 +39,7 @@ class DetectorGraph(nn.Module):
         self.unseen = nn.Buffer(torch.tensor([float(codes) for codes in layout.codes]), persistent=False)
 
     input = INPUT
+    tolerance = TOLERANCE  # of its proof
 
     def example(self, rows: int) -> Tensor:
         """Give so many rows to trace the graph with."""
