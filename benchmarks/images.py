@@ -99,17 +99,17 @@ def on_tiles(report: Report, data: Tiles, rounds: int) -> Detector:
 
 def trained(image: Image, normal: np.ndarray, task: Task, rest: np.ndarray, seed: int) -> tuple[Detector, Found, float]:
     """Train on normal images as `residuum train` does up to the export; gives images a second in torch too."""
-    began = time.perf_counter()
+    began = time.process_time()
     recipe = Recipe(variant=FOR_IMAGES, seed=seed, device="cpu", image=image, false_alarm_rate=RATE)
     material, made = prepare_pictures(Pictures(image, normal, []), recipe), plan(FOR_IMAGES)
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         learnt = learn(lay_out(material, made), material, made, seed, torch.device("cpu"), unwatched)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     detector = Detector(material, learnt.graph, learnt.fit)
-    began = time.perf_counter()
+    began = time.process_time()
     found = Found(_variant.auroc(task, detector.score(rest)), seconds)
-    return detector, found, len(rest) / (time.perf_counter() - began)
+    return detector, found, len(rest) / (time.process_time() - began)
 
 
 def by_kind(report: Report, detector: Detector, data: Tiles, rest: np.ndarray) -> None:
