@@ -75,7 +75,7 @@ BERNOULLI = ("likelihood", "bernoulli")
 ON_ROWS = [name for name, variant in variants.VARIANTS.items() if variant.rows]
 GAUSSIAN_CASES = [Case(name) for name in ON_ROWS]
 CASES = [*GAUSSIAN_CASES, *(Case(name, (BERNOULLI,)) for name in ON_ROWS)]
-SMALL = (("sizes", "8"), ("components", "16"))
+SMALL = (("sizes", "8"), ("components", "8"), ("places", "1"))
 IMAGE_CASES = [
     Case("convolutional", SMALL, Image(width=64, height=64, mode="rgb")),
     Case("convolutional", SMALL, Image(width=23, height=14, files=False)),

@@ -17,6 +17,7 @@ from tests.data.make_bundle import KEPT
 from tests.residuum.cli.conftest import TRAIN, Run
 from tests.residuum.cli.running import RUN, in_a_process
 from tests.residuum.cli.test_bad_input import refused
+from tests.serving.http.conftest import ASK, Service
 
 SEEN = Image(width=24, height=16)
 SCALE = 2  # files are twice as large as what is seen of them
@@ -269,6 +270,26 @@ def test_pictures_that_are_there_are_kept_unless_forced(model: Path, today: Path
 
 def _pixels(path: str) -> np.ndarray:
     return np.asarray(pillow.open(path)).astype(int)
+
+
+def test_a_service_judges_an_image(model: Path, today: Path, run: Run, tmp_path: Path) -> None:
+    run("score", model, today / "spot", "--to", "out.ndjson")
+    scored = pl.read_ndjson("out.ndjson").row(3, named=True)
+    service = Service(model.parent, log=tmp_path / "log")
+    try:
+        service.wait()
+        image = {"content-type": "image/png"}
+        address = f"{service.url}/v1/models/plates/score"
+        answer = ASK.post(address, content=Path(scored["file"]).read_bytes(), headers=image).json()
+        (verdict,) = answer["verdicts"]
+        assert verdict["anomaly_score"] == pytest.approx(scored["anomaly_score"], rel=1e-4)
+        assert verdict["reasons"][0]["column"] == scored["reasons"][0]["column"]
+        (bad,) = ASK.post(address, content=b"no image", headers=image).json()["verdicts"]
+        assert bad["rejected"]["found"] == "no PNG or JPEG, whatever its name says"
+        row = dict(zip((column.name for column in SEEN.columns()), images.spotted(1, 2, SEEN)[0].tolist(), strict=True))
+        assert ASK.post(address, json=[row]).json()["anomalies"] == 1
+    finally:
+        service.stop()
 
 
 def test_rows_of_pixels_are_images_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
