@@ -10,8 +10,8 @@ With `RESIDUUM_PICTURES=FOLDER` in the environment it draws twenty defects besid
 third round: six of seven blowholes are warm exactly where they are, often with a halo a few pixels wide above or around them;
 the seventh cannot be seen at this size. Of six breaks three are found (two by a speck and a broken corner, one by the curl on
 its face, faintly); on two the warmth lies in a corner or in glare beside the break, on a nearly black one nowhere. Of three
-cracks one is warm at its lower end, one faintly along its marks, a hairline is missed. The two frayed tiles, dark patches a third of
-the tile wide, are warm at the patch's outline or at bright specks at its foot, not inside: the components rebuild what is
+cracks one is warm at its lower end, one faintly along its marks, a hairline is missed. The two frayed tiles, dark patches a third
+of the tile wide, are warm at the patch's outline or at bright specks at its foot, not inside: the components rebuild what is
 large and smooth. Of two uneven ones the striped field is faintly warm, the shadow is not. So: small and sharp is found and
 shown where it is; large and soft, or thinner than a pixel of the 64, is not.
 """
