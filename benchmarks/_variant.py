@@ -58,12 +58,12 @@ def ours(task: Task, variant: str, settings: Settings, seed: int) -> tuple[Found
     began = time.process_time()
     detector = _trained.detector(_trained.frame(task.normal), seed, variant=variant, settings=settings)
     seconds = time.process_time() - began
-    return Found(_auroc(task, detector.scores(_trained.frame(task.rows))), seconds), detector
+    return Found(auroc(task, detector.scores(_trained.frame(task.rows))), seconds), detector
 
 
-def speed(detector: _trained.Detector) -> Speed:
+def speed(detector: _trained.Detector, turns: int = TURNS) -> Speed:
     """Export, and time the graph in ONNX Runtime beside torch, in turns, on one thread each."""
-    rows = detector.calibrating
+    rows = detector.calibrating.astype(np.float64)
     graph = Graph(export.proven(detector.graph, rows), "cpu")
     ratios: dict[int, list[float]] = {}
     rate = 0.0
@@ -71,7 +71,7 @@ def speed(detector: _trained.Detector) -> Speed:
         for size in BATCHES:
             batch = np.resize(rows, (size, rows.shape[1]))
             tensor = torch.from_numpy(batch)
-            both = [(seconds(partial(detector.graph, tensor)), seconds(partial(graph.explain, batch))) for _ in range(TURNS)]
+            both = [(seconds(partial(detector.graph, tensor)), seconds(partial(graph.explain, batch))) for _ in range(turns)]
             ratios[size] = [eager / runtime for eager, runtime in both]
             rate = size / min(runtime for _, runtime in both)
     return Speed(rate, str(detector.graph.features.real).removeprefix("torch."), ratios)
@@ -84,7 +84,7 @@ def pca(task: Task, _seed: int) -> Found:
     model = PCA(min(COMPONENTS, normal.shape[1] // 2, len(normal))).fit(normal)
     seconds = time.process_time() - began
     errors = ((rows - model.inverse_transform(model.transform(rows))) ** 2).sum(axis=1)
-    return Found(_auroc(task, errors), seconds)
+    return Found(auroc(task, errors), seconds)
 
 
 def knn(task: Task, _seed: int) -> Found:
@@ -93,7 +93,7 @@ def knn(task: Task, _seed: int) -> Found:
     normal, rows = _for_peers(task)
     model = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(normal)
     seconds = time.process_time() - began
-    return Found(_auroc(task, model.kneighbors(rows)[0][:, -1]), seconds)
+    return Found(auroc(task, model.kneighbors(rows)[0][:, -1]), seconds)
 
 
 def pyod(name: str, task: Task, seed: int) -> Found:
@@ -105,7 +105,7 @@ def pyod(name: str, task: Task, seed: int) -> Found:
     model = {"AutoEncoder": AutoEncoder, "VAE": VAE}[name](verbose=0, random_state=seed)
     model.fit(task.normal)
     seconds = time.process_time() - began
-    return Found(_auroc(task, model.decision_function(task.rows)), seconds)
+    return Found(auroc(task, model.decision_function(task.rows)), seconds)
 
 
 PEERS: dict[str, Callable[[Task, int], Found]] = {"PCA": pca, "kNN": knn}
@@ -123,7 +123,8 @@ def _for_peers(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return scaler.transform(task.normal), scaler.transform(task.rows)
 
 
-def _auroc(task: Task, scores: np.ndarray) -> float:
+def auroc(task: Task, scores: np.ndarray) -> float:
+    """Give how well scores tell the task's anomalies from its normal rows."""
     return float(roc_auc_score(task.is_anomaly, scores))
 
 

@@ -16,7 +16,7 @@ from detector.graph import Outputs
 from detector.images import Image, Size
 from detector.reasons import SCHEMA
 
-EDGE = 0.1  # of the largest contribution: a neighbour with less belongs to no region
+EDGE = 0.01  # of the largest contribution: a neighbour with less belongs to no region
 LEAST_SHARE = 0.05  # of the score; smaller regions explain nothing
 WHOLE = 0.6  # of the image's area: a box as large as this has no place
 ROWS, ACROSS = ("upper", "", "lower"), ("left", "", "right")

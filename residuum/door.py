@@ -27,6 +27,7 @@ from detector.columns import Column, Encoded, as_frame, encode, listing, require
 from detector.decoder import Decoder, latent_names
 from detector.errors import SettingError, TableError
 from detector.graph import Device
+from detector.images import image_of, size_of
 from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.scorer import Scorer, Verdicts
@@ -155,7 +156,12 @@ class Detector:
         )
 
     def _frame_of(self, rows: np.ndarray) -> pl.DataFrame:
-        """Give an array's columns the names of the detector's."""
+        """Give an array's columns the names of the detector's; an array of images is one of rows."""
+        image = self.manifest.image
+        if image and rows.ndim > 2:  # noqa: PLR2004 - rows and columns
+            if rows.shape[1:] not in {image.shape, image.shape[-2:] if image.mode == "grey" else image.shape}:
+                raise TableError(f"images of shape {image.shape} are needed; these have shape {rows.shape[1:]}")
+            rows = rows.reshape(len(rows), -1)
         return _array_frame(rows, [column.name for column in self.manifest.columns])
 
     def _embedded(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -228,9 +234,13 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     window: int | None = None,
     stride: int = 1,
     max_gap: float | None = None,
+    image: str | None = None,
     device: Device = "auto",
 ) -> Detector:
     """Train a detector on a frame of normal rows, write it as the next version under `to`, and open it.
+
+    With `image`, a size such as "28x28", the rows are grey images, pixels line by line, or an array `[images, height, width]`,
+    for `variant="convolutional"`; folders of images are trained on by `residuum train`.
 
     `settings` are the variant's, such as `{"latent": 16}`; `residuum variants NAME` lists them. `false_alarm_rate`
     defaults to 0.01, or to the smallest rate that so few rows can promise: then, and of rows that cannot be read, it warns.
@@ -261,7 +271,12 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         window=window,
         stride=stride,
         max_gap=max_gap,
+        image=image_of(size_of(image, "image"), "grey", "image", files=False) if image else None,
     )
+    if isinstance(normal, str | Path):
+        raise TableError(f"{normal} is a path: files and folders are trained on by `residuum train`, frames and arrays here")
+    if image and isinstance(normal, np.ndarray) and normal.ndim == 3:  # noqa: PLR2004 - images, height, width
+        normal = normal.reshape(len(normal), -1)
     frame = as_polars(normal)
     trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
     warn(trained)

@@ -1,6 +1,7 @@
 """The trained module as ONNX, and the proof that the two are the same.
 
-Nothing leaves here that ONNX Runtime does not score as torch does: scores within `TOLERANCE`, verdicts equal outside it.
+Nothing leaves here that ONNX Runtime does not score as torch does: scores within the graph's tolerance, verdicts equal
+outside it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from detector.decision import TOLERANCE, Decision
+from detector.decision import Decision
 from detector.errors import TrainingError
 from detector.graph import OUTPUTS, Device, Graph
 from detector.manifest import Parity
@@ -32,6 +33,10 @@ class Scoring(Protocol):
     @property
     def input(self) -> str:
         """The name of what goes in."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far apart torch and ONNX Runtime may be, relative to max(1, |score|)."""
 
     def example(self, rows: int) -> Tensor:
         """Give so many of what goes in, to trace it with."""
@@ -76,7 +81,7 @@ def proven(graph: Scoring, rows: np.ndarray) -> bytes:
         TrainingError: they disagree even so.
     """
     model = to_onnx(graph)
-    if _apart(graph, Graph(model, "cpu"), rows) > TOLERANCE:
+    if _apart(graph, Graph(model, "cpu"), rows) > graph.tolerance:
         model = to_onnx(graph.in_float64())
     return model
 
@@ -94,20 +99,20 @@ def prove(graph: Scoring, model: bytes, rows: np.ndarray, decision: Decision, de
     difference = np.abs(served.score - trained) / size
     additivity = np.abs(served.contribution.sum(axis=1) - served.score) / size
     apart = decision.is_anomaly(trained) != decision.is_anomaly(served.score)
-    outside = apart & (np.abs(trained - decision.threshold) > TOLERANCE * size)
+    outside = apart & (np.abs(trained - decision.threshold) > graph.tolerance * size)
     parity = Parity(
         rows=len(rows),
         provider=opened.provider,
         largest_difference=float(difference.max()),
-        tolerance=TOLERANCE,
+        tolerance=graph.tolerance,
         verdicts_that_differ=int(outside.sum()),
         nodes_on_cpu=opened.nodes_on_cpu,
     )
-    if not (difference.max() <= TOLERANCE and additivity.max() <= TOLERANCE and not outside.any()):
+    if not (difference.max() <= graph.tolerance and additivity.max() <= graph.tolerance and not outside.any()):
         raise TrainingError(
             f"the exported graph is not the trained network on {opened.provider}: scores differ by up to "
-            f"{difference.max():.2g}, contributions miss their score by up to {additivity.max():.2g} (allowed {TOLERANCE:g}), "
-            f"{parity.verdicts_that_differ} of {len(rows)} verdicts differ; nothing was written"
+            f"{difference.max():.2g}, contributions miss their score by up to {additivity.max():.2g} (allowed "
+            f"{graph.tolerance:g}), {parity.verdicts_that_differ} of {len(rows)} verdicts differ; nothing was written"
         )
     return parity
 

@@ -146,7 +146,7 @@ def fit(model: Learner[E], training: E, validation: E, corrupt: Corrupt[E], seed
             watch(Progress(step, steps, loss, min(best, loss)))
             if loss < best:
                 best, weights, best_step = loss, copy.deepcopy(model.state_dict()), step
-            elif step - best_step >= PATIENCE * CHECK_EVERY:
+            elif step - best_step >= PATIENCE * CHECK_EVERY // model.slowness:
                 break
     except KeyboardInterrupt:
         if best_step == 0:

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from detector.decision import TOLERANCE
 from detector.graph import INPUT
 from training.features import Cells, Features, pick
 from training.layout import DATE_FEATURES, Layout
@@ -36,6 +37,8 @@ class DetectorGraph(nn.Module):
         constants = torch.tensor(layout.constant_values, dtype=torch.float64)
         self.constant_values = nn.Buffer(constants, persistent=False)
         self.unseen = nn.Buffer(torch.tensor([float(codes) for codes in layout.codes]), persistent=False)
+
+    tolerance = TOLERANCE  # of its proof
 
     def forward(self, row: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Give score `[rows]`, contribution `[rows, columns + extra]`, expected `[rows, columns]`, latent `[rows, k]`."""

@@ -55,6 +55,9 @@ class Model(nn.Module):
         """Give what validation watches and the first phase minimises, `[rows]`, in nats."""
         raise NotImplementedError
 
+    def begin(self, training: Cells) -> None:
+        """Set what is not learnt step by step, before the first one."""
+
     def hiding(self, training: Cells) -> Callable[[Cells, torch.Generator], Cells]:
         """Give what hides cells in training, so that the network knows holes.
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.networks import Network, Tied
+from training.networks import Network, Spatial, Tied
 
 Penalty = Callable[[Network, Tensor, Tensor, torch.Generator], Tensor]
 
@@ -115,6 +115,8 @@ def _gradient(function: Callable[[Tensor], Tensor], at: Tensor, weights: Tensor)
 
 def _only_layer(network: Network) -> tuple[nn.Linear, nn.Module] | None:
     """Give the encoder's layer and activation, if it has but one layer."""
+    if isinstance(network, Spatial):
+        return None
     stack = [*network.layers, network.code_activation] if isinstance(network, Tied) else list(network.encoder)
     layer, *others = stack
     return (layer, others[0]) if isinstance(layer, nn.Linear) and len(others) == 1 else None

@@ -96,16 +96,14 @@ class Denoising(Point, frozen=True, kw_only=True):
 class Convolutional(Point, frozen=True, kw_only=True):
     """One of convolutions."""
 
-    sizes: Annotated[tuple[Size, ...], Meta(description="channels of the encoder's layers; the decoder mirrors them")] = (
-        16,
-        32,
-        64,
-    )
+    sizes: Annotated[tuple[Size, ...], Meta(description="channels of the encoder's layers; the decoder mirrors them")] = (16, 32)
+    components: Annotated[int, Meta(ge=1, le=1024, description="numbers in the code for the whole image")] = 48
+    places: Annotated[int, Meta(ge=1, le=64, description="numbers in the code for each place that the layers end in")] = 4
     corruption: Annotated[
-        Literal["none", "patches", "swap", "gaussian", "masking", "salt-and-pepper", "dropout"],
-        Meta(description="what is done to cells in training; patches: squares of an image are set to its mean"),
+        Literal["none", "patches", "gaussian"],
+        Meta(description="what is done to images in training; patches: squares are set to the mean"),
     ] = "none"
-    level: Annotated[Rate, Meta(description="share of cells that are corrupted; for gaussian a standard deviation")] = 0.2
+    level: Annotated[Rate, Meta(description="share of squares that are hidden; for gaussian a standard deviation")] = 0.2
     light: Annotated[
         Literal["logarithmic", "linear"],
         Meta(description="of images; logarithmic: ratios of brightness count; linear: differences"),

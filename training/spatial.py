@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from detector.errors import SettingError
 from detector.graph import IMAGE_INPUT
 from detector.images import Image
 from training.features import Cells, Features
@@ -28,21 +29,35 @@ from training.scores import LikelihoodScore, MeanSquaredError, PointScore, Score
 if TYPE_CHECKING:
     from training.settings import Convolutional
 
-WINDOWS = (1, 3, 5, 9)  # pixels
-POWER = 4
-PRIOR_IMAGES = 10.0  # as many images speak for the mean error of all places as for a place's own
-BLUR = 7  # pixels over which what is usual at a place is averaged with its neighbours
+WINDOWS = (1, 3, 5)  # pixels
+POWER = 6
+PRIOR_IMAGES = 3.0  # as many images speak for the mean error of all places, beside those that speak for a place's own
 LEAST = 1e-6  # of the mean error: no place is rebuilt better than that
-USUAL_LATENT = 48
+
+
+class SpatialAutoencoder(Autoencoder):
+    """A convolutional autoencoder."""
+
+    network: Spatial
+    batch = 32
+    slowness = 3
+
+    def begin(self, training: Cells) -> None:
+        """Set the components; not under a Bernoulli likelihood, where what is rebuilt are log-odds."""
+        if not self.bernoulli:
+            self.network.begin(self.features.inputs(training))
 
 
 def build(features: Pixels, settings: Convolutional) -> Autoencoder:
     """Build a convolutional autoencoder."""
-    latent = settings.latent or USUAL_LATENT
-    plane = Plane(*features.image.shape, settings.sizes, latent, settings.activation)
-    model = Autoencoder(features, Spatial(plane), latent, bernoulli=settings.likelihood == "bernoulli")
-    model.batch, model.slowness = 32, 3
-    return model
+    plane = Plane(*features.image.shape, settings.sizes, settings.places, settings.components, settings.activation)
+    network = Spatial(plane)
+    if settings.latent not in {0, network.latent}:
+        raise SettingError(
+            f"latent={settings.latent} cannot be: the code of images of {features.image.size} has {network.latent} numbers, by "
+            "components and places"
+        )
+    return SpatialAutoencoder(features, network, network.latent, bernoulli=settings.likelihood == "bernoulli")
 
 
 def energies(residual: Tensor) -> Tensor:
@@ -72,9 +87,9 @@ def usual(residual: Tensor) -> Tensor:
     images = len(energy)
     overall = energy.mean(dim=(0, 2, 3), keepdim=True)[0].clamp(min=1e-12)
     place = (energy.sum(dim=0) + PRIOR_IMAGES * overall) / (images + PRIOR_IMAGES)
-    blurred = functional.avg_pool2d(place, BLUR, 1, BLUR // 2, count_include_pad=False).clamp(min=LEAST * overall)
-    pools, _ = pooled(energy / blurred)
-    return (1.0 / (blurred * pools.mean(dim=0)[:, None, None])).flatten()
+    place = place.clamp(min=LEAST * overall)
+    pools, _ = pooled(energy / place)
+    return (1.0 / (place * pools.mean(dim=0)[:, None, None])).flatten()
 
 
 class RegionalResidual(PointScore):
@@ -137,6 +152,8 @@ class ImageGraph(DetectorGraph):
         self.features = features
         self.score = score
 
+    tolerance = 1e-4  # ONNX Runtime has no convolutions in float64, and what was rebuilt well leaves few digits of its error
+
     @property
     def input(self) -> str:
         """The name of what goes in."""
@@ -158,7 +175,7 @@ class ImageGraph(DetectorGraph):
         return contribution.sum(dim=(1, 2)), contribution, expected.unflatten(1, self.features.image.shape), terms.latent
 
     def in_float64(self) -> DetectorGraph:
-        """Stay in float32: ONNX Runtime has no convolutions in float64."""
+        """Stay in float32: there is nothing else."""
         return self
 
 

@@ -288,6 +288,7 @@ def learn(layout: Layout, material: Material, plan: Plan, seed: int, device: tor
     model = plan.model(features).to(device)
     training = _cells(features, material.matrix[material.split.training], device)
     validation = _cells(features, material.matrix[material.split.validation], device)
+    model.begin(training)
     fitted = fit(model, training, validation, plan.corruption(), seed, watch)
     whitener, covariance = _whitening(model, validation)
     score = plan.score(model, torch.from_numpy(whitener).to(device), seed)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.columns import Column
+    from detector.images import Image
     from detector.manifest import Manifest, Parity
 
 MOST_WORDS = 4
@@ -34,6 +35,7 @@ def inspect(model: MODEL, *, format: FORMAT = "text") -> None:  # noqa: A002 - t
 
 def _tables(folder: Path, manifest: Manifest) -> list[Table]:
     """Lay the manifest out for a person."""
+    image = manifest.image
     return [
         talk.facts(f"{manifest.name}, version {manifest.version}", _identity(folder, manifest)),
         talk.facts("Decision", _decision(manifest)),
@@ -41,7 +43,7 @@ def _tables(folder: Path, manifest: Manifest) -> list[Table]:
         talk.table(
             "Columns",
             ("column", "kind", "learnt", "missing"),
-            [(column.name, column.kind, _learnt(column), _missing(column, manifest)) for column in manifest.columns],
+            [] if image else [(each.name, each.kind, _learnt(each), _missing(each, manifest)) for each in manifest.columns],
         ),
         talk.facts("Left out", [(ignored.name, ignored.reason) for ignored in manifest.ignored]),
         talk.facts(
@@ -106,12 +108,19 @@ def _training(manifest: Manifest) -> list[talk.Fact]:
             if manifest.window
             else f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate",
         ),
+        ("seen as", _seen(manifest.image) if manifest.image else ""),
         ("order", training.order),
         ("rejected", talk.count(rows.rejected, "row") if rows.rejected else ""),
         ("missing", f"also {', '.join(map(repr, manifest.missing))}" if manifest.missing else ""),
         ("loss", f"{training.loss:.4g}, best of {training.steps:,} steps at {training.best_step:,}"),
         ("took", f"{training.seconds:.3g} s on {training.device}, seed {training.seed}"),
     ]
+
+
+def _seen(image: Image) -> str:
+    """Say what the detector sees of an image."""
+    mode = "grey" if image.mode == "grey" else "in colour"
+    return f"{image.size} pixels, {mode}, from {'files' if image.files else 'rows of a table, line by line'}"
 
 
 def _learnt(column: Column) -> str:

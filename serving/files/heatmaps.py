@@ -19,7 +19,7 @@ from serving.files.images import Seen
 
 LONGEST, SHORTEST = 512, 192  # pixels of a picture's longer side
 GAP = 8  # pixels between the two
-SOFTEN = 0.5  # exponent: contributions fall off steeply around their peak
+SOFTEN = 0.25  # exponent: contributions fall off steeply around their peak
 WARMTH = np.array([[255, 236, 160], [253, 141, 60], [189, 0, 38]], dtype=np.float64)  # from a little to all
 
 

@@ -78,10 +78,11 @@ _DECODER = msgspec.json.Decoder(_Inference)
 
 def metadata(model: Model, versions: list[int]) -> dict[str, Any]:
     """Say what a model takes and gives."""
-    columns, terms = len(model.columns), len(model.scorer.manifest.score.extra_terms)
+    columns, manifest = len(model.columns), model.scorer.manifest
+    places = manifest.image.width * manifest.image.height if manifest.image else columns
     outputs = {
         **{name: [-1] for name in _usual(model)},
-        "contribution": [-1, columns + terms],
+        "contribution": [-1, places + len(manifest.score.extra_terms)],
         "expected": [-1, columns],
     }
     return {

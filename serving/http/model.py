@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from detector.columns import Encoded
+from detector.errors import SettingError
 from detector.files.json_lines import LineDecoder, Lines
 from detector.files.ndjson import column
+from detector.images import Unreadable, decode
 from detector.reasons import Explain
 from detector.records import RecordEncoder
 from detector.rejects import Reject
@@ -76,6 +80,29 @@ class Model:
         """Judge rows that are encoded already; explains none."""
         verdicts = self.scorer.judge(encoded, lambda _: NO_REASONS, explain="none")
         return self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted).tolist(), encoded.rejects, encoded.matrix))
+
+    def judge_image(self, content: bytes, top: int) -> Judged:
+        """Judge a PNG or JPEG image; explains it by `top` regions if it is an anomaly.
+
+        Raises:
+            SettingError: the detector learnt from rows of tables, or Pillow is not installed.
+        """
+        image = self.scorer.manifest.image
+        if image is None or not image.files:
+            raise SettingError(f"{self.name} judges rows, not files of images")
+        if find_spec("PIL") is None:
+            raise SettingError("this service has no Pillow to read images: pip install 'residuum[images]'")
+        try:
+            picture = decode(io.BytesIO(content), image)
+        except Unreadable as error:
+            empty = Encoded(np.empty((0, image.values)), np.zeros(1, dtype=bool), [], 0)
+            judged = self.judge_matrix(empty)
+            return judged._replace(rejects=[Reject(0, "", error.found, error.expected)])
+        matrix = picture.values[None].astype(np.float64)
+        size = pl.DataFrame({"width": [picture.original.width], "height": [picture.original.height]})
+        encoded = Encoded(matrix, np.ones(1, dtype=bool), [], 0)
+        verdicts = self.scorer.judge(encoded, lambda _: size, explain=_explain(top), top=top)
+        return self._watched(Judged(verdicts, [0], [], matrix))
 
     def _watched(self, judged: Judged) -> Judged:
         self.watch.add(judged.verdicts, judged.matrix, judged.rejects)

@@ -158,6 +158,7 @@ def _score(model: Model) -> Json:
             "content": {
                 "application/json": {"schema": {"anyOf": [rows, wrapped]}},
                 **{f"application/{kind}": {"schema": binary} for kind in ("x-ndjson", "vnd.apache.arrow.stream", "octet-stream")},
+                **{f"image/{kind}": {"schema": binary} for kind in (("png", "jpeg") if _sees_files(model) else ())},
             },
         },
         "responses": _responses(
@@ -167,6 +168,12 @@ def _score(model: Model) -> Json:
             }
         ),
     }
+
+
+def _sees_files(model: Model) -> bool:
+    """Tell whether a model judges files of images."""
+    image = model.scorer.manifest.image
+    return image is not None and image.files
 
 
 def _responses(content: Json) -> Json:

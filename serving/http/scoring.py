@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
-from detector.errors import TableError
+from detector.errors import SettingError, TableError
 from serving.http import answer, arrow, inference, raw
 from serving.http.body import check_depth, without_long_texts
 from serving.http.gate import Gate
@@ -43,6 +43,8 @@ class Scoring:
             NDJSON: self._ndjson,
             arrow.STREAM: self._whole(self._arrow),
             raw.STREAM: self._whole(self._raw),
+            "image/png": self._whole(self._image),
+            "image/jpeg": self._whole(self._image),
         }
 
     async def answer(self, request: Request, name: str, version: str | None) -> Reply | Stream:
@@ -130,6 +132,14 @@ class Scoring:
         encoded = raw.read(body, model.scorer.columns)
         check_rows(len(encoded.accepted), self._settings.max_rows)
         return Reply(raw.write(model.judge_matrix(encoded), len(encoded.accepted)), raw.STREAM.encode())
+
+    def _image(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+        """Judge an image."""
+        try:
+            judged = model.judge_image(body, wishes.reasons)
+        except SettingError as error:
+            raise Problem(415, "content_type", str(error)) from error
+        return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
 
 def check_rows(rows: int, most: int) -> None:

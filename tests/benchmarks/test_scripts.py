@@ -17,6 +17,7 @@ SMALL = {
     "false_alarms": ("--rows", "300"),
     "variants": ("--rows", "300"),
     "digits": ("--rows", "300"),
+    "images": ("--rows", "100"),
     "service": ("--rows", "1000"),
     "series": ("--rows", "50"),
 }

@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from detector.images import Image
+from tests import images
 from tests.data.make_bundle import KEPT
 from tests.project.documents import blocks, fenced_lines, words_of
 from tests.serving.http.conftest import free_port
@@ -25,6 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pl.concat([series(200, 0), series(200, 1, "lathe")]).write_csv(folder / "series.csv")
     today.write_csv(folder / "today.csv")
     today.with_columns(is_bad=pl.Series([False] * 80 + [True] * 20)).write_csv(folder / "labelled.csv")
+    plates = Image(width=16, height=16)
+    images.write(images.plates(60, 0, plates), plates, folder / "tiles" / "good")
+    images.write(images.spotted(4, 1, plates), plates, folder / "tiles" / "spot")
     return folder
 
 
@@ -36,6 +41,8 @@ def test_every_command_runs(project: Path, folder: Path) -> None:
         ran = subprocess.run([sys.executable, "-c", RUN, *command], cwd=folder, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"residuum {' '.join(command)}: {ran.stderr}"
     assert pl.read_csv(folder / "scored.csv").height == 100
+    assert pl.read_csv(folder / "tiles.csv").height == 64
+    assert len(list((folder / "heat").rglob("*.png"))) == 64
     assert pl.read_csv(folder / "walk.csv").height == 9
     assert pl.read_csv(folder / "new.csv").height == 1000
 

@@ -75,12 +75,12 @@ BERNOULLI = ("likelihood", "bernoulli")
 OF_ROWS = [name for name, variant in variants.VARIANTS.items() if variant.takes_rows]  # the others: `test_series`
 GAUSSIAN_CASES = [Case(name) for name in OF_ROWS]
 CASES = [*GAUSSIAN_CASES, *(Case(name, (BERNOULLI,)) for name in OF_ROWS)]
-SMALL = (("sizes", "8-16"), ("latent", "16"))
+SMALL = (("sizes", "8"), ("components", "8"), ("places", "1"))
 IMAGE_CASES = [
     Case("convolutional", SMALL, Image(width=64, height=64, mode="rgb")),
     Case("convolutional", SMALL, Image(width=23, height=14, files=False)),
-    Case("convolutional", (*SMALL, ("score", "mse"), ("light", "linear")), Image(width=28, height=28)),
-    Case("convolutional", (*SMALL, BERNOULLI), Image(width=28, height=28, files=False)),
+    Case("convolutional", (*SMALL, ("score", "mse"), ("light", "linear")), Image(width=20, height=20)),
+    Case("convolutional", (*SMALL, BERNOULLI), Image(width=20, height=20, files=False)),
 ]
 
 

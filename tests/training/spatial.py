@@ -56,21 +56,23 @@ def _regional(score: RegionalResidual, residual: np.ndarray) -> np.ndarray:
 
 def _rebuilt(graph: ImageGraph, inputs: np.ndarray) -> np.ndarray:
     network = graph.score.model.network
-    image = inputs.reshape(graph.features.image.shape)
-    *convolutions, _, last = network.encoder
-    for layer in convolutions:
-        image = _convolved(layer, image) if isinstance(layer, nn.Conv2d) else image / (1 + np.exp(-image))
-    code = _numbers(last.weight) @ image.ravel() + _numbers(last.bias)
-    opened = _numbers(network.opening[0].weight) @ code + _numbers(network.opening[0].bias)
-    image = (opened / (1 + np.exp(-opened))).reshape(image.shape)
+    components, mean = _numbers(network.components), _numbers(network.mean)
+    linear = (inputs - mean) @ components.T @ components + mean
+    image = (inputs - linear).reshape(graph.features.image.shape)
+    for layer in network.down[:-1]:
+        image = _silu(_convolved(layer, image))
+    image = _convolved(network.down[-1], image)
     for place, (layer, (height, width)) in enumerate(zip(network.up, network.sides[-2::-1], strict=True)):
         folded = _convolved(layer, image)
         channels, low, across = folded.shape
         squares = folded.reshape(channels // 4, 2, 2, low, across)
         image = squares.transpose(0, 3, 1, 4, 2).reshape(channels // 4, 2 * low, 2 * across)[:, :height, :width]
-        if place + 1 < len(network.up):
-            image = image / (1 + np.exp(-image))
-    return image.ravel()
+        image = _silu(image) if place + 1 < len(network.up) else image
+    return linear + image.ravel()
+
+
+def _silu(values: np.ndarray) -> np.ndarray:
+    return values / (1 + np.exp(-values))
 
 
 def _convolved(layer: nn.Module, image: np.ndarray) -> np.ndarray:

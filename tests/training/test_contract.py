@@ -35,8 +35,10 @@ def matrix_of(made: Made, frame: pl.DataFrame) -> np.ndarray:
     return encode(frame, made.scorer.columns, np.arange(frame.height)).matrix
 
 
-def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
-    assert np.all(np.abs(found - wanted) <= TOLERANCE * np.maximum(1.0, np.abs(wanted)))
+def assert_close(found: np.ndarray, wanted: np.ndarray, made: Made | None = None) -> None:
+    """Compare within the tolerance of the bundle's own proof."""
+    tolerance = made.scorer.manifest.parity[0].tolerance if made else TOLERANCE
+    assert np.all(np.abs(found - wanted) <= tolerance * np.maximum(1.0, np.abs(wanted)))
 
 
 def test_tells_planted_anomalies_from_fresh_normal_rows(made: Made) -> None:
@@ -59,9 +61,11 @@ def test_the_graph_agrees_with_the_oracle(made: Made) -> None:
     matrix[:20, 0], matrix[10:30, -1] = 1.5, 7.0  # far from what was seen, and a constant that changed
     outputs, graph = made.scorer.graph.explain(matrix), learnt(made.case)
     expected = [oracle.score(graph, row) for row in matrix]
-    assert_close(outputs.score, np.array([score for score, _ in expected]))
+    assert_close(outputs.score, np.array([score for score, _ in expected]), made)
     for found, (score, wanted) in zip(outputs.contribution, expected, strict=True):
-        assert np.abs(found - wanted).max() <= TOLERANCE * max(1.0, abs(score), np.abs(wanted).max())
+        assert np.abs(found - wanted).max() <= made.scorer.manifest.parity[0].tolerance * max(
+            1.0, abs(score), np.abs(wanted).max()
+        )
 
 
 def test_the_same_seed_gives_the_same_weights(made: Made) -> None:
@@ -82,7 +86,7 @@ def test_a_row_scores_the_same_alone_and_in_a_batch(made: Made) -> None:
     frame = pl.concat([made.case.normal(50, seed=3), made.case.odd()[:10]])
     together = scores(made, frame)
     alone = np.concatenate([scores(made, frame[row]) for row in range(frame.height)])
-    assert_close(alone, together)
+    assert_close(alone, together, made)
 
 
 def test_the_same_call_gives_the_same_score(made: Made) -> None:
@@ -164,7 +168,7 @@ def test_the_parity_proof_is_in_the_manifest(made: Made) -> None:
 def test_the_weights_give_the_bundles_scores(made: Made) -> None:
     frame = pl.concat([made.case.normal(200, seed=2), made.case.odd()])
     loaded = weights.load(bundle.read(made.folder))
-    assert_close(torch_scores(loaded, matrix_of(made, frame)), scores(made, frame))
+    assert_close(torch_scores(loaded, matrix_of(made, frame)), scores(made, frame), made)
     assert weights.to_bytes(loaded) == (made.folder / bundle.WEIGHTS).read_bytes()
 
 

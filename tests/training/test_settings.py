@@ -11,6 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from detector.errors import SettingError
+from detector.images import Image
 from detector.scorer import Scorer
 from tests.tables import planted_shares, shares
 from tests.training.conftest import OF_ROWS, Case, table_of
@@ -62,12 +63,25 @@ def choices(kind: type[Settings]) -> dict[str, set[str]]:
 def test_every_value_is_proven_of_a_variant_of_its_own() -> None:
     usual = choices(variants.of.Point)
     proven = {(name, setting) for name, settings in map(case_of, CASES) for setting in settings}
-    for name, row in ((name, variants.VARIANTS[name]) for name in OF_ROWS):
+    for name in OF_ROWS:
+        row = variants.VARIANTS[name]
         defaults = {(key, str(value).lower()) for key, value in as_plain(row.settings()).items()}
         own = {(key, value) for key, few in choices(row.settings).items() if usual.get(key) != few for value in few}
         assert own - defaults <= {setting for variant, setting in proven if variant == name}, name
     shared = {(key, value) for key, few in usual.items() for value in few}
     assert shared - {("activation", "silu"), ("likelihood", "gaussian"), ("score", "whitened")} <= {one for _, one in proven}
+
+
+@pytest.mark.parametrize("text", ["patches", "gaussian level=0.5", "none light=linear"])
+def test_images_are_learnt_under_every_setting(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "STEPS", STEPS)
+    case = Case(
+        "convolutional", case_of(f"convolutional sizes=8 components=8 corruption={text}").settings, Image(width=16, height=16)
+    )
+    trained = training.train(case.table(), tmp_path / "case", case.recipe)
+    scorer = Scorer.open(trained.folder, "cpu")
+    scores = [scorer.score(rows, explain="none").score for rows in (case.normal(200, seed=1), case.odd())]
+    assert roc_auc_score(np.repeat([0, 1], [len(part) for part in scores]), np.concatenate(scores)) > CHANCE
 
 
 @pytest.mark.parametrize("text", CASES)

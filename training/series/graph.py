@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from detector.decision import TOLERANCE
 from detector.graph import WINDOW
 from training.features import Features
 from training.series.channels import Seen
@@ -16,6 +17,8 @@ from training.series.scores import WindowScore
 
 class SeriesGraph(nn.Module):
     """Channels, model and score."""
+
+    tolerance = TOLERANCE  # of its proof
 
     def __init__(self, score: WindowScore) -> None:
         """Take a trained model's score."""
