@@ -119,7 +119,8 @@ class App:
             case Problem():
                 return error
             case HTTPException():  # starlette's: no such method here
-                return Problem(error.status_code, "route", error.detail)
+                headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+                return Problem(error.status_code, "route", error.detail, headers=headers)
             case _:
                 log().error("fault", request_id=request.id, path=request.path, **fault(error))
                 return Problem(500, "fault", "this is a fault of the service; its log says more under the request's id")

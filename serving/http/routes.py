@@ -89,7 +89,9 @@ class Routes:
         return Response(openapi.page(self._document()), media_type="text/html")
 
     def _document(self) -> dict[str, Any]:
-        return openapi.document(self._models.all(), tokens=self._tokens)
+        models = self._models.all()
+        versions = {model.name: self._models.versions(model.name) for model in models}
+        return openapi.document(models, versions=versions, tokens=self._tokens)
 
     async def _server(self, _request: Request) -> Response:
         return _json(inference.SERVER)
