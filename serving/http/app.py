@@ -10,7 +10,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from serving.http.gate import Gate
-from serving.http.log import fault, log
 from serving.http.metrics import Metrics
 from serving.http.ndjson import error_line
 from serving.http.problem import ClientGone, Problem
@@ -21,6 +20,7 @@ from serving.http.scoring import Scoring, Stream
 from serving.http.settings import Settings
 from serving.http.tokens import Tokens
 from serving.http.trace import trace_id
+from serving.log import fault, log
 
 LEFT = 499  # as nginx has it: the client went before its answer
 

@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from detector import reasons
-from serving.http.model import Judged
 from serving.http.problem import Problem
+from serving.model import Judged
 
 STREAM = "application/vnd.apache.arrow.stream"
 

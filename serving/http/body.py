@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from detector.files.json_lines import BAD_JSON, LineDecoder, Lines, by_key, record_types
 from detector.rejects import Reject
 from serving.http.problem import Problem
+from serving.nesting import depth
 
 ROWS = '[{"duration": 0, ...}, ...] or {"rows": [...]}'
 
@@ -83,33 +83,6 @@ def check_depth(body: bytes, rows: int, most: int) -> None:
             found=f"{found} levels",
             expected=f"{most} levels",
         )
-
-
-def depth(text: bytes) -> int:
-    """Give how deep lists and objects lie inside each other."""
-    cells = np.frombuffer(text.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
-    outside = np.cumsum(cells == ord('"')) % 2 == 0
-    opened = outside & ((cells == ord("{")) | (cells == ord("[")))
-    closed = outside & ((cells == ord("}")) | (cells == ord("]")))
-    return int(np.cumsum(opened.astype(np.int64) - closed).max(initial=0))
-
-
-def without_long_texts(lines: Lines, most: int, numbers: Collection[str] = ()) -> Lines:
-    """Reject the rows that hold a text of more than `most` characters; columns of `numbers` hold none where they are typed."""
-    long: dict[int, str] = {}
-    for key, cells in lines.values.items():
-        for at, cell in enumerate(() if lines.typed and key in numbers else cells):
-            if type(cell) is str and len(cell) > most:
-                long.setdefault(at, key)
-    if not long:
-        return lines
-    kept = [at for at in range(len(lines.rows)) if at not in long]
-    values = {key: [cells[at] for at in kept] for key, cells in lines.values.items()}
-    rejects = [
-        Reject(lines.rows[at], key, f"a text of {len(str(lines.values[key][at])):,} characters", f"at most {most:,}")
-        for at, key in long.items()
-    ]
-    return Lines(values, [lines.rows[at] for at in kept], [*lines.rejects, *rejects], lines.blank, lines.typed)
 
 
 def _rows(body: bytes) -> list[msgspec.Raw]:

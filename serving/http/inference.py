@@ -15,12 +15,14 @@ import numpy as np
 
 from detector.files.json_lines import Lines, Scalar
 from detector.version import __version__
-from serving.http.body import check_depth, without_long_texts
-from serving.http.model import Judged, Model
+from serving.http.body import check_depth
+from serving.http.model import Model
 from serving.http.problem import Problem
 from serving.http.reply import JSON, Reply
 from serving.http.request import Request
 from serving.http.settings import Settings
+from serving.model import Judged
+from serving.nesting import without_long_texts
 
 DATATYPES = {"number": "FP64", "category": "BYTES", "boolean": "BOOL", "date": "BYTES"}
 OUTPUTS = {"is_anomaly": "BOOL", "class": "BYTES"}  # the others are FP64

@@ -12,14 +12,15 @@ from functools import partial
 import msgspec
 
 from detector.files.stream import BOM
-from serving.http import answer
-from serving.http.body import check_depth, without_long_texts
+from serving.http.body import check_depth
 from serving.http.gate import Gate
 from serving.http.model import Model
 from serving.http.problem import Problem
 from serving.http.request import Request
 from serving.http.settings import Settings
 from serving.http.wishes import Wishes
+from serving.nesting import without_long_texts
+from serving.words import in_order
 
 ENCODER = msgspec.json.Encoder()
 
@@ -75,7 +76,7 @@ class Exchange:
         self.done.rows += len(judged.rows)
         self.done.anomalies += int(judged.verdicts.is_anomaly.sum())
         self.done.rejected += len(judged.rejects)
-        return ENCODER.encode_lines(answer.in_order(judged, only_anomalies=self._wishes.only_anomalies))
+        return ENCODER.encode_lines(in_order(judged, only_anomalies=self._wishes.only_anomalies))
 
     def _check_length(self, held: bytes) -> None:
         """Refuse a line that is too long to be one."""

@@ -12,8 +12,8 @@ import numpy as np
 
 from detector.columns import EXPECTED, Column, Encoded
 from detector.rejects import Reject
-from serving.http.model import Judged
 from serving.http.problem import Problem
+from serving.model import Judged
 
 STREAM = "application/octet-stream"
 

@@ -11,7 +11,6 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from serving.http import inference, openapi
-from serving.http.log import log
 from serving.http.metrics import CONTENT_TYPE, Metrics
 from serving.http.model import Model
 from serving.http.models import Models
@@ -19,6 +18,7 @@ from serving.http.problem import Problem
 from serving.http.reply import JSON
 from serving.http.scoring import Scoring
 from serving.http.state import State
+from serving.log import log
 
 
 class Routes:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from detector.errors import TableError
 from serving.http import answer, arrow, inference, raw
-from serving.http.body import check_depth, without_long_texts
+from serving.http.body import check_depth
 from serving.http.gate import Gate
 from serving.http.model import Model
 from serving.http.models import Models
@@ -19,6 +19,7 @@ from serving.http.reply import Reply
 from serving.http.request import Request
 from serving.http.settings import Settings
 from serving.http.wishes import Wishes, unknown, wishes_of
+from serving.nesting import without_long_texts
 
 NDJSON = "application/x-ndjson"
 

@@ -12,13 +12,11 @@ from multiprocessing.connection import Connection as Parent
 from pathlib import Path
 from typing import Any, cast
 
-from prometheus_client import start_http_server
 from uvicorn import Config, Server
 
 from detector.errors import SettingError
 from serving.http.app import App
 from serving.http.gate import Gate
-from serving.http.log import log, set_up
 from serving.http.metrics import Metrics
 from serving.http.models import Models
 from serving.http.protocol import Connection
@@ -27,6 +25,8 @@ from serving.http.scoring import Scoring
 from serving.http.settings import Settings
 from serving.http.state import State
 from serving.http.tokens import Tokens
+from serving.log import log, set_up
+from serving.scraped import scraped
 
 THREADS = 1
 BACKLOG = 2048
@@ -72,7 +72,8 @@ def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 
     routes = Routes(models, scoring, state, metrics, tokens=tokens is not None)
     config = _config(App(scoring, routes, gate, metrics, tokens, settings), settings, metrics)
     names = [f"{each.name}/{each.version}" for each in models.all()]
-    with measured(settings, metrics, worker):
+    port = None if settings.metrics_port is None else settings.metrics_port + worker
+    with scraped(settings.host, port, metrics.registry):
         log().info("serving", url=url(listening, settings), models=names, worker=worker)
         Draining(config, state, parent).run([listening])
     gate.close()
@@ -111,29 +112,6 @@ class Draining(Server):
     def _orphaned(self, loop: asyncio.AbstractEventLoop, parent: int) -> None:
         loop.remove_reader(parent)
         self._end()
-
-
-@contextlib.contextmanager
-def measured(settings: Settings, metrics: Metrics, worker: int) -> Iterator[None]:
-    """Answer for this worker's metrics on a port of its own, if one is wanted.
-
-    Raises:
-        SettingError: the port is taken.
-    """
-    if settings.metrics_port is None:
-        yield
-        return
-    port = settings.metrics_port + worker
-    try:
-        server, thread = start_http_server(port, settings.host, metrics.registry)
-    except OSError as error:
-        raise SettingError(f"cannot listen on {settings.host}:{port} for metrics: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def url(listening: socket.socket, settings: Settings) -> str:

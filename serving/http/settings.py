@@ -10,7 +10,7 @@ import msgspec
 
 from detector.errors import SettingError
 from detector.graph import Device
-from serving.http.log import Form
+from serving.log import Form
 
 MIB = 2**20
 

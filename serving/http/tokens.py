@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from detector.errors import SettingError
-from serving.http.log import log
 from serving.http.problem import Problem
 from serving.http.request import Request
+from serving.log import log
 
 Role = Literal["score", "operate", "metrics"]
 

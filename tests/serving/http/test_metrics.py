@@ -14,8 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.columns import Column
-from serving.http.martingale import Martingale
-from serving.http.stability import REFERENCE, Stability, psi
+from serving.martingale import Martingale
+from serving.stability import REFERENCE, Stability, psi
 from tests.serving.http.conftest import ASK, Service, Start, free_port
 from tests.tables import normal_rows, planted_anomalies
 

@@ -13,8 +13,8 @@ import numpy as np
 from detector.columns import EXPECTED
 from detector.rejects import Reject
 from detector.scorer import Scorer, Verdicts
-from serving.http.martingale import Martingale
-from serving.http.stability import FADING, Stability
+from serving.martingale import Martingale
+from serving.stability import FADING, Stability
 
 HEAP = 4096  # rows
 BET_ON = 256  # rows of a heap, the first ones
