@@ -1,6 +1,6 @@
 """Bodies that no schema describes, for schemathesis, which reads this file: lines of JSON, Arrow streams, matrices.
 
-A matrix takes no parameters, and what cannot be read of an Arrow stream or a matrix is a fault of the client; so these are made whole.
+A matrix takes no parameters. What cannot be read of an Arrow stream or a matrix is a client's fault, so these are made whole.
 """
 
 from __future__ import annotations
