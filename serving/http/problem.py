@@ -29,7 +29,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Problem(Exception):
     """A request that is not answered; `reason` is its name in the metrics, `headers` go with the answer."""
 
-    def __init__(  # noqa: PLR0913 - what can be said of a fault
+    def __init__(
         self,
         status: int,
         reason: str,
