@@ -16,7 +16,7 @@ import numpy as np
 
 from detector import cells
 from detector.columns import Column
-from detector.files.json_lines import Scalar
+from detector.files.json_lines import Records, Scalar
 from detector.files.ndjson import as_text
 
 MOST_KNOWN = 10_000  # texts whose code a column remembers
@@ -37,22 +37,24 @@ class RecordEncoder:
         words = cells.missing_words(missing)
         self._sentinels = cells.sentinels(words)
         self._readers = [(column.name, column.kind == "number", _reader(column, words)) for column in columns]
+        self._numbers_only = all(is_number for _, is_number, _ in self._readers)
 
     def encode(self, values: Mapping[str, Sequence[Scalar]], *, typed: bool = False) -> np.ndarray | None:
         """Turn the values of every column into `float64[rows, columns]`; None where a cell is not plain.
 
         `typed`: number columns are known to hold floats and None alone.
         """
-        rows = len(next(iter(values.values())))
-        matrix = np.empty((rows, len(self._readers)))
         at_once = typed and not self._sentinels
+        if at_once and self._numbers_only and isinstance(values, Records):
+            return np.array(values.tuples, dtype=np.float64).reshape(-1, len(self._readers))
+        columns = []
         try:
-            for place, (name, is_number, read) in enumerate(self._readers):
+            for name, is_number, read in self._readers:
                 given = values[name]
-                matrix[:, place] = given if at_once and is_number else [read(cell) for cell in given]
+                columns.append(given if at_once and is_number else [read(cell) for cell in given])
         except NotPlain:
             return None
-        return matrix
+        return np.ascontiguousarray(np.array(columns, dtype=np.float64).T)
 
 
 def _reader(column: Column, words: frozenset[str]) -> Read:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from detector.columns import Encoded
-from detector.files.json_lines import LineDecoder, Lines
+from detector.files.json_lines import LineDecoder, Lines, Scalar
 from detector.files.ndjson import column
 from detector.reasons import Explain
 from detector.records import RecordEncoder
 from detector.rejects import Reject
-from detector.scorer import NO_REASONS, Scorer, Verdicts, accepted_of
+from detector.scorer import NO_REASONS, Explained, Scorer, Verdicts, accepted_of
+from detector.telling import Reason, Teller
 from serving.watch import Watch
 
 SHORT_WAY = 512  # rows; of more, columns are the faster ones
@@ -28,6 +29,7 @@ class Judged(NamedTuple):
     rows: Sequence[int]
     rejects: list[Reject]
     matrix: np.ndarray  # float64[rows that were scored, columns]
+    reasons: Mapping[int, list[Reason]] = {}  # by place among the scored rows, unless the verdicts hold them as a table
 
 
 class Model:
@@ -42,7 +44,7 @@ class Model:
         self.loaded = dt.datetime.now(dt.UTC)
         self.columns = [each.name for each in manifest.columns]
         self.numbers = {each.name for each in manifest.columns if each.kind == "number"}
-        self._quoted = [each.name for each in manifest.columns if each.kind in {"category", "boolean"}]
+        self._teller = Teller(manifest.columns, manifest.score.extra_terms)
         self._records = RecordEncoder(manifest.columns, manifest.missing)
 
     def lines(self) -> LineDecoder:
@@ -55,8 +57,17 @@ class Model:
         if matrix is None:
             return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects)
         encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
-        verdicts = self.scorer.judge(encoded, lambda at: self._texts(lines, at), explain=_explain(top), top=top)
-        return self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix))
+        verdicts, explained = self.scorer.verdicts(encoded, _explain(top))
+        reasons = self._reasons(explained, lines.values, top) if len(explained.at) else {}
+        return self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix, reasons))
+
+    def _reasons(self, explained: Explained, values: Mapping[str, Sequence[Scalar]], top: int) -> dict[int, list[Reason]]:
+        """Tell the reasons of rows one by one."""
+        places = explained.at.tolist()
+        told = self._teller.tell(
+            explained.rows, explained.outputs, top, lambda row, column: values[self.columns[column]][places[row]]
+        )
+        return dict(zip(places, told, strict=True))
 
     def judge_frame(self, frame: pl.DataFrame, numbers: Sequence[int], top: int, rejects: Sequence[Reject] = ()) -> Judged:
         """Judge a table; `rejects` are the rows that did not make it into the table.
@@ -82,13 +93,6 @@ class Model:
     def _frame(self, lines: Lines) -> pl.DataFrame:
         """Give rows as a table, exactly as a file's would be."""
         return pl.DataFrame([column(name, cells, self.numbers, typed=lines.typed) for name, cells in lines.values.items()])
-
-    def _texts(self, lines: Lines, at: np.ndarray) -> pl.DataFrame:
-        """Give the columns of some rows that reasons quote; numbers and dates they take from the matrix."""
-        places = at.tolist()
-        return pl.DataFrame(
-            [column(name, [lines.values[name][place] for place in places], (), typed=False) for name in self._quoted]
-        )
 
 
 def _explain(top: int) -> Explain:

@@ -22,8 +22,10 @@ def depth(text: bytes) -> int:
 def without_long_texts(lines: Lines, most: int, numbers: Collection[str] = ()) -> Lines:
     """Reject the rows that hold a text of more than `most` characters; columns of `numbers` hold none where they are typed."""
     long: dict[int, str] = {}
-    for key, cells in lines.values.items():
-        for at, cell in enumerate(() if lines.typed and key in numbers else cells):
+    for key in lines.values:
+        if lines.typed and key in numbers:
+            continue
+        for at, cell in enumerate(lines.values[key]):
             if type(cell) is str and len(cell) > most:
                 long.setdefault(at, key)
     if not long:

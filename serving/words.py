@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from operator import attrgetter
 
 import msgspec
 import polars as pl
 from msgspec import UNSET, UnsetType
 
-from detector.scorer import Verdicts
+from detector.telling import Reason
 from serving.model import Judged
-
-
-class Reason(msgspec.Struct, frozen=True, gc=False):
-    """A column to blame."""
-
-    column: str
-    found: str | None
-    expected: str | None
-    share: float
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +42,7 @@ class Rejected(msgspec.Struct, frozen=True):
 
 def in_order(judged: Judged, *, only_anomalies: bool) -> list[Row | Rejected]:
     """Give the verdicts and the rejected rows in the order in which they came."""
-    said: list[Row | Rejected] = [*_rows(judged.verdicts, judged.rows)]
+    said: list[Row | Rejected] = [*_rows(judged)]
     if only_anomalies:
         said = [one for one in said if isinstance(one, Row) and one.is_anomaly]
     if judged.rejects:
@@ -61,24 +51,22 @@ def in_order(judged: Judged, *, only_anomalies: bool) -> list[Row | Rejected]:
     return said
 
 
-def _rows(verdicts: Verdicts, rows: Sequence[int]) -> Iterator[Row]:
+def _rows(judged: Judged) -> Iterator[Row]:
     """Give the verdicts, those on anomalies with their reasons."""
+    verdicts, rows = judged.verdicts, judged.rows
     told = [rows, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist()]
+    reasons = judged.reasons or grouped(verdicts.reasons)
+    if not reasons and verdicts.classes is None:
+        return map(Row, *told)
     nothing = [UNSET] * len(rows)
     told += [each.tolist() for each in verdicts.classes] if verdicts.classes else [nothing, nothing]
-    reasons = grouped(verdicts.reasons) if verdicts.reasons.height else {}
-    told.append([reasons.get(at, UNSET) for at in range(len(rows))] if reasons else nothing)
-    return itertools.starmap(Row, zip(*told, strict=True))
+    return map(Row, *told, [reasons.get(at, UNSET) for at in range(len(rows))])
 
 
 def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:
     """Gather the reasons of each row."""
     by_row: dict[int, list[Reason]] = {}
-    for at, reason in _reasons(reasons):
-        by_row.setdefault(at, []).append(reason)
+    if reasons.height:
+        for at, *reason in reasons.select("at", "column", "found", "expected", "share").iter_rows():
+            by_row.setdefault(at, []).append(Reason(*reason))
     return by_row
-
-
-def _reasons(reasons: pl.DataFrame) -> Iterator[tuple[int, Reason]]:
-    for at, *reason in reasons.select("at", "column", "found", "expected", "share").iter_rows():
-        yield at, Reason(*reason)

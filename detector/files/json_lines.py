@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,7 +43,7 @@ class LineDecoder:
         for typed, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
-                return Lines(by_key(records, self._wanted), range(line, line + len(records)), [], 0, typed)
+                return Lines(Records(records, self._wanted), range(line, line + len(records)), [], 0, typed)
         return self._read_lines(block, line)
 
     def _read_lines(self, block: bytes, line: int) -> Lines:
@@ -93,11 +94,30 @@ def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[tuple[
     return types
 
 
-def by_key(records: Sequence[Any], wanted: Sequence[str]) -> dict[str, Sequence[Scalar]]:
-    """Turn records into the values of each wanted key."""
-    if not records:
-        return dict.fromkeys(wanted, ())
-    return dict(zip(wanted, zip(*map(msgspec.structs.astuple, records), strict=True), strict=True))
+class Records(Mapping[str, Sequence[Scalar]]):
+    """The values of each wanted key, of records that were decoded into structs of these keys."""
+
+    def __init__(self, records: Sequence[Any], wanted: Sequence[str]) -> None:
+        self._records = records
+        self._wanted = wanted
+        self._columns: dict[str, Sequence[Scalar]] | None = None
+
+    @property
+    def tuples(self) -> list[tuple[Scalar, ...]]:
+        """The records' values."""
+        return list(map(msgspec.structs.astuple, self._records))
+
+    def __getitem__(self, key: str) -> Sequence[Scalar]:
+        if self._columns is None:
+            columns = zip(*self.tuples, strict=True) if self._records else itertools.repeat(())
+            self._columns = dict(zip(self._wanted, columns, strict=bool(self._records)))
+        return self._columns[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._wanted)
+
+    def __len__(self) -> int:
+        return len(self._wanted)
 
 
 def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:
