@@ -33,6 +33,8 @@ class Metrics:
         )
         self._refused = Counter("residuum_http_refused", "Requests that were refused.", ("reason",), registry=self.registry)
         self._loads = Counter("residuum_model_loads", "Bundles that were opened, or not.", ("outcome",), registry=self.registry)
+        for outcome in ("opened", "refused"):  # so that the first refusal is an increase
+            self._loads.labels(outcome)
         self._ready = cache(lambda route, status: (self._requests.labels(route, status), self._latency.labels(route)))
 
     def answered(self, route: str, status: int, seconds: float) -> None:

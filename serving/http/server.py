@@ -18,7 +18,7 @@ from detector.errors import SettingError
 from serving.http.app import App
 from serving.http.gate import Gate
 from serving.http.metrics import Metrics
-from serving.http.models import Models
+from serving.http.models import Models, followed
 from serving.http.protocol import Connection
 from serving.http.routes import Routes
 from serving.http.scoring import Scoring
@@ -73,7 +73,7 @@ def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 
     config = _config(App(scoring, routes, gate, metrics, tokens, settings), settings, metrics)
     names = [f"{each.name}/{each.version}" for each in models.all()]
     port = None if settings.metrics_port is None else settings.metrics_port + worker
-    with scraped(settings.host, port, metrics.registry):
+    with scraped(settings.host, port, metrics.registry), followed(models):
         log().info("serving", url=url(listening, settings), models=names, worker=worker)
         Draining(config, state, parent).run([listening])
     gate.close()

@@ -1,0 +1,237 @@
+"""Versions come, go, are pinned and are bad, while the service serves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from detector import bundle, pin
+from detector.decision import Decision
+from detector.errors import BundleCorrupt
+from detector.graph import INPUT, OUTPUTS
+from serving.http.models import Models
+from tests.data.make_bundle import write_least
+from tests.serving.http.conftest import Service, Start, copy, until
+from tests.serving.http.test_metrics import Read
+from tests.tables import normal_rows
+
+ROLLED_BACK_WITHIN = 1.0  # seconds
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A repository with one version of one name."""
+    write(tmp_path / "models", 1)
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def loads() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def models(folder: Path, loads: list[str]) -> Models:
+    return Models(folder, "cpu", loads.append)
+
+
+def write(folder: Path, version: int) -> None:
+    """Write a version that has a threshold of its own, by which its answers are known."""
+    decision = Decision(threshold=float(version), promise="value", criterion="chosen")
+    write_least(folder / "pumps" / str(version), name="pumps", version=version, decision=decision)
+
+
+def add(folder: Path, version: int) -> None:
+    """Write a version as every verb does: whole, by a rename."""
+    write(folder / ".work", version)
+    (folder / ".work" / "pumps" / str(version)).rename(folder / "pumps" / str(version))
+
+
+def add_bad(folder: Path, version: int) -> None:
+    """Write a version one byte of which is another."""
+    write(folder / ".work", version)
+    file = folder / ".work" / "pumps" / str(version) / bundle.MODEL
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    file.parent.rename(folder / "pumps" / str(version))
+
+
+def test_a_new_version_answers_and_the_old_one_stays_open(models: Models, folder: Path) -> None:
+    old = models.current("pumps")
+    add(folder, 2)
+    models.look()
+    assert models.current("pumps").version == 2
+    assert models.opened("pumps", "1") is old
+
+
+def test_a_bad_version_is_refused_once_and_again_when_it_changed(models: Models, folder: Path, loads: list[str]) -> None:
+    add_bad(folder, 2)
+    for _ in range(3):
+        models.look()
+    assert models.current("pumps").version == 1
+    assert loads == ["opened", "refused"]
+    with pytest.raises(BundleCorrupt, match="changed after it was written"):
+        models.reload("pumps")
+
+    shutil.rmtree(folder / "pumps" / "2")
+    add(folder, 2)
+    models.look()
+    assert models.current("pumps").version == 2
+    assert loads == ["opened", "refused", "opened"]
+
+
+def test_a_start_takes_what_running_workers_have(folder: Path, loads: list[str]) -> None:
+    add(folder, 2)
+    add_bad(folder, 3)
+    assert Models(folder, "cpu", loads.append).current("pumps").version == 2
+    (folder / "pumps" / "pin").write_text("3")
+    with pytest.raises(BundleCorrupt):
+        Models(folder, "cpu", loads.append)
+
+
+def test_a_graph_that_cannot_score_is_refused(models: Models, folder: Path, loads: list[str]) -> None:
+    least = {bundle.MODEL: failing_graph(), bundle.CALIBRATION: (folder / "pumps" / "1" / bundle.CALIBRATION).read_bytes()}
+    (folder / "pumps" / "2").mkdir()
+    bundle.write(folder / "pumps" / "2", bundle.read_manifest(folder / "pumps" / "1"), least)
+    models.look()
+    assert models.current("pumps").version == 1
+    assert loads[1:] == ["refused"]
+
+
+def failing_graph() -> bytes:
+    """Make a graph of the right form that fails when it runs."""
+    shape = numpy_helper.from_array(np.array([-1, 7]), "shape")
+    nodes = [helper.make_node("Reshape", [INPUT, "shape"], [name]) for name in OUTPUTS]
+    given = helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, ["rows", 10])
+    told = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows"] * axes) for name, axes in OUTPUTS.items()]
+    graph = helper.make_graph(nodes, "failing", [given], told, [shape])
+    content: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    return content
+
+
+def test_new_names_come_and_a_disk_that_is_gone_changes_nothing(models: Models, folder: Path) -> None:
+    copy(folder, "fans", 1)
+    models.look()
+    assert [each.name for each in models.all()] == ["pumps", "fans"]
+    folder.rename(folder.with_name("gone"))
+    models.look()
+    assert models.current("pumps").version == models.current("fans").version == 1
+    folder.with_name("gone").rename(folder)
+    add(folder, 2)
+    models.look()
+    assert models.current("pumps").version == 2
+
+
+def test_a_version_that_is_written_anew_is_opened_anew(models: Models, folder: Path) -> None:
+    add(folder, 2)
+    models.look()
+    shutil.rmtree(folder / "pumps" / "2")
+    models.look()
+    assert models.current("pumps").version == 1
+    write_least(folder / "pumps" / "2", name="pumps", version=2, variant="another")
+    models.look()
+    assert models.current("pumps").scorer.manifest.variant == "another"
+
+
+def test_memory_is_back_after_fifty_reloads(models: Models, folder: Path) -> None:
+    for version in range(2, 6):
+        add(folder, version)
+
+    def reload(times: int) -> int:
+        """Change the version so many times, none of them open; gives the memory in use, in bytes."""
+        for at in range(times):
+            (folder / "pumps" / "pin").write_text(str(at % 5 + 1))
+            models._others = {}  # noqa: SLF001 - each is opened from disk
+            models.look()
+            assert models.current("pumps").version == at % 5 + 1
+        return resident()
+
+    level = reload(15)
+    assert reload(50) - level < 8 * 2**20
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Load:
+    """Clients that ask a service all the time; what they were answered."""
+
+    def __init__(self, service: Service) -> None:
+        self.versions: list[int] = []
+        self.faults: list[object] = []
+        self._rows = normal_rows(20, seed=5).to_dicts()
+        self._url = f"{service.url}/v1/models/pumps/score"
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(3)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def answered_by(self, version: int) -> bool:
+        """Tell whether the latest answer came from a version."""
+        return self.versions[-1:] == [version]
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=30) as client:
+            while not self._ended.is_set():
+                try:
+                    self._hear(client.post(self._url, json=self._rows))
+                except Exception as error:  # noqa: BLE001 - any is a fault
+                    self.faults.append(error)
+
+    def _hear(self, done: httpx.Response) -> None:
+        said = done.json()
+        flags = {each["is_anomaly"] == (each["anomaly_score"] > said["version"]) for each in said["verdicts"]}
+        if done.status_code == 200 and said["threshold"] == said["version"] and flags == {True}:
+            self.versions.append(said["version"])
+        else:
+            self.faults.append(said)
+
+
+@pytest.fixture
+def load() -> Iterator[Callable[[Service], Load]]:
+    """Put services under load."""
+    begun: list[Load] = []
+
+    def begin(service: Service) -> Load:
+        begun.append(Load(service))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        each.stop()
+
+
+def test_the_service_follows_the_disk_under_load(start: Start, folder: Path, load: Callable[[Service], Load]) -> None:
+    service = start("--log", "json", at=folder)
+    asking = load(service)
+    for version in range(2, 8):
+        if version % 3:
+            add(folder, version)
+            until(lambda version=version: asking.answered_by(version))
+        else:
+            add_bad(folder, version)
+            until(lambda version=version: f"pumps/{version}/model.onnx was changed" in service.log)
+    assert pin.rollback(folder / "pumps") == (5, 7)
+    began = time.monotonic()
+    until(lambda: asking.answered_by(5))
+    assert time.monotonic() - began < ROLLED_BACK_WITHIN
+    asking.stop()
+    assert asking.faults == []
+    assert set(asking.versions) == {1, 2, 4, 5, 7}
+    assert Read(service).value("residuum_model_loads_total", outcome="refused") == 2
