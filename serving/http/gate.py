@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from serving.http.problem import ClientGone, Problem
-from serving.http.request import Request
+from serving.http.request import Incoming
 
 T = TypeVar("T")
 
@@ -34,15 +34,25 @@ class Gate:
         Raises:
             Problem: there are too many.
         """
-        if self.inside >= self._most:
+        if not self.enter():
             raise Problem(429, "requests", f"{self.inside} requests are being answered, which is as many as there may be")
-        self.inside += 1
         try:
             yield
         finally:
-            self.inside -= 1
+            self.leave()
 
-    async def run(self, request: Request, size: int, work: Callable[[], T]) -> T:
+    def enter(self) -> bool:
+        """Count a request that is to be answered, if there is room for it."""
+        if self.inside >= self._most:
+            return False
+        self.inside += 1
+        return True
+
+    def leave(self) -> None:
+        """Count a request that entered out."""
+        self.inside -= 1
+
+    async def run(self, request: Incoming, size: int, work: Callable[[], T]) -> T:
         """Do the work of a request of so many bytes: at once if it is little, else in a thread.
 
         Raises:

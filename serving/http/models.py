@@ -72,10 +72,14 @@ class Models:
         except KeyError:
             raise Problem(404, "model", f"there is no model {name[:80]!r}; GET /v1/models lists those there are") from None
 
-    def opened(self, name: str, version: str) -> Model | None:
-        """Give a version if it is open."""
+    def opened(self, name: str, version: str | None) -> Model | None:
+        """Give a version, or the current one, if it is open.
+
+        Raises:
+            Problem: there is no such name.
+        """
         model = self.current(name)
-        if version == str(model.version):
+        if version is None or version == str(model.version):
             return model
         return self._others.get((name, int(version))) if VERSION.fullmatch(version) else None
 

@@ -16,7 +16,7 @@ from serving.http.body import check_depth
 from serving.http.gate import Gate
 from serving.http.model import Model
 from serving.http.problem import Problem
-from serving.http.request import Request
+from serving.http.request import Incoming
 from serving.http.settings import Settings
 from serving.http.wishes import Wishes
 from serving.nesting import without_long_texts
@@ -44,7 +44,7 @@ class Exchange:
         self._line = 1
         self.done = Done()
 
-    async def answers(self, request: Request, gate: Gate) -> AsyncIterator[bytes]:
+    async def answers(self, request: Incoming, gate: Gate) -> AsyncIterator[bytes]:
         """Give the answer piece by piece.
 
         Raises:

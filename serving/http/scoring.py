@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,8 +16,9 @@ from serving.http.models import Models
 from serving.http.ndjson import Exchange
 from serving.http.problem import Problem
 from serving.http.reply import Reply
-from serving.http.request import Request
+from serving.http.request import Incoming, Request
 from serving.http.settings import Settings
+from serving.http.target import Target
 from serving.http.wishes import Wishes, unknown, wishes_of
 from serving.nesting import without_long_texts
 
@@ -39,28 +40,50 @@ class Scoring:
         self._gate = gate
         self._settings = settings
         self._opening = asyncio.Lock()
-        self._forms: dict[str, Callable[[Request, Model, Wishes], Awaitable[Reply | Stream]]] = {
-            "application/json": self._whole(self._json),
-            NDJSON: self._ndjson,
-            arrow.STREAM: self._whole(self._arrow),
-            raw.STREAM: self._whole(self._raw),
+        self._whole: dict[str, Callable[[bytes, Model, Wishes], Reply]] = {
+            "application/json": self._json,
+            arrow.STREAM: self._arrow,
+            raw.STREAM: self._raw,
         }
+        self._known = ("application/json", NDJSON, arrow.STREAM, raw.STREAM)
 
-    async def answer(self, request: Request, name: str, version: str | None) -> Reply | Stream:
+    async def answer(self, request: Incoming, name: str, version: str | None) -> Reply | Stream:
         """Judge the rows of a request.
 
         Raises:
             Problem: it cannot be answered.
             ClientGone: nobody waits for the answer.
         """
-        form = self._forms.get(request.content_type)
-        if form is None:
-            known = ", ".join(self._forms)
-            raise Problem(415, "content_type", f"rows come as {known}", found=request.content_type[:80], expected=known)
+        form = request.content_type
+        if form not in self._known:
+            known = ", ".join(self._known)
+            raise Problem(415, "content_type", f"rows come as {known}", found=form[:80], expected=known)
         wishes = wishes_of(request.query)
-        return await form(request, await self.model(name, version), wishes)
+        model = await self.model(name, version)
+        if form == NDJSON:
+            return Stream(Exchange(model, wishes, self._settings).answers(request, self._gate), NDJSON.encode())
+        body = await request.body(self._settings.max_body)
+        judge = self._whole[form]
+        return await self._gate.run(request, len(body), lambda: judge(body, model, wishes))
 
-    async def infer(self, request: Request, name: str, version: str | None) -> Reply:
+    def at_once(self, request: Request, target: Target, size: int) -> Callable[[bytes], Reply] | None:
+        """Give what judges a whole body of so many bytes without waiting for anything; None where there is no such thing.
+
+        Raises:
+            Problem: it cannot be answered.
+        """
+        model = self._models.opened(target.name, target.version)
+        if model is None or size > self._settings.max_body:
+            return None
+        if target.route == "infer":
+            return lambda body: inference.infer(body, request, model, self._settings)
+        judge = self._whole.get(request.content_type)
+        if judge is None:
+            return None
+        wishes = wishes_of(request.query)
+        return lambda body: judge(body, model, wishes)
+
+    async def infer(self, request: Incoming, name: str, version: str | None) -> Reply:
         """Judge the rows of a request in the Open Inference Protocol.
 
         Raises:
@@ -73,30 +96,17 @@ class Scoring:
 
     async def model(self, name: str, version: str | None) -> Model:
         """Give a model; a version that is not open yet is opened, one at a time."""
-        if version is None:
-            return self._models.current(name)
         if model := self._models.opened(name, version):
             return model
         async with self._opening:
             if model := self._models.opened(name, version):
                 return model
-            return await self._gate.aside(partial(self._models.open, name, version))
+            return await self._gate.aside(partial(self._models.open, name, version or ""))
 
     async def reload(self, name: str) -> Model:
         """Answer by the version that is pinned, or highest, now."""
         async with self._opening:
             return await self._gate.aside(partial(self._models.reload, name))
-
-    def _whole(
-        self, judge: Callable[[bytes, Model, Wishes], Reply]
-    ) -> Callable[[Request, Model, Wishes], Awaitable[Reply | Stream]]:
-        """Make a form of a function that judges a whole body."""
-
-        async def form(request: Request, model: Model, wishes: Wishes) -> Reply:
-            body = await request.body(self._settings.max_body)
-            return await self._gate.run(request, len(body), lambda: judge(body, model, wishes))
-
-        return form
 
     def _json(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
         """Judge a body of JSON."""
@@ -109,10 +119,6 @@ class Scoring:
             lines = without_long_texts(lines, limits.max_text, model.numbers)
         judged = model.judge(lines, wishes.reasons)
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
-
-    async def _ndjson(self, request: Request, model: Model, wishes: Wishes) -> Stream:
-        """Judge NDJSON as it comes."""
-        return Stream(Exchange(model, wishes, self._settings).answers(request, self._gate), NDJSON.encode())
 
     def _arrow(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
         """Judge an Arrow stream."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection as Parent
 from pathlib import Path
@@ -17,12 +17,14 @@ from uvicorn import Config, Server
 from detector.errors import SettingError
 from serving.http.app import App
 from serving.http.gate import Gate
+from serving.http.ledger import Ledger
 from serving.http.metrics import Metrics
 from serving.http.models import Models, followed
-from serving.http.protocol import Connection
+from serving.http.protocol import Connection, Heads
 from serving.http.routes import Routes
 from serving.http.scoring import Scoring
 from serving.http.settings import Settings
+from serving.http.shortcut import Shortcut
 from serving.http.state import State
 from serving.http.tokens import Tokens
 from serving.log import log, set_up
@@ -70,7 +72,9 @@ def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 
     metrics.watch(lambda: gate.inside, models.open_ones)
     scoring = Scoring(models, gate, settings)
     routes = Routes(models, scoring, state, metrics, tokens=tokens is not None)
-    config = _config(App(scoring, routes, gate, metrics, tokens, settings), settings, metrics)
+    ledger = Ledger(metrics, settings.access_share)
+    app, shortcut = App(scoring, routes, gate, ledger, tokens, settings), Shortcut(scoring, gate, ledger, tokens)
+    config = _config(app, settings, partial(Connection, settings, shortcut, Heads(), ledger.dropped))
     names = [f"{each.name}/{each.version}" for each in models.all()]
     port = None if settings.metrics_port is None else settings.metrics_port + worker
     with scraped(settings.host, port, metrics.registry), followed(models):
@@ -144,7 +148,7 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _config(app: App, settings: Settings, metrics: Metrics) -> Config:
+def _config(app: App, settings: Settings, connection: Callable[..., Connection]) -> Config:
     """Set uvicorn up: no access log, no lifespan, no proxies, our connections.
 
     Raises:
@@ -152,7 +156,7 @@ def _config(app: App, settings: Settings, metrics: Metrics) -> Config:
     """
     config = Config(
         app,
-        http=cast("Any", partial(Connection, settings, metrics.refused)),
+        http=cast("Any", connection),
         headers=[*SAFE, *(ALWAYS_TLS if settings.tls_certificate else [])],
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
