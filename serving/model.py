@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,9 @@ from detector.rejects import Reject
 from detector.scorer import NO_REASONS, Explained, Scorer, Verdicts, accepted_of
 from detector.telling import Reason, Teller
 from serving.watch import Watch
+
+if TYPE_CHECKING:
+    from serving.shadow import Shadow
 
 SHORT_WAY = 512  # rows; of more, columns are the faster ones
 
@@ -41,6 +44,7 @@ class Model:
         self.version = manifest.version
         self.scorer = scorer
         self.watch = Watch(scorer)
+        self.shadow: Shadow | None = None  # another version that judges some of the same rows
         self.loaded = dt.datetime.now(dt.UTC)
         self.columns = [each.name for each in manifest.columns]
         self.numbers = {each.name for each in manifest.columns if each.kind == "number"}
@@ -59,7 +63,10 @@ class Model:
         encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
         verdicts, explained = self.scorer.verdicts(encoded, _explain(top))
         reasons = self._reasons(explained, lines.values, top) if len(explained.at) else {}
-        return self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix, reasons))
+        judged = self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix, reasons))
+        if shadow := self.shadow:
+            shadow.lines(lines, judged)
+        return judged
 
     def _reasons(self, explained: Explained, values: Mapping[str, Sequence[Scalar]], top: int) -> dict[int, list[Reason]]:
         """Tell the reasons of rows one by one."""
@@ -78,13 +85,19 @@ class Model:
         rows = np.array(numbers, np.int64)
         encoded = self.scorer.encode(frame, rows)
         verdicts = self.scorer.judge(encoded, accepted_of(frame, encoded), explain=_explain(top), top=top)
-        judged = Judged(verdicts, rows[encoded.accepted].tolist(), [*rejects, *encoded.rejects], encoded.matrix)
-        return self._watched(judged)
+        said = Judged(verdicts, rows[encoded.accepted].tolist(), [*rejects, *encoded.rejects], encoded.matrix)
+        judged = self._watched(said)
+        if shadow := self.shadow:
+            shadow.frame(frame, numbers, judged)
+        return judged
 
     def judge_matrix(self, encoded: Encoded) -> Judged:
         """Judge rows that are encoded already; explains none."""
         verdicts = self.scorer.judge(encoded, lambda _: NO_REASONS, explain="none")
-        return self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted).tolist(), encoded.rejects, encoded.matrix))
+        judged = self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted).tolist(), encoded.rejects, encoded.matrix))
+        if shadow := self.shadow:
+            shadow.matrix(encoded, judged)
+        return judged
 
     def _watched(self, judged: Judged) -> Judged:
         self.watch.add(judged.verdicts, judged.matrix, judged.rejects)

@@ -45,6 +45,9 @@ def serve(
     metrics_targets: Annotated[
         Path | None, _flag("The file, for Prometheus' file_sd, that lists the workers' metrics ports.", "none")
     ] = None,
+    shadow_share: Annotated[
+        float | None, _flag("The share of requests that a newer version judges too, where a pin holds an older one.", "0.1")
+    ] = None,
     log: Annotated[Log | None, _flag("How the log is written; auto is for a person at a terminal.", "auto")] = None,
     access_share: Annotated[float | None, _flag("The share of requests that the log has a line of.", "0.01")] = None,
     max_body: Annotated[int | None, _flag("Bytes of a body.", "16777216", LIMITS)] = None,

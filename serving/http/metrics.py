@@ -8,7 +8,8 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
 from serving.detection import Detection
-from serving.http.model import Model
+from serving.http.models import Models
+from serving.shadow import Shadows
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # seconds
@@ -51,11 +52,12 @@ class Metrics:
         """Count an opened bundle, or one that could not be: `opened` or `refused`."""
         self._loads.labels(outcome).inc()
 
-    def watch(self, in_flight: Callable[[], float], models: Callable[[], list[Model]]) -> None:
+    def watch(self, in_flight: Callable[[], float], models: Models) -> None:
         """Read from these what is asked for."""
         gauge = Gauge("residuum_http_requests_in_flight", "Requests being answered.", registry=self.registry)
         gauge.set_function(in_flight)
-        self.registry.register(Detection(models))
+        self.registry.register(Detection(models.open_ones))
+        self.registry.register(Shadows(models.shadowed))
 
     def text(self) -> bytes:
         """Write everything down for Prometheus."""

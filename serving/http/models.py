@@ -19,6 +19,7 @@ from detector.scorer import Scorer
 from serving.http.model import Model
 from serving.http.problem import Problem
 from serving.log import fault, log
+from serving.shadow import Shadow, comparable
 from serving.warm import warm
 
 MOST_OTHERS = 8  # versions open beside the current ones; among them those that were current, for a way back without waiting
@@ -34,8 +35,10 @@ class Models:
     Safe to use from several threads: who asks takes a model once and answers by it alone, whatever is swapped meanwhile.
     """
 
-    def __init__(self, path: Path, device: Device, loaded: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, device: Device, loaded: Callable[[str], None], shadow_share: float = 0.0) -> None:
         """Open the current version of every name; `loaded` is told how each opening ends.
+
+        Where a pin holds an older version, the highest one judges this share of what the current one judges, in its shadow.
 
         Raises:
             BundleError: there is none, or a name has no version that can be trusted.
@@ -44,6 +47,7 @@ class Models:
         self._path = path
         self._device = device
         self._loaded = loaded
+        self._shadow_share = shadow_share
         self._opening = threading.Lock()
         self._refused: dict[Path, tuple[Stamp, BundleError]] = {}
         self._told: dict[str, str] = {}
@@ -71,6 +75,22 @@ class Models:
             return self._current[name]
         except KeyError:
             raise Problem(404, "model", f"there is no model {name[:80]!r}; GET /v1/models lists those there are") from None
+
+    def shadowed(self) -> list[tuple[Model, Shadow]]:
+        """Give the current versions that have a shadow, and the shadow of each."""
+        return [(model, shadow) for model in self._current.values() if (shadow := model.shadow)]
+
+    def place(self, name: str) -> Path:
+        """Give the folder of a name that has versions.
+
+        Raises:
+            Problem: there is no such name, or one version of it is all that is served.
+        """
+        self.current(name)
+        place = self._places[name]
+        if (place / bundle.MANIFEST).is_file():
+            raise Problem(409, "version", f"the service was given one version of {name} alone, and answers by it")
+        return place
 
     def opened(self, name: str, version: str | None) -> Model | None:
         """Give a version, or the current one, if it is open.
@@ -122,9 +142,7 @@ class Models:
                     self._take_up(name)
                     self._told.pop(name, None)
                 except (ResiduumError, OSError) as error:
-                    if self._told.get(name) != str(error):
-                        self._told[name] = str(error)
-                        log().error("not taken up", model=name, said=str(error))
+                    self._tell(name, str(error))
 
     def versions(self, name: str) -> list[int]:
         """Give the versions of a name that can be asked for."""
@@ -136,6 +154,7 @@ class Models:
         was, refused = self._current.get(name), None
         for folder in repository.candidates(self._places[name]):
             if was and was.scorer.folder == folder:
+                self._cast_shadow(was)
                 return was
             try:
                 model = self._kept(name, folder) or self._open(name, folder)
@@ -143,19 +162,64 @@ class Models:
                 refused = refused or error
                 continue
             self._current = {**self._current, name: model}  # whoever took the old one answers by the old one
+            self._others = {key: other for key, other in self._others.items() if other is not model}
             if was:
+                self._lift_shadow(was)
                 self._keep(was)
                 log().info("taken up", model=name, version=model.version, was=was.version)
+            self._cast_shadow(model)
             return model
         raise refused or BundleMissing(f"{self._places[name]} has no version any more")
 
+    def _cast_shadow(self, model: Model) -> None:
+        """Let the highest version judge in the shadow of one that is pinned below it."""
+        place = self._places[model.name]
+        higher = [each for each in reversed(repository.versions(place)) if each > model.version]
+        if not higher or not self._shadow_share or not (place / repository.PIN).is_file():
+            self._lift_shadow(model)
+            return
+        for version in higher:
+            if model.shadow and model.shadow.model.scorer.folder == place / str(version):
+                return
+            with contextlib.suppress(BundleError):
+                self._shade(model, self._beside(model.name, place / str(version)))
+                return
+
+    def _shade(self, model: Model, other: Model) -> None:
+        """Put a version into another's shadow, with counts of its own, if what is read of a request is enough for it."""
+        self._lift_shadow(model)
+        if comparable(other, model):
+            model.shadow = Shadow(Model(other.name, other.scorer), model, self._shadow_share)
+            log().info("in the shadow", model=model.name, version=model.version, shadow=other.version)
+        else:
+            self._tell(f"{model.name}/{other.version}", "it reads other columns and cannot judge in the shadow")
+
+    def _lift_shadow(self, model: Model) -> None:
+        """Let a version judge alone."""
+        if model.shadow:
+            shadow, model.shadow = model.shadow, None
+            shadow.close()
+
+    def _beside(self, name: str, folder: Path) -> Model:
+        """Give a version that is open beside the current ones, opened now if need be."""
+        found = self._kept(name, folder)
+        if found is None:
+            found = self._open(name, folder)
+            self._keep(found)
+        return found
+
     def _kept(self, name: str, folder: Path) -> Model | None:
         """Give a version that is open beside the current ones, if it is still what lies on disk."""
-        for key, model in self._others.items():
-            if key[0] == name and model.scorer.folder == folder and model.scorer.manifest == bundle.read_manifest(folder):
-                self._others = {other: each for other, each in self._others.items() if other != key}
+        for (other, _), model in self._others.items():
+            if other == name and model.scorer.folder == folder and model.scorer.manifest == bundle.read_manifest(folder):
                 return model
         return None
+
+    def _tell(self, of: str, said: str) -> None:
+        """Say what is wrong, once."""
+        if self._told.get(of) != said:
+            self._told[of] = said
+            log().error("not taken up", model=of, said=said)
 
     def _keep(self, model: Model) -> None:
         """Keep a version open beside the current ones."""

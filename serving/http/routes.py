@@ -14,6 +14,7 @@ from serving.http import inference, openapi
 from serving.http.metrics import CONTENT_TYPE, Metrics
 from serving.http.model import Model
 from serving.http.models import Models
+from serving.http.operations import Operations
 from serving.http.problem import Problem
 from serving.http.reply import JSON
 from serving.http.scoring import Scoring
@@ -24,7 +25,9 @@ from serving.log import log
 class Routes:
     """The routes, as ASGI."""
 
-    def __init__(self, models: Models, scoring: Scoring, state: State, metrics: Metrics, *, tokens: bool) -> None:
+    def __init__(
+        self, models: Models, scoring: Scoring, state: State, metrics: Metrics, operations: Operations, *, tokens: bool
+    ) -> None:
         self._models = models
         self._scoring = scoring
         self._state = state
@@ -39,6 +42,9 @@ class Routes:
                 Route("/v1/models", self._list),
                 Route("/v1/models/{name}", self._one),
                 Route("/v1/models/{name}/versions/{version}", self._one),
+                Route("/v1/models/{name}/shadow", operations.shadow),
+                Route("/v1/models/{name}/promote", operations.promote, methods=["POST"]),
+                Route("/v1/models/{name}/rollback", operations.rollback, methods=["POST"]),
                 Route("/openapi.json", self._openapi),
                 Route("/docs", self._docs),
                 Route("/v2", self._server),

@@ -20,6 +20,7 @@ from serving.http.gate import Gate
 from serving.http.ledger import Ledger
 from serving.http.metrics import Metrics
 from serving.http.models import Models, followed
+from serving.http.operations import Operations
 from serving.http.protocol import Connection, Heads
 from serving.http.routes import Routes
 from serving.http.scoring import Scoring
@@ -68,10 +69,11 @@ def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 
     state, metrics = State(), Metrics(worker)
     tokens = Tokens(settings.token_file) if settings.token_file else None
     gate = Gate(settings.max_requests, settings.max_queue, THREADS)
-    models = Models(path, settings.device, metrics.loaded)
-    metrics.watch(lambda: gate.inside, models.open_ones)
+    models = Models(path, settings.device, metrics.loaded, settings.shadow_share)
+    metrics.watch(lambda: gate.inside, models)
     scoring = Scoring(models, gate, settings)
-    routes = Routes(models, scoring, state, metrics, tokens=tokens is not None)
+    operations = Operations(models, settings.shadow_share)
+    routes = Routes(models, scoring, state, metrics, operations, tokens=tokens is not None)
     ledger = Ledger(metrics, settings.access_share)
     app, shortcut = App(scoring, routes, gate, ledger, tokens, settings), Shortcut(scoring, gate, ledger, tokens)
     config = _config(app, settings, partial(Connection, settings, shortcut, Heads(), ledger.dropped))
