@@ -33,8 +33,7 @@ def promote(path: Path, version: int) -> Moved:
         OutputError: the pin cannot be written.
     """
     folder = repository.name_of(path)
-    if version not in repository.versions(folder):
-        raise BundleMissing(f"{folder} has no version {version}; it has {repository.versions(folder)}")
+    require(folder, version)
     was = meant(folder)
     known = [] if was is None or was == version else [was]
     return _move(folder, version, was, [*known, *_before(folder)])
@@ -49,12 +48,23 @@ def rollback(path: Path) -> Moved:
     """
     folder = repository.name_of(path)
     there, was = repository.versions(folder), meant(folder)
-    before = [each for each in _before(folder) if each in there and each != was]
+    before = [each for each in _before(folder) if each in there]
+    before = before[before[:1] == [was] :]  # of a promotion that wrote the history and not the pin
     lower = [each for each in reversed(there) if was is not None and each < was]
     for version in [*before, *lower]:
         with contextlib.suppress(BundleError):
             return _move(folder, version, was, before[before.index(version) + 1 :] if version in before else [])
     raise SettingError(f"{folder} has no version to go back to from {was}; it has {there}")
+
+
+def require(folder: Path, version: int) -> None:
+    """Refuse a version that a name does not have.
+
+    Raises:
+        BundleMissing: it has not.
+    """
+    if version not in repository.versions(folder):
+        raise BundleMissing(f"{folder} has no version {version}; it has {repository.versions(folder)}")
 
 
 def meant(folder: Path) -> int | None:

@@ -19,6 +19,7 @@ from residuum.cli.finetune import finetune
 from residuum.cli.generate import generate
 from residuum.cli.inspect import inspect
 from residuum.cli.picture import picture
+from residuum.cli.promote import promote, rollback
 from residuum.cli.reconstruct import reconstruct
 from residuum.cli.score import score
 from residuum.cli.serve import serve
@@ -33,7 +34,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-VERBS = (train, variants, score, evaluate, inspect, serve, calibrate, finetune, embed, reconstruct, decode, generate, picture)
+VERBS = (
+    train,
+    variants,
+    score,
+    evaluate,
+    inspect,
+    serve,
+    promote,
+    rollback,
+    calibrate,
+    finetune,
+    embed,
+    reconstruct,
+    decode,
+    generate,
+    picture,
+)
 for function in VERBS:
     app.command()(verb(function))
 

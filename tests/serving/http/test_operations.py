@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 from httpx import Response
+from typer.testing import CliRunner
 
 from detector.decision import Decision
+from residuum.cli import app
 from serving.agreement import rank_correlation
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import ASK, Service, Start, until
@@ -131,3 +133,18 @@ def test_rank_correlation_by_hand() -> None:
     assert rank_correlation(np.array([1.0, 2, 3, 4]), np.array([4.0, 3, 2, 1])) == pytest.approx(-1)
     assert rank_correlation(np.array([1.0, 2, 2, 3]), np.array([1.0, 2, 3, 4])) == pytest.approx(0.9487, abs=1e-4)
     assert rank_correlation(np.ones(3), np.array([1.0, 2, 3])) is None
+
+
+def test_promote_asks_the_service_and_shows_the_agreement_first(start: Start, folder: Path) -> None:
+    service = start("--shadow-share", EVERY, at=folder)
+    service.post(normal_rows(50, seed=5).to_dicts())
+    until(lambda: shadow_of(service)["agreement"]["rows"] > 0)
+    done = CliRunner().invoke(app, ["promote", "models/pumps", "3", "--url", service.url])
+    assert done.exit_code == 0, done.output
+    assert done.output.index("the same") < done.output.index("answers by version 3, not 2")
+    assert "50 that both judged" in done.output
+    assert service.post([{}]).json()["version"] == 3
+    done = CliRunner().invoke(app, ["rollback", "pumps", "--url", service.url])
+    assert "answers by version 2, not 3" in done.output
+    done = CliRunner().invoke(app, ["promote", "pumps", "8", "--url", service.url])
+    assert (done.exit_code, "has no version 8" in done.output) == (2, True)
