@@ -44,6 +44,20 @@ class Detection(Collector):
             models,
             lambda model: {(): time.time() - model.watch.created},
         )
+        yield _gauge(
+            "residuum_calibration_rows",
+            "Rows that calibrated the model.",
+            (),
+            models,
+            lambda model: {(): float(model.scorer.standing.rows)},
+        )
+        yield _gauge(
+            "residuum_calibration_rows_above",
+            "Those of them that the threshold flags.",
+            (),
+            models,
+            lambda model: {(): float(model.scorer.standing.above)},
+        )
         yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.watch.rows})
         yield _counter("residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.watch.anomalies})
         yield _counter(

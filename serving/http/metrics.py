@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from serving.detection import Detection
 from serving.http.models import Models
@@ -58,7 +60,26 @@ class Metrics:
         gauge.set_function(in_flight)
         self.registry.register(Detection(models.open_ones))
         self.registry.register(Shadows(models.shadowed))
+        self.registry.register(Serving(models))
 
     def text(self) -> bytes:
         """Write everything down for Prometheus."""
         return generate_latest(self.registry)
+
+
+class Serving(Collector):
+    """Which version of each name answers, read when it is asked for."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def describe(self) -> list[Metric]:
+        """Name nothing beforehand."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Name the versions."""
+        serving = GaugeMetricFamily("residuum_model_serving", "The version that answers.", labels=("model", "version"))
+        for model in self._models.all():
+            serving.add_metric([model.name, str(model.version)], 1.0)
+        yield serving
