@@ -88,9 +88,11 @@ def shares_of(contribution: np.ndarray) -> np.ndarray:
 def largest(shares: np.ndarray, top: int) -> np.ndarray:
     """Give the places of each row's largest shares, `int[rows, top]`, largest first."""
     top = min(top, shares.shape[1])
+    rows = np.arange(len(shares))[:, None]
     some = np.argpartition(-shares, top - 1, axis=1)[:, :top]
-    within = np.argsort(-np.take_along_axis(shares, some, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(some, within, axis=1)
+    within = np.argsort(-shares[rows, some], axis=1, kind="stable")
+    places: np.ndarray = some[rows, within]
+    return places
 
 
 class _Cells(NamedTuple):

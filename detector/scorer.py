@@ -132,7 +132,7 @@ class Scorer:
     def verdicts(self, encoded: Encoded, explain: Explain) -> tuple[Verdicts, Explained]:
         """Judge rows that are encoded already; gives the verdicts without reasons, and of what reasons are to be made."""
         outputs = self._outputs(encoded.matrix, explain)
-        is_anomaly = self.manifest.decision.is_anomaly(outputs.score)
+        is_anomaly = self.manifest.decision.is_anomaly(outputs.score) if outputs.wanted is None else outputs.wanted
         verdicts = Verdicts(
             score=outputs.score,
             p_value=self.calibration.p_values(outputs.score),
@@ -147,7 +147,7 @@ class Scorer:
             case "all":
                 at = np.arange(len(is_anomaly))
             case "anomalies":
-                at = is_anomaly.nonzero()[0]
+                at = is_anomaly.nonzero()[0] if len(outputs.contribution) else NOWHERE
             case "none":
                 at = NOWHERE
         return verdicts, Explained(at, encoded.matrix, outputs)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from serving.shadow import Shadow
 
 SHORT_WAY = 512  # rows; of more, columns are the faster ones
+ALL = np.ones(SHORT_WAY, dtype=bool)
 
 
 class Judged(NamedTuple):
@@ -60,7 +61,7 @@ class Model:
         matrix = self._records.encode(lines.values, typed=lines.typed) if len(lines.rows) <= SHORT_WAY else None
         if matrix is None:
             return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects)
-        encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
+        encoded = Encoded(matrix, ALL[: len(matrix)], [], 0)
         verdicts, explained = self.scorer.verdicts(encoded, _explain(top))
         reasons = self._reasons(explained, lines.values, top) if len(explained.at) else {}
         judged = self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix, reasons))

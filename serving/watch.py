@@ -29,7 +29,8 @@ class Watch:
     def __init__(self, scorer: Scorer) -> None:
         self._manifest = scorer.manifest
         self._lock = threading.Lock()
-        self._heap: list[tuple[Verdicts, np.ndarray]] = []
+        self._scores, self._p_values, self._flags = np.empty(HEAP), np.empty(HEAP), np.empty(HEAP, dtype=bool)
+        self._cells = np.empty((HEAP, len(scorer.columns)))
         self._height = 0
         self._martingale = Martingale(scorer.calibration.scores)
         self._stability = Stability(scorer.columns)
@@ -50,17 +51,27 @@ class Watch:
         with self._lock:
             for each in rejects:
                 self.rejected[REASON.get(each.expected, "json")] += 1
-            if not len(matrix):
-                return
-            self._heap.append((verdicts, matrix))
-            self._height += len(matrix)
-            if self._height >= HEAP:
-                self._count()
+            start = 0
+            while start < len(matrix):
+                start += self._heap_up(verdicts, matrix, start)
+
+    def _heap_up(self, verdicts: Verdicts, matrix: np.ndarray, start: int) -> int:
+        """Copy as many rows as there is room for, so that nothing of a request outlives it; gives how many."""
+        rows = min(len(matrix) - start, HEAP - self._height)
+        there, taken = slice(self._height, self._height + rows), slice(start, start + rows)
+        self._scores[there] = verdicts.score[taken]
+        self._p_values[there] = verdicts.p_value[taken]
+        self._flags[there] = verdicts.is_anomaly[taken]
+        self._cells[there] = matrix[taken]
+        self._height += rows
+        if self._height == HEAP:
+            self._count()
+        return rows
 
     def settle(self) -> None:
         """Count what lies on the heap."""
         with self._lock:
-            if self._heap:
+            if self._height:
                 self._count()
 
     @property
@@ -81,10 +92,10 @@ class Watch:
 
     def _count(self) -> None:
         """Count the heap."""
-        scores, p_values, flags = (np.concatenate([verdicts[at] for verdicts, _ in self._heap]) for at in range(3))
-        matrix = np.concatenate([matrix for _, matrix in self._heap])
-        self._heap, self._height = [], 0
-        anomalies, rows = int(flags.sum()), len(scores)
+        rows, self._height = self._height, 0
+        scores, p_values, flags = self._scores[:rows], self._p_values[:rows], self._flags[:rows]
+        matrix = self._cells[:rows].copy()  # `Stability` keeps the first ones
+        anomalies = int(flags.sum())
         self.rows += rows
         self.anomalies += anomalies
         self.scores += np.bincount(np.searchsorted(SCORE_BUCKETS[:-1], scores), minlength=len(SCORE_BUCKETS))

@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 from msgspec import UNSET, UnsetType
 
+from detector.scorer import NO_REASONS
 from detector.telling import Reason
 from serving.model import Judged
 
@@ -55,7 +56,7 @@ def _rows(judged: Judged) -> Iterator[Row]:
     """Give the verdicts, those on anomalies with their reasons."""
     verdicts, rows = judged.verdicts, judged.rows
     told = [rows, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist()]
-    reasons = judged.reasons or grouped(verdicts.reasons)
+    reasons = judged.reasons or (grouped(verdicts.reasons) if verdicts.reasons is not NO_REASONS else {})
     if not reasons and verdicts.classes is None:
         return map(Row, *told)
     nothing = [UNSET] * len(rows)
@@ -66,7 +67,6 @@ def _rows(judged: Judged) -> Iterator[Row]:
 def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:
     """Gather the reasons of each row."""
     by_row: dict[int, list[Reason]] = {}
-    if reasons.height:
-        for at, *reason in reasons.select("at", "column", "found", "expected", "share").iter_rows():
-            by_row.setdefault(at, []).append(Reason(*reason))
+    for at, *reason in reasons.select("at", "column", "found", "expected", "share").iter_rows():
+        by_row.setdefault(at, []).append(Reason(*reason))
     return by_row

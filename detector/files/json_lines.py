@@ -28,6 +28,15 @@ class Lines(NamedTuple):
     rejects: list[Reject]
     blank: int
     typed: bool  # whether the numbers are known to be numbers
+    flat: bool = False  # whether there is known to be nothing but wanted keys, so that nothing lies in anything else
+
+
+class RecordType(NamedTuple):
+    """A type of objects, and what is known of those that are decoded into it."""
+
+    record: type[msgspec.Struct]
+    typed: bool
+    flat: bool
 
 
 class LineDecoder:
@@ -36,14 +45,15 @@ class LineDecoder:
     def __init__(self, file: str, wanted: Sequence[str], numbers: Collection[str]) -> None:
         self._file = file
         self._wanted = wanted
-        self._decoders = [(typed, msgspec.json.Decoder(record)) for typed, record in record_types(wanted, numbers)]
+        self._decoders = [(kind, msgspec.json.Decoder(kind.record)) for kind in record_types(wanted, numbers)]
 
     def read(self, block: bytes, line: int) -> Lines:
         """Read a block of whole lines, the first being number `line`."""
-        for typed, decoder in self._decoders:
+        for kind, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
-                return Lines(Records(records, self._wanted), range(line, line + len(records)), [], 0, typed)
+                rows = range(line, line + len(records))
+                return Lines(Records(records, self._wanted), rows, [], 0, kind.typed, kind.flat)
         return self._read_lines(block, line)
 
     def _read_lines(self, block: bytes, line: int) -> Lines:
@@ -79,18 +89,19 @@ class LineDecoder:
         return record
 
 
-def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[tuple[bool, type[msgspec.Struct]]]:
-    """Give the types of objects with the wanted keys, as fields f0, f1, ..., and whether their numbers are known to be some.
+def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[RecordType]:
+    """Give the types of objects with the wanted keys, as fields f0, f1, ..., the strictest first.
 
-    The strict type comes first; there is none if msgspec cannot name such a key.
+    There is none if msgspec cannot name such a key.
     """
     typed = {key: float | None if key in numbers else Scalar for key in wanted}
     names = {f"f{place}": key for place, key in enumerate(wanted)}
     types = []
-    for strict, kinds in ((True, typed), (False, dict.fromkeys(wanted, Scalar))):
+    for strict, flat, kinds in ((True, True, typed), (True, False, typed), (False, False, dict.fromkeys(wanted, Scalar))):
         fields = [(f"f{place}", kind, None) for place, kind in enumerate(kinds.values())]
         with contextlib.suppress(ValueError):
-            types.append((strict, msgspec.defstruct("Record", fields, rename=names, gc=False)))
+            record = msgspec.defstruct("Record", fields, rename=names, gc=False, forbid_unknown_fields=flat)
+            types.append(RecordType(record, strict, flat))
     return types
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from serving.http.model import Model
 from serving.model import Judged
 from serving.words import Rejected, Row, in_order
 
+ENCODER = msgspec.json.Encoder()
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer to a body of rows."""
 
     model: str
@@ -23,13 +26,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 def answer(model: Model, judged: Judged, *, only_anomalies: bool) -> bytes:
     """Encode the verdicts on a body."""
-    return msgspec.json.encode(
+    return ENCODER.encode(
         Answer(
             model=model.name,
             version=model.version,
             threshold=model.scorer.manifest.decision.threshold,
             rows=len(judged.rows),
-            anomalies=int(judged.verdicts.is_anomaly.sum()),
+            anomalies=int(np.count_nonzero(judged.verdicts.is_anomaly)),
             rejected=len(judged.rejects),
             verdicts=in_order(judged, only_anomalies=only_anomalies),
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from serving.detection import Detection
 from serving.http.models import Models
@@ -24,27 +27,16 @@ class Metrics:
         self.registry = CollectorRegistry()
         Info("residuum_worker", "The process that these metrics are of.", registry=self.registry).info({"worker": str(worker)})
         ProcessCollector(registry=self.registry)
-        self._requests = Counter(
-            "residuum_http_requests", "Requests that were answered.", ("route", "status"), registry=self.registry
-        )
-        self._latency = Histogram(
-            "residuum_http_request_duration_seconds",
-            "Time from a request's head to the end of its answer.",
-            ("route",),
-            buckets=LATENCY,
-            registry=self.registry,
-        )
+        self._requests = _Requests()
+        self.registry.register(self._requests)
         self._refused = Counter("residuum_http_refused", "Requests that were refused.", ("reason",), registry=self.registry)
         self._loads = Counter("residuum_model_loads", "Bundles that were opened, or not.", ("outcome",), registry=self.registry)
         for outcome in ("opened", "refused"):  # so that the first refusal is an increase
             self._loads.labels(outcome)
-        self._ready = cache(lambda route, status: (self._requests.labels(route, status), self._latency.labels(route)))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count an answer."""
-        requests, latency = self._ready(route, status)
-        requests.inc()
-        latency.observe(seconds)
+        self._requests.add(route, status, seconds)
 
     def refused(self, reason: str) -> None:
         """Count a refusal."""
@@ -60,14 +52,58 @@ class Metrics:
         gauge.set_function(in_flight)
         self.registry.register(Detection(models.open_ones))
         self.registry.register(Shadows(models.shadowed))
-        self.registry.register(Serving(models))
+        self.registry.register(_Serving(models))
 
     def text(self) -> bytes:
         """Write everything down for Prometheus."""
         return generate_latest(self.registry)
 
 
-class Serving(Collector):
+class _Tally:
+    """Requests of one route that got one status, by how long they took."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LATENCY) + 1)
+        self.seconds = 0.0
+
+
+class _Requests(Collector):
+    """Requests and their latency: counted here, because the library's own counters take longer than a small row does."""
+
+    def __init__(self) -> None:
+        self._tallies: defaultdict[tuple[str, int], _Tally] = defaultdict(_Tally)
+
+    def add(self, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        tally = self._tallies[route, status]
+        tally.counts[bisect_left(LATENCY, seconds)] += 1
+        tally.seconds += seconds
+
+    def describe(self) -> list[Metric]:
+        """Name nothing beforehand."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the counts."""
+        tallies = list(self._tallies.items())
+        requests = CounterMetricFamily("residuum_http_requests", "Requests that were answered.", labels=("route", "status"))
+        for (route, status), tally in tallies:
+            requests.add_metric([route, str(status)], sum(tally.counts))
+        yield requests
+        latency = HistogramMetricFamily(
+            "residuum_http_request_duration_seconds", "Time from a request's head to the end of its answer.", labels=("route",)
+        )
+        ends = [*map(floatToGoString, LATENCY), "+Inf"]
+        for route in dict.fromkeys(route for (route, _), _ in tallies):
+            some = [tally for (name, _), tally in tallies if name == route]
+            counts = itertools.accumulate(map(sum, zip(*(tally.counts for tally in some), strict=True)))
+            latency.add_metric([route], list(zip(ends, counts, strict=True)), sum(tally.seconds for tally in some))
+        yield latency
+
+
+class _Serving(Collector):
     """Which version of each name answers, read when it is asked for."""
 
     def __init__(self, models: Models) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
+import numpy as np
 
 from detector.files.stream import BOM
 from serving.http.body import check_depth
@@ -68,13 +69,14 @@ class Exchange:
         if self._line == 1:
             block = block.removeprefix(BOM)
         lines = self._decoder.read(block, self._line)
-        self._line += block.count(b"\n")
-        check_depth(block, len(lines.rows) + len(lines.rejects), self._settings.max_depth)
+        self._line += len(lines.rows) + len(lines.rejects) + lines.blank
+        if not lines.flat:
+            check_depth(block, len(lines.rows) + len(lines.rejects), self._settings.max_depth)
         if len(block) > self._settings.max_text:
             lines = without_long_texts(lines, self._settings.max_text, self._model.numbers)
         judged = self._model.judge(lines, self._wishes.reasons)
         self.done.rows += len(judged.rows)
-        self.done.anomalies += int(judged.verdicts.is_anomaly.sum())
+        self.done.anomalies += int(np.count_nonzero(judged.verdicts.is_anomaly))
         self.done.rejected += len(judged.rejects)
         return ENCODER.encode_lines(in_order(judged, only_anomalies=self._wishes.only_anomalies))
 

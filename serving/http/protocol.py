@@ -73,27 +73,39 @@ class Connection(HttpToolsProtocol):
             self._watch()
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
-        super().on_message_begin()
-        self.scope["extensions"] = {"residuum": {"abort": self.transport.abort}}
+        """Begin a request; what only the long way needs is made there."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._awaited, self._since, self._line = "head", self.loop.time(), 0
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the address."""
-        super().on_url(url)
-        self._count(len(url))
+        self._line += len(url)
+        if self._line > self._settings.max_header:
+            raise _HeaderTooLarge
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
+        self._line += len(name) + len(value)
+        if self._line > self._settings.max_header:
+            raise _HeaderTooLarge
         super().on_header(name, value)
-        self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """Choose the way, and wait for a body."""
         self._awaited, self._head = "body", 0
         self._ask = self._taken()
         if self._ask is None:
+            self._begin_the_long_way()
             super().on_headers_complete()
+
+    def _begin_the_long_way(self) -> None:
+        """Let uvicorn begin the request, of which the head is there."""
+        url, headers, expecting = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expecting
+        self.headers += headers  # the scope has this very list
+        self.scope["extensions"] = {"residuum": {"abort": self.transport.abort}}
 
     def _taken(self) -> Ask | None:
         """Take the short way if no answer is under way, and none lies unread."""
@@ -147,11 +159,6 @@ class Connection(HttpToolsProtocol):
             self._refuse(Problem(431, "header", "the head of the request is too large"))
         else:
             self._refuse(Problem(400, "http", msg))
-
-    def _count(self, size: int) -> None:
-        self._line += size
-        if self._line > self._settings.max_header:
-            raise _HeaderTooLarge
 
     _line = 0
 

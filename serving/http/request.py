@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from urllib.parse import parse_qsl
+from functools import lru_cache
 
 from starlette.types import Receive, Scope
 
@@ -20,17 +20,17 @@ class Request:
         self.path = path
         self.headers: dict[bytes, bytes] = dict(headers)
         self.id = request_id(self.headers)
-        self._query = query
+        self.query = query  # behind the question mark
 
     @property
     def content_type(self) -> str:
         """The body's content type, without parameters."""
-        return self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+        return _plain(self.headers.get(b"content-type", b""))
 
-    @property
-    def query(self) -> dict[str, str]:
-        """The parameters behind the question mark."""
-        return dict(parse_qsl(self._query.decode("latin-1"), keep_blank_values=True)) if self._query else {}
+
+@lru_cache(maxsize=256)
+def _plain(content_type: bytes) -> str:
+    return content_type.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 class Incoming(Request):

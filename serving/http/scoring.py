@@ -114,7 +114,8 @@ class Scoring:
         lines = model.body.decode(body)
         rows = len(lines.rows) + len(lines.rejects)
         check_rows(rows, limits.max_rows)
-        check_depth(body, rows, limits.max_depth)
+        if not lines.flat:
+            check_depth(body, rows, limits.max_depth)
         if len(body) > limits.max_text:
             lines = without_long_texts(lines, limits.max_text, model.numbers)
         judged = model.judge(lines, wishes.reasons)

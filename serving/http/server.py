@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -79,6 +80,8 @@ def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 
     config = _config(app, settings, partial(Connection, settings, shortcut, Heads(), ledger.dropped))
     names = [f"{each.name}/{each.version}" for each in models.all()]
     port = None if settings.metrics_port is None else settings.metrics_port + worker
+    gc.collect()
+    gc.freeze()  # what is there now stays: it need not be looked through again and again
     with scraped(settings.host, port, metrics.registry), followed(models):
         log().info("serving", url=url(listening, settings), models=names, worker=worker)
         Draining(config, state, parent).run([listening])
