@@ -17,6 +17,7 @@ from serving.martingale import Martingale
 from serving.stability import FADING, Stability
 
 HEAP = 4096  # rows
+LATEST = 10_000  # scores that are held, for whoever wants to try another threshold
 BET_ON = 256  # rows of a heap, the first ones
 SCORE_BUCKETS = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, np.inf])  # nats
 P_VALUE_BUCKETS = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *np.arange(1, 11) / 10])
@@ -44,6 +45,7 @@ class Watch:
         self.p_value_sum = 0.0
         self.missing = np.zeros(len(scorer.columns), np.int64)
         self.unseen = np.zeros(len(scorer.columns), np.int64)
+        self.latest = np.empty(0)  # scores, the oldest first; replaced, not changed
         self._recent = np.zeros(2)  # anomalies and rows, fading
 
     def add(self, verdicts: Verdicts, matrix: np.ndarray, rejects: Sequence[Reject]) -> None:
@@ -105,5 +107,6 @@ class Watch:
         self.missing += np.isnan(matrix).sum(axis=0)
         self.unseen += (matrix == self._unseen).sum(axis=0)
         self._recent = self._recent * np.exp(-rows / FADING) + (anomalies, rows)
+        self.latest = np.concatenate([self.latest, scores])[-LATEST:]
         self._martingale.add(scores[:BET_ON])
         self._stability.add(matrix)

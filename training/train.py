@@ -27,6 +27,7 @@ from detector.errors import SettingError, TableError
 from detector.graph import Device, Graph
 from detector.manifest import FORMAT, Ignored, Manifest, Rows, Score, Training
 from detector.rejects import Reject
+from detector.successor import write_version
 from detector.version import __version__
 from training import decoder, export, variants, weights
 from training.decoder import DecoderGraph
@@ -39,7 +40,6 @@ from training.models import Autoencoder, Model
 from training.settings import as_plain
 from training.split import DEFAULT_RATE, Split, split
 from training.variants import Plan
-from training.version import write_version
 from training.whitening import precision
 
 LARGEST_SEED = 2**63 - 1  # torch's

@@ -31,6 +31,9 @@ class Metrics:
         self.registry.register(self._requests)
         self._refused = Counter("residuum_http_refused", "Requests that were refused.", ("reason",), registry=self.registry)
         self._loads = Counter("residuum_model_loads", "Bundles that were opened, or not.", ("outcome",), registry=self.registry)
+        self._feedback = Counter(
+            "residuum_feedback", "What people said verdicts were worth.", ("model", "verdict"), registry=self.registry
+        )
         for outcome in ("opened", "refused"):  # so that the first refusal is an increase
             self._loads.labels(outcome)
 
@@ -45,6 +48,10 @@ class Metrics:
     def loaded(self, outcome: str) -> None:
         """Count an opened bundle, or one that could not be: `opened` or `refused`."""
         self._loads.labels(outcome).inc()
+
+    def fed_back(self, model: str, verdict: str) -> None:
+        """Count what somebody said of a verdict."""
+        self._feedback.labels(model, verdict).inc()
 
     def watch(self, in_flight: Callable[[], float], models: Models) -> None:
         """Read from these what is asked for."""

@@ -133,8 +133,48 @@ def _paths(model: Model, versions: list[int]) -> Json:
     paths: Json = {path: operations for path, (_, operations) in routes.items()}
     for path, (tail, operations) in routes.items():
         paths[f"{path.removesuffix(tail)}/versions/{{version}}{tail}"] = {**operations, "parameters": [which]}
+    paths |= {f"/v1/models/{name}/{what}": operation for what, operation in _operations(model, versions).items()}
     paths[f"/v2/repository/models/{name}/load"] = {"post": _get(f"Answer by the version of {name} that is pinned, or highest")}
     return paths
+
+
+def _operations(model: Model, versions: list[int]) -> dict[str, Json]:
+    """Describe what those may ask who operate the service."""
+    name = model.name
+    version = {"type": "object", "required": ["version"], "properties": {"version": {**COUNT, "enum": versions}}}
+    rate = {"false_alarm_rate": {**NUMBER, "exclusiveMinimum": 0, "exclusiveMaximum": 1}}
+    thresholds = [
+        {"type": "object", "required": list(one), "properties": one, "additionalProperties": False}
+        for one in (rate, {"threshold": NUMBER})
+    ]
+    feedback = {
+        "type": "object",
+        "required": ["request_id", "row", "verdict"],
+        "properties": {
+            "request_id": {**TEXT, "minLength": 1, "maxLength": 64},
+            "row": {**COUNT, "minimum": 0, "maximum": 2**31},
+            "verdict": {**TEXT, "enum": ["false_alarm", "missed", "confirmed"]},
+            "note": {**TEXT, "maxLength": 1000},
+        },
+        "additionalProperties": False,
+    }
+    several = {"type": "array", "items": feedback, "maxItems": 20}
+    dry_run = {"name": "dry_run", "in": "query", "schema": {**TEXT, "enum": ["0", "1"]}}
+    return {
+        "shadow": {"get": _get(f"How far {name} and the version in its shadow agree")},
+        "promote": {"post": _get(f"Answer by a version of {name}") | _asked({**version, "additionalProperties": False})},
+        "rollback": {"post": _get(f"Answer by the version of {name} that answered before")},
+        "thresholds": {
+            "post": _get(f"Try another threshold for {name}, or write it as the next version")
+            | _asked({"oneOf": thresholds})
+            | {"parameters": [dry_run]}
+        },
+        "feedback": {"post": _get(f"Say what verdicts of {name} were worth") | _asked({"anyOf": [feedback, several]})},
+    }
+
+
+def _asked(schema: Json) -> Json:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def page(said: Json) -> str:

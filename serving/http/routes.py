@@ -45,6 +45,8 @@ class Routes:
                 Route("/v1/models/{name}/shadow", operations.shadow),
                 Route("/v1/models/{name}/promote", operations.promote, methods=["POST"]),
                 Route("/v1/models/{name}/rollback", operations.rollback, methods=["POST"]),
+                Route("/v1/models/{name}/thresholds", operations.thresholds, methods=["POST"]),
+                Route("/v1/models/{name}/feedback", operations.feedback, methods=["POST"]),
                 Route("/openapi.json", self._openapi),
                 Route("/docs", self._docs),
                 Route("/v2", self._server),

@@ -73,7 +73,7 @@ def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 
     models = Models(path, settings.device, metrics.loaded, settings.shadow_share)
     metrics.watch(lambda: gate.inside, models)
     scoring = Scoring(models, gate, settings)
-    operations = Operations(models, settings.shadow_share)
+    operations = Operations(models, metrics, settings.shadow_share)
     routes = Routes(models, scoring, state, metrics, operations, tokens=tokens is not None)
     ledger = Ledger(metrics, settings.access_share)
     app, shortcut = App(scoring, routes, gate, ledger, tokens, settings), Shortcut(scoring, gate, ledger, tokens)

@@ -18,6 +18,7 @@ from serving.agreement import rank_correlation
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import ASK, Service, Start, until
 from tests.serving.http.test_metrics import Read
+from tests.serving.http.test_safety import bearer, line
 from tests.tables import normal_rows, planted_anomalies
 
 EVERY = 1.0
@@ -148,3 +149,65 @@ def test_promote_asks_the_service_and_shows_the_agreement_first(start: Start, fo
     assert "answers by version 2, not 3" in done.output
     done = CliRunner().invoke(app, ["promote", "pumps", "8", "--url", service.url])
     assert (done.exit_code, "has no version 8" in done.output) == (2, True)
+
+
+def test_a_threshold_is_tried_and_then_written(start: Start, tmp_path: Path) -> None:
+    write(tmp_path, 1, 10.0)
+    service = start(at=tmp_path)
+    scores = [each["anomaly_score"] for each in service.post(normal_rows(400, seed=5).to_dicts()).json()["verdicts"]]
+    tried = operate(service, "thresholds", {"false_alarm_rate": 0.1}, params={"dry_run": "1"}).json()
+    threshold = tried["decision"]["threshold"]
+    assert tried["latest"]["rows"] == 400
+    assert tried["latest"]["alarms"] == sum(score > threshold for score in scores)
+    assert tried["latest"]["alarms_now"] == sum(score > 10 for score in scores)
+    assert tried["calibration"]["above"] <= 0.1 * tried["calibration"]["rows"]
+    assert [each.name for each in (tmp_path / "pumps").iterdir()] == ["1"]
+
+    done = operate(service, "thresholds", {"false_alarm_rate": 0.1}).json()
+    assert (done["version"], done["written"]) == (2, 2)
+    said = service.post(normal_rows(400, seed=5).to_dicts()).json()
+    assert (said["version"], said["threshold"], said["anomalies"]) == (2, threshold, tried["latest"]["alarms"])
+
+    assert operate(service, "thresholds", {"threshold": 3.5}).json()["decision"]["promise"] == "value"
+    assert service.post([{}]).json()["threshold"] == 3.5
+
+
+def test_what_is_no_threshold_is_refused(start: Start, folder: Path) -> None:
+    service = start(at=folder)
+    both = {"threshold": 1, "false_alarm_rate": 0.1}
+    for said in ({}, both, {"false_alarm_rate": 2}, {"false_alarm_rate": 1e-9}, {"threshold": "x"}, {"rate": 1}, [], None):
+        assert operate(service, "thresholds", said).status_code in {400, 422}, said
+    assert operate(service, "thresholds", {"threshold": 1.0}, params={"dry_run": "yes"}).status_code == 422
+    assert sorted(each.name for each in (folder / "pumps").iterdir()) == ["1", "2", "3", "pin"]
+
+
+def test_a_threshold_beside_a_pin_waits_in_the_shadow(start: Start, folder: Path) -> None:
+    service = start(at=folder)
+    done = operate(service, "thresholds", {"threshold": 20.0}).json()
+    assert (done["version"], done["written"]) == (2, 4)
+    assert shadow_of(service)["shadow"] == 4
+
+
+def test_feedback_is_written_and_counted(start: Start, folder: Path) -> None:
+    service = start(at=folder)
+    answer = service.post([{}])
+    first = {"request_id": answer.headers["x-request-id"], "row": 0, "verdict": "false_alarm", "note": "cleaning"}
+    assert operate(service, "feedback", first).json() == {"model": "pumps", "written": 1}
+    operate(service, "feedback", [first | {"verdict": "missed"}, first | {"verdict": "confirmed"}])
+    lines = [json.loads(line) for line in (folder / "pumps" / "feedback.ndjson").read_text().splitlines()]
+    assert [line["feedback"]["verdict"] for line in lines] == ["false_alarm", "missed", "confirmed"]
+    assert lines[0]["feedback"] == first
+    assert lines[0]["version"] == 2
+    assert Read(service).value("residuum_feedback_total", model="pumps", verdict="missed") == 1
+    assert operate(service, "feedback", first | {"verdict": "nice"}).json()["path"] == "$.verdict"
+    assert operate(service, "feedback", [first] * 1000).status_code == 413
+    assert service.post([{}]).json()["version"] == 2
+
+
+def test_only_the_role_operate_may(start: Start, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text(line("score-secret", "score") + line("operate-secret", "operate,score"))
+    service = start("--token-file", tmp_path / "tokens", at=folder)
+    for what, said in (("promote", {"version": 3}), ("rollback", None), ("thresholds", {"threshold": 1.0}), ("feedback", [])):
+        assert operate(service, what, said).status_code == 401
+        assert operate(service, what, said, headers=bearer("score-secret")).status_code == 403
+        assert operate(service, what, said, headers=bearer("operate-secret")).status_code == 200
