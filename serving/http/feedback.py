@@ -21,7 +21,7 @@ class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """What a verdict was worth; request and row name it, as the answer did."""
 
     request_id: Annotated[str, Meta(min_length=1, max_length=64)]
-    row: Annotated[int, Meta(ge=0)]
+    row: Annotated[int, Meta(ge=0, le=2**31)]
     verdict: Literal["false_alarm", "missed", "confirmed"]
     note: Annotated[str, Meta(max_length=1000)] = ""
 

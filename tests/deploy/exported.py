@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.http.metrics import Metrics
 from serving.http.models import Models
-from tests.serving.http.test_versions import write
+from tests.serving.http.loads import write
 
 SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
 

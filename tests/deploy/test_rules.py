@@ -18,7 +18,7 @@ from serving.files.promise import TAIL
 from tests.deploy.exported import exported, named
 from tests.programs import program
 from tests.serving.http.conftest import ASK, Start, free_port, start, until
-from tests.serving.http.test_versions import add_bad, write
+from tests.serving.http.loads import add_bad, write
 
 __all__ = ["start"]  # a fixture of the service's tests
 

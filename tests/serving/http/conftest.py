@@ -22,6 +22,7 @@ from detector import bundle
 from detector.classifier import OUTPUT
 from detector.graph import INPUT
 from tests.data.make_bundle import write_least
+from tests.serving.http.loads import Load
 
 RUN = "import sys; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
 LOOK_AGAIN = 0.02
@@ -142,6 +143,20 @@ def start(models: Path, tmp_path: Path) -> Iterator[Start]:
     yield begin
     for service in started:
         service.stop()
+
+
+@pytest.fixture
+def load() -> Iterator[Callable[[Service], Load]]:
+    """Put services under load."""
+    begun: list[Load] = []
+
+    def begin(service: Service) -> Load:
+        begun.append(Load(service.url))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        each.stop()
 
 
 def until(true: Callable[[], bool], within: float = 20) -> None:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from detector import bundle, pin
-from detector.decision import Decision
 from detector.errors import BundleCorrupt
 from detector.graph import INPUT, OUTPUTS
 from serving.http.models import Models
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import Service, Start, copy, until
+from tests.serving.http.loads import Load, add, add_bad, write
 from tests.serving.http.test_metrics import Read
-from tests.tables import normal_rows
 
 ROLLED_BACK_WITHIN = 1.0  # seconds
 
@@ -42,28 +39,6 @@ def loads() -> list[str]:
 @pytest.fixture
 def models(folder: Path, loads: list[str]) -> Models:
     return Models(folder, "cpu", loads.append)
-
-
-def write(folder: Path, version: int) -> None:
-    """Write a version that has a threshold of its own, by which its answers are known."""
-    decision = Decision(threshold=float(version), promise="value", criterion="chosen")
-    write_least(folder / "pumps" / str(version), name="pumps", version=version, decision=decision)
-
-
-def add(folder: Path, version: int) -> None:
-    """Write a version as every verb does: whole, by a rename."""
-    write(folder / ".work", version)
-    (folder / ".work" / "pumps" / str(version)).rename(folder / "pumps" / str(version))
-
-
-def add_bad(folder: Path, version: int) -> None:
-    """Write a version one byte of which is another."""
-    write(folder / ".work", version)
-    file = folder / ".work" / "pumps" / str(version) / bundle.MODEL
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    file.parent.rename(folder / "pumps" / str(version))
 
 
 def test_a_new_version_answers_and_the_old_one_stays_open(models: Models, folder: Path) -> None:
@@ -162,59 +137,6 @@ def test_memory_is_back_after_fifty_reloads(models: Models, folder: Path) -> Non
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-class Load:
-    """Clients that ask a service all the time; what they were answered."""
-
-    def __init__(self, service: Service) -> None:
-        self.versions: list[int] = []
-        self.faults: list[object] = []
-        self._rows = normal_rows(20, seed=5).to_dicts()
-        self._url = f"{service.url}/v1/models/pumps/score"
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(3)]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def answered_by(self, version: int) -> bool:
-        """Tell whether the latest answer came from a version."""
-        return self.versions[-1:] == [version]
-
-    def _ask(self) -> None:
-        with httpx.Client(timeout=30) as client:
-            while not self._ended.is_set():
-                try:
-                    self._hear(client.post(self._url, json=self._rows))
-                except Exception as error:  # noqa: BLE001 - any is a fault
-                    self.faults.append(error)
-
-    def _hear(self, done: httpx.Response) -> None:
-        said = done.json()
-        flags = {each["is_anomaly"] == (each["anomaly_score"] > said["version"]) for each in said["verdicts"]}
-        if done.status_code == 200 and said["threshold"] == said["version"] and flags == {True}:
-            self.versions.append(said["version"])
-        else:
-            self.faults.append(said)
-
-
-@pytest.fixture
-def load() -> Iterator[Callable[[Service], Load]]:
-    """Put services under load."""
-    begun: list[Load] = []
-
-    def begin(service: Service) -> Load:
-        begun.append(Load(service))
-        return begun[-1]
-
-    yield begin
-    for each in begun:
-        each.stop()
 
 
 def test_the_service_follows_the_disk_under_load(start: Start, folder: Path, load: Callable[[Service], Load]) -> None:
