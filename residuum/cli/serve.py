@@ -57,7 +57,7 @@ def serve(
     max_line: Annotated[int | None, _flag("Bytes of a line of NDJSON.", "1048576", LIMITS)] = None,
     max_header: Annotated[int | None, _flag("Bytes of a request's head.", "32768", LIMITS)] = None,
     max_requests: Annotated[int | None, _flag("Requests being answered at once.", "256", LIMITS)] = None,
-    max_queue: Annotated[int | None, _flag("Requests waiting to be judged.", "32", LIMITS)] = None,
+    max_queue: Annotated[int | None, _flag("Requests waiting to be judged.", "64", LIMITS)] = None,
     header_timeout: Annotated[float | None, _flag("How long a request's head may take.", "10", LIMITS)] = None,
     idle_timeout: Annotated[float | None, _flag("How long a client may neither send nor read.", "30", LIMITS)] = None,
     drain_timeout: Annotated[float | None, _flag("How long SIGTERM waits for what was begun.", "20", LIMITS)] = None,

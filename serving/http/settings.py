@@ -40,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid
     header_timeout: float = 10.0
     idle_timeout: float = 30.0
     max_requests: int = 256  # being answered at once
-    max_queue: int = 32  # of these, waiting for a thread
+    max_queue: int = 64  # of these, waiting to be judged
     drain_timeout: float = 20.0
 
 

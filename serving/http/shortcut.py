@@ -35,6 +35,7 @@ class Ask:
     def answer(self, body: bytes) -> Reply:
         """Judge the body, count the request and note it down."""
         try:
+            self._gate.take_turn()
             reply = self._judge(body)
         except Exception as error:  # noqa: BLE001 - whatever it is, a client learns no more than the ledger says
             reply = self._ledger.refused(error, self.request).reply(self.request.id, in_v2=self._route == "infer")

@@ -130,6 +130,19 @@ def test_a_full_queue(start: Start) -> None:
     assert service.post([{}]).status_code == 200
 
 
+def test_a_long_turn_of_small_bodies_ends_in_refusals(start: Start) -> None:
+    service = start("--max-queue", 2)
+    one = HEAD + b"content-length: 4\r\n\r\n[{}]"
+    with service.connect() as sock:
+        sock.sendall(one * 9 + HEAD + b"connection: close\r\ncontent-length: 4\r\n\r\n[{}]")
+        text = b""
+        while piece := sock.recv(65536):
+            text += piece
+    assert (text.count(b"HTTP/1.1 200 OK"), text.count(b"HTTP/1.1 429")) == (3, 7)
+    assert text.count(b"retry-after: 1") == 7
+    assert service.post([{}]).status_code == 200
+
+
 def test_a_client_that_leaves_is_forgotten(start: Start) -> None:
     service = start("--max-requests", 1)
     for sent in (HEAD + b"content-length: 100\r\n\r\n[", HEAD + b"content-length: 4\r\n\r\n[{}]"):
