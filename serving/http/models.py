@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from detector import bundle, repository
 from detector.errors import BundleError, BundleMissing, ResiduumError
@@ -19,6 +20,7 @@ from detector.scorer import Scorer
 from serving.http.model import Model
 from serving.http.problem import Problem
 from serving.log import fault, log
+from serving.memory import give_back
 from serving.shadow import Shadow, comparable
 from serving.warm import warm
 
@@ -27,6 +29,14 @@ LOOK_EVERY = 0.25  # seconds
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 Stamp = frozenset[tuple[str, int, int]]
+
+
+class _Refusal(NamedTuple):
+    """Why a version was refused; not the error itself, whose traceback would keep alive whatever its frames knew."""
+
+    stamp: Stamp
+    kind: type[BundleError]
+    said: str
 
 
 class Models:
@@ -49,7 +59,7 @@ class Models:
         self._loaded = loaded
         self._shadow_share = shadow_share
         self._opening = threading.Lock()
-        self._refused: dict[Path, tuple[Stamp, BundleError]] = {}
+        self._refused: dict[Path, _Refusal] = {}
         self._told: dict[str, str] = {}
         self._others: dict[tuple[str, int], Model] = {}  # both are replaced, not changed: who reads them needs no lock
         self._current: dict[str, Model] = {}
@@ -92,6 +102,10 @@ class Models:
             raise Problem(409, "version", f"the service was given one version of {name} alone, and answers by it")
         return place
 
+    def is_pinned(self, name: str) -> bool:
+        """Tell whether a name's version is pinned."""
+        return (self._places[name] / repository.PIN).is_file()
+
     def opened(self, name: str, version: str | None) -> Model | None:
         """Give a version, or the current one, if it is open.
 
@@ -128,8 +142,8 @@ class Models:
         with self._opening:
             model = self._take_up(name)
             wanted = repository.find(self._places[name])
-        if wanted in self._refused:
-            raise self._refused[wanted][1]
+        if refusal := self._refused.get(wanted):
+            raise refusal.kind(refusal.said)
         return model
 
     def look(self) -> None:
@@ -151,15 +165,15 @@ class Models:
 
     def _take_up(self, name: str) -> Model:
         """Answer by the pinned version, or by the highest that can be trusted, from here on."""
-        was, refused = self._current.get(name), None
+        was, refusal = self._current.get(name), None
         for folder in repository.candidates(self._places[name]):
             if was and was.scorer.folder == folder:
                 self._cast_shadow(was)
                 return was
             try:
                 model = self._kept(name, folder) or self._open(name, folder)
-            except BundleError as error:
-                refused = refused or error
+            except BundleError:
+                refusal = refusal or self._refused.get(folder)
                 continue
             self._current = {**self._current, name: model}  # whoever took the old one answers by the old one
             self._others = {key: other for key, other in self._others.items() if other is not model}
@@ -169,7 +183,9 @@ class Models:
                 log().info("taken up", model=name, version=model.version, was=was.version)
             self._cast_shadow(model)
             return model
-        raise refused or BundleMissing(f"{self._places[name]} has no version any more")
+        if refusal:
+            raise refusal.kind(refusal.said)
+        raise BundleMissing(f"{self._places[name]} has no version any more")
 
     def _cast_shadow(self, model: Model) -> None:
         """Let the highest version judge in the shadow of one that is pinned below it."""
@@ -225,13 +241,14 @@ class Models:
         """Keep a version open beside the current ones."""
         others = {**self._others, (model.name, model.version): model}
         self._others = dict(list(others.items())[-MOST_OTHERS:])
+        give_back()
 
     def _open(self, name: str, folder: Path) -> Model:
         """Verify a version, open it and warm it up; one that was refused is not tried again before it changes."""
         stamp = _stamp(folder)
-        was_refused = self._refused.get(folder)
-        if was_refused and was_refused[0] == stamp:
-            raise was_refused[1]
+        refusal = self._refused.get(folder)
+        if refusal and refusal.stamp == stamp:
+            raise refusal.kind(refusal.said)
         try:
             scorer = Scorer.open(folder, self._device)
             warm(scorer)
@@ -239,7 +256,7 @@ class Models:
             self._loaded("refused")
             log().error("refused", model=name, said=str(error))
             if isinstance(error, BundleError):
-                self._refused[folder] = stamp, error
+                self._refused[folder] = _Refusal(stamp, type(error), str(error))
             raise
         self._loaded("opened")
         self._refused.pop(folder, None)

@@ -11,6 +11,7 @@ from detector.errors import TableError
 from serving.http import answer, arrow, inference, raw
 from serving.http.body import check_depth
 from serving.http.gate import Gate
+from serving.http.live import Live
 from serving.http.model import Model
 from serving.http.models import Models
 from serving.http.ndjson import Exchange
@@ -35,12 +36,13 @@ class Stream(NamedTuple):
 class Scoring:
     """Answers bodies of rows."""
 
-    def __init__(self, models: Models, gate: Gate, settings: Settings) -> None:
+    def __init__(self, models: Models, gate: Gate, live: Live, settings: Settings) -> None:
         self._models = models
         self._gate = gate
+        self._live = live
         self._settings = settings
         self._opening = asyncio.Lock()
-        self._whole: dict[str, Callable[[bytes, Model, Wishes], Reply]] = {
+        self._whole: dict[str, Callable[[bytes, Model, Wishes, str], Reply]] = {
             "application/json": self._json,
             arrow.STREAM: self._arrow,
             raw.STREAM: self._raw,
@@ -61,10 +63,10 @@ class Scoring:
         wishes = wishes_of(request.query)
         model = await self.model(name, version)
         if form == NDJSON:
-            return Stream(Exchange(model, wishes, self._settings).answers(request, self._gate), NDJSON.encode())
+            return Stream(Exchange(model, wishes, self._live, self._settings).answers(request, self._gate), NDJSON.encode())
         body = await request.body(self._settings.max_body)
         judge = self._whole[form]
-        return await self._gate.run(request, len(body), lambda: judge(body, model, wishes))
+        return await self._gate.run(request, len(body), lambda: judge(body, model, wishes, request.id))
 
     def at_once(self, request: Request, target: Target, size: int) -> Callable[[bytes], Reply] | None:
         """Give what judges a whole body of so many bytes without waiting for anything; None where there is no such thing.
@@ -81,7 +83,7 @@ class Scoring:
         if judge is None:
             return None
         wishes = wishes_of(request.query)
-        return lambda body: judge(body, model, wishes)
+        return lambda body: judge(body, model, wishes, request.id)
 
     async def infer(self, request: Incoming, name: str, version: str | None) -> Reply:
         """Judge the rows of a request in the Open Inference Protocol.
@@ -108,7 +110,7 @@ class Scoring:
         async with self._opening:
             return await self._gate.aside(partial(self._models.reload, name))
 
-    def _json(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
         """Judge a body of JSON."""
         limits = self._settings
         lines = model.body.decode(body)
@@ -119,9 +121,10 @@ class Scoring:
         if len(body) > limits.max_text:
             lines = without_long_texts(lines, limits.max_text, model.numbers)
         judged = model.judge(lines, wishes.reasons)
+        self._live.note(model, judged, request_id)
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
-    def _arrow(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
         """Judge an Arrow stream."""
         frame = arrow.read(body)
         check_rows(frame.height, self._settings.max_rows)
@@ -129,15 +132,18 @@ class Scoring:
             judged = model.judge_frame(frame, range(frame.height), wishes.reasons)
         except TableError as error:
             raise Problem(422, "columns", str(error)) from error
+        self._live.note(model, judged, request_id)
         return Reply(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
 
-    def _raw(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+    def _raw(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
         """Judge a matrix."""
         if wishes != Wishes():
             raise unknown("reasons or only", "", "neither, where the answer is numbers")
         encoded = raw.read(body, model.scorer.columns)
         check_rows(len(encoded.accepted), self._settings.max_rows)
-        return Reply(raw.write(model.judge_matrix(encoded), len(encoded.accepted)), raw.STREAM.encode())
+        judged = model.judge_matrix(encoded)
+        self._live.note(model, judged, request_id)
+        return Reply(raw.write(judged, len(encoded.accepted)), raw.STREAM.encode())
 
 
 def check_rows(rows: int, most: int) -> None:

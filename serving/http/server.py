@@ -19,6 +19,7 @@ from detector.errors import SettingError
 from serving.http.app import App
 from serving.http.gate import Gate
 from serving.http.ledger import Ledger
+from serving.http.live import Live
 from serving.http.metrics import Metrics
 from serving.http.models import Models, followed
 from serving.http.operations import Operations
@@ -34,10 +35,12 @@ from serving.scraped import scraped
 
 THREADS = 1
 BACKLOG = 2048
+# The page at / is all that is loaded, from here alone; everything else is data.
+CSP = "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; frame-ancestors 'none'"
 SAFE = [
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("content-security-policy", CSP),
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
 ]
@@ -72,9 +75,10 @@ def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 
     gate = Gate(settings.max_requests, settings.max_queue, THREADS)
     models = Models(path, settings.device, metrics.loaded, settings.shadow_share)
     metrics.watch(lambda: gate.inside, models)
-    scoring = Scoring(models, gate, settings)
+    live = Live(models, state, (worker, settings.workers))
+    scoring = Scoring(models, gate, live, settings)
     operations = Operations(models, metrics, settings.shadow_share)
-    routes = Routes(models, scoring, state, metrics, operations, tokens=tokens is not None)
+    routes = Routes(models, scoring, state, metrics, operations, live, tokens=tokens is not None)
     ledger = Ledger(metrics, settings.access_share)
     app, shortcut = App(scoring, routes, gate, ledger, tokens, settings), Shortcut(scoring, gate, ledger, tokens)
     config = _config(app, settings, partial(Connection, settings, shortcut, Heads(), ledger.dropped))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,6 +135,20 @@ def test_memory_is_back_after_fifty_reloads(models: Models, folder: Path) -> Non
 
     level = reload(15)
     assert reload(50) - level < 8 * 2**20
+
+
+def test_a_refusal_keeps_no_model_alive(models: Models, folder: Path) -> None:
+    was = weakref.ref(models.current("pumps"))
+    add_bad(folder, 2)
+    models.look()
+    add(folder, 3)
+    gc.disable()
+    try:
+        models.look()
+        models._others = {}  # noqa: SLF001 - as if others had come since
+        assert was() is None
+    finally:
+        gc.enable()
 
 
 def resident() -> int:
