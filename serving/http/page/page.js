@@ -1,7 +1,9 @@
 // The page that an operator leaves open. One stream of server-sent events says everything; what is done here is asked by HTTP.
 "use strict";
 
-const SHOWN = 600; // seconds
+const SHOWN = 600; // seconds at most
+const LEAST = 60; // seconds that the drawing shows at least
+const STEPS = [15, 30, 60, 120, 300]; // seconds between the times that are written under it
 const MOST_ALARMS = 100;
 const AGAIN = 2000; // milliseconds until a lost connection is tried again
 
@@ -236,7 +238,7 @@ function alarmLine(alarm, key) {
     { "data-key": key },
     element("div", {}, `${time(alarm.at)} `, element("strong", {}, number(alarm.score)), ` over ${number(alarm.threshold)}`),
     element("ul", { class: "reasons" }, ...reasons),
-    element("div", { class: "where" }, `row ${alarm.row} of request ${alarm.request_id}, version ${alarm.version}, p ${number(alarm.p_value, 2)}`),
+    element("div", { class: "where" }, `row ${alarm.row} of request ${alarm.request_id}, version ${alarm.version}, p\u00a0=\u00a0${number(alarm.p_value, 2)}`),
     element("div", { class: "verdict" }, judge("confirmed", "Confirmed"), " ", judge("false_alarm", "False alarm")),
   );
 }
@@ -253,7 +255,10 @@ function draw(model) {
     .filter((score) => score !== null && score > 0);
   const low = Math.floor(Math.log10(Math.min(...scores, 1)));
   const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...scores, 10))));
-  const x = (at) => left + ((at - now + SHOWN) / SHOWN) * (right - left);
+  const first = Math.min(...model.seconds.map(([at]) => at), ...model.alarms.map((alarm) => alarm.at));
+  const span = Math.max(LEAST, Math.min(SHOWN, now - first));
+  const step = STEPS.find((seconds) => span / seconds <= width / 120) ?? 300;
+  const x = (at) => left + ((at - now + span) / span) * (right - left);
   const y = (score) => {
     const level = Math.log10(Math.max(score, 10 ** low));
     return bottom - ((level - low) / (high - low)) * (bottom - top);
@@ -263,9 +268,9 @@ function draw(model) {
     parts.push(svg("line", { class: "grid", x1: left, x2: right, y1: y(10 ** power), y2: y(10 ** power) }));
     parts.push(svg("text", { x: left - 6, y: y(10 ** power) + 4, "text-anchor": "end" }, number(10 ** power)));
   }
-  for (let minutes = 0; minutes <= 10; minutes += width < 500 ? 5 : 2) {
-    const said = minutes ? `−${minutes} min` : "now";
-    parts.push(svg("text", { x: x(now - 60 * minutes), y: height - 6, "text-anchor": minutes === 0 ? "end" : "middle" }, said));
+  for (let ago = 0; ago <= span; ago += step) {
+    const said = ago === 0 ? "now" : step < 60 ? `−${ago} s` : `−${ago / 60} min`;
+    parts.push(svg("text", { x: x(now - ago), y: height - 6, "text-anchor": ago === 0 ? "end" : "middle" }, said));
   }
   parts.push(...path(model.seconds, ([, rows, , , total]) => total / rows, "mean", x, y));
   parts.push(...path(model.seconds, ([, , , highest]) => highest, "highest", x, y));
@@ -273,7 +278,7 @@ function draw(model) {
     if (value > 0) parts.push(svg("line", { class: place ? "tried" : "threshold", x1: left, x2: right, y1: y(value), y2: y(value) }));
   }
   for (const alarm of model.alarms) {
-    if (alarm.at > now - SHOWN) parts.push(svg("circle", { class: "alarm", cx: x(alarm.at), cy: y(alarm.score), r: 5 }));
+    if (alarm.at > now - span) parts.push(svg("circle", { class: "alarm", cx: x(alarm.at), cy: y(alarm.score), r: 5 }));
   }
   chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
   chart.setAttribute("aria-label", `Scores of the last ten minutes; threshold ${number(model.decision.threshold)}, ${model.alarms.length} alarms listed`);
