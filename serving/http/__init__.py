@@ -6,7 +6,9 @@ If you are here to read the code, start with these, in this order:
     shortcut    the same for a small body, which most are: answered where it arrives
     scoring     the one hot route: a body of rows in any of its forms, a body of verdicts
     body        JSON -> rows; `answer` verdicts -> JSON
-    models      which bundles are open; `model` is one of them
+    models      which bundles are open, and how the disk is followed; `model` is one of them
+    operations  promote, roll back, move the threshold; `feedback` is what people say verdicts were worth
+    live        what the page at / shows; `page/` is the page
     gate        how much is done at once, and what is refused
     problem     what goes wrong, as problem details (RFC 9457)
     protocol    one connection: which way a request takes, header and idle timeouts
