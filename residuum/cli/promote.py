@@ -38,11 +38,14 @@ def promote(
         _promote_there(url, model.absolute().name, version, dry_run=dry_run)
         return
     from detector import pin, repository
+    from detector.scorer import Scorer
+    from serving.warm import warm
 
     folder = repository.name_of(model)
     pin.require(folder, version)
     was = pin.meant(folder)
     talk.show(_change(folder, was, version))
+    warm(Scorer.open(folder / str(version), "cpu"))
     if not dry_run:
         pin.promote(folder, version)
         talk.tell([("promoted", f"{folder} means version {version}{_instead(was)}")])

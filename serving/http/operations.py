@@ -76,7 +76,14 @@ class Operations:
     async def promote(self, request: Request) -> Response:
         """Answer by a version from here on."""
         wanted = await _body(request, Promotion)
-        return await self._move(request, "promoted", lambda place: pin.promote(place, wanted.version))
+        return await self._move(request, "promoted", lambda place: self._promote(place, wanted.version))
+
+    def _promote(self, place: Path, version: int) -> pin.Moved:
+        """Open a version and warm it up before it is pinned: one that cannot score is found out here."""
+        pin.require(place, version)
+        if self._models.opened(place.name, str(version)) is None:
+            self._models.open(place.name, str(version))
+        return pin.promote(place, version)
 
     async def rollback(self, request: Request) -> Response:
         """Answer by the version that answered before."""

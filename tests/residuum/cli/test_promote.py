@@ -9,6 +9,7 @@ import pytest
 from detector import pin, repository
 from tests.data.make_bundle import write_least
 from tests.residuum.cli.conftest import Run
+from tests.serving.http.loads import add_failing
 
 
 @pytest.fixture
@@ -62,8 +63,10 @@ def test_what_cannot_be_promoted_is_said(run: Run, name: Path) -> None:
     done = run("promote", "models/pumps", 7)
     assert done.exit_code == 2
     assert "no version 7; it has [1, 2, 3]" in done.output.replace("\n", "")
-    (name / "1" / "model.onnx").write_bytes(b"broken")
-    assert run("promote", "models/pumps", 1).exit_code == 2
+    (name / "2" / "model.onnx").write_bytes(b"broken")
+    assert run("promote", "models/pumps", 2).exit_code == 2
+    add_failing(name.parent, 4)
+    assert "cannot score" in run("promote", "models/pumps", 4).output
     assert run("promote", "nowhere", 1).exit_code == 2
     assert run("promote", "models/pumps", 1, "--url", "ftp://x").exit_code == 2
     assert run("rollback", "models/pumps", "--url", "http://127.0.0.1:1").exit_code == 2

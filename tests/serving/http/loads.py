@@ -6,9 +6,13 @@ import threading
 from pathlib import Path
 
 import httpx
+import msgspec
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 from detector import bundle
 from detector.decision import Decision
+from detector.graph import INPUT, OUTPUTS
 from tests.data.make_bundle import write_least
 from tests.tables import normal_rows
 
@@ -33,6 +37,28 @@ def add_bad(folder: Path, version: int) -> None:
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     file.parent.rename(folder / "pumps" / str(version))
+
+
+def add_failing(folder: Path, version: int) -> None:
+    """Write a version that is whole, of the right form, and cannot score."""
+    place = folder / "pumps" / str(version)
+    manifest = bundle.read_manifest(folder / "pumps" / "1")
+    least = {bundle.MODEL: failing_graph(), bundle.CALIBRATION: (folder / "pumps" / "1" / bundle.CALIBRATION).read_bytes()}
+    place.mkdir()
+    bundle.write(place, msgspec.structs.replace(manifest, version=version), least)
+
+
+def failing_graph() -> bytes:
+    """Make a graph of the right form that fails when it runs."""
+    shapes = {1: np.array([-1]), 2: np.array([-1, 7])}  # ten cells are no rows of seven
+    nodes = [helper.make_node("Reshape", [INPUT, f"to_{axes}"], [name]) for name, axes in OUTPUTS.items()]
+    given = helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, ["rows", 10])
+    told = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows"] * axes) for name, axes in OUTPUTS.items()]
+    graph = helper.make_graph(
+        nodes, "failing", [given], told, [numpy_helper.from_array(shape, f"to_{axes}") for axes, shape in shapes.items()]
+    )
+    content: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    return content
 
 
 class Load:

@@ -17,6 +17,7 @@ from residuum.cli import app
 from serving.agreement import rank_correlation
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import ASK, Service, Start, until
+from tests.serving.http.loads import add_failing
 from tests.serving.http.test_metrics import Read
 from tests.serving.http.test_safety import bearer, line
 from tests.tables import normal_rows, planted_anomalies
@@ -64,6 +65,11 @@ def test_a_version_that_cannot_be_trusted_is_not_promoted(start: Start, folder: 
     assert done.status_code == 409
     assert "pumps/1/model.onnx" in done.json()["detail"]
     assert str(folder) not in done.text
+    add_failing(folder, 4)
+    done = operate(service, "promote", {"version": 4})
+    assert done.status_code == 409
+    assert "cannot score" in done.json()["detail"]
+    assert (folder / "pumps" / "pin").read_text() == "2\n"
     assert service.post([{}]).json()["version"] == 2
 
 

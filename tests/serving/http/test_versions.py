@@ -10,17 +10,14 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from detector import bundle, pin
+from detector import pin
 from detector.errors import BundleCorrupt
-from detector.graph import INPUT, OUTPUTS
 from serving.http.models import Models
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import Service, Start, copy, until
-from tests.serving.http.loads import Load, add, add_bad, write
+from tests.serving.http.loads import Load, add, add_bad, add_failing, write
 from tests.serving.http.test_metrics import Read
 
 ROLLED_BACK_WITHIN = 1.0  # seconds
@@ -77,23 +74,12 @@ def test_a_start_takes_what_running_workers_have(folder: Path, loads: list[str])
 
 
 def test_a_graph_that_cannot_score_is_refused(models: Models, folder: Path, loads: list[str]) -> None:
-    least = {bundle.MODEL: failing_graph(), bundle.CALIBRATION: (folder / "pumps" / "1" / bundle.CALIBRATION).read_bytes()}
-    (folder / "pumps" / "2").mkdir()
-    bundle.write(folder / "pumps" / "2", bundle.read_manifest(folder / "pumps" / "1"), least)
+    add_failing(folder, 2)
     models.look()
     assert models.current("pumps").version == 1
     assert loads[1:] == ["refused"]
-
-
-def failing_graph() -> bytes:
-    """Make a graph of the right form that fails when it runs."""
-    shape = numpy_helper.from_array(np.array([-1, 7]), "shape")
-    nodes = [helper.make_node("Reshape", [INPUT, "shape"], [name]) for name in OUTPUTS]
-    given = helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, ["rows", 10])
-    told = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows"] * axes) for name, axes in OUTPUTS.items()]
-    graph = helper.make_graph(nodes, "failing", [given], told, [shape])
-    content: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
-    return content
+    with pytest.raises(BundleCorrupt, match="cannot score rows such as it was trained on"):
+        models.reload("pumps")
 
 
 def test_new_names_come_and_a_disk_that_is_gone_changes_nothing(models: Models, folder: Path) -> None:
