@@ -13,6 +13,7 @@ from tests.project.documents import blocks, fenced_lines, words_of
 from tests.serving.http.conftest import free_port
 from tests.tables import normal_rows, planted_anomalies
 
+ASKING = '"localhost", 8080'
 RUN = "import sys, training.fit; training.fit.STEPS = 300; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
 
 
@@ -46,7 +47,9 @@ def test_the_table_of_variants_is_the_programs(project: Path) -> None:
     assert "\n".join(rows) + "\n\n" in (project / "README.md").read_text()
 
 
-def test_every_line_that_asks_the_service_works(project: Path, tmp_path: Path) -> None:
+def test_every_line_that_asks_the_service_works(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = pl.concat([normal_rows(80, seed=5), planted_anomalies(20, seed=6)])
     rows.write_csv(tmp_path / "today.csv")
     rows.write_ndjson(tmp_path / "today.ndjson")
@@ -69,6 +72,10 @@ def test_every_line_that_asks_the_service_works(project: Path, tmp_path: Path) -
         assert '"rejected":{"column":"temperature"' in answers[0]
         assert answers[1].count("\n") == 101
         assert pl.read_csv(tmp_path / "scored.csv").height == 100
+        monkeypatch.chdir(tmp_path)
+        (client,) = [block.replace("8080", port) for block in blocks(project / "README.md", "python") if ASKING in block]
+        exec(compile(client, "README.md", "exec"), {})  # noqa: S102 - the README is ours
+        assert "{'rows': 100" in capsys.readouterr().out
     finally:
         server.terminate()
         server.wait(30)
@@ -82,7 +89,7 @@ def test_every_line_of_python_runs(
     monkeypatch.setattr(fit, "STEPS", 300)
     monkeypatch.chdir(folder)
     given = {name: pl.read_csv(f"{name}.csv").to_pandas() for name in ("normal", "today")}
-    shown = list(blocks(project / "README.md", "python"))
+    shown = [block for block in blocks(project / "README.md", "python") if ASKING not in block]
     assert shown
     for block in shown:
         exec(compile(block, "README.md", "exec"), given)  # noqa: S102 - the README is ours
