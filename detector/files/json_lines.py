@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from detector.rejects import Reject, shorten
 
@@ -17,6 +18,7 @@ Decoder = msgspec.json.Decoder[Any]
 OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 SCALAR = msgspec.json.Decoder(Scalar)
 NULL = msgspec.Raw(b"null")
+NEWLINE, CARRIAGE, OPENED, CLOSED = map(np.uint8, b"\n\r{}")
 BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -139,11 +141,21 @@ def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:
             block.decode()  # keys that nobody wants were not looked at
     except BAD_JSON:
         return None
-    # One object after the other is taken too, with or without line breaks: so every break must stand between two.
-    breaks = block.count(b"}\n{") + 1
-    if breaks < len(records):
-        breaks += block.count(b"}\r\n{")
-    return records if len(records) == breaks == block.count(b"\n") else None
+    return records if len(records) == _whole_lines(block) else None
+
+
+def _whole_lines(block: bytes) -> int:
+    """Count the lines if each begins and ends with a brace, else give -1.
+
+    msgspec takes one object after the other, with or without line breaks: so every break must stand between two.
+    """
+    cells = np.frombuffer(block, np.uint8)
+    breaks = (cells == NEWLINE).nonzero()[0]
+    ends = cells[breaks - 1]
+    if np.count_nonzero(ends == CARRIAGE):
+        ends = np.where(ends == CARRIAGE, cells[breaks - 2], ends)
+    whole = len(breaks) == np.count_nonzero(ends == CLOSED) == np.count_nonzero(cells[breaks[:-1] + 1] == OPENED) + 1
+    return len(breaks) if whole else -1
 
 
 def all_keys(block: bytes) -> tuple[str, ...]:
