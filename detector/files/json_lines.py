@@ -39,11 +39,15 @@ class LineDecoder:
 
     def read(self, block: bytes, line: int) -> Lines:
         """Read a block of whole lines, the first being number `line`."""
+        return self.read_clean(block, line) or self._read_lines(block, line)
+
+    def read_clean(self, block: bytes, line: int) -> Lines | None:
+        """Read a block in which every line is one object of plain values; None for any other."""
         for typed, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
                 return Lines(by_key(records, self._wanted), range(line, line + len(records)), [], 0, typed)
-        return self._read_lines(block, line)
+        return None
 
     def _read_lines(self, block: bytes, line: int) -> Lines:
         """Read line by line."""
