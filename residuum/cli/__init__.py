@@ -20,6 +20,7 @@ from residuum.cli.generate import generate
 from residuum.cli.inspect import inspect
 from residuum.cli.picture import picture
 from residuum.cli.reconstruct import reconstruct
+from residuum.cli.replay import replay
 from residuum.cli.score import score
 from residuum.cli.serve import serve
 from residuum.cli.stream import stream
@@ -42,6 +43,7 @@ VERBS = (
     inspect,
     serve,
     stream,
+    replay,
     calibrate,
     finetune,
     embed,

@@ -78,9 +78,7 @@ class Delivery:
     def send(self, message: Message) -> None:
         """Hand a message over, in a transaction if there are any; it is safe after `flush`, seen after `commit`."""
         if self._transactional and not self._open:
-            self._call("begin a transaction", self._producer.begin_transaction)
-            self._open = True
-            self._failed = None
+            self.begin()
         topic, value, key, headers, made = message
         while True:
             try:
@@ -91,6 +89,12 @@ class Delivery:
                 raise self._raised(f"send to {topic}", error_of(error)) from error
             else:
                 return
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._call("begin a transaction", self._producer.begin_transaction)
+        self._open = True
+        self._failed = None
 
     def flush(self) -> None:
         """Wait until the brokers have every message.
@@ -125,14 +129,13 @@ class Delivery:
         self._open = False
 
     def discard(self) -> None:
-        """Abort the transaction.
+        """Abort the transaction; without one, what was sent may still arrive.
 
         Raises:
             Lost: it is not known what became of it.
         """
         if not self._transactional:
-            self._producer.purge()
-            self._producer.poll(0)
+            # No purge: it goes on after it has returned, and takes with it what is sent next (librdkafka 2.16).
             self._failed = None
             return
         if not self._open:
@@ -176,7 +179,7 @@ class Delivery:
         return raised(doing, error)
 
     def _delivered(self, error: KafkaError | None, _message: object) -> None:
-        """Take the report of a message that was not delivered; those that we purged ourselves are no news."""
+        """Take the report of a message that was not delivered; those that went with an aborted transaction are no news."""
         purged = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - the client's own errors begin so
-        if error is not None and error.code() not in purged:
+        if error is not None and not (self._transactional and error.code() in purged):
             self._failed = error
