@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from confluent_kafka import KafkaException
 
 from detector.errors import SettingError
 from serving.log import log
@@ -90,11 +93,20 @@ def check(given: Mapping[str, str]) -> None:
             raise SettingError(f"--kafka {name} cannot be set: it {FIXED[name]}")
 
 
-def masked(text: str, given: Mapping[str, str]) -> str:
-    """Take the values of settings out of a text."""
-    for value in sorted(given.values(), key=len, reverse=True):
-        text = text.replace(value, "***") if len(value) > 1 else text
-    return text
+@contextlib.contextmanager
+def told(given: Mapping[str, str]) -> Iterator[None]:
+    """Tell in one line, and without values, what the client has against a setting.
+
+    Raises:
+        SettingError: it has something.
+    """
+    try:
+        yield
+    except KafkaException as error:
+        said = str(error.args[0].str())
+        for value in sorted(filter(None, given.values()), key=len, reverse=True):
+            said = said.replace(f'"{value}"', "***")
+        raise SettingError(f"--kafka: {said}") from None
 
 
 def _logger() -> logging.Logger:

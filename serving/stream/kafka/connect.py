@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from detector.errors import SettingError, StreamError
 from serving.stream.addresses import Topic
 from serving.stream.kafka import config
+from serving.stream.kafka.config import told
 from serving.stream.kafka.consumer import KafkaSource, Most, TransactionalSource
 from serving.stream.kafka.errors import error_of, meaning, raised
 from serving.stream.kafka.producer import Delivery
@@ -62,10 +63,8 @@ class Kafka:
     def _source(self, topic: Topic) -> Source[Any]:
         settings = self._settings
         made = config.consumer(topic.brokers, settings.group, settings.worker_id, settings.kafka)
-        try:
+        with told(settings.kafka):
             consumer = Consumer(made)
-        except KafkaException as error:
-            raise SettingError(f"--kafka: {config.masked(error_of(error).str(), settings.kafka)}") from None
         kind = TransactionalSource if self._exactly_once else KafkaSource
         most = Most(settings.max_batch, settings.max_batch_bytes, settings.linger)
         return kind(consumer, topic.name, self._watcher, most)
@@ -86,8 +85,10 @@ class Kafka:
     def _check(self, topics: Iterable[Topic]) -> None:
         """Make sure that the topics are there."""
         for topic in topics:
+            with told(self._settings.kafka):
+                admin = AdminClient(config.common(topic.brokers) | dict(self._settings.kafka))
             try:
-                found = AdminClient(config.common(topic.brokers) | dict(self._settings.kafka)).list_topics(topic.name, ANSWER)
+                found = admin.list_topics(topic.name, ANSWER)
             except KafkaException as error:
                 problem = error_of(error)
                 if meaning(problem) == "end":

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from detector.errors import SettingError
 from serving.stream.kafka import config
 from serving.stream.kafka.errors import error_of, meaning, raised, told
 from serving.stream.protocol import Again, Headers, Lost
@@ -64,10 +64,8 @@ class Delivery:
         self._transactional = transactional
         self._open = False  # a transaction
         self._failed: KafkaError | None = None  # a message
-        try:
+        with config.told(given):
             self._producer = Producer({**settings, "on_delivery": self._delivered})
-        except KafkaException as error:
-            raise SettingError(f"--kafka: {config.masked(error_of(error).str(), given)}") from None
         if transactional:
             try:
                 self._call("begin to make transactions", lambda: self._producer.init_transactions(CALL))
@@ -102,7 +100,12 @@ class Delivery:
         Raises:
             Again, Lost, StreamError: they do not.
         """
-        waiting = self._producer.flush(PATIENCE)
+        try:
+            waiting = self._producer.flush(PATIENCE)
+        except SystemError as error:  # so says confluent-kafka 2.16 where the producer has failed for good; `commit` says why
+            if not self._transactional:
+                raise Lost("the producer has failed for good") from error
+            waiting = 0
         if self._failed:
             failed, self._failed = self._failed, None
             raise self._raised("deliver", failed)
@@ -153,7 +156,8 @@ class Delivery:
             with contextlib.suppress(KafkaException):
                 self._producer.abort_transaction(CALL)
         self._producer.purge()
-        self._producer.close()
+        with warnings.catch_warnings(action="ignore"):  # that there is nothing to abort any more
+            self._producer.close()
 
     def _call(self, doing: str, call: Callable[[], object]) -> None:
         """Make a call, again and again while that is what its errors ask for."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from detector.errors import SettingError, StreamError
 from serving.stream import letters
 from serving.stream.addresses import Topic
 from serving.stream.kafka import config
 from serving.stream.kafka.consumer import Claim, Record
-from serving.stream.kafka.errors import error_of, raised
+from serving.stream.kafka.errors import raised
 from serving.stream.kafka.producer import Delivery, Message
 from serving.stream.protocol import Again, Lost
 
@@ -59,10 +59,8 @@ def replay(job: Replay, watch: Callable[[Replayed], None]) -> Replayed:
 def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]) -> Replayed:
     """Read to the end and put back."""
     made = config.consumer(job.source.brokers, job.group, None, job.kafka) | {"enable.partition.eof": True}
-    try:
+    with config.told(job.kafka):
         consumer = Consumer(made)
-    except KafkaException as error:
-        raise SettingError(f"--kafka: {config.masked(error_of(error).str(), job.kafka)}") from None
     done, at_end = Replayed(), set[int]()
     consumer.subscribe([job.source.name])
     try:
