@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,10 +26,7 @@ def shared(folder: Path, brokers: int) -> Iterator[str]:
     if brokers == 1 and (given := os.environ.get("KAFKA_BOOTSTRAP")):
         yield given
         return
-    if lacking := missing():
-        if os.environ.get(REQUIRED):
-            pytest.fail(lacking)
-        pytest.skip(lacking)
+    _demand()
     place, lock = folder / f"brokers-{brokers}.json", folder / f"brokers-{brokers}.lock"
     with alone(lock):
         found = json.loads(place.read_text()) if place.exists() else _started(folder, brokers)
@@ -47,6 +45,25 @@ def shared(folder: Path, brokers: int) -> Iterator[str]:
                 for process in found["processes"]:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def own(folder: Path, brokers: int) -> Iterator[Cluster]:
+    """Lend brokers to one test alone, which may kill them."""
+    _demand()
+    cluster = Cluster(Path(tempfile.mkdtemp(dir=folder)), brokers)
+    try:
+        yield cluster.start()
+    finally:
+        cluster.stop()
+
+
+def _demand() -> None:
+    """Skip where there can be no brokers, unless that is forbidden."""
+    if lacking := missing():
+        if os.environ.get(REQUIRED):
+            pytest.fail(lacking)
+        pytest.skip(lacking)
 
 
 def _started(folder: Path, brokers: int) -> dict[str, object]:

@@ -74,12 +74,21 @@ class Topics:
 
     def send(self, values: Iterable[bytes | None], first: int = 0, **options: object) -> int:
         """Send records whose keys are numbers, counting from `first`; gives the next number."""
+        following = self.put(values, first, **options)
+        self.flush()
+        return following
+
+    def put(self, values: Iterable[bytes | None], first: int, **options: object) -> int:
+        """Send records, and do not wait until they are there."""
         key = first - 1
         for key, value in enumerate(values, first):
             self._producer.produce(self.readings, value, str(key), **options)  # type: ignore[arg-type]
-            self._producer.poll(0)
-        assert self._producer.flush(WITHIN) == 0
+        self._producer.poll(0)
         return key + 1
+
+    def flush(self) -> None:
+        """Wait until what was sent is there."""
+        assert self._producer.flush(WITHIN) == 0
 
     def read(self, topic: str, count: int, within: float = WITHIN) -> list[Read]:
         """Read committed records from a topic's beginning until there are so many, and as many as come right after."""

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
-from tests.serving.stream.conftest import QUICK, Start, Topics, check, rows, values
+from tests.kafka.shared import own
+from tests.serving.stream.conftest import QUICK, Start, Topics, check, rows, until, values
+
+TORTURE = bool(os.environ.get("RESIDUUM_TORTURE"))
+SEED = int(os.environ.get("RESIDUUM_SEED", "1"))
+KILLS, FREEZES, CHANGES = (200, 20, 60) if TORTURE else (20, 1, 5)
+RATE = 400  # records a second
 
 BAD = (b"{", b'{"temperature": "hot"}', b"", None, b"[1]", b'"x"', b"\xff\xfe")
 
@@ -23,15 +32,14 @@ class Flow(threading.Thread):
         self._rate = rate
         good = values(frame)
         self.sent: list[bytes | None] = [BAD[at % len(BAD)] if at % 50 == 7 else value for at, value in enumerate(good)]
-        self.begun = threading.Event()
 
     def run(self) -> None:
         """Send, a handful at a time."""
-        handful = max(1, int(self._rate / 20))
+        began, handful = time.monotonic(), max(1, int(self._rate / 20))
         for at in range(0, len(self.sent), handful):
-            self._topics.send(self.sent[at : at + handful], at)
-            self.begun.set()
-            time.sleep(handful / self._rate)
+            self._topics.put(self.sent[at : at + handful], at)
+            time.sleep(max(0.0, began + (at + handful) / self._rate - time.monotonic()))
+        self._topics.flush()
 
 
 def settle(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within: float = 60) -> None:
@@ -49,14 +57,62 @@ def settle(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within
     check([by_key[at] for at in good], frame[good], bundle)
 
 
-def test_every_record_is_judged_once_though_the_worker_is_killed_again_and_again(broker: str, pumps: Path, start: Start) -> None:
-    topics, frame, chance = Topics(broker), rows(6000), np.random.default_rng(1)
-    flow = Flow(topics, frame, rate=600)
-    flow.start()
-    for _ in range(4):
+def test_killed_again_and_again_while_a_broker_goes_and_comes_back(run_folder: Path, pumps: Path, start: Start) -> None:
+    """Kill -9 at random points, on three brokers, one of which is killed too: leaders move, of topics and of transactions."""
+    chance = np.random.default_rng(SEED)
+    with own(run_folder, 3) as cluster:
+        topics, frame = Topics(cluster.bootstrap, copies=3), rows(int(KILLS * 1.5 * RATE))
+        flow = Flow(topics, frame, RATE)
+        flow.start()
+        for number in range(KILLS):
+            worker = start(*topics.flags, *QUICK, "--id", "one")
+            if number % 10 == 4:
+                cluster.kill(number // 10 % 3)
+            if number % 10 == 8:
+                cluster.revive(number // 10 % 3)
+            if number % 4:
+                until(lambda: "partitions assigned" in worker.log)  # noqa: B023 - called at once
+            time.sleep(chance.uniform(0, 0.6))
+            worker.kill()
         worker = start(*topics.flags, *QUICK, "--id", "one")
-        time.sleep(chance.uniform(0.8, 2.5))
-        worker.kill()
-    worker = start(*topics.flags, *QUICK, "--id", "one")
+        settle(topics, flow, frame, pumps)
+        assert worker.stop() == 0
+
+
+def test_frozen_beyond_its_session_it_commits_nothing(broker: str, pumps: Path, start: Start) -> None:
+    """A worker that was stopped, and whose partitions are another's by then, wakes up in the middle of what it did."""
+    topics, frame, chance = Topics(broker, 4), rows(FREEZES * 7 * RATE), np.random.default_rng(SEED)
+    flow = Flow(topics, frame, RATE)
+    flow.start()
+    pair = [start(*topics.flags, *QUICK) for _ in range(2)]
+    until(lambda: all("partitions assigned" in worker.log for worker in pair))
+    for number in range(FREEZES):
+        frozen = pair[number % 2]
+        time.sleep(chance.uniform(0.2, 0.6))
+        frozen.process.send_signal(signal.SIGSTOP)
+        time.sleep(5.5)  # beyond the session, and beyond what a transaction may take
+        frozen.process.send_signal(signal.SIGCONT)
     settle(topics, flow, frame, pumps)
-    assert worker.stop() == 0
+    assert all("partitions lost" in worker.log or "connection lost" in worker.log for worker in pair[: min(2, FREEZES)])
+    assert [worker.stop() for worker in pair] == [0, 0]
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_workers_come_and_go(protocol: str, broker: str, pumps: Path, start: Start) -> None:
+    """Some are asked to end, others are killed; partitions move all the while."""
+    topics, frame, chance = Topics(broker, 4), rows(CHANGES * 2 * RATE), np.random.default_rng(SEED)
+    flags = [*topics.flags, *(QUICK if protocol == "classic" else QUICK[-2:]), "--kafka", f"group.protocol={protocol}"]
+    flow = Flow(topics, frame, RATE)
+    flow.start()
+    working = [start(*flags)]
+    for number in range(CHANGES):
+        working.append(start(*flags))
+        time.sleep(chance.uniform(0.8, 2))
+        if number % 3:
+            leaving = working.pop(0)
+            until(lambda: '"streaming"' in leaving.log)  # noqa: B023 - called at once
+            assert leaving.stop() == 0, leaving.log
+        elif protocol == "classic" and number:
+            working.pop(0).kill()
+    settle(topics, flow, frame, pumps)
+    assert [worker.stop() for worker in working] == [0] * len(working)
