@@ -151,6 +151,8 @@ class Cluster:
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
             "log.cleaner.dedupe.buffer.size": 4194304,
             "log.index.size.max.bytes": 1048576,
+            "broker.session.timeout.ms": 2000,
+            "broker.heartbeat.interval.ms": 500,
             "num.network.threads": 2,
             "num.io.threads": 2,
             "num.recovery.threads.per.data.dir": 1,

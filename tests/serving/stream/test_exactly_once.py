@@ -61,15 +61,15 @@ def test_killed_again_and_again_while_a_broker_goes_and_comes_back(run_folder: P
     """Kill -9 at random points, on three brokers, one of which is killed too: leaders move, of topics and of transactions."""
     chance = np.random.default_rng(SEED)
     with own(run_folder, 3) as cluster:
-        topics, frame = Topics(cluster.bootstrap, copies=3), rows(int(KILLS * 1.5 * RATE))
+        topics, frame = Topics(cluster.bootstrap, copies=3), rows(int(KILLS * 1.3 * RATE))
         flow = Flow(topics, frame, RATE)
         flow.start()
         for number in range(KILLS):
             worker = start(*topics.flags, *QUICK, "--id", "one")
-            if number % 10 == 4:
-                cluster.kill(number // 10 % 3)
-            if number % 10 == 8:
-                cluster.revive(number // 10 % 3)
+            if number % 20 == 4:
+                cluster.kill(number // 20 % 3)
+            if number % 20 == 8:
+                cluster.revive(number // 20 % 3)
             if number % 4:
                 until(lambda: "partitions assigned" in worker.log)  # noqa: B023 - called at once
             time.sleep(chance.uniform(0, 0.6))
