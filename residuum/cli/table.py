@@ -53,12 +53,20 @@ def read(files: Sequence[str], options: ReadOptions) -> Read:
     if first and objects:
         _check_same(first, objects.name, keys)
     filled = [block for block in blocks if block.frame.height]
-    if not filled:
-        raise TableError(f"{', '.join(files)}: a header and no rows that can be read, so there is nothing to learn from")
-    rows = np.concatenate([block.rows for block in filled])
     rejects = [reject for block in blocks for reject in block.rejects]
+    if not filled:
+        raise TableError(
+            f"{', '.join(files)}: a header and no rows that can be read, so there is nothing to learn from"
+            + _first_of(_located(files, rejects))
+        )
+    rows = np.concatenate([block.rows for block in filled])
     table = Table(_joined(filled), rows, rejects, functools.partial(_located, files))
     return Read(table, sum(block.blank for block in blocks))
+
+
+def _first_of(rejects: list[Reject]) -> str:
+    """Tell what became of the first of the records that cannot be read."""
+    return f"; row {rejects[0].row}: {rejects[0]}" if rejects else ""
 
 
 def _located(files: Sequence[str], rejects: Iterable[Reject]) -> list[Reject]:

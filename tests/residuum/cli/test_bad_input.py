@@ -110,6 +110,12 @@ def test_a_file_that_is_no_table(content: str | None, says: str, run: Run, model
     assert says in refused(run, "train", "in.csv", "--to", "models/new")
 
 
+def test_a_table_of_which_nothing_can_be_read(run: Run, rows: pl.DataFrame) -> None:
+    header = ",".join(rows.columns)
+    Path("in.csv").write_text(f"{header}\n1,2\n3,4\n")
+    assert "nothing to learn from; row 2: found 2 fields, expected" in refused(run, "train", "in.csv", "--to", "models/new")
+
+
 def test_outputs_that_must_not_be_written(run: Run, model: Path, table: Path) -> None:
     Path("there.csv").write_text("mine")
     Path("there.rejects.csv").write_text("mine too")
