@@ -18,7 +18,7 @@ from detector.rejects import Reject
 from detector.scorer import NO_REASONS, Scorer, Verdicts, accepted_of
 from serving.watch import Watch
 
-SHORT_WAY = 512  # rows; of more, columns are the faster ones
+SHORT_WAY = 512  # rows; of more that are not all numbers, columns are the faster ones
 
 
 class Judged(NamedTuple):
@@ -51,7 +51,8 @@ class Model:
 
     def judge(self, lines: Lines, top: int) -> Judged:
         """Judge decoded rows; explains the anomalies by `top` reasons."""
-        matrix = self._records.encode(lines.values, typed=lines.typed) if len(lines.rows) <= SHORT_WAY else None
+        short = len(lines.rows) <= SHORT_WAY or (lines.typed and self._records.all_numbers)
+        matrix = self._records.encode(lines.values, typed=lines.typed) if short else None
         if matrix is None:
             return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects)
         encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)

@@ -80,5 +80,6 @@ def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:
 
 
 def _reasons(reasons: pl.DataFrame) -> Iterator[tuple[int, Reason]]:
-    for at, *reason in reasons.select("at", "column", "found", "expected", "share").iter_rows():
+    columns = (reasons[name].to_list() for name in ("at", "column", "found", "expected", "share"))
+    for at, *reason in zip(*columns, strict=True):
         yield at, Reason(*reason)

@@ -66,7 +66,7 @@ def stream(
         Literal["auto", "json", "console"], typer.Option(help="How the log is written; auto is for a person at a terminal.")
     ] = "auto",
     reasons: Annotated[int, typer.Option(min=0, max=100, help="How many reasons an anomaly gets at most.")] = 3,
-    max_batch: Annotated[int, typer.Option(min=1, help="Records of a batch.", rich_help_panel=LIMITS)] = 1000,
+    max_batch: Annotated[int, typer.Option(min=1, help="Records of a batch.", rich_help_panel=LIMITS)] = 2000,
     linger: Annotated[float, typer.Option(min=0, help="Seconds that a batch waits for more.", rich_help_panel=LIMITS)] = 0.05,
     max_record: Annotated[int, typer.Option(min=1, help="Bytes of a record.", rich_help_panel=LIMITS)] = 2**20,
     deadline: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the end.", rich_help_panel=LIMITS)] = 20.0,

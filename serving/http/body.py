@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from detector.files.json_lines import BAD_JSON, LineDecoder, Lines, by_key, record_types
+from detector.files.json_lines import BAD_JSON, LineDecoder, Lines, Records, record_types
 from detector.rejects import Reject
 from serving.http.problem import Problem
 from serving.nesting import depth
@@ -49,7 +49,7 @@ class BodyDecoder:
             except BAD_JSON:
                 continue
             records = found if type(found) is list else found.rows
-            return Lines(by_key(records, self._wanted), range(len(records)), [], 0, typed)
+            return Lines(Records(records, self._wanted), range(len(records)), [], 0, typed)
         return self._one_by_one(body)
 
     def _one_by_one(self, body: bytes) -> Lines:

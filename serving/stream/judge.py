@@ -59,8 +59,9 @@ class Judge:
         """Decode a batch; rows are numbered by their place in it."""
         block, limits = batch.block, self._limits
         if len(block) <= limits.max_record or max(map(len, filter(None, batch.values)), default=0) <= limits.max_record:
-            lines = self._decoder.read_clean(block, 0)
-            if lines and len(lines.rows) == len(batch) and block.count(b"{") + block.count(b"[") <= len(batch):
+            flat = _opened(block) <= len(batch)
+            lines = self._decoder.read_clean(block, 0) if flat else None
+            if lines and len(lines.rows) == len(batch):
                 return lines
         return self._read_each(batch, whys)
 
@@ -137,6 +138,12 @@ class Judge:
         reasons = grouped(verdicts.reasons) if verdicts.reasons.height else {}
         told.append([reasons.get(at, UNSET) for at in range(len(rows))] if reasons else itertools.repeat(UNSET))
         return map(Verdict, *told)
+
+
+def _opened(block: bytes) -> int:
+    """Count the lists and objects of a block, and those brackets in texts that look like some."""
+    cells = np.frombuffer(block, np.uint8)  # four times as fast as counting bytes
+    return int(np.count_nonzero(cells == ord("{")) + np.count_nonzero(cells == ord("[")))
 
 
 def _halves(lines: Lines) -> tuple[Lines, Lines]:

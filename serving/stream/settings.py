@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: int | None = None
     log: Form = "auto"
 
-    max_batch: int = 1000  # records
+    max_batch: int = 2000  # records
     max_batch_bytes: int = 4 * MIB
     linger: float = 0.05  # that a batch waits for more records
     max_record: int = MIB

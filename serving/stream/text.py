@@ -20,7 +20,7 @@ from serving.stream import letters
 from serving.stream.protocol import Headers, Origin, Outcome
 
 ENCODER = msgspec.json.Encoder()
-BLOCK = 512 * 1024  # bytes of a batch: Python's objects for the cells of a larger one leave the cache
+BLOCK = 1 << 20  # bytes of a batch
 STDIN = "-"
 
 
