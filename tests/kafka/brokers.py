@@ -13,7 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.ports import free_port
@@ -168,6 +168,29 @@ def make_topics(bootstrap: str, copies: int = 1, **partitions: int) -> None:
     wanted = [NewTopic(name.replace("__", "."), number, copies) for name, number in partitions.items()]
     for made in admin.create_topics(wanted).values():
         made.result(30)
+
+
+def read(bootstrap: str, topic: str, count: int, within: float = READY_WITHIN) -> list[Message]:
+    """Read committed records from a topic's beginning until there are so many, and as many as come right after."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            **QUIET,
+        }
+    )
+    places = consumer.list_topics(topic, 10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, place, 0) for place in places])
+    found: list[Message] = []
+    until = time.monotonic() + within
+    while True:
+        got = [each for each in consumer.consume(10_000, 0.3) if not each.error()]
+        found += got
+        if (len(found) >= count and not got) or time.monotonic() > until:
+            consumer.close()
+            return found
 
 
 if __name__ == "__main__":

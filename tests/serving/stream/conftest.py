@@ -15,11 +15,11 @@ from pathlib import Path
 import msgspec
 import polars as pl
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from detector.scorer import Scorer
 from tests.data.make_bundle import write_least
-from tests.kafka.brokers import QUIET, make_topics
+from tests.kafka.brokers import QUIET, make_topics, read
 from tests.kafka.shared import shared
 from tests.tables import normal_rows, planted_anomalies
 
@@ -92,25 +92,7 @@ class Topics:
 
     def read(self, topic: str, count: int, within: float = WITHIN) -> list[Read]:
         """Read committed records from a topic's beginning until there are so many, and as many as come right after."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": "reader",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                **QUIET,
-            }
-        )
-        places = consumer.list_topics(topic, 10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, place, 0) for place in places])
-        found: list[Read] = []
-        until = time.monotonic() + within
-        while True:
-            got = [Read.of(each) for each in consumer.consume(10_000, 0.3) if not each.error()]
-            found += got
-            if (len(found) >= count and not got) or time.monotonic() > until:
-                consumer.close()
-                return found
+        return [Read.of(each) for each in read(self.bootstrap, topic, count, within)]
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -168,13 +150,6 @@ def until(true: Callable[[], object], within: float = WITHIN) -> None:
     while not true():
         assert time.monotonic() - began < within
         time.sleep(TICK)
-
-
-@pytest.fixture(scope="session")
-def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The folder that all processes of a test run share."""
-    base = tmp_path_factory.getbasetemp()
-    return base if worker_id == "master" else base.parent
 
 
 @pytest.fixture(scope="session")
