@@ -8,7 +8,6 @@ other cell is left to `columns.encode`, which alone rejects and counts.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,8 +36,8 @@ class RecordEncoder:
         """Take the detector's columns, and the extra words for a missing cell."""
         words = cells.missing_words(missing)
         self._sentinels = cells.sentinels(words)
+        self.all_numbers = all(column.kind == "number" for column in columns)
         self._readers = [(column.name, column.kind == "number", _reader(column, words)) for column in columns]
-        self._numbers_only = all(is_number for _, is_number, _ in self._readers)
 
     def encode(self, values: Mapping[str, Sequence[Scalar]], *, typed: bool = False) -> np.ndarray | None:
         """Turn the values of every column into `float64[rows, columns]`; None where a cell is not plain.
@@ -46,8 +45,8 @@ class RecordEncoder:
         `typed`: number columns are known to hold floats and None alone.
         """
         at_once = typed and not self._sentinels
-        if at_once and self._numbers_only and isinstance(values, Records):
-            return _numbers_of(values, len(self._readers))
+        if at_once and self.all_numbers and isinstance(values, Records):
+            return values.floats()
         columns = []
         try:
             for name, is_number, read in self._readers:
@@ -56,16 +55,6 @@ class RecordEncoder:
         except NotPlain:
             return None
         return np.ascontiguousarray(np.array(columns, dtype=np.float64).T)
-
-
-def _numbers_of(records: Records, width: int) -> np.ndarray:
-    """Turn records of numbers alone into a matrix; without a hole that takes a quarter less time."""
-    tuples = records.tuples
-    try:
-        cells = np.fromiter(itertools.chain.from_iterable(tuples), np.float64, len(tuples) * width)
-    except TypeError:  # None is no float
-        cells = np.array(tuples, dtype=np.float64)
-    return cells.reshape(-1, width)
 
 
 def _reader(column: Column, words: frozenset[str]) -> Read:
