@@ -36,8 +36,8 @@ class RecordEncoder:
         """Take the detector's columns, and the extra words for a missing cell."""
         words = cells.missing_words(missing)
         self._sentinels = cells.sentinels(words)
+        self.all_numbers = all(column.kind == "number" for column in columns)
         self._readers = [(column.name, column.kind == "number", _reader(column, words)) for column in columns]
-        self._numbers_only = all(is_number for _, is_number, _ in self._readers)
 
     def encode(self, values: Mapping[str, Sequence[Scalar]], *, typed: bool = False) -> np.ndarray | None:
         """Turn the values of every column into `float64[rows, columns]`; None where a cell is not plain.
@@ -45,8 +45,8 @@ class RecordEncoder:
         `typed`: number columns are known to hold floats and None alone.
         """
         at_once = typed and not self._sentinels
-        if at_once and self._numbers_only and isinstance(values, Records):
-            return np.array(values.tuples, dtype=np.float64).reshape(-1, len(self._readers))
+        if at_once and self.all_numbers and isinstance(values, Records):
+            return values.floats()
         columns = []
         try:
             for name, is_number, read in self._readers:

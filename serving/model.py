@@ -22,7 +22,7 @@ from serving.watch import Watch
 if TYPE_CHECKING:
     from serving.shadow import Shadow
 
-SHORT_WAY = 512  # rows; of more, columns are the faster ones
+SHORT_WAY = 512  # rows; of more that are not all numbers, columns are the faster ones
 ALL = np.ones(SHORT_WAY, dtype=bool)
 
 
@@ -58,10 +58,12 @@ class Model:
 
     def judge(self, lines: Lines, top: int) -> Judged:
         """Judge decoded rows; explains the anomalies by `top` reasons."""
-        matrix = self._records.encode(lines.values, typed=lines.typed) if len(lines.rows) <= SHORT_WAY else None
+        short = len(lines.rows) <= SHORT_WAY or (lines.typed and self._records.all_numbers)
+        matrix = self._records.encode(lines.values, typed=lines.typed) if short else None
         if matrix is None:
             return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects)
-        encoded = Encoded(matrix, ALL[: len(matrix)], [], 0)
+        every = ALL[: len(matrix)] if len(matrix) <= SHORT_WAY else np.ones(len(matrix), dtype=bool)
+        encoded = Encoded(matrix, every, [], 0)
         verdicts, explained = self.scorer.verdicts(encoded, _explain(top))
         reasons = self._reasons(explained, lines.values, top) if len(explained.at) else {}
         judged = self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix, reasons))

@@ -21,6 +21,8 @@ def depth(text: bytes) -> int:
 
 def without_long_texts(lines: Lines, most: int, numbers: Collection[str] = ()) -> Lines:
     """Reject the rows that hold a text of more than `most` characters; columns of `numbers` hold none where they are typed."""
+    if lines.typed and numbers and lines.values.keys() <= set(numbers):
+        return lines
     long: dict[int, str] = {}
     for key in lines.values:
         if lines.typed and key in numbers:

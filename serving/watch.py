@@ -35,7 +35,8 @@ class Watch:
         self._height = 0
         self._martingale = Martingale(scorer.calibration.scores)
         self._stability = Stability(scorer.columns)
-        self._unseen = np.array([each.unseen if each.kind == "category" else np.inf for each in scorer.columns])
+        self._categories = [place for place, each in enumerate(scorer.columns) if each.kind == "category"]
+        self._unseen = np.array([scorer.columns[place].unseen for place in self._categories])
         self.created = dt.datetime.fromisoformat(scorer.manifest.created).timestamp()
         self.rows = self.anomalies = 0
         self.rejected: Counter[str] = Counter()
@@ -104,8 +105,9 @@ class Watch:
         self.score_sum += float(np.nansum(scores))
         self.p_values += np.bincount(np.searchsorted(P_VALUE_BUCKETS, p_values), minlength=len(P_VALUE_BUCKETS))
         self.p_value_sum += float(p_values.sum())
-        self.missing += np.isnan(matrix).sum(axis=0)
-        self.unseen += (matrix == self._unseen).sum(axis=0)
+        if np.isnan(matrix.sum()):  # which is quicker told than where
+            self.missing += np.isnan(matrix).sum(axis=0)
+        self.unseen[self._categories] += (matrix[:, self._categories] == self._unseen).sum(axis=0)
         self._recent = self._recent * np.exp(-rows / FADING) + (anomalies, rows)
         self.latest = np.concatenate([self.latest, scores])[-LATEST:]
         self._martingale.add(scores[:BET_ON])

@@ -67,6 +67,7 @@ def _rows(judged: Judged) -> Iterator[Row]:
 def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:
     """Gather the reasons of each row."""
     by_row: dict[int, list[Reason]] = {}
-    for at, *reason in reasons.select("at", "column", "found", "expected", "share").iter_rows():
+    columns = (reasons[name].to_list() for name in ("at", "column", "found", "expected", "share"))
+    for at, *reason in zip(*columns, strict=True):
         by_row.setdefault(at, []).append(Reason(*reason))
     return by_row

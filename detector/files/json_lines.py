@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from detector.rejects import Reject, shorten
 
@@ -49,12 +51,16 @@ class LineDecoder:
 
     def read(self, block: bytes, line: int) -> Lines:
         """Read a block of whole lines, the first being number `line`."""
+        return self.read_clean(block, line) or self._read_lines(block, line)
+
+    def read_clean(self, block: bytes, line: int) -> Lines | None:
+        """Read a block in which every line is one object of plain values; None for any other."""
         for kind, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
                 rows = range(line, line + len(records))
                 return Lines(Records(records, self._wanted), rows, [], 0, kind.typed, kind.flat)
-        return self._read_lines(block, line)
+        return None
 
     def _read_lines(self, block: bytes, line: int) -> Lines:
         """Read line by line."""
@@ -106,22 +112,19 @@ def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[Record
 
 
 class Records(Mapping[str, Sequence[Scalar]]):
-    """The values of each wanted key, of records that were decoded into structs of these keys."""
+    """Records by their wanted keys; the columns are made when one is first asked for."""
 
     def __init__(self, records: Sequence[Any], wanted: Sequence[str]) -> None:
         self._records = records
         self._wanted = wanted
-        self._columns: dict[str, Sequence[Scalar]] | None = None
 
-    @property
-    def tuples(self) -> list[tuple[Scalar, ...]]:
-        """The records' values."""
-        return list(map(msgspec.structs.astuple, self._records))
+    @cached_property
+    def _columns(self) -> dict[str, Sequence[Scalar]]:
+        if not self._records:
+            return dict.fromkeys(self._wanted, ())
+        return dict(zip(self._wanted, zip(*map(msgspec.structs.astuple, self._records), strict=True), strict=True))
 
     def __getitem__(self, key: str) -> Sequence[Scalar]:
-        if self._columns is None:
-            columns = zip(*self.tuples, strict=True) if self._records else itertools.repeat(())
-            self._columns = dict(zip(self._wanted, columns, strict=bool(self._records)))
         return self._columns[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -130,20 +133,40 @@ class Records(Mapping[str, Sequence[Scalar]]):
     def __len__(self) -> int:
         return len(self._wanted)
 
+    def floats(self) -> np.ndarray:
+        """Give records that hold floats and None alone as `float64[records, keys]`, NaN for None."""
+        rows = map(msgspec.structs.astuple, self._records)
+        shape = len(self._records), len(self._wanted)
+        try:
+            cells = np.fromiter(itertools.chain.from_iterable(rows), np.float64, shape[0] * shape[1])
+        except TypeError:  # None is not taken
+            return np.array(list(map(msgspec.structs.astuple, self._records)), np.float64).reshape(shape)
+        return cells.reshape(shape)
+
 
 def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:
     """Decode a block in which every line is one clean object; None for any other."""
     try:
-        records = decoder.decode_lines(block)
         if not block.isascii():
-            block.decode()  # keys that nobody wants were not looked at
+            block.decode()  # keys that nobody wants are not looked at
+        lines = _objects(block)  # before decoding, which leaves the records in the processor's cache
+        records = decoder.decode_lines(block) if lines else None
     except BAD_JSON:
         return None
-    # One object after the other is taken too, with or without line breaks: so every break must stand between two.
-    breaks = block.count(b"}\n{") + 1
-    if breaks < len(records):
-        breaks += block.count(b"}\r\n{")
-    return records if len(records) == breaks == block.count(b"\n") else None
+    # One object after the other is taken too, with or without line breaks: so there must be as many as there are lines.
+    return records if records and len(records) == lines else None
+
+
+def _objects(block: bytes) -> int:
+    """Count the lines of a block if each break but the last stands between two objects; 0 if one does not."""
+    cells = np.frombuffer(block, np.uint8)  # five times as fast as counting bytes
+    ends = np.flatnonzero(cells == ord("\n"))
+    inner = ends[:-1]
+    before = cells[inner - 1]
+    if (returns := before == ord("\r")).any():
+        before = np.where(returns, cells[inner - 2], before)
+    between = (before == ord("}")).all() and (cells[np.minimum(inner + 1, len(cells) - 1)] == ord("{")).all()
+    return len(ends) if between else 0
 
 
 def all_keys(block: bytes) -> tuple[str, ...]:

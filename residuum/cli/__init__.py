@@ -21,8 +21,10 @@ from residuum.cli.inspect import inspect
 from residuum.cli.picture import picture
 from residuum.cli.promote import promote, rollback
 from residuum.cli.reconstruct import reconstruct
+from residuum.cli.replay import replay
 from residuum.cli.score import score
 from residuum.cli.serve import serve
+from residuum.cli.stream import stream
 from residuum.cli.train import train
 from residuum.cli.variants import variants
 from residuum.cli.verb import DEBUG, end_like_an_exception, verb
@@ -43,6 +45,8 @@ VERBS = (
     serve,
     promote,
     rollback,
+    stream,
+    replay,
     calibrate,
     finetune,
     embed,

@@ -18,6 +18,7 @@ SMALL = {
     "variants": ("--rows", "300"),
     "digits": ("--rows", "300"),
     "service": ("--rows", "1000"),
+    "stream": ("--rows", "2000"),
 }
 
 

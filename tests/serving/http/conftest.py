@@ -22,6 +22,7 @@ from detector import bundle
 from detector.classifier import OUTPUT
 from detector.graph import INPUT
 from tests.data.make_bundle import write_least
+from tests.ports import free_port
 from tests.serving.http.loads import Load
 
 RUN = "import sys; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
@@ -72,12 +73,6 @@ class Service:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), 20)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

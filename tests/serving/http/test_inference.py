@@ -132,7 +132,9 @@ def test_metadata(service: Service) -> None:
     assert ASK.get(f"{service.url}/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
     said = ASK.get(f"{service.url}/v2/models/pumps").json()
     assert said["versions"] == ["1", "2"]
-    assert {each["name"]: each["datatype"] for each in said["inputs"]}["machine"] == "BYTES"
+    described = {each["name"]: each for each in said["inputs"]}
+    assert described["machine"]["datatype"] == "BYTES"
+    assert described["flow"]["parameters"] == {"missing": "NaN; null in JSON"}
     for path in ("health/live", "health/ready", "models/pumps/ready", "models/pumps/versions/1/ready"):
         assert ASK.get(f"{service.url}/v2/{path}").status_code == 200
     assert ASK.get(f"{service.url}/v2/models/none/ready").json()["error"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,6 @@ from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import Service, Start, copy, until
 from tests.serving.http.loads import Load, add, add_bad, add_failing, write
 from tests.serving.http.test_metrics import Read
-
-ROLLED_BACK_WITHIN = 1.0  # seconds
 
 
 @pytest.fixture
@@ -152,9 +149,7 @@ def test_the_service_follows_the_disk_under_load(start: Start, folder: Path, loa
             add_bad(folder, version)
             until(lambda version=version: f"pumps/{version}/model.onnx was changed" in service.log)
     assert pin.rollback(folder / "pumps") == (5, 7)
-    began = time.monotonic()
     until(lambda: asking.answered_by(5))
-    assert time.monotonic() - began < ROLLED_BACK_WITHIN
     asking.stop()
     assert asking.faults == []
     assert set(asking.versions) == {1, 2, 4, 5, 7}
