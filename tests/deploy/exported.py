@@ -6,8 +6,10 @@ import re
 import tempfile
 from pathlib import Path
 
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+import serving.stream.metrics as stream
 from serving.http.metrics import Metrics
 from serving.http.models import Models
 from tests.serving.http.loads import write
@@ -16,12 +18,13 @@ SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
 
 
 def exported() -> set[str]:
-    """Give the name of every series of the service."""
+    """Give the name of every series of the service and of the stream worker."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), 1)
         metrics = Metrics(0)
         metrics.watch(lambda: 0, Models(Path(folder), "cpu", metrics.loaded))
-        families = [*text_string_to_metric_families(metrics.text().decode())]
+        texts = [metrics.text(), generate_latest(stream.Metrics(list).registry)]
+    families = [family for text in texts for family in text_string_to_metric_families(text.decode())]
     return {family.name + suffix for family in families for suffix in SUFFIXES.get(family.type, [""])}
 
 
