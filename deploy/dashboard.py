@@ -1,7 +1,7 @@
 """Grafana's dashboard: `python deploy/dashboard.py` writes `deploy/dashboard.json`, which Grafana imports.
 
 One row of panels a question: does the service answer, does each model keep its promise, do rows still come as they did,
-what would the next version say. What is worth waking somebody for is in `rules.yml`.
+what would the next version say, does the stream keep up. What is worth waking somebody for is in `rules.yml`.
 """
 
 from __future__ import annotations
@@ -150,6 +150,23 @@ SHADOW = [
 ]
 
 
+STREAM = [
+    panel(
+        "Records",
+        "Done with a second: judged, or put aside as dead letters. Of all stream workers.",
+        "short",
+        ("sum by (job, outcome) (rate(residuum_stream_records_total[$__rate_interval]))", "{{job}} {{outcome}}"),
+    ),
+    panel("Lag", "Records that wait.", "short", ("sum by (job, topic) (residuum_stream_lag)", "{{job}} {{topic}}")),
+    panel(
+        "Age",
+        "Time from a record's making until its verdict is to be seen, of 99 in 100 batches.",
+        "s",
+        (quantile(0.99, "residuum_stream_record_age_seconds_bucket", "job"), "{{job}}"),
+    ),
+]
+
+
 def dashboard() -> Dashboard:
     """Lay the dashboard out."""
     made = (
@@ -164,7 +181,13 @@ def dashboard() -> Dashboard:
         .with_variable(_variable("job", "label_values(residuum_worker_info, job)"))
         .with_variable(_variable("model", "label_values(residuum_model_serving, model)").multi(True).include_all(True))
     )
-    rows = {"The service": SERVICE, "The promise": PROMISE, "The world": DRIFT, "The next version": SHADOW}
+    rows = {
+        "The service": SERVICE,
+        "The promise": PROMISE,
+        "The world": DRIFT,
+        "The next version": SHADOW,
+        "The stream": STREAM,
+    }
     for title, panels in rows.items():
         made = made.with_row(Row(title))
         for each in panels:

@@ -12,6 +12,7 @@ from detector.graph import Device
 from detector.scorer import Scorer
 from serving.log import log
 from serving.model import Model
+from serving.warm import warm
 
 EVERY = 2.0  # seconds between two looks at the folder
 
@@ -53,6 +54,7 @@ class Current:
 
     def _open(self, folder: Path) -> Model:
         scorer = Scorer.open(folder, self._device)
+        warm(scorer)
         self._loaded("opened")
         name = scorer.manifest.name if (self._path / bundle.MANIFEST).is_file() else self._path.absolute().name
         return Model(name, scorer)
