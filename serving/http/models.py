@@ -195,7 +195,8 @@ class Models:
             self._lift_shadow(model)
             return
         for version in higher:
-            if model.shadow and model.shadow.model.scorer.folder == place / str(version):
+            known = model.shadow and model.shadow.model.scorer.folder == place / str(version)
+            if known or _pair(model, version) in self._told:
                 return
             with contextlib.suppress(BundleError):
                 self._shade(model, self._beside(model.name, place / str(version)))
@@ -208,7 +209,7 @@ class Models:
             model.shadow = Shadow(Model(other.name, other.scorer), model, self._shadow_share)
             log().info("in the shadow", model=model.name, version=model.version, shadow=other.version)
         else:
-            self._tell(f"{model.name}/{other.version}", "it reads other columns and cannot judge in the shadow")
+            self._tell(_pair(model, other.version), "it reads other columns than the version that answers")
 
     def _lift_shadow(self, model: Model) -> None:
         """Let a version judge alone."""
@@ -282,6 +283,11 @@ def followed(models: Models) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def _pair(model: Model, version: int) -> str:
+    """Name a version in another's shadow."""
+    return f"{model.name}/{version} in the shadow of {model.name}/{model.version}"
 
 
 def _places(path: Path) -> dict[str, Path]:

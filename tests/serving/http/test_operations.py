@@ -6,15 +6,18 @@ import io
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 from httpx import Response
 from typer.testing import CliRunner
 
+from detector import bundle
 from detector.decision import Decision
 from residuum.cli import app
 from serving.agreement import rank_correlation
+from serving.http.models import Models
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import ASK, Service, Start, until
 from tests.serving.http.loads import add_failing
@@ -133,6 +136,20 @@ def test_the_shadow_follows_the_pin(start: Start, folder: Path) -> None:
     (folder / "pumps" / "pin").unlink()
     until(lambda: service.post([{}]).json()["version"] == 4)
     assert shadow_of(service)["shadow"] is None
+
+
+def test_what_reads_other_columns_casts_no_shadow(tmp_path: Path) -> None:
+    write(tmp_path, 1, 10.0)
+    columns = bundle.read_manifest(tmp_path / "pumps" / "1").columns
+    other = tuple(msgspec.structs.replace(each, name=f"new {each.name}") for each in columns)
+    write_least(tmp_path / "pumps" / "2", name="pumps", version=2, columns=other)
+    (tmp_path / "pumps" / "pin").write_text("1")
+    opened: list[str] = []
+    models = Models(tmp_path, "cpu", opened.append, 1.0)
+    for _ in range(3):
+        models.look()
+    assert models.current("pumps").shadow is None
+    assert opened == ["opened"] * 2
 
 
 def test_rank_correlation_by_hand() -> None:
