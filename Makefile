@@ -3,16 +3,22 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test check bench
+.PHONY: help demo test reloads torture check bench
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/set-up  ## Train on real data, score a CSV file, look at the verdicts, ask the service
 	@$(BIN)/python -m residuum.demo
 
 test: .venv/set-up  ## Run every test
 	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
+
+reloads: .venv/set-up  ## Change versions under load for a minute, and say what came of it
+	@RESIDUUM_RELOADS=60 $(BIN)/pytest -q -s tests/serving/http/test_torture.py
+
+torture: .venv/set-up  ## Break the stream worker for an hour: needs a JDK and Maven
+	@RESIDUUM_TORTURE=1 RESIDUUM_CI=1 $(BIN)/pytest tests/serving/stream -k 'exactly_once or malformed or soak' --durations 0
 
 check: .venv/set-up  ## Lint, check the format, the types and the directions of imports
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports --no-logo

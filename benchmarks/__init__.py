@@ -6,6 +6,7 @@
     false_alarms    the promised false-alarm rate on fresh normal rows
     variants        the whole family on tables and digits, beside PCA, kNN and PyOD
     series          SKAB beside its board, speed and memory of windows
+    service         `residuum serve` beside a bare handler and its peers, under pressure, and the libraries alone
     digits          MNIST rebuilt, on a plane, and named after 100 labels
 
 Each runs as `python -m benchmarks.NAME [--quick] [--json FILE]`. On a machine that others use too, times are worth

@@ -1,6 +1,6 @@
 """The handler that `residuum serve` is measured against: starlette on uvicorn around the same graph. Nothing else.
 
-It reads the same row objects and answers the same fields, reasons included, but numbers them in no words; it checks nothing,
+It reads the same row objects and answers the same fields, reasons included, with numbers left as they come; it checks nothing,
 counts nothing, logs nothing and refuses nobody. Run in a process of its own: `python -m benchmarks._bare_service BUNDLE PORT`.
 """
 
@@ -33,7 +33,7 @@ def _endpoint(bundle: Path) -> Any:  # noqa: ANN401 - a coroutine function
     """Make the handler."""
     manifest = json.loads((bundle / "manifest.json").read_text())
     names = [column["name"] for column in manifest["columns"]]
-    threshold = manifest["decision"]["threshold"]
+    name, version, threshold = manifest["name"], manifest["version"], manifest["decision"]["threshold"]
     calibration = np.load(bundle / "calibration.npy")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -42,21 +42,27 @@ def _endpoint(bundle: Path) -> Any:  # noqa: ANN401 - a coroutine function
     body = msgspec.json.Decoder(msgspec.defstruct("Body", [("rows", list[row])]))  # type: ignore[valid-type]
     cells = attrgetter(*names)
 
-    def verdict(place: int, score: float, p_value: float, contribution: Any, expected: Any) -> dict[str, Any]:  # noqa: ANN401
-        said = {"row": place, "anomaly_score": score, "p_value": p_value, "is_anomaly": score > threshold}
-        if score > threshold:
-            order = np.argsort(-contribution[place])[:TOP].tolist()
-            said["reasons"] = [{"column": names[at], "expected": float(expected[place, at])} for at in order]
-        return said
+    def blame(row: Any, contribution: Any, expected: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+        order = np.argsort(-contribution)[:TOP].tolist()
+        share = np.maximum(contribution, 0) / np.maximum(contribution, 0).sum()
+        found, usual, shares = row.tolist(), expected.tolist(), share.tolist()
+        return [{"column": names[at], "found": found[at], "expected": usual[at], "share": shares[at]} for at in order]
 
     async def endpoint(request: Request) -> Response:
         rows = attrgetter("rows")(body.decode(await request.body()))
         matrix = np.array([cells(each) for each in rows], dtype=np.float64)
         score, contribution, expected = session.run(["score", "contribution", "expected"], {"row": matrix})
         p_values = (1 + len(calibration) - np.searchsorted(calibration, score)) / (len(calibration) + 1)
-        pairs = zip(score.tolist(), p_values.tolist(), strict=True)
-        verdicts = [verdict(place, *pair, contribution, expected) for place, pair in enumerate(pairs)]
-        return Response(msgspec.json.encode({"threshold": threshold, "verdicts": verdicts}), media_type="application/json")
+        verdicts, anomalies = [], 0
+        for place, (height, p_value) in enumerate(zip(score.tolist(), p_values.tolist(), strict=True)):
+            said = {"row": place, "anomaly_score": height, "p_value": p_value, "is_anomaly": height > threshold}
+            if height > threshold:
+                anomalies += 1
+                said["reasons"] = blame(matrix[place], contribution[place], expected[place])
+            verdicts.append(said)
+        counts = {"rows": len(verdicts), "anomalies": anomalies, "rejected": 0}
+        answer = {"model": name, "version": version, "threshold": threshold, **counts, "verdicts": verdicts}
+        return Response(msgspec.json.encode(answer), media_type="application/json")
 
     return endpoint
 

@@ -10,7 +10,8 @@ If you are here to read the code, start with these, in this order:
     graph       float64[rows, columns] -> score, contribution, expected (ONNX Runtime)
     decision    score -> p-value and verdict
     reasons     contribution -> the columns to blame, in the user's units
-    bundle      the folder that holds all of it, verified (`manifest`: what it says; `repository`: names and versions)
+    bundle      the folder that holds all of it, verified (`manifest`: what it says; `repository`: names and versions;
+                `pin`: which version a name means; `successor`: the next one)
     files       CSV, Parquet and NDJSON -> frames, in constant memory
 
 The networks that *produce* a detector live in `training.networks`.

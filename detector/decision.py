@@ -54,6 +54,8 @@ class Calibration:
         self.scores = np.sort(np.asarray(scores, dtype=np.float64))
         # A calibration score counts as >= s up to its edge, so that a row's own noise never moves its p-value.
         self._edges = self.scores + TOLERANCE * np.maximum(1.0, np.abs(self.scores))
+        as_high = np.arange(len(self.scores), -1, -1)
+        self._p_values: np.ndarray = (1 + as_high) / (len(self.scores) + 1)  # by how many edges are lower
 
     def __len__(self) -> int:
         """Count the calibration rows."""
@@ -61,8 +63,7 @@ class Calibration:
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """Give the share of normal rows that score as high, `float64[rows]`, never 0."""
-        as_high = len(self) - np.searchsorted(self._edges, scores, side="left")
-        return (1 + as_high) / (len(self) + 1)
+        return self._p_values[self._edges.searchsorted(scores)]
 
     @property
     def smallest_rate(self) -> float:

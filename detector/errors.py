@@ -5,6 +5,7 @@
     ├── SettingError           an option that cannot be honoured, and what could be
     ├── OutputError            the result cannot be written where it was asked for
     ├── TrainingError          no detector came out of training
+    ├── StreamError            a stream cannot go on
     └── BundleError            the folder is not a bundle that can be trusted
         ├── BundleMissing      there is none at that place
         ├── BundleCorrupt      a file is gone, cut or changed
@@ -33,6 +34,10 @@ class OutputError(ResiduumError):
 
 class TrainingError(ResiduumError):
     """Training ended without a detector that may be shipped."""
+
+
+class StreamError(ResiduumError):
+    """A stream cannot go on; nothing of it is lost."""
 
 
 class BundleError(ResiduumError):

@@ -50,6 +50,7 @@ class Outputs(NamedTuple):
     score: np.ndarray  # float64[rows], nats
     contribution: np.ndarray  # float64[rows, columns + extra terms], of images [rows, positions]; a row's sum is its score
     expected: np.ndarray  # float64[rows, columns], in the user's units; a category as its code
+    wanted: np.ndarray | None = None  # bool[rows], whether each row was to be explained, where not all were
 
 
 class Graph:
@@ -114,21 +115,32 @@ def in_batches(
 ) -> list[np.ndarray]:
     """Run a graph on inputs of as many rows, as float64, a batch at a time.
 
-    `wanted` tells from the first output of some rows which of them the other outputs are to be kept of.
+    `wanted` tells from the first output of some rows which of them the other outputs are to be kept of; what it said comes last.
     """
     rows = len(next(iter(inputs.values())))
     if not rows:  # graphs need not cope with batches of no rows
         one = {name: np.zeros((1, *values.shape[1:])) for name, values in inputs.items()}
         return [part[:0] for part in session.run(outputs, one)]
-    parts = []
-    for at in range(0, rows, batch):
-        some_rows = {name: np.ascontiguousarray(each[at : at + batch], dtype=np.float64) for name, each in inputs.items()}
-        first, *rest = session.run(outputs, some_rows)
-        if wanted:  # joining what nobody asked for would take a fifth as long as the graph itself
-            some = wanted(first)
-            rest = [part[some] for part in rest]
-        parts.append([first, *rest])
+    parts = [
+        _run(
+            session,
+            outputs,
+            {name: np.ascontiguousarray(each[at : at + batch], dtype=np.float64) for name, each in inputs.items()},
+            wanted,
+        )
+        for at in range(0, rows, batch)
+    ]
     return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+
+
+def _run(session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None) -> list[np.ndarray]:
+    """Run a graph on one batch; joining what nobody asked for would take a fifth as long as the graph itself."""
+    first, *rest = session.run(outputs, inputs)
+    if not wanted:
+        return [first, *rest]
+    some = wanted(first)
+    rest = [part[some] for part in rest] if np.count_nonzero(some) else [part[:0] for part in rest]
+    return [first, *rest, some]
 
 
 def _providers(device: Device) -> list[Any]:

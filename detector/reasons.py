@@ -30,6 +30,8 @@ SCHEMA = {
 }
 FOUND_DIGITS = 6  # significant digits of a number that was found ...
 EXPECTED_DIGITS = 3  # ... and of one that was expected
+TINY = float(np.finfo(float).tiny)
+POWERS = tuple(float(f"1e{power}") for power in range(-12, 18))
 
 
 def rank(
@@ -39,9 +41,8 @@ def rank(
 
     `frame` and `matrix` hold the same rows; terms that belong to no column (`extra`) have nothing found or expected.
     """
-    positive = np.maximum(outputs.contribution, 0.0)
-    shares = positive / np.maximum(positive.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    order = _largest(shares, top)
+    shares = shares_of(outputs.contribution)
+    order = largest(shares, top)
     at, ranks = np.nonzero(np.take_along_axis(shares, order, axis=1) > 0)
     place = order[at, ranks]
     found, expected = _in_words(_Cells(at, place, frame, matrix, outputs.expected), columns)
@@ -77,12 +78,21 @@ def as_structs(reasons: pl.DataFrame, rows: int) -> pl.Series:
     return every["reasons"]
 
 
-def _largest(shares: np.ndarray, top: int) -> np.ndarray:
+def shares_of(contribution: np.ndarray) -> np.ndarray:
+    """Give each contribution's share of its row's score, `float64[rows, terms]`."""
+    positive = np.maximum(contribution, 0.0)
+    shares: np.ndarray = positive / np.maximum(positive.sum(axis=1, keepdims=True), TINY)
+    return shares
+
+
+def largest(shares: np.ndarray, top: int) -> np.ndarray:
     """Give the places of each row's largest shares, `int[rows, top]`, largest first."""
     top = min(top, shares.shape[1])
+    rows = np.arange(len(shares))[:, None]
     some = np.argpartition(-shares, top - 1, axis=1)[:, :top]
-    within = np.argsort(-np.take_along_axis(shares, some, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(some, within, axis=1)
+    within = np.argsort(-shares[rows, some], axis=1, kind="stable")
+    places: np.ndarray = some[rows, within]
+    return places
 
 
 class _Cells(NamedTuple):
@@ -139,10 +149,10 @@ def _words(told: _Cells, kind: str, columns: Sequence[Column]) -> tuple[pl.Serie
 def _rounded(values: np.ndarray, spread: np.ndarray, digits: int) -> np.ndarray:
     """Round to so many significant digits of the value, or of the column's range (`spread`) where that is finer."""
     size = np.where(spread > 0, np.minimum(np.abs(values), spread), np.abs(values))
-    decimals = digits - 1 - np.floor(np.log10(np.maximum(size, 1e-12)))
+    decimals = digits + 12 - np.searchsorted(POWERS, size, side="right")
     factor = 10.0 ** np.clip(decimals, 0, 12)
     with np.errstate(over="ignore", invalid="ignore"):
-        rounded = np.round(values * factor) / factor
+        rounded = np.round(values * factor) / factor + 0.0  # no minus before a nought
     return np.where(np.isfinite(rounded), rounded, values)
 
 

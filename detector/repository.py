@@ -1,7 +1,7 @@
 """Where bundles live: `models/pumps/1`, `models/pumps/2`, and a file `pin` that may hold one of these numbers.
 
 A version never changes. What every verb takes is a name's folder (its pinned version, else its highest) or the folder
-of one version; what a verb writes is the next version, under a temporary name until it is whole.
+of one version; what a verb writes is the next version, under a temporary name until it is whole. `detector.pin` moves the pin.
 """
 
 from __future__ import annotations
@@ -46,6 +46,19 @@ def _found(path: Path) -> Path:
     if numbers:
         return path / str(numbers[-1])
     raise BundleMissing(_nothing_at(path))
+
+
+def candidates(path: Path) -> list[Path]:
+    """Give the folders of the versions that `path` may mean, the wanted one first: one that is pinned has no substitute.
+
+    Raises:
+        BundleMissing: there is none, or it may not be read.
+        BundleCorrupt: the pin names a version that is not there.
+    """
+    wanted = find(path)
+    if wanted == path or (path / PIN).is_file():
+        return [wanted]
+    return [path / str(number) for number in reversed(versions(path))]
 
 
 def versions(path: Path) -> list[int]:

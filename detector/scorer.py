@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from detector.series import Series
 
 Cells = Callable[[np.ndarray], pl.DataFrame]  # positions among the accepted rows -> these rows of the table
+NOWHERE = np.empty(0, np.int64)
 NO_REASONS = pl.DataFrame(schema=reasons.SCHEMA)
 
 
@@ -52,6 +53,19 @@ class Verdicts(NamedTuple):
     def scored(self) -> np.ndarray:
         """Tell which of the accepted rows have a score, `bool[accepted rows]`: all but some of a series."""
         return ~np.isnan(self.score) if self.fates is not None else np.ones(len(self.score), dtype=bool)
+
+
+class Explained(NamedTuple):
+    """The rows that are to be explained."""
+
+    at: np.ndarray  # int64, their positions among the accepted rows
+    matrix: np.ndarray  # float64[accepted rows, columns]
+    outputs: Outputs  # of these rows alone
+
+    @property
+    def rows(self) -> np.ndarray:
+        """These rows alone, `float64[rows, columns]`."""
+        return self.matrix if len(self.at) == len(self.matrix) else self.matrix[self.at]
 
 
 class Scorer:
@@ -166,22 +180,33 @@ class Scorer:
 
         `outputs` is what the graph says of all of them, where it was asked already.
         """
-        whole = outputs
-        outputs = outputs or self._outputs(encoded.matrix, explain)
-        is_anomaly = self.manifest.decision.is_anomaly(outputs.score)
-        wanted = is_anomaly if explain == "anomalies" else np.full(len(is_anomaly), explain == "all")
-        if whole:
-            outputs = Outputs(whole.score, whole.contribution[wanted], whole.expected[wanted])
-        return Verdicts(
+        verdicts, explained = self.verdicts(encoded, explain, outputs)
+        return verdicts._replace(reasons=self._reasons(explained, cells, top))
+
+    def verdicts(self, encoded: Encoded, explain: Explain, whole: Outputs | None = None) -> tuple[Verdicts, Explained]:
+        """Judge rows that are encoded already; gives the verdicts without reasons, and of what reasons are to be made."""
+        outputs = whole or self._outputs(encoded.matrix, explain)
+        is_anomaly = self.manifest.decision.is_anomaly(outputs.score) if outputs.wanted is None else outputs.wanted
+        verdicts = Verdicts(
             score=outputs.score,
             p_value=self.calibration.p_values(outputs.score),
             is_anomaly=is_anomaly,
-            reasons=self._reasons(encoded.matrix, cells, outputs, wanted, top),
+            reasons=NO_REASONS,
             accepted=encoded.accepted,
             rejects=encoded.rejects,
             infinite=encoded.infinite,
             classes=self.classifier.classify(encoded.matrix) if self.classifier else None,
         )
+        match explain:
+            case "all":
+                at = np.arange(len(is_anomaly))
+            case "anomalies":
+                at = is_anomaly.nonzero()[0] if len(outputs.contribution) else NOWHERE
+            case "none":
+                at = NOWHERE
+        if whole:
+            outputs = Outputs(whole.score, whole.contribution[at], whole.expected[at])
+        return verdicts, Explained(at, encoded.matrix, outputs)
 
     def _outputs(self, matrix: np.ndarray, explain: Explain) -> Outputs:
         """Run the graph for as much as is needed: contribution and expected hold the rows that are to be explained."""
@@ -194,16 +219,16 @@ class Scorer:
                 nothing = np.empty((0, 0))
                 return Outputs(self.graph.scores(matrix), nothing, nothing)
 
-    def _reasons(self, matrix: np.ndarray, cells: Cells, outputs: Outputs, wanted: np.ndarray, top: int) -> pl.DataFrame:
-        """Explain the accepted rows that are `wanted`, `bool[accepted rows]`."""
-        at = np.flatnonzero(wanted)
+    def _reasons(self, explained: Explained, cells: Cells, top: int) -> pl.DataFrame:
+        """Tell the reasons of rows as a table."""
+        at = explained.at
         if not len(at) or top < 1:
             return NO_REASONS
-        chosen = matrix if len(at) == len(wanted) else matrix[at]
+        chosen, outputs, extra = explained.rows, explained.outputs, self.manifest.score.extra_terms
         if image := self.manifest.image:
             ranked = regions.rank(chosen, outputs, image, _originals(cells(at), image, len(at)), top)
         else:
-            ranked = reasons.rank(cells(at), chosen, outputs, self.columns, self.manifest.score.extra_terms, top)
+            ranked = reasons.rank(cells(at), chosen, outputs, self.columns, extra, top)
         return ranked.replace_column(ranked.get_column_index("at"), pl.Series("at", at[ranked["at"].to_numpy()]))
 
 

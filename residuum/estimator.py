@@ -20,11 +20,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from detector.errors import TableError
 from detector.graph import Device
+from detector.successor import write_version
 from residuum.door import Detector, as_polars, warn
 from training.eager import scorer
 from training.split import FEWEST_ROWS
 from training.train import Recipe, Table, export_study, study
-from training.version import write_version
 
 LARGEST_SEED = np.iinfo(np.int32).max
 

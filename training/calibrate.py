@@ -16,18 +16,14 @@ trained without labels and has one threshold to move; the curves give its optimu
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import msgspec
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from detector import bundle
 from detector.decision import Decision
 from detector.errors import SettingError
-from detector.manifest import Manifest
 from detector.scorer import Scorer
-from training.version import write_version
 
 
 class FBeta(msgspec.Struct, frozen=True):
@@ -92,15 +88,6 @@ def by_labels(scores: np.ndarray, labels: np.ndarray, criterion: Criterion) -> D
         case CostRatio(ratio=ratio):
             lowest = _least_cost(scores, labels, ratio)
     return Decision(threshold=_below(lowest, scores), promise="labels", criterion=str(criterion))
-
-
-def recalibrate(scorer: Scorer, decision: Decision) -> tuple[Path, Manifest]:
-    """Write the next version of a bundle, which differs in its decision and names its parent."""
-    manifest = msgspec.structs.replace(scorer.manifest, decision=decision, parent=scorer.manifest.version)
-    contents = {name: (scorer.folder / name).read_bytes() for name in scorer.manifest.files}
-    if {name: bundle.digest(content) for name, content in contents.items()} != scorer.manifest.files:
-        raise SettingError(f"{scorer.folder} changed while it was read; try again")
-    return write_version(scorer.folder, manifest, contents)
 
 
 def _best_f_beta(scores: np.ndarray, labels: np.ndarray, beta: float) -> float:

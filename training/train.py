@@ -28,6 +28,7 @@ from detector.graph import Device, Graph
 from detector.images import Image
 from detector.manifest import FORMAT, Ignored, Manifest, Rows, Score, Training
 from detector.rejects import Reject
+from detector.successor import write_version
 from detector.version import __version__
 from training import decoder, export, pixels, variants, weights
 from training.decoder import DecoderGraph
@@ -43,7 +44,6 @@ from training.settings import Convolutional, as_plain
 from training.spatial import graph_of, usual
 from training.split import DEFAULT_RATE, Split, split
 from training.variants import Plan
-from training.version import write_version
 from training.whitening import precision
 
 LARGEST_SEED = 2**63 - 1  # torch's

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from detector.rejects import Reject, shorten
 
@@ -27,6 +30,15 @@ class Lines(NamedTuple):
     rejects: list[Reject]
     blank: int
     typed: bool  # whether the numbers are known to be numbers
+    flat: bool = False  # whether there is known to be nothing but wanted keys, so that nothing lies in anything else
+
+
+class RecordType(NamedTuple):
+    """A type of objects, and what is known of those that are decoded into it."""
+
+    record: type[msgspec.Struct]
+    typed: bool
+    flat: bool
 
 
 class LineDecoder:
@@ -35,15 +47,20 @@ class LineDecoder:
     def __init__(self, file: str, wanted: Sequence[str], numbers: Collection[str]) -> None:
         self._file = file
         self._wanted = wanted
-        self._decoders = [(typed, msgspec.json.Decoder(record)) for typed, record in record_types(wanted, numbers)]
+        self._decoders = [(kind, msgspec.json.Decoder(kind.record)) for kind in record_types(wanted, numbers)]
 
     def read(self, block: bytes, line: int) -> Lines:
         """Read a block of whole lines, the first being number `line`."""
-        for typed, decoder in self._decoders:
+        return self.read_clean(block, line) or self._read_lines(block, line)
+
+    def read_clean(self, block: bytes, line: int) -> Lines | None:
+        """Read a block in which every line is one object of plain values; None for any other."""
+        for kind, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
-                return Lines(by_key(records, self._wanted), range(line, line + len(records)), [], 0, typed)
-        return self._read_lines(block, line)
+                rows = range(line, line + len(records))
+                return Lines(Records(records, self._wanted), rows, [], 0, kind.typed, kind.flat)
+        return None
 
     def _read_lines(self, block: bytes, line: int) -> Lines:
         """Read line by line."""
@@ -78,41 +95,78 @@ class LineDecoder:
         return record
 
 
-def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[tuple[bool, type[msgspec.Struct]]]:
-    """Give the types of objects with the wanted keys, as fields f0, f1, ..., and whether their numbers are known to be some.
+def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[RecordType]:
+    """Give the types of objects with the wanted keys, as fields f0, f1, ..., the strictest first.
 
-    The strict type comes first; there is none if msgspec cannot name such a key.
+    There is none if msgspec cannot name such a key.
     """
     typed = {key: float | None if key in numbers else Scalar for key in wanted}
     names = {f"f{place}": key for place, key in enumerate(wanted)}
     types = []
-    for strict, kinds in ((True, typed), (False, dict.fromkeys(wanted, Scalar))):
+    for strict, flat, kinds in ((True, True, typed), (True, False, typed), (False, False, dict.fromkeys(wanted, Scalar))):
         fields = [(f"f{place}", kind, None) for place, kind in enumerate(kinds.values())]
         with contextlib.suppress(ValueError):
-            types.append((strict, msgspec.defstruct("Record", fields, rename=names, gc=False)))
+            record = msgspec.defstruct("Record", fields, rename=names, gc=False, forbid_unknown_fields=flat)
+            types.append(RecordType(record, strict, flat))
     return types
 
 
-def by_key(records: Sequence[Any], wanted: Sequence[str]) -> dict[str, Sequence[Scalar]]:
-    """Turn records into the values of each wanted key."""
-    if not records:
-        return dict.fromkeys(wanted, ())
-    return dict(zip(wanted, zip(*map(msgspec.structs.astuple, records), strict=True), strict=True))
+class Records(Mapping[str, Sequence[Scalar]]):
+    """Records by their wanted keys; the columns are made when one is first asked for."""
+
+    def __init__(self, records: Sequence[Any], wanted: Sequence[str]) -> None:
+        self._records = records
+        self._wanted = wanted
+
+    @cached_property
+    def _columns(self) -> dict[str, Sequence[Scalar]]:
+        if not self._records:
+            return dict.fromkeys(self._wanted, ())
+        return dict(zip(self._wanted, zip(*map(msgspec.structs.astuple, self._records), strict=True), strict=True))
+
+    def __getitem__(self, key: str) -> Sequence[Scalar]:
+        return self._columns[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._wanted)
+
+    def __len__(self) -> int:
+        return len(self._wanted)
+
+    def floats(self) -> np.ndarray:
+        """Give records that hold floats and None alone as `float64[records, keys]`, NaN for None."""
+        rows = map(msgspec.structs.astuple, self._records)
+        shape = len(self._records), len(self._wanted)
+        try:
+            cells = np.fromiter(itertools.chain.from_iterable(rows), np.float64, shape[0] * shape[1])
+        except TypeError:  # None is not taken
+            return np.array(list(map(msgspec.structs.astuple, self._records)), np.float64).reshape(shape)
+        return cells.reshape(shape)
 
 
 def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:
     """Decode a block in which every line is one clean object; None for any other."""
     try:
-        records = decoder.decode_lines(block)
         if not block.isascii():
-            block.decode()  # keys that nobody wants were not looked at
+            block.decode()  # keys that nobody wants are not looked at
+        lines = _objects(block)  # before decoding, which leaves the records in the processor's cache
+        records = decoder.decode_lines(block) if lines else None
     except BAD_JSON:
         return None
-    # One object after the other is taken too, with or without line breaks: so every break must stand between two.
-    breaks = block.count(b"}\n{") + 1
-    if breaks < len(records):
-        breaks += block.count(b"}\r\n{")
-    return records if len(records) == breaks == block.count(b"\n") else None
+    # One object after the other is taken too, with or without line breaks: so there must be as many as there are lines.
+    return records if records and len(records) == lines else None
+
+
+def _objects(block: bytes) -> int:
+    """Count the lines of a block if each break but the last stands between two objects; 0 if one does not."""
+    cells = np.frombuffer(block, np.uint8)  # five times as fast as counting bytes
+    ends = np.flatnonzero(cells == ord("\n"))
+    inner = ends[:-1]
+    before = cells[inner - 1]
+    if (returns := before == ord("\r")).any():
+        before = np.where(returns, cells[inner - 2], before)
+    between = (before == ord("}")).all() and (cells[np.minimum(inner + 1, len(cells) - 1)] == ord("{")).all()
+    return len(ends) if between else 0
 
 
 def all_keys(block: bytes) -> tuple[str, ...]:

@@ -19,9 +19,12 @@ from residuum.cli.finetune import finetune
 from residuum.cli.generate import generate
 from residuum.cli.inspect import inspect
 from residuum.cli.picture import picture
+from residuum.cli.promote import promote, rollback
 from residuum.cli.reconstruct import reconstruct
+from residuum.cli.replay import replay
 from residuum.cli.score import score
 from residuum.cli.serve import serve
+from residuum.cli.stream import stream
 from residuum.cli.train import train
 from residuum.cli.variants import variants
 from residuum.cli.verb import DEBUG, end_like_an_exception, verb
@@ -33,7 +36,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-VERBS = (train, variants, score, evaluate, inspect, serve, calibrate, finetune, embed, reconstruct, decode, generate, picture)
+VERBS = (
+    train,
+    variants,
+    score,
+    evaluate,
+    inspect,
+    serve,
+    promote,
+    rollback,
+    stream,
+    replay,
+    calibrate,
+    finetune,
+    embed,
+    reconstruct,
+    decode,
+    generate,
+    picture,
+)
 for function in VERBS:
     app.command()(verb(function))
 

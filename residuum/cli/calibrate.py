@@ -118,7 +118,7 @@ def _column(scorer: Scorer, decision: Decision, rows: Labelled | None) -> dict[s
 
 def _write(scorer: Scorer, decision: Decision) -> None:
     """Write the next version."""
-    from training.calibrate import recalibrate
+    from detector.successor import recalibrate
 
     folder, manifest = recalibrate(scorer, decision)
     talk.tell([("bundle", f"{folder}, from version {manifest.parent}"), *talk.pinned(folder)])

@@ -9,6 +9,8 @@ from detector.errors import SettingError
 
 TRAINING = ("torch", "sklearn", "onnx", "onnxscript", "safetensors", "skl2onnx")
 SERVING = ("starlette", "uvicorn", "uvloop", "httptools", "prometheus_client", "structlog")
+STREAMING = ("prometheus_client", "structlog")
+KAFKA = ("confluent_kafka",)
 DRAWING = ("matplotlib", "sklearn")
 IMAGES = ("PIL",)
 
@@ -29,6 +31,15 @@ def need_serving() -> None:
         SettingError: one is not; the message says how to install it.
     """
     _need(SERVING, "serve")
+
+
+def need_streaming(*, kafka: bool) -> None:
+    """Make sure that the stream worker's libraries are there, Kafka's where there is a topic.
+
+    Raises:
+        SettingError: one is not; the message says how to install it.
+    """
+    _need(STREAMING + (KAFKA if kafka else ()), "kafka")
 
 
 def need_drawing() -> None:

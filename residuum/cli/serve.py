@@ -45,6 +45,9 @@ def serve(
     metrics_targets: Annotated[
         Path | None, _flag("The file, for Prometheus' file_sd, that lists the workers' metrics ports.", "none")
     ] = None,
+    shadow_share: Annotated[
+        float | None, _flag("The share of requests that a newer version judges too, where a pin holds an older one.", "0.1")
+    ] = None,
     log: Annotated[Log | None, _flag("How the log is written; auto is for a person at a terminal.", "auto")] = None,
     access_share: Annotated[float | None, _flag("The share of requests that the log has a line of.", "0.01")] = None,
     max_body: Annotated[int | None, _flag("Bytes of a body.", "16777216", LIMITS)] = None,
@@ -54,7 +57,7 @@ def serve(
     max_line: Annotated[int | None, _flag("Bytes of a line of NDJSON.", "1048576", LIMITS)] = None,
     max_header: Annotated[int | None, _flag("Bytes of a request's head.", "32768", LIMITS)] = None,
     max_requests: Annotated[int | None, _flag("Requests being answered at once.", "256", LIMITS)] = None,
-    max_queue: Annotated[int | None, _flag("Requests waiting to be judged.", "32", LIMITS)] = None,
+    max_queue: Annotated[int | None, _flag("Requests waiting to be judged.", "64", LIMITS)] = None,
     header_timeout: Annotated[float | None, _flag("How long a request's head may take.", "10", LIMITS)] = None,
     idle_timeout: Annotated[float | None, _flag("How long a client may neither send nor read.", "30", LIMITS)] = None,
     drain_timeout: Annotated[float | None, _flag("How long SIGTERM waits for what was begun.", "20", LIMITS)] = None,

@@ -3,12 +3,16 @@
 If you are here to read the code, start with these, in this order:
 
     app         a request from its first byte to its last: who may, how much, which route, what is counted
+    shortcut    the same for a small body, which most are: answered where it arrives
     scoring     the one hot route: a body of rows in any of its forms, a body of verdicts
     body        JSON -> rows; `answer` verdicts -> JSON
-    models      which bundles are open; `model` is one of them
+    models      which bundles are open, and how the disk is followed; `model` is one of them
+    operations  promote, roll back, move the threshold; `feedback` is what people say verdicts were worth
+    live        what the page at / shows; `page/` is the page
     gate        how much is done at once, and what is refused
     problem     what goes wrong, as problem details (RFC 9457)
-    protocol    one connection: header and idle timeouts
+    protocol    one connection: which way a request takes, header and idle timeouts
+    ledger      what is counted and noted down of a request
     server      the process: sockets, signals, draining
     settings    everything that can be set, with its default
 """

@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
-from operator import attrgetter
-
 import msgspec
-import polars as pl
-from msgspec import UNSET, UnsetType
+import numpy as np
 
-from detector.scorer import Verdicts
-from serving.http.model import Judged, Model
+from serving.http.model import Model
+from serving.model import Judged
+from serving.words import Rejected, Row, in_order
 
-
-class Reason(msgspec.Struct, frozen=True, gc=False):
-    """A column to blame."""
-
-    column: str
-    found: str | None
-    expected: str | None
-    share: float
+ENCODER = msgspec.json.Encoder()
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """The verdict on a row; anomalies have reasons, and rows a class where the bundle has a classifier."""
-
-    row: int
-    anomaly_score: float
-    p_value: float
-    is_anomaly: bool
-    class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
-    class_probability: float | UnsetType = UNSET
-    reasons: list[Reason] | UnsetType = UNSET
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """Why a row was rejected."""
-
-    column: str
-    found: str
-    expected: str
-
-
-class Rejected(msgspec.Struct, frozen=True):
-    """A row that was not scored."""
-
-    row: int
-    rejected: Fault
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer to a body of rows."""
 
     model: str
@@ -64,48 +26,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 def answer(model: Model, judged: Judged, *, only_anomalies: bool) -> bytes:
     """Encode the verdicts on a body."""
-    return msgspec.json.encode(
+    return ENCODER.encode(
         Answer(
             model=model.name,
             version=model.version,
             threshold=model.scorer.manifest.decision.threshold,
             rows=len(judged.rows),
-            anomalies=int(judged.verdicts.is_anomaly.sum()),
+            anomalies=int(np.count_nonzero(judged.verdicts.is_anomaly)),
             rejected=len(judged.rejects),
             verdicts=in_order(judged, only_anomalies=only_anomalies),
         )
     )
-
-
-def in_order(judged: Judged, *, only_anomalies: bool) -> list[Row | Rejected]:
-    """Give the verdicts and the rejected rows in the order in which they came."""
-    said: list[Row | Rejected] = [*_rows(judged.verdicts, judged.rows)]
-    if only_anomalies:
-        said = [one for one in said if isinstance(one, Row) and one.is_anomaly]
-    if judged.rejects:
-        said += [Rejected(each.row, Fault(each.column, each.found, each.expected)) for each in judged.rejects]
-        said.sort(key=attrgetter("row"))
-    return said
-
-
-def _rows(verdicts: Verdicts, rows: Sequence[int]) -> Iterator[Row]:
-    """Give the verdicts, those on anomalies with their reasons."""
-    told = [rows, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist()]
-    nothing = [UNSET] * len(rows)
-    told += [each.tolist() for each in verdicts.classes] if verdicts.classes else [nothing, nothing]
-    reasons = grouped(verdicts.reasons) if verdicts.reasons.height else {}
-    told.append([reasons.get(at, UNSET) for at in range(len(rows))] if reasons else nothing)
-    return itertools.starmap(Row, zip(*told, strict=True))
-
-
-def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:
-    """Gather the reasons of each row."""
-    by_row: dict[int, list[Reason]] = {}
-    for at, reason in _reasons(reasons):
-        by_row.setdefault(at, []).append(reason)
-    return by_row
-
-
-def _reasons(reasons: pl.DataFrame) -> Iterator[tuple[int, Reason]]:
-    for at, *reason in reasons.select("at", "column", "found", "expected", "share").iter_rows():
-        yield at, Reason(*reason)

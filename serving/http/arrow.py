@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 
 from detector import reasons
-from serving.http.model import Judged
 from serving.http.problem import Problem
+from serving.model import Judged
 
 STREAM = "application/vnd.apache.arrow.stream"
+FAULT = pl.Struct({"column": pl.String, "found": pl.String, "expected": pl.String})
 
 
 def read(body: bytes) -> pl.DataFrame:
@@ -49,10 +50,11 @@ def _table(judged: Judged, rows: int) -> pl.DataFrame:
     )
     classes = verdicts.classes.series() if verdicts.classes else []
     scored = scored.with_columns(*classes, reasons.as_structs(verdicts.reasons, len(judged.rows)))
-    fault = pl.Struct({"column": pl.String, "found": pl.String, "expected": pl.String})
+    if not judged.rejects:
+        return scored.with_columns(pl.lit(None, FAULT).alias("rejected"))
     faults = [{"column": each.column, "found": each.found, "expected": each.expected} for each in judged.rejects]
     rejected = pl.DataFrame(
-        {"row": [each.row for each in judged.rejects], "rejected": faults}, schema={"row": pl.Int64, "rejected": fault}
+        {"row": [each.row for each in judged.rejects], "rejected": faults}, schema={"row": pl.Int64, "rejected": FAULT}
     )
     every = pl.DataFrame({"row": np.arange(rows)})
     return every.join(scored, on="row", how="left", maintain_order="left").join(

@@ -8,11 +8,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detector.files.json_lines import BAD_JSON, LineDecoder, Lines, by_key, record_types
+from detector.files.json_lines import BAD_JSON, LineDecoder, Lines, Records, RecordType, record_types
 from detector.rejects import Reject
 from serving.http.problem import Problem
+from serving.nesting import depth
 
 ROWS = '[{"duration": 0, ...}, ...] or {"rows": [...]}'
+
+
+BIT, OPENED = np.uint8(0x20), np.uint8(ord("{"))  # [ lacks this bit of {
 
 
 class _Raw(msgspec.Struct):
@@ -30,10 +34,11 @@ class BodyDecoder:
     def __init__(self, wanted: Sequence[str], numbers: Collection[str]) -> None:
         self._wanted = wanted
         self._one = LineDecoder("", wanted, numbers)
-        self._decoders: list[tuple[bool, msgspec.json.Decoder[Any]]] = []
-        for typed, record in record_types(wanted, numbers):
-            rows = list[record]  # type: ignore[valid-type]  # made at run time
-            self._decoders.append((typed, msgspec.json.Decoder(rows | msgspec.defstruct("Body", [("rows", rows)]))))
+        self._decoders: list[tuple[RecordType, msgspec.json.Decoder[Any]]] = []
+        for kind in record_types(wanted, numbers):
+            rows = list[kind.record]  # type: ignore[name-defined]  # made at run time
+            body = msgspec.defstruct("Body", [("rows", rows)], forbid_unknown_fields=kind.flat)
+            self._decoders.append((kind, msgspec.json.Decoder(rows | body)))
 
     def decode(self, body: bytes) -> Lines:
         """Decode a body, its rows numbered from 0; a row that is no object of plain values is rejected.
@@ -43,13 +48,13 @@ class BodyDecoder:
         """
         if not body.isascii():
             _check_utf8(body)
-        for typed, decoder in self._decoders:
+        for kind, decoder in self._decoders:
             try:
                 found = decoder.decode(body)
             except BAD_JSON:
                 continue
             records = found if type(found) is list else found.rows
-            return Lines(by_key(records, self._wanted), range(len(records)), [], 0, typed)
+            return Lines(Records(records, self._wanted), range(len(records)), [], 0, kind.typed, kind.flat)
         return self._one_by_one(body)
 
     def _one_by_one(self, body: bytes) -> Lines:
@@ -72,7 +77,8 @@ def check_depth(body: bytes, rows: int, most: int) -> None:
     Raises:
         Problem: they are.
     """
-    if body.count(b"{") + body.count(b"[") <= rows + 2:
+    opened = np.count_nonzero(np.frombuffer(body, np.uint8) | BIT == OPENED)
+    if opened <= rows + 2:
         return  # one for each row, and those around them
     found = depth(body)
     if found > most:
@@ -83,33 +89,6 @@ def check_depth(body: bytes, rows: int, most: int) -> None:
             found=f"{found} levels",
             expected=f"{most} levels",
         )
-
-
-def depth(text: bytes) -> int:
-    """Give how deep lists and objects lie inside each other."""
-    cells = np.frombuffer(text.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
-    outside = np.cumsum(cells == ord('"')) % 2 == 0
-    opened = outside & ((cells == ord("{")) | (cells == ord("[")))
-    closed = outside & ((cells == ord("}")) | (cells == ord("]")))
-    return int(np.cumsum(opened.astype(np.int64) - closed).max(initial=0))
-
-
-def without_long_texts(lines: Lines, most: int, numbers: Collection[str] = ()) -> Lines:
-    """Reject the rows that hold a text of more than `most` characters; columns of `numbers` hold none where they are typed."""
-    long: dict[int, str] = {}
-    for key, cells in lines.values.items():
-        for at, cell in enumerate(() if lines.typed and key in numbers else cells):
-            if type(cell) is str and len(cell) > most:
-                long.setdefault(at, key)
-    if not long:
-        return lines
-    kept = [at for at in range(len(lines.rows)) if at not in long]
-    values = {key: [cells[at] for at in kept] for key, cells in lines.values.items()}
-    rejects = [
-        Reject(lines.rows[at], key, f"a text of {len(str(lines.values[key][at])):,} characters", f"at most {most:,}")
-        for at, key in long.items()
-    ]
-    return Lines(values, [lines.rows[at] for at in kept], [*lines.rejects, *rejects], lines.blank, lines.typed)
 
 
 def _rows(body: bytes) -> list[msgspec.Raw]:

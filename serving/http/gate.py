@@ -1,4 +1,8 @@
-"""How much is done at once: so many requests, so many waiting for a thread; whatever is more is refused at once."""
+"""How much is done at once: so many requests, so many waiting for their turn; whatever is more is refused at once.
+
+What comes while something is judged waits in the system's buffers, and is all there at the loop's next turn. So a place in
+a turn is a place in the queue, and a turn that is too long ends in refusals, which are quick: the next one comes soon.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from serving.http.problem import ClientGone, Problem
-from serving.http.request import Request
+from serving.http.request import Incoming
 
 T = TypeVar("T")
 
@@ -26,6 +30,7 @@ class Gate:
         self._pool = ThreadPoolExecutor(threads, "scoring")
         self.inside = 0
         self.at_work = 0  # given to the threads and not done
+        self._in_turn = 0  # judged in this turn of the loop
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -34,15 +39,44 @@ class Gate:
         Raises:
             Problem: there are too many.
         """
-        if self.inside >= self._most:
+        if not self.enter():
             raise Problem(429, "requests", f"{self.inside} requests are being answered, which is as many as there may be")
-        self.inside += 1
         try:
             yield
         finally:
-            self.inside -= 1
+            self.leave()
 
-    async def run(self, request: Request, size: int, work: Callable[[], T]) -> T:
+    def enter(self) -> bool:
+        """Count a request that is to be answered, if there is room for it."""
+        if self.inside >= self._most:
+            return False
+        self.inside += 1
+        return True
+
+    def leave(self) -> None:
+        """Count a request that entered out."""
+        self.inside -= 1
+
+    def take_turn(self) -> None:
+        """Count a small body that is to be judged at once.
+
+        Raises:
+            Problem: too many were before it in this turn.
+        """
+        if not self._in_turn:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        elif self._in_turn > self._longest:
+            raise self._busy(self._longest)
+        self._in_turn += 1
+
+    def _end_turn(self) -> None:
+        self._in_turn = 0
+
+    @staticmethod
+    def _busy(waiting: int) -> Problem:
+        return Problem(429, "queue", f"{waiting} requests wait to be judged, which is as many as may")
+
+    async def run(self, request: Incoming, size: int, work: Callable[[], T]) -> T:
         """Do the work of a request of so many bytes: at once if it is little, else in a thread.
 
         Raises:
@@ -53,7 +87,7 @@ class Gate:
             return work()
         waiting = self.at_work - self._threads
         if waiting >= self._longest:
-            raise Problem(429, "queue", f"{waiting} requests wait to be judged, which is as many as may")
+            raise self._busy(waiting)
         job = self._submit(work)
         leaving = asyncio.ensure_future(request.left())
         leaving.add_done_callback(lambda _: job.cancel())

@@ -15,14 +15,17 @@ import numpy as np
 
 from detector.files.json_lines import Lines, Scalar
 from detector.version import __version__
-from serving.http.body import check_depth, without_long_texts
-from serving.http.model import Judged, Model
+from serving.http.body import check_depth
+from serving.http.model import Model
 from serving.http.problem import Problem
 from serving.http.reply import JSON, Reply
 from serving.http.request import Request
 from serving.http.settings import Settings
+from serving.model import Judged
+from serving.nesting import without_long_texts
 
 DATATYPES = {"number": "FP64", "category": "BYTES", "boolean": "BOOL", "date": "BYTES"}
+MISSING = {"FP64": "NaN; null in JSON", "BYTES": "no bytes; null in JSON", "BOOL": "null in JSON; none in a binary tensor"}
 OUTPUTS = {"is_anomaly": "BOOL", "class": "BYTES"}  # the others are FP64
 NUMPY = {
     **{f"INT{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
@@ -89,9 +92,14 @@ def metadata(model: Model, versions: list[int]) -> dict[str, Any]:
         "name": model.name,
         "versions": [str(version) for version in versions],
         "platform": "onnxruntime_onnx",
-        "inputs": [{"name": each.name, "datatype": DATATYPES[each.kind], "shape": [-1]} for each in model.scorer.columns],
+        "inputs": [_described(each.name, DATATYPES[each.kind]) for each in model.scorer.columns],
         "outputs": [{"name": name, "datatype": OUTPUTS.get(name, "FP64"), "shape": shape} for name, shape in outputs.items()],
     }
+
+
+def _described(name: str, datatype: str) -> dict[str, Any]:
+    """Describe an input: one cell a row."""
+    return {"name": name, "datatype": datatype, "shape": [-1], "parameters": {"missing": MISSING[datatype]}}
 
 
 def infer(body: bytes, request: Request, model: Model, settings: Settings) -> Reply:

@@ -10,16 +10,19 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import msgspec
+import numpy as np
 
 from detector.files.stream import BOM
-from serving.http import answer
-from serving.http.body import check_depth, without_long_texts
+from serving.http.body import check_depth
 from serving.http.gate import Gate
+from serving.http.live import Live
 from serving.http.model import Model
 from serving.http.problem import Problem
-from serving.http.request import Request
+from serving.http.request import Incoming
 from serving.http.settings import Settings
 from serving.http.wishes import Wishes
+from serving.nesting import without_long_texts
+from serving.words import in_order
 
 ENCODER = msgspec.json.Encoder()
 
@@ -35,21 +38,24 @@ class Done(msgspec.Struct):
 class Exchange:
     """One stream of rows, and the verdicts on them."""
 
-    def __init__(self, model: Model, wishes: Wishes, settings: Settings) -> None:
+    def __init__(self, model: Model, wishes: Wishes, live: Live, settings: Settings) -> None:
         self._model = model
         self._wishes = wishes
+        self._live = live
         self._settings = settings
         self._decoder = model.lines()
         self._line = 1
+        self._id = ""
         self.done = Done()
 
-    async def answers(self, request: Request, gate: Gate) -> AsyncIterator[bytes]:
+    async def answers(self, request: Incoming, gate: Gate) -> AsyncIterator[bytes]:
         """Give the answer piece by piece.
 
         Raises:
             Problem: a line is too long, or nests too deep, or the service is too busy.
             ClientGone: the client left.
         """
+        self._id = request.id
         held = b""
         async for piece in request.pieces():
             held += piece
@@ -67,15 +73,17 @@ class Exchange:
         if self._line == 1:
             block = block.removeprefix(BOM)
         lines = self._decoder.read(block, self._line)
-        self._line += block.count(b"\n")
-        check_depth(block, len(lines.rows) + len(lines.rejects), self._settings.max_depth)
+        self._line += len(lines.rows) + len(lines.rejects) + lines.blank
+        if not lines.flat:
+            check_depth(block, len(lines.rows) + len(lines.rejects), self._settings.max_depth)
         if len(block) > self._settings.max_text:
             lines = without_long_texts(lines, self._settings.max_text, self._model.numbers)
         judged = self._model.judge(lines, self._wishes.reasons)
+        self._live.note(self._model, judged, self._id)
         self.done.rows += len(judged.rows)
-        self.done.anomalies += int(judged.verdicts.is_anomaly.sum())
+        self.done.anomalies += int(np.count_nonzero(judged.verdicts.is_anomaly))
         self.done.rejected += len(judged.rejects)
-        return ENCODER.encode_lines(answer.in_order(judged, only_anomalies=self._wishes.only_anomalies))
+        return ENCODER.encode_lines(in_order(judged, only_anomalies=self._wishes.only_anomalies))
 
     def _check_length(self, held: bytes) -> None:
         """Refuse a line that is too long to be one."""

@@ -77,7 +77,13 @@ SCHEMAS: Json = {
         },
     },
 }
+VERSION = {"name": "version", "in": "path", "required": True}
+PAGES = {
+    "/metrics": ("Metrics for Prometheus", "text/plain"),
+    "/docs": ("This, for a person", "text/html"),
+}
 GETS = {
+    "/openapi.json": "This",
     "/livez": "Whether the process answers",
     "/readyz": "Whether it takes work",
     "/healthz": "The same",
@@ -92,16 +98,15 @@ QUERY = [
 ]
 
 
-def document(models: list[Model], *, tokens: bool) -> Json:
-    """Describe the service."""
+def document(models: list[Model], *, versions: dict[str, list[int]], tokens: bool) -> Json:
+    """Describe the service; `versions` are those of each name that can be asked for."""
     paths: Json = {path: {"get": _get(said)} for path, said in GETS.items()}
-    paths["/metrics"] = {"get": {"summary": "Metrics for Prometheus", "responses": _responses({"text/plain": {"schema": TEXT}})}}
+    paths |= {path: {"get": _shown(said, kind)} for path, (said, kind) in PAGES.items()}
+    paths["/v2/repository/index"] = {"post": _get("The models that are open")}
     schemas = dict(SCHEMAS)
     for model in models:
         schemas[_named(model)] = _row(model.scorer.columns)
-        paths[f"/v1/models/{model.name}"] = {"get": _get(f"What {model.name} is")}
-        paths[f"/v1/models/{model.name}/score"] = {"post": _score(model)}
-        paths[f"/v2/models/{model.name}"] = {"get": _get(f"Inputs and outputs of {model.name}")}
+        paths |= _paths(model, versions[model.name])
     said: Json = {
         "openapi": "3.1.0",
         "info": {"title": "Residuum", "version": __version__, "description": "Verdicts on rows: anomalies, and why."},
@@ -114,6 +119,64 @@ def document(models: list[Model], *, tokens: bool) -> Json:
     return said
 
 
+def _paths(model: Model, versions: list[int]) -> Json:
+    """Describe what a model can be asked, the current version and each by its number."""
+    name = model.name
+    routes = {
+        f"/v1/models/{name}": ("", {"get": _get(f"What {name} is")}),
+        f"/v1/models/{name}/score": ("/score", {"post": _score(model)}),
+        f"/v2/models/{name}": ("", {"get": _get(f"Inputs and outputs of {name}")}),
+        f"/v2/models/{name}/ready": ("/ready", {"get": _get(f"Whether {name} takes work")}),
+        f"/v2/models/{name}/infer": ("/infer", {"post": _infer(model)}),
+    }
+    which = {**VERSION, "schema": {**TEXT, "enum": [str(version) for version in versions]}}
+    paths: Json = {path: operations for path, (_, operations) in routes.items()}
+    for path, (tail, operations) in routes.items():
+        paths[f"{path.removesuffix(tail)}/versions/{{version}}{tail}"] = {**operations, "parameters": [which]}
+    paths |= {f"/v1/models/{name}/{what}": operation for what, operation in _operations(model, versions).items()}
+    paths[f"/v2/repository/models/{name}/load"] = {"post": _get(f"Answer by the version of {name} that is pinned, or highest")}
+    return paths
+
+
+def _operations(model: Model, versions: list[int]) -> dict[str, Json]:
+    """Describe what those may ask who operate the service."""
+    name = model.name
+    version = {"type": "object", "required": ["version"], "properties": {"version": {**COUNT, "enum": versions}}}
+    rate = {"false_alarm_rate": {**NUMBER, "exclusiveMinimum": 0, "exclusiveMaximum": 1}}
+    thresholds = [
+        {"type": "object", "required": list(one), "properties": one, "additionalProperties": False}
+        for one in (rate, {"threshold": NUMBER})
+    ]
+    feedback = {
+        "type": "object",
+        "required": ["request_id", "row", "verdict"],
+        "properties": {
+            "request_id": {**TEXT, "minLength": 1, "maxLength": 64},
+            "row": {**COUNT, "minimum": 0, "maximum": 2**31},
+            "verdict": {**TEXT, "enum": ["false_alarm", "missed", "confirmed"]},
+            "note": {**TEXT, "maxLength": 1000},
+        },
+        "additionalProperties": False,
+    }
+    several = {"type": "array", "items": feedback, "maxItems": 20}
+    dry_run = {"name": "dry_run", "in": "query", "schema": {**TEXT, "enum": ["0", "1"]}}
+    return {
+        "shadow": {"get": _get(f"How far {name} and the version in its shadow agree")},
+        "promote": {"post": _get(f"Answer by a version of {name}") | _asked({**version, "additionalProperties": False})},
+        "rollback": {"post": _get(f"Answer by the version of {name} that answered before")},
+        "thresholds": {
+            "post": _get(f"Try another threshold for {name}, or write it as the next version")
+            | _asked({"oneOf": thresholds})
+            | {"parameters": [dry_run]}
+        },
+        "feedback": {"post": _get(f"Say what verdicts of {name} were worth") | _asked({"anyOf": [feedback, several]})},
+    }
+
+
+def _asked(schema: Json) -> Json:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def page(said: Json) -> str:
     """Write the description as a page that needs nothing else."""
     rows = [
@@ -121,6 +184,7 @@ def page(said: Json) -> str:
         f"<td>{html.escape(operation['summary'])}</td></tr>"
         for path, operations in said["paths"].items()
         for method, operation in operations.items()
+        if method != "parameters"
     ]
     tables = [
         f"<h2>{html.escape(name)}</h2><table>"
@@ -144,10 +208,40 @@ def _get(said: str) -> Json:
     return {"summary": said, "responses": _responses({"application/json": {"schema": {"type": ["object", "array"]}}})}
 
 
+def _shown(said: str, kind: str) -> Json:
+    return {"summary": said, "responses": _responses({kind: {"schema": TEXT}})}
+
+
+def _infer(model: Model) -> Json:
+    """Describe inference by the Open Inference Protocol; that shapes and data must agree, no schema says."""
+    tensor = {
+        "type": "object",
+        "required": ["name", "shape", "datatype"],
+        "properties": {
+            "name": TEXT,
+            "datatype": TEXT,
+            "shape": {"type": "array", "items": COUNT},
+            "data": {"type": "array", "items": SCALAR},
+        },
+    }
+    inputs = {"type": "array", "description": "One input a column.", "items": tensor, "minItems": len(model.columns)}
+    asked = {"type": "object", "required": ["inputs"], "properties": {"id": TEXT, "inputs": inputs}}
+    told = {
+        "type": "object",
+        "required": ["model_name", "outputs"],
+        "properties": {"model_name": TEXT, "model_version": TEXT, "outputs": {"type": "array", "items": tensor}},
+    }
+    return {
+        "summary": f"Verdicts by {model.name} on columns",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
+        "responses": _responses({"application/json": {"schema": told}}),
+    }
+
+
 def _score(model: Model) -> Json:
     """Describe the hot route of a model."""
     row = {"$ref": f"#/components/schemas/{_named(model)}"}
-    rows = {"type": "array", "items": row}
+    rows = {"type": "array", "items": {"anyOf": [row, {"description": "Anything else is answered as rejected."}]}}
     wrapped = {"type": "object", "required": ["rows"], "properties": {"rows": rows}}
     binary = {"type": "string", "format": "binary"}
     return {

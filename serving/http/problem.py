@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
 
-from serving.http.reply import Reply
+from serving.http.reply import Header, Reply
 
-RETRY_AFTER = b"1"  # seconds
+RETRY = (b"retry-after", b"1")  # seconds
+HEADERS = {401: [(b"www-authenticate", b"Bearer")], 429: [RETRY], 503: [RETRY]}
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,11 +27,22 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Problem(Exception):
-    """A request that is not answered; `reason` is its name in the metrics."""
+    """A request that is not answered; `reason` is its name in the metrics, `headers` go with the answer."""
 
-    def __init__(self, status: int, reason: str, detail: str, *, path: str = "", found: str = "", expected: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        detail: str,
+        *,
+        path: str = "",
+        found: str = "",
+        expected: str = "",
+        headers: Sequence[Header] = (),
+    ) -> None:
         super().__init__(detail)
         self.reason = reason
+        self._headers = headers
         self.details = Details(
             title=HTTPStatus(status).phrase, status=status, detail=detail, path=path, found=found, expected=expected
         )
@@ -43,12 +56,8 @@ class Problem(Exception):
         """Give the answer."""
         error = self.details.detail if in_v2 else ""
         body = msgspec.json.encode(msgspec.structs.replace(self.details, request_id=request_id, error=error))
-        headers = {
-            401: [(b"www-authenticate", b"Bearer")],
-            429: [(b"retry-after", RETRY_AFTER)],
-            503: [(b"retry-after", RETRY_AFTER)],
-        }
-        return Reply(body, b"application/problem+json", self.status, headers.get(self.status, []))
+        headers = [*HEADERS.get(self.status, ()), *self._headers]
+        return Reply(body, b"application/problem+json", self.status, headers)
 
 
 class ClientGone(Exception):

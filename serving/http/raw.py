@@ -12,8 +12,8 @@ import numpy as np
 
 from detector.columns import EXPECTED, Column, Encoded
 from detector.rejects import Reject
-from serving.http.model import Judged
 from serving.http.problem import Problem
+from serving.model import Judged
 
 STREAM = "application/octet-stream"
 
@@ -27,18 +27,23 @@ def read(body: bytes, columns: Sequence[Column]) -> Encoded:
     width = 8 * len(columns)
     if len(body) % width:
         raise Problem(422, "raw", "the body is not whole rows", found=f"{len(body):,} bytes", expected=f"a multiple of {width}")
-    matrix = np.frombuffer(body, "<f8").reshape(-1, len(columns)).astype(np.float64)
+    matrix = np.frombuffer(body, "<f8").reshape(-1, len(columns))
     infinite = np.isinf(matrix)
-    matrix[infinite] = np.nan
+    count = int(np.count_nonzero(infinite))
+    if count:
+        matrix = np.where(infinite, np.nan, matrix)
     fault = np.full(len(matrix), -1)
     for place, column in enumerate(columns):
-        fault[(fault < 0) & ~_possible(column, matrix[:, place])] = place
+        if column.kind in {"category", "boolean"}:
+            fault[(fault < 0) & ~_possible(column, matrix[:, place])] = place
     accepted = fault < 0
+    if accepted.all():
+        return Encoded(matrix, accepted, [], count)
     rejects = [
         Reject(int(at), columns[fault[at]].name, f"{matrix[at, fault[at]]:g}", EXPECTED[columns[fault[at]].kind])
         for at in np.flatnonzero(~accepted)
     ]
-    return Encoded(matrix[accepted], accepted, rejects, int(infinite.sum()))
+    return Encoded(matrix[accepted], accepted, rejects, count)
 
 
 def write(judged: Judged, rows: int) -> bytes:
@@ -50,9 +55,7 @@ def write(judged: Judged, rows: int) -> bytes:
 
 
 def _possible(column: Column, cells: np.ndarray) -> np.ndarray:
-    """Tell which cells a column can hold."""
-    if column.kind not in {"category", "boolean"}:
-        return np.ones(len(cells), dtype=bool)
+    """Tell which cells a category or a boolean can hold."""
     highest = column.unseen if column.kind == "category" else 1
     possible: np.ndarray = np.isnan(cells) | ((cells >= 0) & (cells <= highest) & (cells == np.floor(cells)))
     return possible

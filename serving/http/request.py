@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from urllib.parse import parse_qsl
+from collections.abc import AsyncIterator, Iterable
+from functools import lru_cache
 
 from starlette.types import Receive, Scope
 
 from serving.http.problem import ClientGone, Problem
+from serving.http.reply import Header
 from serving.http.trace import request_id
 
 
 class Request:
-    """What a client asks."""
+    """What a client asks, but for the body."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+    def __init__(self, method: str, path: str, query: bytes, headers: Iterable[Header]) -> None:
+        self.method = method
+        self.path = path
+        self.headers: dict[bytes, bytes] = dict(headers)
         self.id = request_id(self.headers)
-        self._scope = scope
-        self._receive = receive
+        self.query = query  # behind the question mark
 
     @property
     def content_type(self) -> str:
         """The body's content type, without parameters."""
-        return self.headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+        return _plain(self.headers.get(b"content-type", b""))
 
-    @property
-    def query(self) -> dict[str, str]:
-        """The parameters behind the question mark."""
-        text = self._scope["query_string"]
-        return dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True)) if text else {}
+
+@lru_cache(maxsize=256)
+def _plain(content_type: bytes) -> str:
+    return content_type.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+class Incoming(Request):
+    """A request whose body comes piece by piece, as ASGI has it."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        self._scope = scope
+        self._receive = receive
 
     async def body(self, most: int) -> bytes:
         """Read the body.

@@ -2,47 +2,76 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from serving.http import inference, openapi
-from serving.http.log import log
+from serving.http.live import Live
 from serving.http.metrics import CONTENT_TYPE, Metrics
 from serving.http.model import Model
 from serving.http.models import Models
+from serving.http.operations import Operations
 from serving.http.problem import Problem
 from serving.http.reply import JSON
 from serving.http.scoring import Scoring
 from serving.http.state import State
+from serving.log import log
+
+HERE = Path(__file__).parent / "page"
+PAGE = {
+    "/": (HERE / "page.html", "text/html"),
+    "/page.css": (HERE / "page.css", "text/css"),
+    "/page.js": (HERE / "page.js", "text/javascript"),
+    "/page.svg": (HERE / "page.svg", "image/svg+xml"),
+}
 
 
 class Routes:
     """The routes, as ASGI."""
 
-    def __init__(self, models: Models, scoring: Scoring, state: State, metrics: Metrics, *, tokens: bool) -> None:
+    def __init__(
+        self,
+        models: Models,
+        scoring: Scoring,
+        state: State,
+        metrics: Metrics,
+        operations: Operations,
+        live: Live,
+        *,
+        tokens: bool,
+    ) -> None:
         self._models = models
         self._scoring = scoring
         self._state = state
         self._metrics = metrics
+        self._live = live
         self._tokens = tokens
         self._router = Router(
             [
-                Route("/livez", self._live),
+                *(Route(path, _page) for path in PAGE),
+                Route("/v1/events", self._events),
+                Route("/livez", self._alive),
                 Route("/readyz", self._ready),
                 Route("/healthz", self._ready),
                 Route("/metrics", self._measure),
                 Route("/v1/models", self._list),
                 Route("/v1/models/{name}", self._one),
                 Route("/v1/models/{name}/versions/{version}", self._one),
+                Route("/v1/models/{name}/shadow", operations.shadow),
+                Route("/v1/models/{name}/promote", operations.promote, methods=["POST"]),
+                Route("/v1/models/{name}/rollback", operations.rollback, methods=["POST"]),
+                Route("/v1/models/{name}/thresholds", operations.thresholds, methods=["POST"]),
+                Route("/v1/models/{name}/feedback", operations.feedback, methods=["POST"]),
                 Route("/openapi.json", self._openapi),
                 Route("/docs", self._docs),
                 Route("/v2", self._server),
-                Route("/v2/health/live", self._live),
+                Route("/v2/health/live", self._alive),
                 Route("/v2/health/ready", self._ready),
                 Route("/v2/models/{name}", self._metadata),
                 Route("/v2/models/{name}/ready", self._metadata),
@@ -64,13 +93,17 @@ class Routes:
         scope["app"] = self._router  # so that starlette raises what it refuses
         await self._router(scope, receive, send)
 
-    async def _live(self, _request: Request) -> Response:
+    async def _alive(self, _request: Request) -> Response:
         return _json({"status": "alive"})
 
     async def _ready(self, _request: Request) -> Response:
         if self._state.draining:
             raise Problem(503, "draining", "the service is going down: ask another one")
         return _json({"status": "ready", "models": len(self._models.all())})
+
+    async def _events(self, _request: Request) -> Response:
+        self._live.enter()
+        return StreamingResponse(self._live.events(), media_type="text/event-stream")
 
     async def _measure(self, _request: Request) -> Response:
         return Response(self._metrics.text(), media_type=CONTENT_TYPE)
@@ -89,7 +122,9 @@ class Routes:
         return Response(openapi.page(self._document()), media_type="text/html")
 
     def _document(self) -> dict[str, Any]:
-        return openapi.document(self._models.all(), tokens=self._tokens)
+        models = self._models.all()
+        versions = {model.name: self._models.versions(model.name) for model in models}
+        return openapi.document(models, versions=versions, tokens=self._tokens)
 
     async def _server(self, _request: Request) -> Response:
         return _json(inference.SERVER)
@@ -123,6 +158,12 @@ class Routes:
             "provider": scorer.graph.provider,
             "loaded": model.loaded,
         }
+
+
+async def _page(request: Request) -> Response:
+    """Give a file of the page."""
+    file, kind = PAGE[request.url.path]
+    return FileResponse(file, media_type=kind)
 
 
 async def _score(_request: Request) -> Response:

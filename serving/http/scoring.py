@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import NamedTuple
 
 from detector.errors import SettingError, TableError
 from serving.http import answer, arrow, inference, raw
-from serving.http.body import check_depth, without_long_texts
+from serving.http.body import check_depth
 from serving.http.gate import Gate
+from serving.http.live import Live
 from serving.http.model import Model
 from serving.http.models import Models
 from serving.http.ndjson import Exchange
 from serving.http.problem import Problem
 from serving.http.reply import Reply
-from serving.http.request import Request
+from serving.http.request import Incoming, Request
 from serving.http.settings import Settings
+from serving.http.target import Target
 from serving.http.wishes import Wishes, unknown, wishes_of
+from serving.nesting import without_long_texts
 
 NDJSON = "application/x-ndjson"
 
@@ -33,35 +36,58 @@ class Stream(NamedTuple):
 class Scoring:
     """Answers bodies of rows."""
 
-    def __init__(self, models: Models, gate: Gate, settings: Settings) -> None:
+    def __init__(self, models: Models, gate: Gate, live: Live, settings: Settings) -> None:
         self._models = models
         self._gate = gate
+        self._live = live
         self._settings = settings
         self._opening = asyncio.Lock()
-        self._forms: dict[str, Callable[[Request, Model, Wishes], Awaitable[Reply | Stream]]] = {
-            "application/json": self._whole(self._json),
-            NDJSON: self._ndjson,
-            arrow.STREAM: self._whole(self._arrow),
-            raw.STREAM: self._whole(self._raw),
-            "image/png": self._whole(self._image),
-            "image/jpeg": self._whole(self._image),
+        self._whole: dict[str, Callable[[bytes, Model, Wishes, str], Reply]] = {
+            "application/json": self._json,
+            arrow.STREAM: self._arrow,
+            raw.STREAM: self._raw,
+            "image/png": self._image,
+            "image/jpeg": self._image,
         }
+        self._known = (NDJSON, *self._whole)
 
-    async def answer(self, request: Request, name: str, version: str | None) -> Reply | Stream:
+    async def answer(self, request: Incoming, name: str, version: str | None) -> Reply | Stream:
         """Judge the rows of a request.
 
         Raises:
             Problem: it cannot be answered.
             ClientGone: nobody waits for the answer.
         """
-        form = self._forms.get(request.content_type)
-        if form is None:
-            known = ", ".join(self._forms)
-            raise Problem(415, "content_type", f"rows come as {known}", found=request.content_type[:80], expected=known)
+        form = request.content_type
+        if form not in self._known:
+            known = ", ".join(self._known)
+            raise Problem(415, "content_type", f"rows come as {known}", found=form[:80], expected=known)
         wishes = wishes_of(request.query)
-        return await form(request, await self.model(name, version), wishes)
+        model = await self.model(name, version)
+        if form == NDJSON:
+            return Stream(Exchange(model, wishes, self._live, self._settings).answers(request, self._gate), NDJSON.encode())
+        body = await request.body(self._settings.max_body)
+        judge = self._whole[form]
+        return await self._gate.run(request, len(body), lambda: judge(body, model, wishes, request.id))
 
-    async def infer(self, request: Request, name: str, version: str | None) -> Reply:
+    def at_once(self, request: Request, target: Target, size: int) -> Callable[[bytes], Reply] | None:
+        """Give what judges a whole body of so many bytes without waiting for anything; None where there is no such thing.
+
+        Raises:
+            Problem: it cannot be answered.
+        """
+        model = self._models.opened(target.name, target.version)
+        if model is None or size > self._settings.max_body:
+            return None
+        if target.route == "infer":
+            return lambda body: inference.infer(body, request, model, self._settings)
+        judge = self._whole.get(request.content_type)
+        if judge is None:
+            return None
+        wishes = wishes_of(request.query)
+        return lambda body: judge(body, model, wishes, request.id)
+
+    async def infer(self, request: Incoming, name: str, version: str | None) -> Reply:
         """Judge the rows of a request in the Open Inference Protocol.
 
         Raises:
@@ -74,48 +100,33 @@ class Scoring:
 
     async def model(self, name: str, version: str | None) -> Model:
         """Give a model; a version that is not open yet is opened, one at a time."""
-        if version is None:
-            return self._models.current(name)
         if model := self._models.opened(name, version):
             return model
         async with self._opening:
             if model := self._models.opened(name, version):
                 return model
-            return await self._gate.aside(partial(self._models.open, name, version))
+            return await self._gate.aside(partial(self._models.open, name, version or ""))
 
     async def reload(self, name: str) -> Model:
         """Answer by the version that is pinned, or highest, now."""
         async with self._opening:
             return await self._gate.aside(partial(self._models.reload, name))
 
-    def _whole(
-        self, judge: Callable[[bytes, Model, Wishes], Reply]
-    ) -> Callable[[Request, Model, Wishes], Awaitable[Reply | Stream]]:
-        """Make a form of a function that judges a whole body."""
-
-        async def form(request: Request, model: Model, wishes: Wishes) -> Reply:
-            body = await request.body(self._settings.max_body)
-            return await self._gate.run(request, len(body), lambda: judge(body, model, wishes))
-
-        return form
-
-    def _json(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
         """Judge a body of JSON."""
         limits = self._settings
         lines = model.body.decode(body)
         rows = len(lines.rows) + len(lines.rejects)
         check_rows(rows, limits.max_rows)
-        check_depth(body, rows, limits.max_depth)
+        if not lines.flat:
+            check_depth(body, rows, limits.max_depth)
         if len(body) > limits.max_text:
             lines = without_long_texts(lines, limits.max_text, model.numbers)
         judged = model.judge(lines, wishes.reasons)
+        self._live.note(model, judged, request_id)
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
-    async def _ndjson(self, request: Request, model: Model, wishes: Wishes) -> Stream:
-        """Judge NDJSON as it comes."""
-        return Stream(Exchange(model, wishes, self._settings).answers(request, self._gate), NDJSON.encode())
-
-    def _arrow(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
         """Judge an Arrow stream."""
         frame = arrow.read(body)
         check_rows(frame.height, self._settings.max_rows)
@@ -123,22 +134,26 @@ class Scoring:
             judged = model.judge_frame(frame, range(frame.height), wishes.reasons)
         except TableError as error:
             raise Problem(422, "columns", str(error)) from error
+        self._live.note(model, judged, request_id)
         return Reply(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
 
-    def _raw(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+    def _raw(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
         """Judge a matrix."""
         if wishes != Wishes():
             raise unknown("reasons or only", "", "neither, where the answer is numbers")
         encoded = raw.read(body, model.scorer.columns)
         check_rows(len(encoded.accepted), self._settings.max_rows)
-        return Reply(raw.write(model.judge_matrix(encoded), len(encoded.accepted)), raw.STREAM.encode())
+        judged = model.judge_matrix(encoded)
+        self._live.note(model, judged, request_id)
+        return Reply(raw.write(judged, len(encoded.accepted)), raw.STREAM.encode())
 
-    def _image(self, body: bytes, model: Model, wishes: Wishes) -> Reply:
+    def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
         """Judge an image."""
         try:
             judged = model.judge_image(body, wishes.reasons)
         except SettingError as error:
             raise Problem(415, "content_type", str(error)) from error
+        self._live.note(model, judged, request_id)
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
 

@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection as Parent
 from pathlib import Path
 from typing import Any, cast
 
-from prometheus_client import start_http_server
 from uvicorn import Config, Server
 
 from detector.errors import SettingError
 from serving.http.app import App
 from serving.http.gate import Gate
-from serving.http.log import log, set_up
+from serving.http.ledger import Ledger
+from serving.http.live import Live
 from serving.http.metrics import Metrics
-from serving.http.models import Models
-from serving.http.protocol import Connection
+from serving.http.models import Models, followed
+from serving.http.operations import Operations
+from serving.http.protocol import Connection, Heads
 from serving.http.routes import Routes
 from serving.http.scoring import Scoring
 from serving.http.settings import Settings
+from serving.http.shortcut import Shortcut
 from serving.http.state import State
 from serving.http.tokens import Tokens
+from serving.log import log, set_up
+from serving.scraped import scraped
 
 THREADS = 1
 BACKLOG = 2048
+# The page at / is all that is loaded, from here alone; everything else is data.
+CSP = "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; frame-ancestors 'none'"
 SAFE = [
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("content-security-policy", CSP),
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
 ]
@@ -66,13 +73,20 @@ def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 
     state, metrics = State(), Metrics(worker)
     tokens = Tokens(settings.token_file) if settings.token_file else None
     gate = Gate(settings.max_requests, settings.max_queue, THREADS)
-    models = Models(path, settings.device, metrics.loaded)
-    metrics.watch(lambda: gate.inside, models.open_ones)
-    scoring = Scoring(models, gate, settings)
-    routes = Routes(models, scoring, state, metrics, tokens=tokens is not None)
-    config = _config(App(scoring, routes, gate, metrics, tokens, settings), settings, metrics)
+    models = Models(path, settings.device, metrics.loaded, settings.shadow_share)
+    metrics.watch(lambda: gate.inside, models)
+    live = Live(models, state, (worker, settings.workers))
+    scoring = Scoring(models, gate, live, settings)
+    operations = Operations(models, metrics, settings.shadow_share)
+    routes = Routes(models, scoring, state, metrics, operations, live, tokens=tokens is not None)
+    ledger = Ledger(metrics, settings.access_share)
+    app, shortcut = App(scoring, routes, gate, ledger, tokens, settings), Shortcut(scoring, gate, ledger, tokens)
+    config = _config(app, settings, partial(Connection, settings, shortcut, Heads(), ledger.dropped))
     names = [f"{each.name}/{each.version}" for each in models.all()]
-    with measured(settings, metrics, worker):
+    port = None if settings.metrics_port is None else settings.metrics_port + worker
+    gc.collect()
+    gc.freeze()  # what is there now stays: it need not be looked through again and again
+    with scraped(settings.host, port, metrics.registry), followed(models):
         log().info("serving", url=url(listening, settings), models=names, worker=worker)
         Draining(config, state, parent).run([listening])
     gate.close()
@@ -113,29 +127,6 @@ class Draining(Server):
         self._end()
 
 
-@contextlib.contextmanager
-def measured(settings: Settings, metrics: Metrics, worker: int) -> Iterator[None]:
-    """Answer for this worker's metrics on a port of its own, if one is wanted.
-
-    Raises:
-        SettingError: the port is taken.
-    """
-    if settings.metrics_port is None:
-        yield
-        return
-    port = settings.metrics_port + worker
-    try:
-        server, thread = start_http_server(port, settings.host, metrics.registry)
-    except OSError as error:
-        raise SettingError(f"cannot listen on {settings.host}:{port} for metrics: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def url(listening: socket.socket, settings: Settings) -> str:
     """Give the address of the service."""
     host, port = listening.getsockname()[:2]
@@ -166,7 +157,7 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _config(app: App, settings: Settings, metrics: Metrics) -> Config:
+def _config(app: App, settings: Settings, connection: Callable[..., Connection]) -> Config:
     """Set uvicorn up: no access log, no lifespan, no proxies, our connections.
 
     Raises:
@@ -174,7 +165,7 @@ def _config(app: App, settings: Settings, metrics: Metrics) -> Config:
     """
     config = Config(
         app,
-        http=cast("Any", partial(Connection, settings, metrics.refused)),
+        http=cast("Any", connection),
         headers=[*SAFE, *(ALWAYS_TLS if settings.tls_certificate else [])],
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,

@@ -10,7 +10,7 @@ import msgspec
 
 from detector.errors import SettingError
 from detector.graph import Device
-from serving.http.log import Form
+from serving.log import Form
 
 MIB = 2**20
 
@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid
     tls_key: Path | None = None
     metrics_port: int | None = None  # of worker 0; the next one has the next port
     metrics_targets: Path | None = None
+    shadow_share: float = 0.1  # of requests that a newer version judges too, where a pin holds an older one
     log: Form = "auto"
     access_share: float = 0.01  # of requests that the log has a line of
 
@@ -39,7 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid
     header_timeout: float = 10.0
     idle_timeout: float = 30.0
     max_requests: int = 256  # being answered at once
-    max_queue: int = 32  # of these, waiting for a thread
+    max_queue: int = 64  # of these, waiting to be judged
     drain_timeout: float = 20.0
 
 
@@ -79,4 +80,4 @@ def _check(settings: Settings) -> None:
             raise SettingError(f"{field.encode_name} must be more than 0; got {value}")
 
 
-MAY_BE_NOUGHT: frozenset[str] = frozenset({"port", "access_share"})
+MAY_BE_NOUGHT: frozenset[str] = frozenset({"port", "access_share", "shadow_share"})

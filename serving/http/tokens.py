@@ -14,14 +14,28 @@ from pathlib import Path
 from typing import Literal
 
 from detector.errors import SettingError
-from serving.http.log import log
 from serving.http.problem import Problem
 from serving.http.request import Request
+from serving.log import log
 
 Role = Literal["score", "operate", "metrics"]
 
 ROLES = frozenset({"score", "operate", "metrics"})
-OPEN = frozenset({"/livez", "/readyz", "/healthz", "/openapi.json", "/docs", "/v2/health/live", "/v2/health/ready"})
+OPEN = frozenset(
+    {
+        "/",
+        "/page.css",
+        "/page.js",
+        "/livez",
+        "/readyz",
+        "/healthz",
+        "/openapi.json",
+        "/docs",
+        "/v2/health/live",
+        "/v2/health/ready",
+    }
+)
+OPERATING = ("/promote", "/rollback", "/thresholds", "/feedback")  # each ends a route under /v1/models
 LOOK_EVERY = 1.0  # seconds
 _LINE = re.compile(r"([0-9a-f]{64})\s+([a-z,]+)(\s.*)?")
 
@@ -87,7 +101,9 @@ def role_for(method: str, path: str) -> Role:
     """Give the role that a route needs."""
     if path == "/metrics":
         return "metrics"
-    if method == "POST" and path.startswith("/v2/repository/models/"):
+    if path == "/v1/events":  # it tells of rows that others sent
+        return "operate"
+    if method == "POST" and (path.startswith("/v2/repository/models/") or path.endswith(OPERATING)):
         return "operate"
     return "score"
 

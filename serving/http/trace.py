@@ -12,7 +12,8 @@ _TRACE = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}
 
 def trace_id(headers: Mapping[bytes, bytes]) -> str:
     """Give the trace that a request belongs to, if it says so."""
-    found = _TRACE.fullmatch(headers.get(b"traceparent", b""))
+    said = headers.get(b"traceparent")
+    found = _TRACE.fullmatch(said) if said else None
     return found[1].decode() if found else ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
 import msgspec
 
 from serving.http.problem import Problem
@@ -18,14 +20,20 @@ class Wishes(msgspec.Struct, frozen=True):
     only_anomalies: bool = False
 
 
-def wishes_of(query: dict[str, str]) -> Wishes:
-    """Read the parameters.
+USUAL = Wishes()
+
+
+def wishes_of(query: bytes) -> Wishes:
+    """Read the parameters behind a question mark.
 
     Raises:
         Problem: one is unknown, or cannot be meant.
     """
-    if not query:
-        return Wishes()
+    return _read(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))) if query else USUAL
+
+
+def _read(query: dict[str, str]) -> Wishes:
+    """Read the parameters."""
     for name, value in query.items():
         good = {"reasons": value in REASONS, "only": value == "anomalies"}
         if not good.get(name):

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import msgspec
 
 from detector.errors import ResiduumError, SettingError
-from serving.http.log import log, set_up
 from serving.http.server import bound, run
 from serving.http.settings import Settings
+from serving.log import log, set_up
 
 PAUSE = 1.0  # seconds before a worker that died is started again
 GRACE = 5.0  # seconds beyond the drain timeout before a worker is killed

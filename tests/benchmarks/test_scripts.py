@@ -20,6 +20,7 @@ SMALL = {
     "images": ("--rows", "100"),
     "service": ("--rows", "1000"),
     "series": ("--rows", "50"),
+    "stream": ("--rows", "2000"),
 }
 
 

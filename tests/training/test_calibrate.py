@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from detector.decision import Decision
 from detector.errors import SettingError
 from detector.scorer import Scorer
+from detector.successor import recalibrate
 from tests.data.make_bundle import KEPT
-from training.calibrate import CostRatio, Criterion, FBeta, Precision, by_labels, by_rate, recalibrate
+from training.calibrate import CostRatio, Criterion, FBeta, Precision, by_labels, by_rate
 
 scores = st.floats(-100, 1e6) | st.integers(0, 5).map(float)
 rows = st.lists(st.tuples(scores, st.booleans()), min_size=2, max_size=25).filter(lambda r: len({label for _, label in r}) == 2)

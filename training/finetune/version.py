@@ -16,10 +16,10 @@ from detector.decision import TOLERANCE
 from detector.errors import TrainingError
 from detector.graph import Device
 from detector.manifest import Manifest, Parity
+from detector.successor import write_version
 from training.finetune import frozen, joint
 from training.finetune.comparison import Comparison, compare
 from training.finetune.examples import Examples, Fit, Fitted
-from training.version import write_version
 
 Mode = Literal["frozen", "joint"]
 

@@ -22,6 +22,8 @@ from detector import bundle
 from detector.classifier import OUTPUT
 from detector.graph import INPUT
 from tests.data.make_bundle import write_least
+from tests.ports import free_port
+from tests.serving.http.loads import Load
 
 RUN = "import sys; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
 LOOK_AGAIN = 0.02
@@ -71,12 +73,6 @@ class Service:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), 20)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")
@@ -142,6 +138,20 @@ def start(models: Path, tmp_path: Path) -> Iterator[Start]:
     yield begin
     for service in started:
         service.stop()
+
+
+@pytest.fixture
+def load() -> Iterator[Callable[[Service], Load]]:
+    """Put services under load."""
+    begun: list[Load] = []
+
+    def begin(service: Service) -> Load:
+        begun.append(Load(service.url))
+        return begun[-1]
+
+    yield begin
+    for each in begun:
+        each.stop()
 
 
 def until(true: Callable[[], bool], within: float = 20) -> None:

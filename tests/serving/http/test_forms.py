@@ -20,6 +20,7 @@ import pytest
 from detector.columns import encode
 from detector.scorer import Scorer
 from tests.data.make_bundle import KEPT
+from tests.programs import program
 from tests.serving.http.conftest import ASK, Service, running
 from tests.serving.http.test_metrics import Read
 from tests.tables import normal_rows, planted_anomalies
@@ -176,7 +177,7 @@ def test_a_stream_that_stops_amid_is_dropped(impatient: Service) -> None:
 def test_curl_reads_while_it_sends(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "rows.ndjson"
     file.write_bytes(lines(normal_rows(5000, seed=1).to_dicts()) * 2)
-    command = ["curl", "-sS", "--fail", "-X", "POST", "-T", file, "-H", "content-type: application/x-ndjson"]
+    command = [program("curl", "curl"), "-sS", "--fail", "-X", "POST", "-T", file, "-H", "content-type: application/x-ndjson"]
     done = subprocess.run([*command, f"{service.url}/v1/models/pumps/score"], capture_output=True, check=True, timeout=120)
     assert json.loads(done.stdout.splitlines()[-1])["done"]["rows"] == 10_000
 

@@ -12,6 +12,9 @@ import numpy as np
 import polars as pl
 import pytest
 import tritonclient.http as triton
+from open_inference.openapi.client import OpenInferenceClient
+from open_inference.openapi.core import ApiError
+from open_inference.openapi.types import InferenceRequest
 
 from tests.serving.http.conftest import ASK, Service, Start, copy
 from tests.serving.http.test_metrics import Read
@@ -129,7 +132,9 @@ def test_metadata(service: Service) -> None:
     assert ASK.get(f"{service.url}/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
     said = ASK.get(f"{service.url}/v2/models/pumps").json()
     assert said["versions"] == ["1", "2"]
-    assert {each["name"]: each["datatype"] for each in said["inputs"]}["machine"] == "BYTES"
+    described = {each["name"]: each for each in said["inputs"]}
+    assert described["machine"]["datatype"] == "BYTES"
+    assert described["flow"]["parameters"] == {"missing": "NaN; null in JSON"}
     for path in ("health/live", "health/ready", "models/pumps/ready", "models/pumps/versions/1/ready"):
         assert ASK.get(f"{service.url}/v2/{path}").status_code == 200
     assert ASK.get(f"{service.url}/v2/models/none/ready").json()["error"]
@@ -199,3 +204,30 @@ def test_tritonclient_works_unchanged(service: Service, table: pl.DataFrame, by_
         asked[-1].set_data_from_numpy(array, binary_data=True)
     scores = client.infer("pumps", asked).as_numpy("anomaly_score")
     np.testing.assert_allclose(scores, [each["anomaly_score"] for each in by_json], rtol=1e-6)
+
+
+def test_the_protocols_own_client_works_unchanged(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:
+    client = OpenInferenceClient(base_url=service.url, httpx_client=ASK)
+    client.check_server_liveness()
+    client.check_server_readiness()
+    client.check_model_readiness("pumps")
+    client.check_model_version_readiness("pumps", "1")
+    assert client.read_server_metadata().name == "residuum"
+    described = client.read_model_metadata("pumps")
+    assert [each.name for each in described.inputs] == table.columns
+    assert client.read_model_version_metadata("pumps", "1").versions == ["1", "2"]
+
+    asked = inputs(table.fill_null(""))  # it knows no null
+    for each in asked:
+        each["data"] = ["" if cell is None else cell for cell in each["data"]]
+    said = client.model_infer("pumps", request=InferenceRequest(id="7", inputs=asked))
+    outputs = {each.name: each.data.__root__ for each in said.outputs}
+    assert (said.id, said.model_version) == ("7", "2")
+    np.testing.assert_allclose(outputs["anomaly_score"], [each["anomaly_score"] for each in by_json], rtol=1e-6)
+    assert outputs["is_anomaly"] == [each["is_anomaly"] for each in by_json]
+    older = client.model_version_infer("pumps", "1", request=InferenceRequest(inputs=asked))
+    assert older.model_version == "1"
+    with pytest.raises(ApiError, match="no model 'none'"):
+        client.model_infer("none", request=InferenceRequest(inputs=asked))
+    with pytest.raises(ApiError, match="the inputs lack"):
+        client.model_infer("pumps", request=InferenceRequest(inputs=asked[1:]))

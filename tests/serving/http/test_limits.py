@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests.serving.http.conftest import ASK, Service, Start, answered, running
+from tests.serving.http.test_metrics import Read
 
 HEAD = b"POST /v1/models/pumps/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 
@@ -129,6 +130,19 @@ def test_a_full_queue(start: Start) -> None:
     assert service.post([{}]).status_code == 200
 
 
+def test_a_long_turn_of_small_bodies_ends_in_refusals(start: Start) -> None:
+    service = start("--max-queue", 2)
+    one = HEAD + b"content-length: 4\r\n\r\n[{}]"
+    with service.connect() as sock:
+        sock.sendall(one * 9 + HEAD + b"connection: close\r\ncontent-length: 4\r\n\r\n[{}]")
+        text = b""
+        while piece := sock.recv(65536):
+            text += piece
+    assert (text.count(b"HTTP/1.1 200 OK"), text.count(b"HTTP/1.1 429")) == (3, 7)
+    assert text.count(b"retry-after: 1") == 7
+    assert service.post([{}]).status_code == 200
+
+
 def test_a_client_that_leaves_is_forgotten(start: Start) -> None:
     service = start("--max-requests", 1)
     for sent in (HEAD + b"content-length: 100\r\n\r\n[", HEAD + b"content-length: 4\r\n\r\n[{}]"):
@@ -137,6 +151,7 @@ def test_a_client_that_leaves_is_forgotten(start: Start) -> None:
                 sock.sendall(sent)
         time.sleep(0.2)
         assert service.post([{}]).status_code == 200
+    assert Read(service).value("residuum_http_requests_total", route="score", status="499") > 0
 
 
 def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
@@ -148,6 +163,48 @@ def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
             text += piece
     assert text.count(b"HTTP/1.1 200 OK") == 20
     assert text.index(b"HTTP/1.1 400") > text.rindex(b"HTTP/1.1 200")
+
+
+def test_an_idle_connection_is_closed(narrow: Service) -> None:
+    for path in (b"POST /v1/models/pumps/score", b"POST /v1/models/pumps/score?only=anomalies", b"GET /livez"):
+        with narrow.connect() as sock:
+            sock.sendall(path + b" HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n[]")
+            began = time.monotonic()
+            text = b""
+            while piece := sock.recv(65536):
+                text += piece
+            assert text.startswith(b"HTTP/1.1 200 OK")
+            assert 0.2 < time.monotonic() - began < 5
+
+
+def test_requests_on_one_connection_take_either_way(narrow: Service) -> None:
+    with narrow.connect() as sock:
+        file = sock.makefile("rb")
+        for head in (b"", b"transfer-encoding: chunked\r\n", b"", b"expect: 100-continue\r\n", b""):
+            chunked = b"chunked" in head
+            body = b"4\r\n[{}]\r\n0\r\n\r\n" if chunked else b"[{}]"
+            length = b"" if chunked else b"content-length: 4\r\n"
+            sock.sendall(HEAD + head + length + b"\r\n" + body)
+            lines = [line for line in iter(file.readline, b"\r\n") if line]
+            if b" 100 " in lines[0]:
+                lines = list(iter(file.readline, b"\r\n"))
+            assert lines[0] == b"HTTP/1.1 200 OK\r\n"
+            (size,) = [int(line.split()[1]) for line in lines if line.lower().startswith(b"content-length")]
+            assert json.loads(file.read(size))["rows"] == 1
+
+
+def test_a_client_that_asks_on_and_does_not_read_is_dropped(start: Start) -> None:
+    service = start("--idle-timeout", 0.5)
+    one = HEAD + b"content-length: 4\r\n\r\n[{}]"
+    with service.connect() as sock:
+        began = time.monotonic()
+        with pytest.raises(OSError, match=r"reset|Broken"):  # noqa: PT012 - it breaks when the buffers are full
+            while time.monotonic() - began < 20:
+                sock.sendall(one * 100)
+    read = Read(service)
+    assert read.value("residuum_http_refused_total", reason="unread") == 1
+    assert read.value("residuum_http_requests_in_flight") == 0
+    assert service.post([{}]).status_code == 200
 
 
 def test_sigterm_finishes_what_was_begun(start: Start) -> None:

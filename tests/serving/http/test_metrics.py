@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -14,8 +13,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.columns import Column
-from serving.http.martingale import Martingale
-from serving.http.stability import REFERENCE, Stability, psi
+from serving.martingale import Martingale
+from serving.stability import REFERENCE, Stability, psi
+from tests.programs import program
 from tests.serving.http.conftest import ASK, Service, Start, free_port
 from tests.tables import normal_rows, planted_anomalies
 
@@ -86,18 +86,14 @@ def test_drift_shows(start: Start) -> None:
 
 
 def test_promtool_is_content(service: Service) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
+    promtool = program("promtool", "prometheus")
     service.post([{}, 7, {"machine": "new"}])
     done = subprocess.run([promtool, "check", "metrics"], input=Read(service).text, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_prometheus_scrapes_the_running_service(start: Start, tmp_path: Path) -> None:
-    prometheus = shutil.which("prometheus")
-    if prometheus is None:
-        pytest.skip("prometheus is not installed (Debian: prometheus)")
+    prometheus = program("prometheus", "prometheus")
     targets, port = tmp_path / "targets.json", free_port()
     service = start("--workers", 2, "--metrics-port", free_port(), "--metrics-targets", targets)
     service.post(normal_rows(40, seed=5).to_dicts())

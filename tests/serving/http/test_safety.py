@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from residuum.cli import app
 from tests.data.make_bundle import KEPT
+from tests.programs import program
 from tests.serving.http.conftest import ASK, Service, Start, copy, free_port, until
 
 SCORE, OPERATE, METRICS = "first-secret", "second-secret", "third-secret"
@@ -66,11 +67,18 @@ def test_a_bad_token_file_is_a_failed_start(models: Path, tmp_path: Path, text: 
 def test_tls(start: Start, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", *subject]
-    try:
-        subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("openssl is not installed")
+    made = [
+        program("openssl", "openssl"),
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        *subject,
+    ]
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     service = start("--tls-certificate", certificate, "--tls-key", key, "--log", "json")
     trusting = ssl.create_default_context(cafile=str(certificate))
     done = httpx.post(f"https://127.0.0.1:{service.port}/v1/models/pumps/score", json=[{}], verify=trusting)

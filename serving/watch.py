@@ -13,10 +13,11 @@ import numpy as np
 from detector.columns import EXPECTED
 from detector.rejects import Reject
 from detector.scorer import Scorer, Verdicts
-from serving.http.martingale import Martingale
-from serving.http.stability import FADING, Stability
+from serving.martingale import Martingale
+from serving.stability import FADING, Stability
 
 HEAP = 4096  # rows
+LATEST = 10_000  # scores that are held, for whoever wants to try another threshold
 BET_ON = 256  # rows of a heap, the first ones
 SCORE_BUCKETS = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, np.inf])  # nats
 P_VALUE_BUCKETS = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *np.arange(1, 11) / 10])
@@ -29,11 +30,13 @@ class Watch:
     def __init__(self, scorer: Scorer) -> None:
         self._manifest = scorer.manifest
         self._lock = threading.Lock()
-        self._heap: list[tuple[Verdicts, np.ndarray]] = []
+        self._scores, self._p_values, self._flags = np.empty(HEAP), np.empty(HEAP), np.empty(HEAP, dtype=bool)
+        self._cells = np.empty((HEAP, len(scorer.columns)))
         self._height = 0
         self._martingale = Martingale(scorer.calibration.scores)
         self._stability = Stability(scorer.columns)
-        self._unseen = np.array([each.unseen if each.kind == "category" else np.inf for each in scorer.columns])
+        self._categories = [place for place, each in enumerate(scorer.columns) if each.kind == "category"]
+        self._unseen = np.array([scorer.columns[place].unseen for place in self._categories])
         self.created = dt.datetime.fromisoformat(scorer.manifest.created).timestamp()
         self.rows = self.anomalies = 0
         self.rejected: Counter[str] = Counter()
@@ -43,6 +46,7 @@ class Watch:
         self.p_value_sum = 0.0
         self.missing = np.zeros(len(scorer.columns), np.int64)
         self.unseen = np.zeros(len(scorer.columns), np.int64)
+        self.latest = np.empty(0)  # scores, the oldest first; replaced, not changed
         self._recent = np.zeros(2)  # anomalies and rows, fading
 
     def add(self, verdicts: Verdicts, matrix: np.ndarray, rejects: Sequence[Reject]) -> None:
@@ -50,17 +54,27 @@ class Watch:
         with self._lock:
             for each in rejects:
                 self.rejected[REASON.get(each.expected, "json")] += 1
-            if not len(matrix):
-                return
-            self._heap.append((verdicts, matrix))
-            self._height += len(matrix)
-            if self._height >= HEAP:
-                self._count()
+            start = 0
+            while start < len(matrix):
+                start += self._heap_up(verdicts, matrix, start)
+
+    def _heap_up(self, verdicts: Verdicts, matrix: np.ndarray, start: int) -> int:
+        """Copy as many rows as there is room for, so that nothing of a request outlives it; gives how many."""
+        rows = min(len(matrix) - start, HEAP - self._height)
+        there, taken = slice(self._height, self._height + rows), slice(start, start + rows)
+        self._scores[there] = verdicts.score[taken]
+        self._p_values[there] = verdicts.p_value[taken]
+        self._flags[there] = verdicts.is_anomaly[taken]
+        self._cells[there] = matrix[taken]
+        self._height += rows
+        if self._height == HEAP:
+            self._count()
+        return rows
 
     def settle(self) -> None:
         """Count what lies on the heap."""
         with self._lock:
-            if self._heap:
+            if self._height:
                 self._count()
 
     @property
@@ -81,18 +95,20 @@ class Watch:
 
     def _count(self) -> None:
         """Count the heap."""
-        scores, p_values, flags = (np.concatenate([verdicts[at] for verdicts, _ in self._heap]) for at in range(3))
-        matrix = np.concatenate([matrix for _, matrix in self._heap])
-        self._heap, self._height = [], 0
-        anomalies, rows = int(flags.sum()), len(scores)
+        rows, self._height = self._height, 0
+        scores, p_values, flags = self._scores[:rows], self._p_values[:rows], self._flags[:rows]
+        matrix = self._cells[:rows].copy()  # `Stability` keeps the first ones
+        anomalies = int(flags.sum())
         self.rows += rows
         self.anomalies += anomalies
         self.scores += np.bincount(np.searchsorted(SCORE_BUCKETS[:-1], scores), minlength=len(SCORE_BUCKETS))
         self.score_sum += float(np.nansum(scores))
         self.p_values += np.bincount(np.searchsorted(P_VALUE_BUCKETS, p_values), minlength=len(P_VALUE_BUCKETS))
         self.p_value_sum += float(p_values.sum())
-        self.missing += np.isnan(matrix).sum(axis=0)
-        self.unseen += (matrix == self._unseen).sum(axis=0)
+        if np.isnan(matrix.sum()):  # which is quicker told than where
+            self.missing += np.isnan(matrix).sum(axis=0)
+        self.unseen[self._categories] += (matrix[:, self._categories] == self._unseen).sum(axis=0)
         self._recent = self._recent * np.exp(-rows / FADING) + (anomalies, rows)
+        self.latest = np.concatenate([self.latest, scores])[-LATEST:]
         self._martingale.add(scores[:BET_ON])
         self._stability.add(matrix)

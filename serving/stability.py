@@ -15,6 +15,7 @@ from detector.columns import Column
 
 REFERENCE = 2000  # rows
 FADING = 2000  # rows after which a row counts for 1/e
+LOOKED_AT = 1024  # rows of those that are counted at a time: columns are many, and a share of the rows tells as much
 MOST_VALUES = 50  # of a category
 SMOOTH = 0.5
 
@@ -32,8 +33,9 @@ class Stability:
     def add(self, matrix: np.ndarray) -> None:
         """Count rows, `float64[rows, columns]`."""
         if self._reference:
-            fade = np.exp(-len(matrix) / FADING)
-            self._present = [fade * old + new for old, new in zip(self._present, self._counted(matrix), strict=True)]
+            some = matrix[:LOOKED_AT]
+            fade = np.exp(-len(some) / FADING)
+            self._present = [fade * old + new for old, new in zip(self._present, self._counted(some), strict=True)]
             return
         self._gathered.append(matrix)
         if sum(map(len, self._gathered)) >= REFERENCE:

@@ -1,0 +1,280 @@
+"""Claim: the stream worker costs little more than what it is made of.
+
+Lines: `residuum stream --from - --to -` beside a loop that parses with msgspec, runs the graph and encodes, and does nothing
+else; a line is that loop's processor time over ours, start included in both. At least 0.85.
+
+Kafka: rows per second of the worker's processor time, all but the first tenth of the rows, beside a consume-produce loop of
+the same batches that scores nothing, plus the scoring alone (parse, graph, encode in a process of its own): (loop + scoring) /
+ours. At least 0.8, at least once and exactly once. Two workers on four partitions, rows per second of their processor time
+over one worker's: at least 0.85. Latency at 1,000 rows a second, from a row's sending until its verdict is read, beside
+that of the row itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from benchmarks import _rows
+from benchmarks._bare_stream import scorer
+from benchmarks._child import RESIDUUM, ROOT, in_turns, measure
+from benchmarks._detector import train
+from benchmarks._options import Options, Size, parse, unless_tiny
+from benchmarks._report import Report, line
+
+FULL, QUICK = Size(300_000, 5), Size(100_000, 3)
+LINES, KAFKA, SCALING = 0.85, 0.8, 0.85
+RATE = 1000  # rows a second
+SECONDS = unless_tiny(20, 2)
+BATCH = 1000
+PARTITIONS = 4
+REDIRECTED = 'exec "$@" < {} > {}'
+
+
+class Work(NamedTuple):
+    """What a worker did, and its processor time."""
+
+    rows: float
+    cpu: float
+
+    @property
+    def micros(self) -> float:
+        """Microseconds a row."""
+        return 1e6 * self.cpu / self.rows
+
+
+def main() -> None:
+    """Measure."""
+    options = parse(__doc__, FULL, QUICK)
+    report = Report("stream", quick=options.quick)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        model = train(_rows.write(folder / "normal.csv", min(options.rows, 20_000), seed=10_000), folder / "models" / "pumps")
+        text = _rows.generated(options.rows, seed=2).write_ndjson().encode()
+        lines(report, folder, model, text, options)
+        missing = _missing()
+        if missing:
+            report.leave_out(f"Kafka: {missing}")
+        else:
+            topics(report, folder, model, text, options)
+    report.close(options.json)
+
+
+def _missing() -> str:
+    """Say why there can be no brokers."""
+    try:
+        from tests.kafka.brokers import missing
+    except ImportError as error:
+        return str(error)
+    return missing()
+
+
+def lines(report: Report, folder: Path, model: Path, text: bytes, options: Options) -> None:
+    """Compare standard input to standard output."""
+    source = folder / "rows.ndjson"
+    source.write_bytes(text)
+    shell = ["/bin/sh", "-c", REDIRECTED.format(source, folder / "verdicts"), "sh"]
+    ours = [*shell, RESIDUUM, "stream", model, "--from", "-", "--to", "-"]
+    bare = [*shell, sys.executable, "-m", "benchmarks._bare_stream", "lines", model]
+    pairs = in_turns(options.rounds, lambda: measure(*bare, threads=1), lambda: measure(*ours, threads=1))
+    mine = [one.cpu for _, one in pairs]
+    report.add(
+        line(
+            "lines: msgspec, graph and encoding alone / ours, cpu",
+            [other.cpu / one.cpu for other, one in pairs],
+            at_least=LINES,
+            note=f"{options.rows / min(mine):,.0f} rows a cpu second, start included",
+        )
+    )
+
+
+def topics(report: Report, folder: Path, model: Path, text: bytes, options: Options) -> None:
+    """Compare topics to topics."""
+    from tests.kafka.brokers import Cluster
+
+    records = text.splitlines()
+    (folder / "broker").mkdir()
+    cluster = Cluster(folder / "broker").start()
+    try:
+        alone = scored_alone(model, records)
+        feed(cluster.bootstrap, "rows", records)
+        for guarantee, kind in (("at-least-once", "none"), ("exactly-once", "transactions")):
+            ratios, costs = [], []
+            for turn in range(options.rounds):
+                name = f"{kind}-{turn}"
+                raw = copied(cluster.bootstrap, name, options.rows, kind)
+                (mine,) = judged(cluster.bootstrap, model, f"ours-{name}", options.rows, guarantee, 1)
+                ratios.append((raw.micros + alone.micros) / mine.micros)
+                costs.append((raw.micros, mine.micros))
+            raw_cost, mine_cost = np.median(costs, axis=0)
+            note = f"us a row: loop {raw_cost:.2f}, scoring {alone.micros:.2f}, ours {mine_cost:.2f}"
+            report.add(line(f"{guarantee}: (loop + scoring) / ours, cpu", ratios, at_least=KAFKA, note=note))
+        scaling(report, cluster.bootstrap, model, options)
+        latency(report, cluster.bootstrap, model, records)
+    finally:
+        cluster.stop()
+
+
+def scaling(report: Report, bootstrap: str, model: Path, options: Options) -> None:
+    """Compare two workers with one."""
+    ratios = []
+    for turn in range(options.rounds):
+        (one,) = judged(bootstrap, model, f"one-{turn}", options.rows, "exactly-once", 1)
+        two = judged(bootstrap, model, f"two-{turn}", options.rows, "exactly-once", 2)
+        together = Work(sum(each.rows for each in two), sum(each.cpu for each in two))
+        ratios.append(one.micros / together.micros)
+    report.add(line("two workers / one, rows a cpu second", ratios, at_least=SCALING))
+
+
+def latency(report: Report, bootstrap: str, model: Path, records: list[bytes]) -> None:
+    """Measure how long a verdict takes."""
+    from confluent_kafka import Producer
+
+    make(bootstrap, "live")
+    with worker(bootstrap, model, "live", "live-verdicts", "exactly-once") as port:
+        seen: dict[str, dict[bytes, float]] = {"live": {}, "live-verdicts": {}}
+        readers = [threading.Thread(target=_read, args=(bootstrap, topic, found)) for topic, found in seen.items()]
+        for reader in readers:
+            reader.start()
+        until_assigned(port)
+        producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
+        sent, began = {}, time.perf_counter()
+        for at in range(RATE * SECONDS):
+            time.sleep(max(0.0, began + at / RATE - time.perf_counter()))
+            sent[b"%d" % at] = time.perf_counter()
+            producer.produce("live", records[at % len(records)], b"%d" % at)
+            producer.poll(0)
+        producer.flush()
+        for reader in readers:
+            reader.join()
+    for topic, name in (("live", "a row is read"), ("live-verdicts", "its verdict is read")):
+        took = [1000 * (seen[topic][key] - when) for key, when in sent.items() if key in seen[topic]]
+        p50, p99 = np.percentile(took, [50, 99])
+        note = f"p99 {p99:.0f} ms, {len(took):,} of {len(sent):,} rows at {RATE:,} a second, exactly once"
+        report.add(line(f"ms from sending until {name}, median", [p50], note=note))
+
+
+def _read(bootstrap: str, topic: str, found: dict[bytes, float]) -> None:
+    """Take down when each record of a topic is read."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "reader", "isolation.level": "read_committed", "fetch.wait.max.ms": 20}
+    )
+    consumer.assign([TopicPartition(topic, place, 0) for place in range(PARTITIONS)])
+    until = time.monotonic() + 60 + SECONDS
+    while len(found) < RATE * SECONDS and time.monotonic() < until:
+        for record in consumer.consume(1000, 0.005):
+            if not record.error():
+                found[record.key()] = time.perf_counter()  # type: ignore[index]  # each has one
+    consumer.close()
+
+
+def scored_alone(model: Path, records: list[bytes]) -> Work:
+    """Parse, score and encode the same batches, with nothing around."""
+    score = scorer(str(model))
+    batches = [b"\n".join(records[at : at + BATCH]) + b"\n" for at in range(0, len(records), BATCH)]
+    score(batches[0], 0)
+    began = time.process_time()
+    for batch in batches:
+        score(batch, 0)
+    return Work(len(records), time.process_time() - began)
+
+
+def copied(bootstrap: str, name: str, rows: int, kind: str) -> Work:
+    """Run the loop that scores nothing."""
+    make(bootstrap, f"copy-{name}", rows=False)
+    command = [sys.executable, "-m", "benchmarks._bare_stream", "copy", bootstrap, "rows", f"copy-{name}-verdicts"]
+    done = subprocess.run([*command, name, str(rows), kind, str(BATCH)], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = msgspec.json.decode(done.stdout)
+    return Work(said["rows"], said["cpu"])
+
+
+def judged(bootstrap: str, model: Path, name: str, rows: int, guarantee: str, workers: int) -> list[Work]:
+    """Run workers over the topic, and give what each did after the first tenth."""
+    make(bootstrap, name, rows=False)
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(worker(bootstrap, model, "rows", f"{name}-verdicts", guarantee)) for _ in range(workers)]
+        first = _when(ports, rows // 10)
+        last = _when(ports, rows)
+    return [Work(end.rows - begin.rows, end.cpu - begin.cpu) for begin, end in zip(first, last, strict=True)]
+
+
+def _when(ports: list[int], rows: int) -> list[Work]:
+    """Wait until so many rows are judged."""
+    while True:
+        found = [asked(port) for port in ports]
+        if sum(each.rows for each in found) >= rows:
+            return found
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def worker(bootstrap: str, model: Path, source: str, to: str, guarantee: str) -> Iterator[int]:
+    """Run a worker, and give its metrics port."""
+    from tests.ports import free_port
+
+    port, url = free_port(), f"kafka://{bootstrap}/"
+    command = [RESIDUUM, "stream", str(model), "--from", url + source, "--to", url + to, "--dead-letters", url + "letters"]
+    command += ["--group", to, "--guarantee", guarantee, "--metrics-port", str(port), "--max-batch", str(BATCH)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        until_assigned(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def until_assigned(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until a worker answers."""
+    while process is None or process.poll() is None:
+        with contextlib.suppress(OSError):
+            if asked(port):
+                return
+        time.sleep(0.05)
+    raise RuntimeError("the worker has ended")
+
+
+def asked(port: int) -> Work:
+    """Ask a worker what it has done."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        said = dict(each.rsplit(" ", 1) for each in answer.read().decode().splitlines() if not each.startswith("#"))
+    return Work(float(said.get('residuum_stream_records_total{outcome="scored"}', 0)), float(said["process_cpu_seconds_total"]))
+
+
+def feed(bootstrap: str, topic: str, records: list[bytes]) -> None:
+    """Fill a topic."""
+    from confluent_kafka import Producer
+
+    from tests.kafka.brokers import make_topics
+
+    make_topics(bootstrap, **{topic: PARTITIONS, "letters": 1})
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 10_000_000})
+    for at, record in enumerate(records):
+        producer.produce(topic, record, b"%d" % at)
+        if at % 10_000 == 0:
+            producer.flush()
+    producer.flush()
+
+
+def make(bootstrap: str, name: str, *, rows: bool = True) -> None:
+    """Make topics for a run."""
+    from tests.kafka.brokers import make_topics
+
+    make_topics(bootstrap, **{f"{name}-verdicts": PARTITIONS}, **({name: PARTITIONS} if rows else {}))
+
+
+if __name__ == "__main__":
+    main()

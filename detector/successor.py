@@ -1,0 +1,31 @@
+"""The next version of a bundle: what every verb that makes one ends with, and the one that differs in its threshold alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from detector import bundle, repository
+from detector.decision import Decision
+from detector.errors import SettingError
+from detector.manifest import Manifest
+from detector.scorer import Scorer
+
+
+def write_version(to: Path, manifest: Manifest, contents: dict[str, bytes]) -> tuple[Path, Manifest]:
+    """Write a bundle as the next version under a name; gives its folder and the manifest as written."""
+    with repository.next_version(to) as (number, folder):
+        name = repository.name_of(to)
+        manifest = msgspec.structs.replace(manifest, name=name.name, version=number)
+        manifest = bundle.write(folder, manifest, contents)
+    return repository.name_of(to) / str(number), manifest
+
+
+def recalibrate(scorer: Scorer, decision: Decision) -> tuple[Path, Manifest]:
+    """Write the next version of a bundle, which differs in its decision and names its parent."""
+    manifest = msgspec.structs.replace(scorer.manifest, decision=decision, parent=scorer.manifest.version)
+    contents = {name: (scorer.folder / name).read_bytes() for name in scorer.manifest.files}
+    if {name: bundle.digest(content) for name, content in contents.items()} != scorer.manifest.files:
+        raise SettingError(f"{scorer.folder} changed while it was read; try again")
+    return write_version(scorer.folder, manifest, contents)

@@ -1,0 +1,132 @@
+"""`residuum promote` and `residuum rollback`: which version a name means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from residuum.cli import talk
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from detector.manifest import Manifest
+    from residuum.cli.remote import Shadow
+
+NAME = Annotated[Path, typer.Argument(help="A folder of versions: models/pumps.", show_default=False)]
+URL = Annotated[
+    str | None,
+    typer.Option(
+        help="A service that does it, http://localhost:8080; MODEL's last part is then a name there. "
+        "Its token, of the role operate, stands in the environment: RESIDUUM_TOKEN.",
+        show_default=False,
+    ),
+]
+
+
+def promote(
+    model: NAME,
+    version: Annotated[int, typer.Argument(help="The version to answer by.", show_default=False)],
+    *,
+    url: URL = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and do nothing.")] = False,
+) -> None:
+    """Let a name mean one of its versions, after showing what that changes; services follow at once."""
+    if url:
+        _promote_there(url, model.absolute().name, version, dry_run=dry_run)
+        return
+    from detector import pin, repository
+    from detector.scorer import Scorer
+    from serving.warm import warm
+
+    folder = repository.name_of(model)
+    pin.require(folder, version)
+    was = pin.meant(folder)
+    talk.show(_change(folder, was, version))
+    opened = Scorer.open(folder / str(version), "cpu")
+    if opened.manifest.window is None:  # series are judged by files and Python, which open a version when they need it
+        warm(opened)
+    if not dry_run:
+        pin.promote(folder, version)
+        talk.tell([("promoted", f"{folder} means version {version}{_instead(was)}")])
+
+
+def rollback(model: NAME, *, url: URL = None) -> None:
+    """Let a name mean what it meant before the last promotion; services follow at once."""
+    if url:
+        from residuum.cli.remote import Remote
+
+        there = Remote(url, model.absolute().name).rollback()
+        talk.tell([("back", f"{url} answers by version {there.version}{_instead(there.was)}")])
+        return
+    from detector import pin, repository
+
+    folder = repository.name_of(model)
+    moved = pin.rollback(folder)
+    talk.tell([("back", f"{folder} means version {moved.version}{_instead(moved.was)}")])
+
+
+def _promote_there(url: str, name: str, version: int, *, dry_run: bool) -> None:
+    """Ask a service, first how far the version agrees with the current one on its traffic."""
+    from residuum.cli.remote import Remote
+
+    remote = Remote(url, name)
+    shadow = remote.shadow()
+    if shadow.shadow == version:
+        talk.show(_agreement(shadow))
+    else:
+        talk.tell([("shadow", f"version {version} judges none of the traffic; in the shadow is {shadow.shadow or 'none'}")])
+    if not dry_run:
+        moved = remote.promote(version)
+        talk.tell([("promoted", f"{url} answers by version {moved.version}{_instead(moved.was)}")])
+
+
+def _agreement(shadow: Shadow) -> Table:
+    """Show how far a shadow agrees with the current version, by what the worker that answered has seen."""
+    found = shadow.agreement
+    return talk.facts(
+        f"Version {shadow.shadow} in the shadow of version {shadow.version}",
+        [
+            ("rows", f"{found.rows:,} that both judged, of {talk.share(shadow.share)} of the requests to one worker"),
+            ("verdicts", f"{_share(found.same_verdicts)} the same"),
+            (
+                "flagged",
+                f"{found.both:,} by both, {found.current_alone:,} by the current one, {found.shadow_alone:,} by the shadow alone",
+            ),
+            ("alarm ratio", f"{_share(found.shadow_alarm_ratio)}; of the current one {_share(found.current_alarm_ratio)}"),
+            ("order", "" if found.rank_correlation is None else f"rank correlation of the scores {found.rank_correlation:.4f}"),
+            ("rejected", f"{found.rejected_by_one:,} by one of them" if found.rejected_by_one else ""),
+        ],
+    )
+
+
+def _change(folder: Path, was: int | None, version: int) -> Table:
+    """Show both versions beside each other."""
+    from detector import bundle
+
+    sides = [_side(bundle.read_manifest(folder / str(each))) for each in (was, version) if each is not None]
+    titles = [f"version {each}" for each in (was, version) if each is not None]
+    return talk.table(folder.name, ("", *titles), [(name, *(side[name] for side in sides)) for name in sides[-1]])
+
+
+def _side(manifest: Manifest) -> dict[str, str]:
+    """Say what a version is."""
+    decision, rows = manifest.decision, manifest.training.rows
+    return {
+        "created": manifest.created,
+        "parent": "none" if manifest.parent is None else f"version {manifest.parent}",
+        "variant": manifest.variant,
+        "rows": f"{rows.training:,} to learn from, {rows.calibration:,} to calibrate",
+        "threshold": f"{decision.threshold:.6g}, by {decision.criterion}",
+        "promised false-alarm rate": talk.share(decision.false_alarm_rate) if decision.false_alarm_rate else "none",
+    }
+
+
+def _share(part: float | None) -> str:
+    return "none" if part is None else talk.share(part)
+
+
+def _instead(was: int | None) -> str:
+    return "" if was is None else f", not {was}"

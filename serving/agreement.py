@@ -1,0 +1,86 @@
+"""How far two versions of a model agree on the same rows: verdicts, the order of their scores, and how often each flags."""
+
+from __future__ import annotations
+
+import threading
+
+import msgspec
+import numpy as np
+
+from serving.model import Judged
+
+LATEST = 2000  # rows over which order and alarm ratios are told
+
+
+class Agreement(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found; rates are of the latest rows, and null before there are any."""
+
+    rows: int = 0
+    both: int = 0  # flag the row
+    neither: int = 0
+    current_alone: int = 0
+    shadow_alone: int = 0
+    rejected_by_one: int = 0
+    same_verdicts: float | None = None  # share of all rows
+    rank_correlation: float | None = None  # Spearman's
+    current_alarm_ratio: float | None = None
+    shadow_alarm_ratio: float | None = None
+
+
+class Comparison:
+    """Counts, row by row. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = np.zeros((2, 2), np.int64)  # by what the one and the other say
+        self._rejected = 0
+        self._latest = np.empty((0, 4))  # score and flag of the one, score and flag of the other
+
+    def add(self, current: Judged, shadow: Judged) -> None:
+        """Take what both say of the same rows."""
+        _, ours, theirs = np.intersect1d(current.rows, shadow.rows, assume_unique=True, return_indices=True)
+        rows = np.column_stack(
+            [
+                current.verdicts.score[ours],
+                current.verdicts.is_anomaly[ours],
+                shadow.verdicts.score[theirs],
+                shadow.verdicts.is_anomaly[theirs],
+            ]
+        )
+        with self._lock:
+            np.add.at(self._counts, (rows[:, 1].astype(int), rows[:, 3].astype(int)), 1)
+            self._rejected += len(current.rows) + len(shadow.rows) - 2 * len(rows)
+            self._latest = np.concatenate([self._latest, rows])[-LATEST:]
+
+    def found(self) -> Agreement:
+        """Say how far they agree."""
+        with self._lock:
+            ((neither, shadow), (current, both)), latest, rejected = self._counts.tolist(), self._latest, self._rejected
+        rows = neither + shadow + current + both
+        counts = Agreement(
+            rows=rows, both=both, neither=neither, current_alone=current, shadow_alone=shadow, rejected_by_one=rejected
+        )
+        if not rows:
+            return counts
+        return msgspec.structs.replace(
+            counts,
+            same_verdicts=(both + neither) / rows,
+            rank_correlation=rank_correlation(latest[:, 0], latest[:, 2]),
+            current_alarm_ratio=float(latest[:, 1].mean()),
+            shadow_alarm_ratio=float(latest[:, 3].mean()),
+        )
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Give Spearman's rank correlation, ties by their middle ranks; None where there is no order to compare."""
+    ranks = _ranks(one), _ranks(other)
+    if min(rank.std() for rank in ranks) == 0:
+        return None
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Rank values; equal ones share the middle of their ranks."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    middle: np.ndarray = np.cumsum(count) - (count - 1) / 2
+    return middle[place]

@@ -1,0 +1,162 @@
+"""What the models say, for Prometheus: the same of every door where rows keep coming."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from serving.model import Model
+from serving.watch import P_VALUE_BUCKETS, SCORE_BUCKETS
+
+OF = ("model", "version")
+
+
+class Detection(Collector):
+    """What the models say, read when it is asked for."""
+
+    def __init__(self, models: Callable[[], Sequence[Model]]) -> None:
+        self._models = models
+
+    def describe(self) -> list[Metric]:
+        """Name nothing beforehand."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Read every model's counts."""
+        models = self._models()
+        for model in models:
+            model.watch.settle()
+        yield _gauge(
+            "residuum_model_info",
+            "A model that is open.",
+            ("provider", "variant"),
+            models,
+            lambda model: {(model.scorer.graph.provider, model.scorer.manifest.variant): 1.0},
+        )
+        yield _gauge(
+            "residuum_model_age_seconds",
+            "Time since training, and calibration with it.",
+            (),
+            models,
+            lambda model: {(): time.time() - model.watch.created},
+        )
+        yield _gauge(
+            "residuum_calibration_rows",
+            "Rows that calibrated the model.",
+            (),
+            models,
+            lambda model: {(): float(model.scorer.standing.rows)},
+        )
+        yield _gauge(
+            "residuum_calibration_rows_above",
+            "Those of them that the threshold flags.",
+            (),
+            models,
+            lambda model: {(): float(model.scorer.standing.above)},
+        )
+        yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.watch.rows})
+        yield _counter("residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.watch.anomalies})
+        yield _counter(
+            "residuum_rejected_rows",
+            "Rows that could not be read, by what was expected.",
+            ("reason",),
+            models,
+            lambda model: {(reason,): count for reason, count in model.watch.rejected.items()},
+        )
+        yield _counter(
+            "residuum_missing_cells",
+            "Cells that were missing.",
+            ("column",),
+            models,
+            lambda model: _by_column(model, model.watch.missing),
+        )
+        yield _counter(
+            "residuum_unseen_categories",
+            "Cells whose category training never saw.",
+            ("column",),
+            models,
+            lambda model: _by_column(model, model.watch.unseen),
+        )
+        yield _gauge(
+            "residuum_alarm_ratio",
+            "Share of alarms among the latest rows, about 2,000.",
+            (),
+            models,
+            lambda model: {(): model.watch.alarm_ratio},
+        )
+        yield _gauge(
+            "residuum_promised_alarm_ratio",
+            "Share of alarms that the threshold promises at most among normal rows.",
+            (),
+            models,
+            lambda model: {(): rate} if (rate := model.scorer.manifest.decision.false_alarm_rate) else {},
+        )
+        yield _gauge(
+            "residuum_drift_martingale",
+            "Decimal logarithm of the conformal test martingale: 2 is evidence of drift at 1 %.",
+            (),
+            models,
+            lambda model: {(): model.watch.martingale},
+        )
+        yield _gauge(
+            "residuum_column_stability",
+            "Population stability index of the latest rows beside the first 2,000 since the start.",
+            ("column",),
+            models,
+            lambda model: {(name,): index for name, index in model.watch.stability.items()},
+        )
+        yield _histogram(
+            "residuum_score_nats", "Scores.", SCORE_BUCKETS, models, lambda model: (model.watch.scores, model.watch.score_sum)
+        )
+        yield _histogram(
+            "residuum_p_value",
+            "p-values.",
+            P_VALUE_BUCKETS,
+            models,
+            lambda model: (model.watch.p_values, model.watch.p_value_sum),
+        )
+
+
+Labelled = dict[tuple[str, ...], float]
+
+
+def _by_column(model: Model, counts: np.ndarray) -> Labelled:
+    """Give the counts of the columns that have any."""
+    return {(name,): float(count) for name, count in zip(model.columns, counts, strict=True) if count}
+
+
+def _gauge(name: str, said: str, labels: tuple[str, ...], models: Sequence[Model], read: Callable[[Model], Labelled]) -> Metric:
+    """Read a gauge of every model."""
+    family = GaugeMetricFamily(name, said, labels=(*OF, *labels))
+    return _filled(family, models, read)
+
+
+def _counter(name: str, said: str, labels: tuple[str, ...], models: Sequence[Model], read: Callable[[Model], Labelled]) -> Metric:
+    """Read a counter of every model."""
+    family = CounterMetricFamily(name, said, labels=(*OF, *labels))
+    return _filled(family, models, read)
+
+
+def _filled(
+    family: GaugeMetricFamily | CounterMetricFamily, models: Sequence[Model], read: Callable[[Model], Labelled]
+) -> Metric:
+    for model in models:
+        for labels, value in read(model).items():
+            family.add_metric([model.name, str(model.version), *labels], value)
+    return family
+
+
+def _histogram(
+    name: str, said: str, buckets: np.ndarray, models: Sequence[Model], read: Callable[[Model], tuple[np.ndarray, float]]
+) -> Metric:
+    """Read a histogram of every model."""
+    family = HistogramMetricFamily(name, said, labels=OF)
+    ends = [f"{end:g}" for end in buckets[:-1]] + ["+Inf"]
+    for model in models:
+        counts, total = read(model)
+        family.add_metric([model.name, str(model.version)], list(zip(ends, np.cumsum(counts).tolist(), strict=True)), total)
+    return family

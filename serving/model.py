@@ -1,0 +1,116 @@
+"""A model that is open for rows that keep coming: its scorer, what it counts, and the short way for rows that need no table."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from detector.columns import Encoded
+from detector.files.json_lines import LineDecoder, Lines, Scalar
+from detector.files.ndjson import column
+from detector.reasons import Explain
+from detector.records import RecordEncoder
+from detector.rejects import Reject
+from detector.scorer import NO_REASONS, Explained, Scorer, Verdicts, accepted_of
+from detector.telling import Reason, Teller
+from serving.watch import Watch
+
+if TYPE_CHECKING:
+    from serving.shadow import Shadow
+
+SHORT_WAY = 512  # rows; of more that are not all numbers, columns are the faster ones
+ALL = np.ones(SHORT_WAY, dtype=bool)
+
+
+class Judged(NamedTuple):
+    """The verdicts on rows, the numbers of those that were scored, and the rest, in no particular order."""
+
+    verdicts: Verdicts
+    rows: Sequence[int]
+    rejects: list[Reject]
+    matrix: np.ndarray  # float64[rows that were scored, columns]
+    reasons: Mapping[int, list[Reason]] = {}  # by place among the scored rows, unless the verdicts hold them as a table
+
+
+class Model:
+    """One version of one name."""
+
+    def __init__(self, name: str, scorer: Scorer) -> None:
+        manifest = scorer.manifest
+        self.name = name
+        self.version = manifest.version
+        self.scorer = scorer
+        self.watch = Watch(scorer)
+        self.shadow: Shadow | None = None  # another version that judges some of the same rows
+        self.loaded = dt.datetime.now(dt.UTC)
+        self.columns = [each.name for each in manifest.columns]
+        self.numbers = {each.name for each in manifest.columns if each.kind == "number"}
+        self._teller = Teller(manifest.columns, manifest.score.extra_terms)
+        self._records = RecordEncoder(manifest.columns, manifest.missing)
+
+    def lines(self) -> LineDecoder:
+        """Give a decoder of NDJSON."""
+        return LineDecoder("", self.columns, self.numbers)
+
+    def judge(self, lines: Lines, top: int) -> Judged:
+        """Judge decoded rows; explains the anomalies by `top` reasons."""
+        short = not self.scorer.manifest.image and (len(lines.rows) <= SHORT_WAY or (lines.typed and self._records.all_numbers))
+        matrix = self._records.encode(lines.values, typed=lines.typed) if short else None
+        if matrix is None:
+            return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects)
+        every = ALL[: len(matrix)] if len(matrix) <= SHORT_WAY else np.ones(len(matrix), dtype=bool)
+        encoded = Encoded(matrix, every, [], 0)
+        verdicts, explained = self.scorer.verdicts(encoded, explain(top))
+        reasons = self._reasons(explained, lines.values, top) if len(explained.at) else {}
+        judged = self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix, reasons))
+        if shadow := self.shadow:
+            shadow.lines(lines, judged)
+        return judged
+
+    def _reasons(self, explained: Explained, values: Mapping[str, Sequence[Scalar]], top: int) -> dict[int, list[Reason]]:
+        """Tell the reasons of rows one by one."""
+        places = explained.at.tolist()
+        told = self._teller.tell(
+            explained.rows, explained.outputs, top, lambda row, column: values[self.columns[column]][places[row]]
+        )
+        return dict(zip(places, told, strict=True))
+
+    def judge_frame(self, frame: pl.DataFrame, numbers: Sequence[int], top: int, rejects: Sequence[Reject] = ()) -> Judged:
+        """Judge a table; `rejects` are the rows that did not make it into the table.
+
+        Raises:
+            TableError: it lacks a column.
+        """
+        rows = np.array(numbers, np.int64)
+        encoded = self.scorer.encode(frame, rows)
+        verdicts = self.scorer.judge(encoded, accepted_of(frame, encoded), explain=explain(top), top=top)
+        said = Judged(verdicts, rows[encoded.accepted].tolist(), [*rejects, *encoded.rejects], encoded.matrix)
+        judged = self._watched(said)
+        if shadow := self.shadow:
+            shadow.frame(frame, numbers, judged)
+        return judged
+
+    def judge_matrix(self, encoded: Encoded) -> Judged:
+        """Judge rows that are encoded already; explains none."""
+        verdicts = self.scorer.judge(encoded, lambda _: NO_REASONS, explain="none")
+        judged = self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted).tolist(), encoded.rejects, encoded.matrix))
+        if shadow := self.shadow:
+            shadow.matrix(encoded, judged)
+        return judged
+
+    def _watched(self, judged: Judged) -> Judged:
+        self.watch.add(judged.verdicts, judged.matrix, judged.rejects)
+        return judged
+
+    def _frame(self, lines: Lines) -> pl.DataFrame:
+        """Give rows as a table, exactly as a file's would be."""
+        return pl.DataFrame([column(name, cells, self.numbers, typed=lines.typed) for name, cells in lines.values.items()])
+
+
+def explain(top: int) -> Explain:
+    """Say which rows are to be explained by `top` reasons."""
+    return "anomalies" if top else "none"

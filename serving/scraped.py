@@ -1,0 +1,32 @@
+"""Metrics on a port of their own, for Prometheus to scrape."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from detector.errors import SettingError
+
+
+@contextlib.contextmanager
+def scraped(host: str, port: int | None, registry: CollectorRegistry) -> Iterator[None]:
+    """Answer for the metrics on a port, if one is wanted.
+
+    Raises:
+        SettingError: the port is taken.
+    """
+    if port is None:
+        yield
+        return
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise SettingError(f"cannot listen on {host}:{port} for metrics: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

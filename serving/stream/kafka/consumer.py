@@ -1,0 +1,308 @@
+"""Records in: batches of a topic's partitions that are ours, and what is needed to go on or to go back.
+
+Callbacks on partitions run inside `take` and `idle` only. Under the cooperative protocols a group's generation also moves
+without any callback, so who we were is taken down with each batch, right after it was read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import NamedTuple, Protocol, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from serving.log import log
+from serving.stream.kafka.errors import error_of, meaning, raised, told
+from serving.stream.protocol import Again, Headers, Lost, Origin, Watcher
+
+TICK = 0.1  # seconds
+LOOK = 1.0  # seconds between two looks at how much waits
+FIRST = 100  # records of the first batch, from which follows how large they are
+
+
+class Record(Protocol):
+    """A record as Kafka's client gives it; its own types allow for messages of other kinds everywhere."""
+
+    def value(self) -> bytes | None:
+        """Give the value."""
+
+    def key(self) -> bytes | None:
+        """Give the key."""
+
+    def headers(self) -> Headers | None:
+        """Give the headers."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """Give what kind of time it is, and the time in ms."""
+
+    def topic(self) -> str:
+        """Give the topic."""
+
+    def partition(self) -> int:
+        """Give the partition."""
+
+    def offset(self) -> int:
+        """Give the offset."""
+
+    def error(self) -> KafkaError | None:
+        """Give the error, if it is no record but one."""
+
+
+class Claim(NamedTuple):
+    """Offsets that are to be committed, and who wants them."""
+
+    offsets: list[TopicPartition]
+    metadata: object
+    is_held: Callable[[], bool]
+
+    def check(self) -> None:
+        """Make sure that the partitions are still ours.
+
+        Raises:
+            Again: they are not.
+        """
+        if not self.is_held():
+            raise Again("partitions were taken away while their batch was at work")
+
+
+class KafkaBatch:
+    """Records of some partitions."""
+
+    def __init__(self, records: Sequence[Record], claim: Claim, starts: dict[int, int], tenures: dict[int, int]) -> None:
+        """Take records with the first offset of each partition, and since when it is ours."""
+        self.records = records
+        self.claim = claim
+        self.starts = starts
+        self.tenures = tenures
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        return len(self.records)
+
+    @cached_property
+    def values(self) -> Sequence[bytes | None]:
+        """The value of each record."""
+        return [record.value() for record in self.records]
+
+    @cached_property
+    def block(self) -> bytes:
+        """All values, each with a line break behind it."""
+        return b"\n".join([*(value or b"" for value in self.values), b""])
+
+    def origins(self, at: Sequence[int]) -> Sequence[Origin]:
+        """Where records stood."""
+        records = [self.records[place] for place in at]
+        return [Origin(record.topic(), record.partition(), record.offset()) for record in records]
+
+    def key(self, at: int) -> bytes | None:
+        """Give the key of a record."""
+        return self.records[at].key()
+
+    def headers(self, at: int) -> Headers:
+        """Give the headers of a record."""
+        return self.records[at].headers() or ()
+
+    def time(self, at: int) -> int:
+        """Give when a record was made."""
+        return max(0, self.records[at].timestamp()[1])
+
+    def is_blank(self, at: int) -> bool:  # noqa: ARG002 - `Batch`
+        """Give no: an empty record is a record."""
+        return False
+
+
+class Most(NamedTuple):
+    """How large a batch may be, and how long it waits to become so."""
+
+    records: int
+    bytes: int
+    linger: float  # seconds
+
+
+class KafkaSource:
+    """A topic, shared with the other members of a group."""
+
+    def __init__(self, consumer: Consumer, topic: str, watcher: Watcher, most: Most) -> None:
+        """Join the group."""
+        self._consumer = consumer
+        self._topic = topic
+        self._watcher = watcher
+        self._most = most
+        self._next = min(FIRST, most.records)  # records to ask for
+        self._tenures = itertools.count()
+        self._owned: dict[int, int] = {}  # partitions that are ours, and the number of the time that they became it
+        self._paused = False
+        self._looked = 0.0
+        self._behind: dict[tuple[str, int], int] = {}
+        consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    def take(self) -> KafkaBatch | None:
+        """Give the records that have come.
+
+        Raises:
+            Lost, StreamError: the consumer is of no use any more.
+        """
+        self._resume()
+        found = self._consume(self._next, self._most.linger)
+        metadata, member = self._consumer.consumer_group_metadata(), self._consumer.memberid()
+        owned = self._owned
+        records = [record for record in found if record.error() is None and record.partition() in owned]
+        if len(records) < len(found):
+            self._heed(found)
+        self._look()
+        starts: dict[int, int] = {}
+        ends: dict[int, int] = {}
+        for record in records:
+            partition, offset = record.partition(), record.offset()
+            starts.setdefault(partition, offset)
+            ends[partition] = offset + 1
+        tenures = {partition: self._owned[partition] for partition in starts}
+        offsets = [TopicPartition(self._topic, partition, end) for partition, end in ends.items()]
+
+        def is_held() -> bool:
+            same = all(self._owned.get(partition) == tenure for partition, tenure in tenures.items())
+            return same and bool(member) and self._consumer.memberid() == member
+
+        batch = KafkaBatch(records, Claim(offsets, metadata, is_held), starts, tenures)
+        if records:
+            self._next = self._fitting(batch)
+        return batch
+
+    def commit(self, batch: KafkaBatch) -> None:
+        """Commit the offsets; with transactions `TransactionalSource` is used, whose sink has done so."""
+        try:
+            batch.claim.check()
+            self._consumer.commit(offsets=batch.claim.offsets, asynchronous=False)
+        except Again:
+            log().warning("offsets not committed: the partitions are another worker's, who judges the batch again")
+        except KafkaException as error:
+            found = error_of(error)
+            if meaning(found) in {"fenced", "end"}:
+                raise raised("commit offsets", found) from error
+            log().warning("offsets not committed", said=told("commit offsets", found))  # the next batch's offsets say it again
+
+    def rewind(self, batch: KafkaBatch) -> None:
+        """Go back to the beginning of a batch, in those partitions that were ours all the while.
+
+        Raises:
+            Lost: there is no going back.
+        """
+        for partition, start in batch.starts.items():
+            if self._owned.get(partition) != batch.tenures[partition]:
+                continue  # another's; or ours again, and then from what was committed on
+            try:
+                self._consumer.seek(TopicPartition(self._topic, partition, start))
+            except KafkaException as error:
+                raise Lost(told("go back", error_of(error))) from error
+
+    def idle(self, seconds: float) -> None:
+        """Rest: no records, but the group hears of us, and so do we of it."""
+        if not self._paused:
+            self._paused = True
+            self._pause([TopicPartition(self._topic, partition) for partition in self._owned])
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            found = self._consume(1, min(TICK, left))
+            self._heed(found)
+            for record in found:
+                if not record.error():  # it was on its way when its partition was told to rest
+                    self._consumer.seek(TopicPartition(self._topic, record.partition(), record.offset()))
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._owned.clear()
+        self._watcher.held(0, 0)
+        self._watcher.behind({})
+        self._consumer.close()
+
+    def _consume(self, most: int, wait: float) -> list[Record]:
+        try:
+            return cast("list[Record]", self._consumer.consume(most, wait))
+        except KafkaException as error:
+            raise _lost_or_worse("read", error_of(error)) from error
+
+    def _heed(self, found: Sequence[Record]) -> None:
+        """Look at the errors that came among the records."""
+        for record in found:
+            error = record.error()
+            if error is None:
+                continue
+            if error.fatal() or meaning(error) in {"fenced", "end"}:
+                raise _lost_or_worse("read", error)
+            # _MAX_POLL_EXCEEDED, transport trouble, a coordinator that moves: the client mends these itself
+            log().warning("reading", said=told("read", error))
+
+    def _fitting(self, batch: KafkaBatch) -> int:
+        """Give how many records like these make a batch."""
+        mean = max(1, len(batch.block) // len(batch))
+        return max(1, min(self._most.records, self._most.bytes // mean, 4 * max(self._next, FIRST)))
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            if self._owned:
+                self._consumer.resume([TopicPartition(self._topic, partition) for partition in self._owned])
+            self._watcher.held(len(self._owned), 0)
+
+    def _pause(self, partitions: list[TopicPartition]) -> None:
+        if partitions:
+            self._consumer.pause(partitions)
+        self._watcher.held(len(self._owned), len(self._owned))
+
+    def _look(self) -> None:
+        """See how many records wait, now and then."""
+        if time.monotonic() - self._looked < LOOK:
+            return
+        self._looked = time.monotonic()
+        places = [TopicPartition(self._topic, partition) for partition in self._owned]
+        lag = {}
+        for place in self._consumer.position(places) if places else ():
+            ends = self._consumer.get_watermark_offsets(place, cached=True) or (-1, -1)
+            if place.offset >= 0 and ends[1] >= 0:
+                lag[self._topic, place.partition] = max(0, ends[1] - place.offset)
+        self._watcher.behind(lag)
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Take partitions; those that come while we rest, rest."""
+        consumer.incremental_assign(partitions)
+        self._owned.update((each.partition, next(self._tenures)) for each in partitions)
+        if self._paused:
+            self._pause(partitions)
+        self._changed("assigned", partitions)
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Give partitions up; nothing is committed here: what is at work is aborted, or was committed already."""
+        consumer.incremental_unassign(partitions)
+        for each in partitions:
+            self._owned.pop(each.partition, None)
+        self._changed("revoked", partitions)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Lose partitions that are another's already."""
+        consumer.incremental_unassign(partitions)
+        for each in partitions:
+            self._owned.pop(each.partition, None)
+        self._changed("lost", partitions)
+
+    def _changed(self, event: str, partitions: list[TopicPartition]) -> None:
+        if partitions:
+            self._looked = 0.0
+            self._watcher.rebalanced(event)
+            self._watcher.held(len(self._owned), len(self._owned) if self._paused else 0)
+            log().info(f"partitions {event}", topic=self._topic, partitions=sorted(each.partition for each in partitions))
+
+
+class TransactionalSource(KafkaSource):
+    """A topic whose offsets are committed in the transaction that holds the verdicts."""
+
+    def commit(self, batch: KafkaBatch) -> None:
+        """Do nothing: the sink has committed the offsets."""
+
+
+def _lost_or_worse(doing: str, error: KafkaError) -> Exception:
+    """Give the exception for a consumer that cannot go on: it is never the batch that is to blame."""
+    found = raised(doing, error)
+    return Lost(str(found)) if isinstance(found, Again) else found

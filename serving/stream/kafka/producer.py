@@ -1,0 +1,189 @@
+"""Messages out: in transactions, which carry the consumer's offsets with them, or without.
+
+Each method either does what it says or raises what the worker understands; a call that may be tried again is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from serving.stream.kafka import config
+from serving.stream.kafka.errors import error_of, meaning, raised, told
+from serving.stream.protocol import Again, Headers, Lost
+
+PATIENCE = 20.0  # seconds for a call, all attempts together: less than a transaction may take
+CALL = 5.0  # seconds of one attempt
+BREATH = 0.1
+
+
+class Claim(Protocol):
+    """What a consumer wants committed with the messages."""
+
+    @property
+    def offsets(self) -> list[TopicPartition]:
+        """The next offset of each partition."""
+
+    @property
+    def metadata(self) -> Any:  # noqa: ANN401 - the client tells nothing of it
+        """Who the consumer was when it read them."""
+
+    def check(self) -> None:
+        """Make sure that the consumer still is who it was.
+
+        Raises:
+            Again: it is not.
+        """
+
+
+class Message(NamedTuple):
+    """What is sent."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None
+    headers: Headers
+    time: int  # ms; 0: now
+
+
+class Delivery:
+    """One producer."""
+
+    def __init__(self, settings: config.Config, given: Mapping[str, str], *, transactional: bool) -> None:
+        """Make the producer; with transactions, end those that a predecessor of the same name left open.
+
+        Raises:
+            SettingError: a setting is none of Kafka's.
+            Lost, StreamError: the brokers do not answer, or refuse.
+        """
+        self._transactional = transactional
+        self._open = False  # a transaction
+        self._failed: KafkaError | None = None  # a message
+        with config.told(given):
+            self._producer = Producer({**settings, "on_delivery": self._delivered})
+        if transactional:
+            try:
+                self._call("begin to make transactions", lambda: self._producer.init_transactions(CALL))
+            except BaseException:
+                self.close()
+                raise
+
+    def send(self, message: Message) -> None:
+        """Hand a message over, in a transaction if there are any; it is safe after `flush`, seen after `commit`."""
+        if self._transactional and not self._open:
+            self.begin()
+        topic, value, key, headers, made = message
+        while True:
+            try:
+                self._producer.produce(topic, value, key, timestamp=made, headers=list(headers) or None)
+            except BufferError:
+                self._producer.poll(BREATH)
+            except KafkaException as error:
+                raise self._raised(f"send to {topic}", error_of(error)) from error
+            else:
+                return
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._call("begin a transaction", self._producer.begin_transaction)
+        self._open = True
+        self._failed = None
+
+    def flush(self) -> None:
+        """Wait until the brokers have every message.
+
+        Raises:
+            Again, Lost, StreamError: they do not.
+        """
+        try:
+            waiting = self._producer.flush(PATIENCE)
+        except SystemError as error:  # so says confluent-kafka 2.16 where the producer has failed for good; `commit` says why
+            if not self._transactional:
+                raise Lost("the producer has failed for good") from error
+            waiting = 0
+        if self._failed:
+            failed, self._failed = self._failed, None
+            raise self._raised("deliver", failed)
+        if waiting:
+            raise Again(f"{waiting:,} messages are not delivered after {PATIENCE:.0f} s")
+
+    def commit(self, claim: Claim | None) -> None:
+        """Let the messages be seen, and the claim made with them; without transactions there is nothing to do.
+
+        Raises:
+            Again, Lost, StreamError: neither.
+        """
+        if not self._open:
+            return
+        if claim:
+            # Without member id and generation a broker takes offsets from whoever sends them, even from one that is no
+            # longer a member: so the claim is checked here, behind which no callback runs.
+            claim.check()
+            self._call(
+                "commit offsets",
+                lambda: self._producer.send_offsets_to_transaction(claim.offsets, claim.metadata, CALL),
+            )
+        self._call("commit", lambda: self._producer.commit_transaction(CALL))
+        self._open = False
+
+    def discard(self) -> None:
+        """Abort the transaction; without one, what was sent may still arrive.
+
+        Raises:
+            Lost: it is not known what became of it.
+        """
+        if not self._transactional:
+            # No purge: it goes on after it has returned, and takes with it what is sent next (librdkafka 2.16).
+            self._failed = None
+            return
+        if not self._open:
+            return
+        try:
+            self._call("abort", lambda: self._producer.abort_transaction(CALL))
+        except Exception as error:  # whatever it was, this producer has told all it knows
+            raise Lost(f"a transaction could not be aborted: {error}") from error
+        self._open = False
+        self._failed = None
+
+    def close(self) -> None:
+        """Abort what is open, and let go."""
+        if self._open:
+            with contextlib.suppress(KafkaException):
+                self._producer.abort_transaction(CALL)
+        self._producer.purge()
+        with warnings.catch_warnings(action="ignore"):  # that there is nothing to abort any more
+            self._producer.close()
+
+    def _call(self, doing: str, call: Callable[[], object]) -> None:
+        """Make a call, again and again while that is what its errors ask for."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                call()
+            except KafkaException as error:
+                found = error_of(error)
+                if meaning(found) != "call again":
+                    raise self._raised(doing, found) from error
+                if time.monotonic() > until:
+                    raise Lost(told(doing, found)) from error
+                self._producer.poll(BREATH)
+            else:
+                return
+
+    def _raised(self, doing: str, error: KafkaError) -> Exception:
+        """Give what to raise: a message that could not be delivered says more than the transaction that failed for it."""
+        failed, self._failed = self._failed, None
+        if failed and meaning(failed) == "end":
+            return raised("deliver", failed)
+        return raised(doing, error)
+
+    def _delivered(self, error: KafkaError | None, _message: object) -> None:
+        """Take the report of a message that was not delivered; those that went with an aborted transaction are no news."""
+        purged = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - the client's own errors begin so
+        if error is not None and not (self._transactional and error.code() in purged):
+            self._failed = error

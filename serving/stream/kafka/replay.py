@@ -1,0 +1,112 @@
+"""Dead letters put back where they came from, once what was wrong is mended: each exactly once, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, cast
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from detector.errors import SettingError, StreamError
+from serving.stream import letters
+from serving.stream.addresses import Topic
+from serving.stream.kafka import config
+from serving.stream.kafka.consumer import Claim, Record
+from serving.stream.kafka.errors import raised
+from serving.stream.kafka.producer import Delivery, Message
+from serving.stream.protocol import Again, Lost
+
+AT_ONCE = 500
+WAIT = 0.5  # seconds for a batch
+
+
+class Replayed(NamedTuple):
+    """How many letters were put back, and how many were passed over."""
+
+    back: int = 0
+    passed: int = 0
+
+
+class Replay(NamedTuple):
+    """What to put back where."""
+
+    source: Topic
+    to: Topic
+    group: str
+    reason: str | None  # None: all
+    kafka: Mapping[str, str]
+
+
+def replay(job: Replay, watch: Callable[[Replayed], None]) -> Replayed:
+    """Put letters back until there are no more; the group's offsets say which were put back already.
+
+    Raises:
+        SettingError: a setting cannot be honoured, or the topics are of different brokers.
+        StreamError: it cannot go on; what was put back is not put back again.
+    """
+    if job.source.brokers != job.to.brokers:
+        raise SettingError("--from and --to name other brokers: letters are put back in one transaction with their offsets")
+    try:
+        delivery = Delivery(config.producer(job.to.brokers, f"residuum-{job.group}", job.kafka), job.kafka, transactional=True)
+        try:
+            return _replayed(job, delivery, watch)
+        finally:
+            delivery.close()
+    except (Again, Lost) as error:
+        raise StreamError(f"{error}; run it again: what was put back is not put back twice") from error
+
+
+def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]) -> Replayed:
+    """Read to the end and put back."""
+    made = config.consumer(job.source.brokers, job.group, None, job.kafka) | {"enable.partition.eof": True}
+    with config.told(job.kafka):
+        consumer = Consumer(made)
+    done, at_end = Replayed(), set[int]()
+    consumer.subscribe([job.source.name])
+    try:
+        while True:
+            found = cast("list[Record]", consumer.consume(AT_ONCE, WAIT))
+            claim = _claim(consumer, job.source.name, records := _records(found, at_end))
+            if records:
+                wanted = [record for record in records if _is_wanted(record, job.reason)]
+                for record in wanted:
+                    headers = letters.own(record.headers() or ())
+                    delivery.send(Message(job.to.name, record.value(), record.key(), headers, max(0, record.timestamp()[1])))
+                if not wanted:
+                    delivery.begin()  # the offsets of those that are passed over
+                delivery.flush()
+                delivery.commit(claim)
+                done = Replayed(done.back + len(wanted), done.passed + len(records) - len(wanted))
+                watch(done)
+            elif (ours := {each.partition for each in consumer.assignment()}) and ours <= at_end:
+                return done
+    finally:
+        consumer.close()
+
+
+def _records(found: Sequence[Record], at_end: set[int]) -> list[Record]:
+    """Give the records, and take down which partitions have no more."""
+    records = []
+    for each in found:
+        error = each.error()
+        if error is None:
+            records.append(each)
+            at_end.discard(each.partition())
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own errors begin so
+            at_end.add(each.partition())
+        elif error.fatal():
+            raise raised("read", error)
+    return records
+
+
+def _claim(consumer: Consumer, topic: str, records: Sequence[Record]) -> Claim:
+    """Claim what was read."""
+    member = consumer.memberid()
+    ends = {record.partition(): record.offset() + 1 for record in records}
+    offsets = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
+    return Claim(offsets, consumer.consumer_group_metadata(), lambda: bool(member) and consumer.memberid() == member)
+
+
+def _is_wanted(record: Record, reason: str | None) -> bool:
+    """Whether a letter is to be put back."""
+    return reason is None or dict(record.headers() or ()).get(f"{letters.PREFIX}reason") == reason.encode()

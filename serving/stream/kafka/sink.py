@@ -1,0 +1,83 @@
+"""Verdicts and dead letters as messages: with the record's key, headers and time."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+
+from serving.stream import letters
+from serving.stream.kafka.producer import Claim, Delivery, Message
+from serving.stream.protocol import Outcome, Sink
+
+ENCODER = msgspec.json.Encoder()
+
+
+class KafkaSink:
+    """Topics for verdicts and for dead letters, or for one of both."""
+
+    def __init__(self, delivery: Delivery, verdicts: str | None, dead_letters: str | None) -> None:
+        """Take the topics; what has none is left to another sink."""
+        self._delivery = delivery
+        self._verdicts = verdicts
+        self._letters = dead_letters
+
+    def add(self, outcome: Outcome) -> None:
+        """Hand verdicts and letters over."""
+        batch, send = outcome.batch, self._delivery.send
+        if topic := self._verdicts:
+            for at, verdict in zip(outcome.at, outcome.verdicts, strict=True):
+                send(Message(topic, ENCODER.encode(verdict), batch.key(at), batch.headers(at), batch.time(at)))
+        if topic := self._letters:
+            for letter in outcome.letters:
+                at = letter.at
+                send(Message(topic, batch.values[at], batch.key(at), letters.headers(letter, batch), batch.time(at)))
+
+    def flush(self) -> None:
+        """Wait until the brokers have every message."""
+        self._delivery.flush()
+
+    def commit(self, claim: object) -> None:
+        """Commit the transaction, and the claim with it."""
+        self._delivery.commit(cast("Claim | None", claim))
+
+    def discard(self) -> None:
+        """Abort the transaction."""
+        self._delivery.discard()
+
+    def close(self) -> None:
+        """Let go."""
+        self._delivery.close()
+
+
+class Both:
+    """Verdicts here, letters there."""
+
+    def __init__(self, first: Sink, second: Sink) -> None:
+        """Take two sinks that are each for one of both."""
+        self._sinks = (first, second)
+
+    def add(self, outcome: Outcome) -> None:
+        """Hand all to both."""
+        for sink in self._sinks:
+            sink.add(outcome)
+
+    def flush(self) -> None:
+        """Wait for both."""
+        for sink in self._sinks:
+            sink.flush()
+
+    def commit(self, claim: object) -> None:
+        """Commit both."""
+        for sink in self._sinks:
+            sink.commit(claim)
+
+    def discard(self) -> None:
+        """Drop what both can."""
+        for sink in self._sinks:
+            sink.discard()
+
+    def close(self) -> None:
+        """Close both."""
+        for sink in self._sinks:
+            sink.close()

@@ -1,0 +1,119 @@
+"""The process: which source and sink the addresses mean, signals, metrics, the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from serving.files.output import STDOUT
+from serving.log import log, set_up
+from serving.scraped import scraped
+from serving.stream.addresses import Topic
+from serving.stream.current import Current
+from serving.stream.follow import FollowSource
+from serving.stream.metrics import Metrics
+from serving.stream.protocol import Sink, Source
+from serving.stream.settings import Settings
+from serving.stream.text import StdinSource, TextSink
+from serving.stream.worker import Ends, Progress, Worker
+
+
+def stream(path: Path, settings: Settings, watch: Callable[[Progress], None]) -> None:
+    """Judge a stream by the bundle at a path until it ends, or a signal comes; `watch` is told how far it is.
+
+    Raises:
+        BundleError: the bundle cannot be trusted.
+        SettingError: a setting cannot be honoured.
+        StreamError: the stream cannot go on.
+        OutputError: verdicts cannot be written.
+    """
+    set_up(settings.log)
+    models: list[Current] = []
+    metrics = Metrics(lambda: [current.model for current in models])
+    models.append(Current(path, settings.device, metrics.loaded))
+    worker = Worker(ends(settings, metrics), models[0], settings.limits, metrics, watch)
+    with scraped(settings.metrics_host, settings.metrics_port, metrics.registry), stopped_by_signals(worker, settings.deadline):
+        model = models[0].model
+        log().info("streaming", model=f"{model.name}/{model.version}", **said(settings))
+        worker.run()
+        log().info("stopped", **worker.done._asdict())
+
+
+def ends(settings: Settings, metrics: Metrics) -> Callable[[], Ends]:
+    """Give what opens source and sink.
+
+    Raises:
+        SettingError: they cannot be had so.
+    """
+    addresses = (settings.source, settings.sink, settings.letters)
+    exactly_once = settings.exactly_once
+    if any(isinstance(address, Topic) for address in addresses):
+        from serving.stream.kafka import Kafka
+
+        kafka = Kafka(settings, metrics, exactly_once=exactly_once)
+        return lambda: kafka.connect(lambda: _source(settings), lambda: _text(settings))
+    return lambda: (_source(settings), TextSink(*_names(settings)))
+
+
+def said(settings: Settings) -> dict[str, object]:
+    """Tell the settings that matter to whoever reads the log; of Kafka's only the names."""
+    places = {"source": settings.source, "sink": settings.sink, "dead_letters": settings.letters}
+    guarantee = "exactly-once" if settings.exactly_once else "at-least-once"
+    told = {name: str(place or STDOUT) for name, place in places.items()}
+    return told | {"guarantee": guarantee, "group": settings.group, "kafka": dict.fromkeys(settings.kafka, "***")}
+
+
+def _source(settings: Settings) -> Source[Any]:
+    """Open a source of lines."""
+    if settings.source is None:
+        return StdinSource(settings.linger)
+    assert isinstance(settings.source, Path)  # noqa: S101 - a topic is opened elsewhere
+    state = settings.state or settings.source.with_name(f"{settings.source.name}.position")
+    return FollowSource(settings.source, state, settings.linger)
+
+
+def _text(settings: Settings) -> Sink | None:
+    """Open a sink of lines, if verdicts or letters go to one."""
+    verdicts, letters = _names(settings)
+    return TextSink(verdicts, letters) if verdicts or letters else None
+
+
+def _names(settings: Settings) -> tuple[str | None, str | None]:
+    """Give the files of verdicts and letters; what goes to a topic has none."""
+    verdicts, letters = (
+        None if isinstance(address, Topic) else STDOUT if address is None else str(address)
+        for address in (settings.sink, settings.letters)
+    )
+    return verdicts, letters
+
+
+@contextlib.contextmanager
+def stopped_by_signals(worker: Worker, deadline: float) -> Iterator[None]:
+    """Take SIGTERM and Ctrl-C as the request to end well, and end anyway when the deadline has passed.
+
+    What is not committed by then comes again: a transaction that is open is aborted by the brokers.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        log().info("stopping", signal=signal.Signals(number).name)
+        worker.stop()
+        last = threading.Timer(deadline, _give_up)
+        last.daemon = True
+        last.start()
+
+    kept = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _give_up() -> None:
+    log().warning("deadline: ended with a batch at work, which will come again")
+    os._exit(0)

@@ -1,0 +1,151 @@
+"""The loop: take, judge, deliver; and what happens when a batch cannot be delivered.
+
+One thread owns source and sink. Another one judges, so that the first can keep the source alive when that takes long.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import Any, NamedTuple
+
+from detector.errors import StreamError
+from serving.log import log
+from serving.stream.current import Current
+from serving.stream.judge import Judge, Limits
+from serving.stream.metrics import Metrics
+from serving.stream.protocol import Again, Batch, Lost, Outcome, Sink, Source
+
+PATIENCE = 0.5  # seconds that judging may take before the source is told to rest
+TICK = 0.1
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before a batch or a connection is tried again
+FENCES, WITHIN = 3, 300.0  # so often within so many seconds: no accident
+
+Ends = tuple[Source[Any], Sink]
+
+
+class Progress(NamedTuple):
+    """How far the worker is, since its start."""
+
+    records: int
+    anomalies: int
+    letters: int
+
+
+class Worker:
+    """Judges a stream until it ends or is stopped."""
+
+    def __init__(
+        self, connect: Callable[[], Ends], current: Current, limits: Limits, metrics: Metrics, watch: Callable[[Progress], None]
+    ) -> None:
+        """Take what opens source and sink; `watch` is told of every batch that is delivered."""
+        self._connect = connect
+        self._current = current
+        self._limits = limits
+        self._metrics = metrics
+        self._watch = watch
+        self._judge = Judge(current.model, limits)
+        self._thread = ThreadPoolExecutor(1, "judge")
+        self._stop = threading.Event()
+        self._fences: deque[float] = deque(maxlen=FENCES)
+        self._failures = 0  # since a batch was delivered
+        self.done = Progress(0, 0, 0)
+
+    def stop(self) -> None:
+        """Finish or give up the batch that is at work, then end."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until the source ends or `stop` is called; what is lost on the way is opened anew.
+
+        Raises:
+            StreamError: there is no going on.
+        """
+        with self._thread:
+            ended = False
+            while not ended and not self._stop.is_set():
+                try:
+                    ended = self._connected()
+                except Lost as lost:
+                    self._told(lost)
+                    self._stop.wait(self._pause())
+
+    def _connected(self) -> bool:
+        """Open source and sink, and work with them; tells whether the source has ended."""
+        source, sink = self._connect()
+        self._metrics.opened()
+        with closing(sink), closing(source):
+            while not self._stop.is_set():
+                with self._metrics.stage("take"):
+                    batch = source.take()
+                if batch is None:
+                    return True
+                if len(batch):
+                    self._handle(source, sink, batch)
+                if self._current.look():
+                    self._judge = Judge(self._current.model, self._limits)
+        return False
+
+    def _handle(self, source: Source[Any], sink: Sink, batch: Batch) -> None:
+        """Judge and deliver a batch, or have it come again."""
+        try:
+            with self._metrics.stage("judge"):
+                outcome = self._judged(source, batch)
+            with self._metrics.stage("deliver"):
+                sink.add(outcome)
+                sink.flush()
+                sink.commit(batch.claim)
+                source.commit(batch)
+        except Again as again:
+            log().warning("batch comes again", said=str(again), records=len(batch))
+            self._metrics.aborted()
+            sink.discard()
+            source.rewind(batch)
+            source.idle(self._pause())
+            return
+        self._failures = 0
+        self._metrics.delivered(outcome)
+        records, anomalies, letters = self.done
+        flagged = sum(verdict.is_anomaly for verdict in outcome.verdicts)
+        self.done = Progress(records + len(outcome.verdicts), anomalies + flagged, letters + len(outcome.letters))
+        self._watch(self.done)
+
+    def _judged(self, source: Source[Any], batch: Batch) -> Outcome:
+        """Judge a batch; while that takes long, the source rests and stays alive."""
+        job: Future[Outcome] = self._thread.submit(self._judge, batch)
+        try:
+            return job.result(PATIENCE)
+        except TimeoutError:
+            if job.done():
+                raise
+        while not job.done():
+            source.idle(TICK)
+        return job.result()
+
+    def _pause(self) -> float:
+        """Give how long to wait before the next attempt: longer each time, and by chance more or less."""
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._failures) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+        self._failures += 1
+        return pause
+
+    def _told(self, lost: Lost) -> None:
+        """Log what was lost.
+
+        Raises:
+            StreamError: another worker keeps taking our name.
+        """
+        log().warning("connection lost", said=str(lost), fenced=lost.fenced)
+        if not lost.fenced:
+            return
+        self._metrics.fenced()
+        self._fences.append(time.monotonic())
+        if len(self._fences) == FENCES and self._fences[-1] - self._fences[0] < WITHIN:
+            raise StreamError(
+                f"another worker that is alive has the same --id: this one was shut out {FENCES} times within "
+                f"{self._fences[-1] - self._fences[0]:.0f} s; give each its own"
+            )

@@ -1,0 +1,73 @@
+"""Verdicts in words: the same at every door where rows keep coming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import attrgetter
+
+import msgspec
+import polars as pl
+from msgspec import UNSET, UnsetType
+
+from detector.scorer import NO_REASONS
+from detector.telling import Reason
+from serving.model import Judged
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """The verdict on a row; anomalies have reasons, and rows a class where the bundle has a classifier."""
+
+    row: int
+    anomaly_score: float
+    p_value: float
+    is_anomaly: bool
+    class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
+    class_probability: float | UnsetType = UNSET
+    reasons: list[Reason] | UnsetType = UNSET
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a row was rejected."""
+
+    column: str
+    found: str
+    expected: str
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A row that was not scored."""
+
+    row: int
+    rejected: Fault
+
+
+def in_order(judged: Judged, *, only_anomalies: bool) -> list[Row | Rejected]:
+    """Give the verdicts and the rejected rows in the order in which they came."""
+    said: list[Row | Rejected] = [*_rows(judged)]
+    if only_anomalies:
+        said = [one for one in said if isinstance(one, Row) and one.is_anomaly]
+    if judged.rejects:
+        said += [Rejected(each.row, Fault(each.column, each.found, each.expected)) for each in judged.rejects]
+        said.sort(key=attrgetter("row"))
+    return said
+
+
+def _rows(judged: Judged) -> Iterator[Row]:
+    """Give the verdicts, those on anomalies with their reasons."""
+    verdicts, rows = judged.verdicts, judged.rows
+    told = [rows, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist()]
+    reasons = judged.reasons or (grouped(verdicts.reasons) if verdicts.reasons is not NO_REASONS else {})
+    if not reasons and verdicts.classes is None:
+        return map(Row, *told)
+    nothing = [UNSET] * len(rows)
+    told += [each.tolist() for each in verdicts.classes] if verdicts.classes else [nothing, nothing]
+    return map(Row, *told, [reasons.get(at, UNSET) for at in range(len(rows))])
+
+
+def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:
+    """Gather the reasons of each row."""
+    by_row: dict[int, list[Reason]] = {}
+    columns = (reasons[name].to_list() for name in ("at", "column", "found", "expected", "share"))
+    for at, *reason in zip(*columns, strict=True):
+        by_row.setdefault(at, []).append(Reason(*reason))
+    return by_row

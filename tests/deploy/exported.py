@@ -1,0 +1,33 @@
+"""Which metrics there are, and which an expression names."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+import serving.stream.metrics as stream
+from serving.http.metrics import Metrics
+from serving.http.models import Models
+from tests.serving.http.loads import write
+
+SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+
+
+def exported() -> set[str]:
+    """Give the name of every series of the service and of the stream worker."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), 1)
+        metrics = Metrics(0)
+        metrics.watch(lambda: 0, Models(Path(folder), "cpu", metrics.loaded))
+        texts = [metrics.text(), generate_latest(stream.Metrics(list).registry)]
+    families = [family for text in texts for family in text_string_to_metric_families(text.decode())]
+    return {family.name + suffix for family in families for suffix in SUFFIXES.get(family.type, [""])}
+
+
+def named(expression: str) -> set[str]:
+    """Give the metrics of ours that an expression names; what rules record has colons."""
+    return {name for name in re.findall(r"[a-z_][a-z0-9_:]*", expression) if name.startswith("residuum_")}

@@ -1,0 +1,169 @@
+"""The page that an operator leaves open, in a real browser: it shows what happens, and does what it is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from detector.decision import Decision
+from tests.data.make_bundle import write_least
+from tests.programs import program
+from tests.serving.http.conftest import Service, Start, until
+from tests.serving.http.test_safety import line
+from tests.tables import normal_rows, planted_anomalies
+
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+WITHIN = 15_000  # milliseconds
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A repository with three versions, the second of which is pinned."""
+    for version, threshold in ((1, 20.0), (2, 30.0), (3, 25.0)):
+        decision = Decision(threshold=threshold, promise="value", criterion="chosen")
+        write_least(tmp_path / "models" / "pumps" / str(version), name="pumps", version=version, decision=decision)
+    (tmp_path / "models" / "pumps" / "pin").write_text("2\n")
+    return tmp_path / "models"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = program("chromium", "chromium")
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Page:
+    """A page, and what went wrong on it."""
+
+    def __init__(self, browser: Browser, service: Service, **options: object) -> None:
+        self.page = browser.new_page(viewport=DESK, **options)
+        self.page.set_default_timeout(WITHIN)
+        self.faults: list[str] = []
+        self.page.on("console", lambda said: self.faults.append(said.text) if said.type in {"error", "warning"} else None)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.asked: set[str] = set()
+        self.page.on("request", lambda request: self.asked.add(request.url))
+        self.page.goto(service.url)
+
+    def sees(self, place: str, text: str) -> None:
+        """Wait until a place of the page shows a text."""
+        expect(self.page.locator(place)).to_contain_text(text, timeout=WITHIN)
+
+
+@pytest.fixture
+def service(start: Start, folder: Path) -> Service:
+    return start("--shadow-share", "1", at=folder)
+
+
+def test_an_alarm_appears_and_is_judged(browser: Browser, service: Service, folder: Path) -> None:
+    opened = Page(browser, service)
+    opened.sees("#state", "live")
+    opened.sees("#quiet", "None yet")
+    answer = service.post([*normal_rows(40, seed=5).to_dicts(), *planted_anomalies(3).to_dicts()])
+    flagged = [each for each in answer.json()["verdicts"] if each["is_anomaly"]]
+    opened.sees("#alarms", f"row {flagged[0]['row']} of request {answer.headers['x-request-id']}")
+    reason = flagged[0]["reasons"][0]
+    opened.sees("#alarms", f"{reason['column']}: {reason['found']}, expected {reason['expected']}")
+    expect(opened.page.locator("#alarms > li")).to_have_count(len(flagged))
+    expect(opened.page.locator("#chart path.highest")).to_have_count(1, timeout=WITHIN)
+    assert opened.page.locator("#chart circle").count() == len(flagged)
+    opened.sees("#shadow", "43 that both judged")
+
+    opened.page.get_by_role("button", name="False alarm").first.click()
+    opened.sees("#alarms", "Noted down: false alarm.")
+    said = json.loads((folder / "pumps" / "feedback.ndjson").read_text())
+    assert said["feedback"]["verdict"] == "false_alarm"
+    assert said["feedback"]["request_id"] == answer.headers["x-request-id"]
+    assert opened.faults == []
+    assert {url.rsplit("/", 1)[0] for url in opened.asked} <= {service.url, f"{service.url}/v1", f"{service.url}/v1/models/pumps"}
+
+
+def test_a_threshold_is_tried_and_written_by_the_keyboard_alone(browser: Browser, service: Service, folder: Path) -> None:
+    scores = [each["anomaly_score"] for each in service.post(normal_rows(200, seed=5).to_dicts()).json()["verdicts"]]
+    opened = Page(browser, service)
+    opened.sees("#state", "live")
+    opened.page.locator("[name=by]").select_option("threshold")
+    value = opened.page.get_by_label("Value")
+    value.fill("5")
+    value.press("Enter")
+    opened.sees("#tried", f"would have flagged {sum(score > 5 for score in scores)} of the latest 200 rows")
+    expect(opened.page.locator("#chart .tried")).to_have_count(1)
+    for _ in range(2):
+        opened.page.keyboard.press("Tab")
+    opened.page.keyboard.press("Enter")
+    expect(opened.page.get_by_role("dialog")).to_be_visible()
+    opened.page.keyboard.press("Enter")
+    opened.sees("#tried", "Version 4 is written; version 2 answers.")
+    opened.sees("#versions", "Version 4, in the shadow")
+    assert (folder / "pumps" / "4").is_dir()
+    assert opened.faults == []
+
+
+def test_the_shadow_is_promoted_and_rolled_back(browser: Browser, service: Service) -> None:
+    opened = Page(browser, service)
+    service.post(normal_rows(50, seed=5).to_dicts())
+    opened.sees("#shadow", "50 that both judged")
+    opened.page.get_by_role("button", name="Promote version 3").click()
+    opened.sees("#because", "On 50 rows 100 % of the verdicts were the same")
+    opened.page.get_by_role("button", name="Cancel").click()
+    assert service.post([{}]).json()["version"] == 2
+    opened.page.get_by_role("button", name="Promote version 3").click()
+    opened.page.locator("#yes").click()
+    opened.sees("#promise", "version 3, pinned")
+    assert service.post([{}]).json()["version"] == 3
+    opened.page.get_by_role("button", name="Roll back").click()
+    opened.page.locator("#yes").click()
+    opened.sees("#promise", "version 2, pinned")
+    opened.page.get_by_label("Value").fill("1000")
+    opened.page.get_by_role("button", name="Try it").click()
+    opened.sees("#fault", "a false-alarm rate lies between 0 and 1")
+    assert [fault for fault in opened.faults if "422" not in fault] == []
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_accessible_and_fits(browser: Browser, service: Service, size: dict[str, int], scheme: str, tmp_path: Path) -> None:
+    opened = Page(browser, service, color_scheme=scheme)
+    opened.page.set_viewport_size(size)
+    opened.sees("#state", "live")
+    service.post([*normal_rows(40, seed=5).to_dicts(), *planted_anomalies(3).to_dicts()])
+    opened.sees("#alarms", "of request")
+    opened.page.get_by_role("button", name="Try it").click()
+    opened.sees("#tried", "would have flagged")
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    found = Axe().run(opened.page)
+    assert found.violations_count == 0, found.generate_report()
+    opened.page.get_by_role("button", name="Roll back").click()
+    assert Axe().run(opened.page).violations_count == 0
+    opened.page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert opened.faults == []
+
+
+def test_it_asks_for_a_token_and_comes_back(browser: Browser, start: Start, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text(line("operate-secret", "operate") + line("score-secret", "score"))
+    service = start("--token-file", tmp_path / "tokens", at=folder)
+    opened = Page(browser, service)
+    for token in ("wrong", "score-secret", "operate-secret"):
+        expect(opened.page.get_by_role("dialog")).to_be_visible()
+        opened.page.locator("#token").fill(token)
+        opened.page.keyboard.press("Enter")
+    opened.sees("#state", "live")
+    opened.sees("#promise", "version 2")
+    service.stop()
+    opened.sees("#state", "not connected")
+    assert [fault for fault in opened.faults if "401" not in fault and "403" not in fault and "ERR_" not in fault] == []
+
+
+def test_a_service_with_a_page_open_ends_well(browser: Browser, service: Service) -> None:
+    opened = Page(browser, service)
+    opened.sees("#state", "live")
+    assert service.stop() == 0
+    until(lambda: "not connected" in opened.page.locator("#state").inner_text())

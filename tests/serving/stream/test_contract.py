@@ -1,0 +1,243 @@
+"""What every source and every sink keeps to; a new one is a line in the tables."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from detector.rejects import Reject
+from serving.stream.addresses import Topic
+from serving.stream.follow import FollowSource
+from serving.stream.kafka.connect import Kafka
+from serving.stream.metrics import Metrics
+from serving.stream.protocol import Batch, Letter, Origin, Outcome, Sink, Source, Verdict
+from serving.stream.settings import Guarantee, Settings
+from serving.stream.text import StdinSource, TextBatch, TextSink
+from tests.serving.stream.conftest import WITHIN, Topics
+
+LINES = [b'{"n":%d}' % place for place in range(30)]
+LINGER = 0.05
+
+
+class Place(NamedTuple):
+    """Where a source or a sink may live: a folder, or topics, for which brokers are started."""
+
+    folder: Path
+    topics: Callable[[], Topics]
+
+
+class Fed(NamedTuple):
+    """A source, how to feed it, and whether another that is opened after it goes on where it was committed."""
+
+    open: Callable[[], Source[Any]]
+    feed: Callable[[list[bytes]], None]
+    remembers: bool
+
+
+class Emptied(NamedTuple):
+    """A sink, how to read what is to be seen, and whether it can take back."""
+
+    open: Callable[[], Sink]
+    seen: Callable[[int], tuple[list[float], list[bytes]]]  # scores, and dead letters
+    takes_back: bool
+
+
+def standard_input(_: Place) -> Iterator[Fed]:
+    read, write = os.pipe()
+    yield Fed(lambda: StdinSource(LINGER, read), lambda lines: _write(write, lines), remembers=False)
+    os.close(read)
+    os.close(write)
+
+
+def followed(place: Place) -> Iterator[Fed]:
+    path = place.folder / "readings.ndjson"
+    path.touch()
+
+    def feed(lines: list[bytes]) -> None:
+        with path.open("ab") as file:
+            _write(file.fileno(), lines)
+
+    yield Fed(lambda: FollowSource(path, place.folder / "state", LINGER), feed, remembers=True)
+
+
+def topic(place: Place) -> Iterator[Fed]:
+    some = place.topics()
+    yield Fed(lambda: _connected(some, "at-least-once")[0], lambda lines: _send(some, lines), remembers=True)
+
+
+def _send(some: Topics, lines: list[bytes]) -> None:
+    some.send(lines)
+
+
+def _write(file: int, lines: list[bytes]) -> None:
+    os.write(file, b"".join(line + b"\n" for line in lines))
+
+
+SOURCES = (standard_input, followed, topic)
+
+
+def text_file(place: Place) -> Iterator[Emptied]:
+    verdicts, letters = place.folder / "verdicts.ndjson", place.folder / "letters.ndjson"
+
+    def seen(_: int) -> tuple[list[float], list[bytes]]:
+        found = [msgspec.json.decode(line) for path in (verdicts, letters) for line in path.read_bytes().splitlines()]
+        scores = [each["anomaly_score"] for each in found if "anomaly_score" in each]
+        return scores, [each["value"].encode() for each in found if "rejected" in each]
+
+    yield Emptied(lambda: TextSink(str(verdicts), str(letters)), seen, takes_back=False)
+
+
+def idempotent(place: Place) -> Iterator[Emptied]:
+    yield _topics_as_sink(place.topics(), "at-least-once")
+
+
+def transactional(place: Place) -> Iterator[Emptied]:
+    yield _topics_as_sink(place.topics(), "exactly-once")
+
+
+def _topics_as_sink(some: Topics, guarantee: Guarantee) -> Emptied:
+    def open_sink() -> Sink:
+        source, sink = _connected(some, guarantee)
+        source.close()
+        return sink
+
+    def seen(count: int) -> tuple[list[float], list[bytes]]:
+        verdicts = some.read(some.verdicts, count, 10)
+        letters = some.read(some.letters, 1 if count else 0, 10)
+        return [each.said["anomaly_score"] for each in verdicts], [each.value or b"" for each in letters]  # type: ignore[misc]
+
+    return Emptied(open_sink, seen, takes_back=guarantee == "exactly-once")
+
+
+SINKS = (text_file, idempotent, transactional)
+
+
+def _connected(some: Topics, guarantee: Guarantee) -> tuple[Source[Any], Sink]:
+    settings = Settings(
+        source=Topic(some.bootstrap, some.readings),
+        sink=Topic(some.bootstrap, some.verdicts),
+        group=some.group,
+        guarantee=guarantee,
+        worker_id="contract",
+    )
+    kafka = Kafka(settings, Metrics(list), exactly_once=settings.exactly_once)
+    return kafka.connect(lambda: pytest.fail("no other source is asked for"), lambda: None)
+
+
+@pytest.fixture(params=SOURCES, ids=lambda made: made.__name__)
+def fed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fed]:
+    yield from request.param(Place(tmp_path, lambda: request.getfixturevalue("topics")))
+
+
+@pytest.fixture(params=SINKS, ids=lambda made: made.__name__)
+def emptied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Emptied]:
+    yield from request.param(Place(tmp_path, lambda: request.getfixturevalue("topics")))
+
+
+def taken(source: Source[Any], count: int) -> list[Batch]:
+    """Take until there are so many records."""
+    batches: list[Batch] = []
+    for _ in range(int(WITHIN / LINGER)):
+        batch = source.take()
+        assert batch is not None
+        if len(batch):
+            batches.append(batch)
+        if sum(map(len, batches)) >= count:
+            break
+    return batches
+
+
+def values_of(batches: list[Batch]) -> list[bytes | None]:
+    return [value for batch in batches for value in batch.values]
+
+
+def test_a_source_gives_each_record_once_and_says_where_it_stood(fed: Fed) -> None:
+    with contextlib.closing(fed.open()) as source:
+        fed.feed(LINES[:20])
+        batches = taken(source, 20)
+        for batch in batches:
+            source.commit(batch)
+            assert batch.block == b"".join(line + b"\n" for line in values_of([batch]) if line)
+        fed.feed(LINES[20:])
+        batches += taken(source, 10)
+        origins = [origin for batch in batches for origin in batch.origins(range(len(batch)))]
+        assert len({msgspec.json.encode(origin) for origin in origins}) == len(LINES)
+        assert sorted(values_of(batches)) == sorted(LINES)
+        empty = source.take()
+        assert empty is not None
+        assert not len(empty)
+
+
+def test_what_is_rewound_comes_again(fed: Fed) -> None:
+    with contextlib.closing(fed.open()) as source:
+        fed.feed(LINES)
+        first = source.take()
+        while first is not None and not len(first):
+            first = source.take()
+        assert first is not None
+        source.rewind(first)
+        assert sorted(values_of(taken(source, len(LINES)))) == sorted(LINES)
+
+
+def test_nothing_comes_while_it_rests_and_everything_after(fed: Fed) -> None:
+    with contextlib.closing(fed.open()) as source:
+        fed.feed(LINES[:5])
+        batches = taken(source, 5)
+        fed.feed(LINES[5:])
+        source.idle(0.3)
+        assert sorted(values_of(batches + taken(source, 25))) == sorted(LINES)
+
+
+def test_a_source_goes_on_where_it_was_committed(fed: Fed) -> None:
+    if not fed.remembers:
+        pytest.skip("what was read of a pipe is gone")
+    with contextlib.closing(fed.open()) as source:
+        fed.feed(LINES[:10])
+        for batch in taken(source, 10):
+            source.commit(batch)
+        fed.feed(LINES[10:20])
+        taken(source, 10)
+    fed.feed(LINES[20:])
+    with contextlib.closing(fed.open()) as source:
+        assert sorted(values_of(taken(source, 20))) == sorted(LINES[10:])
+
+
+def outcome(scores: list[float]) -> Outcome:
+    """Make verdicts with these scores, and a dead letter behind them."""
+    batch = TextBatch(b"".join(line + b"\n" for line in LINES), "-", 1)
+    verdicts = [Verdict(score, 0.5, score > 2, "pumps", 1, Origin(file="-", row=at)) for at, score in enumerate(scores)]
+    letter = Letter(len(scores), "not JSON", Reject(len(scores), "", "x", "a JSON object"))
+    return Outcome(batch, verdicts, range(len(scores)), [letter])
+
+
+def test_what_a_sink_has_committed_is_to_be_seen(emptied: Emptied) -> None:
+    with contextlib.closing(emptied.open()) as sink:
+        for scores in ([1.0, 2.0], [3.0]):
+            sink.add(outcome(scores))
+            sink.flush()
+            sink.commit(None)
+    scores, letters = emptied.seen(3)
+    assert sorted(scores) == [1, 2, 3]
+    assert sorted(letters) == sorted([LINES[2], LINES[1]])
+
+
+def test_what_a_sink_discards_is_not_to_be_seen_where_it_can(emptied: Emptied) -> None:
+    with contextlib.closing(emptied.open()) as sink:
+        sink.add(outcome([1.0]))
+        sink.flush()
+        sink.discard()
+        sink.add(outcome([2.0]))
+        sink.flush()
+        sink.commit(None)
+        sink.add(outcome([3.0]))
+        sink.flush()
+    scores, _ = emptied.seen(1)
+    assert 2 in scores
+    if emptied.takes_back:
+        assert scores == [2]

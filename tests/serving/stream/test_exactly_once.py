@@ -1,0 +1,118 @@
+"""Each record has exactly one verdict or dead letter, and the right one, whatever happens to the worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.kafka.shared import own
+from tests.serving.stream.conftest import QUICK, Start, Topics, check, rows, until, values
+
+TORTURE = bool(os.environ.get("RESIDUUM_TORTURE"))
+SEED = int(os.environ.get("RESIDUUM_SEED", "1"))
+KILLS, FREEZES, CHANGES = (200, 20, 60) if TORTURE else (20, 1, 5)
+RATE = 400  # records a second
+
+BAD = (b"{", b'{"temperature": "hot"}', b"", None, b"[1]", b'"x"', b"\xff\xfe")
+
+
+class Flow(threading.Thread):
+    """Records that keep coming, one in fifty of them bad."""
+
+    def __init__(self, topics: Topics, frame: pl.DataFrame, rate: float) -> None:
+        super().__init__(daemon=True)
+        self._topics = topics
+        self._rate = rate
+        good = values(frame)
+        self.sent: list[bytes | None] = [BAD[at % len(BAD)] if at % 50 == 7 else value for at, value in enumerate(good)]
+
+    def run(self) -> None:
+        """Send, a handful at a time."""
+        began, handful = time.monotonic(), max(1, int(self._rate / 20))
+        for at in range(0, len(self.sent), handful):
+            self._topics.put(self.sent[at : at + handful], at)
+            time.sleep(max(0.0, began + (at + handful) / self._rate - time.monotonic()))
+        self._topics.flush()
+
+
+def settle(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within: float = 60) -> None:
+    """Wait for the last verdict, and hold all of them against what was sent."""
+    flow.join()
+    bad = [at for at, value in enumerate(flow.sent) if at % 50 == 7]
+    letters = topics.read(topics.letters, len(bad), within)
+    verdicts = topics.read(topics.verdicts, len(flow.sent) - len(bad), within)
+    assert sorted(int(each.key or b"-1") for each in letters) == bad
+    assert all(each.value == flow.sent[int(each.key or b"-1")] for each in letters)
+    keys = sorted(int(each.key or b"-1") for each in verdicts)
+    good = [at for at in range(len(flow.sent)) if at % 50 != 7]
+    assert keys == good
+    by_key = {int(each.key or b"-1"): each.said for each in verdicts}
+    check([by_key[at] for at in good], frame[good], bundle)
+
+
+def test_killed_again_and_again_while_a_broker_goes_and_comes_back(run_folder: Path, pumps: Path, start: Start) -> None:
+    """Kill -9 at random points, on three brokers, one of which is killed too: leaders move, of topics and of transactions."""
+    chance = np.random.default_rng(SEED)
+    with own(run_folder, 3) as cluster:
+        topics, frame = Topics(cluster.bootstrap, copies=3), rows(int(KILLS * 1.3 * RATE))
+        flow = Flow(topics, frame, RATE)
+        flow.start()
+        for number in range(KILLS):
+            worker = start(*topics.flags, *QUICK, "--id", "one")
+            if number % 20 == 4:
+                cluster.kill(number // 20 % 3)
+            if number % 20 == 8:
+                cluster.revive(number // 20 % 3)
+            if number % 4:
+                until(lambda: "partitions assigned" in worker.log)  # noqa: B023 - called at once
+            time.sleep(chance.uniform(0, 0.6))
+            worker.kill()
+        worker = start(*topics.flags, *QUICK, "--id", "one")
+        settle(topics, flow, frame, pumps)
+        assert worker.stop() == 0
+
+
+def test_frozen_beyond_its_session_it_commits_nothing(broker: str, pumps: Path, start: Start) -> None:
+    """A worker that was stopped, and whose partitions are another's by then, wakes up in the middle of what it did."""
+    topics, frame, chance = Topics(broker, 4), rows(FREEZES * 7 * RATE), np.random.default_rng(SEED)
+    flow = Flow(topics, frame, RATE)
+    flow.start()
+    pair = [start(*topics.flags, *QUICK) for _ in range(2)]
+    until(lambda: all("partitions assigned" in worker.log for worker in pair))
+    for number in range(FREEZES):
+        frozen = pair[number % 2]
+        time.sleep(chance.uniform(0.2, 0.6))
+        frozen.process.send_signal(signal.SIGSTOP)
+        time.sleep(5.5)  # beyond the session, and beyond what a transaction may take
+        frozen.process.send_signal(signal.SIGCONT)
+    settle(topics, flow, frame, pumps)
+    assert all("partitions lost" in worker.log or "connection lost" in worker.log for worker in pair[: min(2, FREEZES)])
+    assert [worker.stop() for worker in pair] == [0, 0]
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_workers_come_and_go(protocol: str, broker: str, pumps: Path, start: Start) -> None:
+    """Some are asked to end, others are killed; partitions move all the while."""
+    topics, frame, chance = Topics(broker, 4), rows(CHANGES * 2 * RATE), np.random.default_rng(SEED)
+    flags = [*topics.flags, *(QUICK if protocol == "classic" else QUICK[-2:]), "--kafka", f"group.protocol={protocol}"]
+    flow = Flow(topics, frame, RATE)
+    flow.start()
+    working = [start(*flags)]
+    for number in range(CHANGES):
+        working.append(start(*flags))
+        time.sleep(chance.uniform(0.8, 2))
+        if number % 3:
+            leaving = working.pop(0)
+            until(lambda: '"streaming"' in leaving.log)  # noqa: B023 - called at once
+            assert leaving.stop() == 0, leaving.log
+        elif protocol == "classic" and number:
+            working.pop(0).kill()
+    settle(topics, flow, frame, pumps)
+    assert [worker.stop() for worker in working] == [0] * len(working)

@@ -1,0 +1,150 @@
+"""The loop, with a source and a sink that fail when they are told to."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from detector.errors import StreamError
+from serving.log import set_up
+from serving.stream import worker as loop
+from serving.stream.current import Current
+from serving.stream.judge import Judge, Limits
+from serving.stream.metrics import Metrics
+from serving.stream.protocol import Again, Lost, Outcome
+from serving.stream.text import TextBatch
+from serving.stream.worker import Worker
+from tests.serving.stream.conftest import rows, values
+
+LIMITS = Limits(2**20, 8, 10_000)
+
+
+class Ends:
+    """A source and a sink that write down how they are called; each error that is given is raised once."""
+
+    def __init__(self, *errors: tuple[str, Exception], records: int = 3) -> None:
+        self.calls: list[str] = []
+        self._errors = list(errors)
+        self._left = [TextBatch(value + b"\n", "-", at) for at, value in enumerate(values(rows(20))[:records])]
+        self.seen: list[int] = []
+        self._added: list[int] = []
+
+    def connect(self) -> tuple[Ends, Sink]:
+        self.called("connect")
+        return self, Sink(self)
+
+    def take(self) -> TextBatch | None:
+        self.called("take")
+        return self._left.pop(0) if self._left else None
+
+    def commit(self, batch: TextBatch) -> None:  # noqa: ARG002 - `Source`
+        self.called("source.commit")
+
+    def rewind(self, batch: TextBatch) -> None:
+        self.called("rewind")
+        self._left.insert(0, batch)
+
+    def idle(self, seconds: float) -> None:
+        self.called("idle")
+        time.sleep(min(seconds, 0.01))
+
+    def close(self) -> None:
+        self.called("close")
+
+    def called(self, name: str) -> None:
+        self.calls.append(name)
+        if self._errors and self._errors[0][0] == name:
+            raise self._errors.pop(0)[1]
+
+
+class Sink:
+    """The sink of such ends."""
+
+    def __init__(self, ends: Ends) -> None:
+        self._ends = ends
+        self._added: list[int] = []
+
+    def add(self, outcome: Outcome) -> None:
+        self._added = [verdict.origin.row for verdict in outcome.verdicts]
+        self._ends.called("add")
+
+    def flush(self) -> None:
+        self._ends.called("flush")
+
+    def commit(self, claim: object) -> None:  # noqa: ARG002 - `Sink`
+        self._ends.called("commit")
+        self._ends.seen += self._added
+
+    def discard(self) -> None:
+        self._ends.called("discard")
+
+    def close(self) -> None:
+        self._ends.called("sink.close")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up("json")
+    monkeypatch.setattr(loop, "FIRST_PAUSE", 0.001)
+
+
+def run(ends: Ends, pumps: Path) -> Worker:
+    metrics = Metrics(list)
+    worker = Worker(ends.connect, Current(pumps, "cpu", metrics.loaded), LIMITS, metrics, lambda _: None)
+    worker.run()
+    return worker
+
+
+def test_the_order_of_calls(pumps: Path) -> None:
+    ends = Ends(records=1)
+    run(ends, pumps)
+    assert ends.calls == ["connect", "take", "add", "flush", "commit", "source.commit", "take", "close", "sink.close"]
+
+
+@pytest.mark.parametrize("at", ["add", "flush", "commit"])
+def test_a_batch_that_is_not_delivered_comes_again(at: str, pumps: Path) -> None:
+    ends = Ends((at, Again("no")))
+    worker = run(ends, pumps)
+    assert ends.seen == [0, 1, 2]
+    assert worker.done.records == 3
+    first = ends.calls.index(at)
+    assert ends.calls[first + 1 : first + 4] == ["discard", "rewind", "idle"]
+
+
+@pytest.mark.parametrize("at", ["connect", "take", "add", "commit", "discard"])
+def test_what_is_lost_is_opened_anew(at: str, pumps: Path) -> None:
+    ends = Ends(*([("add", Again("no"))] if at == "discard" else []), (at, Lost("gone")))
+    run(ends, pumps)
+    assert ends.calls.count("connect") == 2
+    assert ends.calls.count("close") == ends.calls.count("sink.close") == 2 - (at == "connect")
+
+
+def test_a_name_that_is_taken_again_and_again_ends_it(pumps: Path) -> None:
+    ends = Ends(*[("take", Lost("fenced", fenced=True))] * 3)
+    with pytest.raises(StreamError, match="has the same --id"):
+        run(ends, pumps)
+    run(Ends(*[("take", Lost("fenced", fenced=True))] * 2), pumps)
+
+
+def test_what_cannot_go_on_is_closed(pumps: Path) -> None:
+    ends = Ends(("flush", StreamError("the topic is gone")))
+    with pytest.raises(StreamError):
+        run(ends, pumps)
+    assert ends.calls[-2:] == ["close", "sink.close"]
+
+
+def test_the_source_lives_while_judging_takes_long(pumps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = Judge.__call__
+
+    def slow(self: Judge, batch: TextBatch) -> Outcome:
+        time.sleep(0.2)
+        return judged(self, batch)
+
+    monkeypatch.setattr(loop, "PATIENCE", 0.05)
+    monkeypatch.setattr(Judge, "__call__", slow)
+    ends = Ends(records=1)
+    run(ends, pumps)
+    assert ends.calls.count("idle") > 5
+    assert ends.seen == [0]
