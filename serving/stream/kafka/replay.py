@@ -90,8 +90,15 @@ def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
     """Give where each partition ends now."""
     places = consumer.list_topics(topic, WITHIN).topics[topic].partitions
-    found = {place: consumer.get_watermark_offsets(TopicPartition(topic, place), WITHIN) for place in places}
-    return {place: offsets[1] if offsets else 0 for place, offsets in found.items()}
+    return {place: _end(consumer, TopicPartition(topic, place)) for place in places}
+
+
+def _end(consumer: Consumer, place: TopicPartition) -> int:
+    """Give where a partition ends now."""
+    found = cast("tuple[int, int] | None", consumer.get_watermark_offsets(place, WITHIN))
+    if found is None:
+        raise Lost("the brokers do not tell where the letters end")
+    return found[1]
 
 
 def _records(found: Sequence[Record], ends: Mapping[int, int], at_end: set[int]) -> list[Record]:
