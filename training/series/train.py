@@ -26,6 +26,7 @@ from detector.manifest import FORMAT, Manifest, Score, Training
 from detector.manifest import Rows as Counted
 from detector.rejects import Reject
 from detector.series import keyed_rows
+from detector.successor import write_version
 from detector.version import __version__
 from detector.windows import LONGEST, Window
 from training import export, variants
@@ -41,7 +42,6 @@ from training.settings import as_plain
 from training.split import DEFAULT_RATE, LEAST_ROWS
 from training.train import LIBRARIES, Recipe, Table, Trained, device_of, provers_of, rejected
 from training.variants import WindowedPlan
-from training.version import write_version
 
 SHORTEST = 2  # rows of a window
 LEAST_LENGTHS = 3  # rows are needed of so many windows that do not overlap
