@@ -136,6 +136,8 @@ class Service:
         with contextlib.suppress(msgspec.DecodeError):
             detail = msgspec.json.decode(answer.body, type=_Fault).detail
         said = f"{self._url} answers {answer.status}: {detail or http.client.responses.get(answer.status, 'no reason')}"
+        if answer.status == http.client.UNAUTHORIZED:
+            said += " (put the token into the environment as RESIDUUM_TOKEN)"
         raise TableError(said) if answer.status in {413, 422} else SettingError(said)
 
     def _asked(self, method: str, path: str, body: bytes) -> Answer:

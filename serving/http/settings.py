@@ -13,6 +13,7 @@ from detector.graph import Device
 from serving.log import Form
 
 MIB = 2**20
+HIGHEST_PORT = 2**16 - 1
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
@@ -78,6 +79,12 @@ def _check(settings: Settings) -> None:
         value = getattr(settings, field.name)
         if isinstance(value, int | float) and not isinstance(value, bool) and field.name not in MAY_BE_NOUGHT and value <= 0:
             raise SettingError(f"{field.encode_name} must be more than 0; got {value}")
+    last = (settings.metrics_port or 1) + settings.workers - 1
+    for name, port in (("port", settings.port), ("metrics-port", last)):
+        if port > HIGHEST_PORT:
+            raise SettingError(f"{name} goes up to {HIGHEST_PORT}; got {port}")
+    if settings.tls_key and not settings.tls_certificate:
+        raise SettingError("tls-key is the key of a certificate: name that by tls-certificate")
 
 
 MAY_BE_NOUGHT: frozenset[str] = frozenset({"port", "access_share", "shadow_share"})

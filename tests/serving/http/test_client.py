@@ -60,7 +60,7 @@ def test_a_token_comes_from_the_environment(start: Start, table: Path, monkeypat
     service = start("--token-file", tokens)
     refused = CliRunner().invoke(app, ["score", "pumps", str(table), "--to", "x.csv", "--url", service.url])
     assert refused.exit_code == 2
-    assert "401" in refused.output
+    assert "as RESIDUUM_TOKEN" in refused.output
     monkeypatch.setenv("RESIDUUM_TOKEN", SCORE)
     run("pumps", table, "--to", table.with_name("out.csv"), "--url", service.url)
 
