@@ -24,7 +24,7 @@ INPUT = "row"
 WINDOW = "window"  # the input of a series' graph
 OUTPUTS = {"score": 1, "contribution": 2, "expected": 2, "latent": 2}  # and their number of axes
 BATCH = 2048
-WINDOW_BATCH = 2**16  # cells of a batch of windows
+WINDOW_BATCH = 2**16  # cells of a batch of windows: what fits the cache
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
