@@ -240,7 +240,7 @@ def test_the_graph_of_level_and_energy_agrees_with_the_oracle(plain: Made) -> No
     moved_by = (z[:, -energy:] - rebuilt("energy", z[:, -energy:])) * there[:, -energy:]
     squared = (moved_by**2).sum(axis=(1, 2)) + (flags[:, -energy:] ** 2).sum(axis=(1, 2))
     score = np.sqrt(level * np.sqrt(squared / learnt.score.energy_unit.item()))
-    assert_close(plain.scorer.learnt.scores(windows), score)
+    assert_close(plain.scorer.graph.scores(windows), score)
 
 
 def test_rows_may_come_in_any_order_and_give_the_same_bytes(plain: Made, tmp_path: Path) -> None:

@@ -174,7 +174,8 @@ def _check_enough(rows: Rows, window: Window, rejects: list[Reject]) -> None:
     raise TableError(
         f"{len(rows.places):,} usable rows with {len(rows.starts):,} windows of {window.length}{of} are too few to train on: "
         f"each of four blocks of time is held out in turn, so at least {least:,} rows of a series are needed, "
-        f"better many more, or a shorter --window, or a larger --max-gap than {window.max_gap:g}{rejected(rejects, len(rows.places))}"
+        f"better many more, or a shorter --window, or a larger --max-gap than {window.max_gap:g}"
+        f"{rejected(rejects, len(rows.places))}"
     )
 
 
