@@ -29,7 +29,7 @@ IMAGE_INPUT = "image"
 IMAGE_OUTPUTS = {"score": 1, "contribution": 3, "expected": 4, "latent": 2}
 BATCH = 2048
 IMAGE_BATCH = 2**18  # values of a batch of images: what lies between layers is many times as large
-WINDOW_BATCH = 2**16  # cells of a batch of windows
+WINDOW_BATCH = 2**16  # cells of a batch of windows: what fits the cache
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 

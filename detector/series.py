@@ -8,7 +8,7 @@ are cut into frames, not on other keys, not on rows to come. `windows` says what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject, shorten
 from detector.scorer import NO_REASONS, Scorer, Verdicts
-from detector.windows import JUDGED, TOO_OLD, WARMING_UP, Cut, Window, Windows
+from detector.windows import JUDGED, TOO_OLD, WARMING_UP, Cut, State, Window, Windows
 
 CHUNK = 1024  # rows whose windows are in memory at a time
 EARLY = 1e8  # seconds, 1973: what is nearer to 0 is hardly a date
@@ -90,24 +90,23 @@ class Series:
         if not len(cut.at):
             return
         at = cut.at + start
+        windows = zip(at.tolist(), cut.states, cut.begun.tolist(), strict=True)
 
         def on(scores: np.ndarray) -> np.ndarray:
-            self._step(cut, scores, at, judged)
-            wanted: np.ndarray = judged.wanted[at]
-            return wanted
+            return self._step(scores, windows, judged)
 
         if judged.explain == "none":
             on(self._scorer.graph.scores(cut.windows))
             return
-        outputs = self._scorer.graph.explain(cut.windows, on)
+        outputs = self._scorer.graph.explain(cut.windows, on)  # asks of some windows at a time, in order
         judged.contribution.append(outputs.contribution)
         judged.expected.append(outputs.expected)
         judged.found.append(self._found(cut.windows[judged.wanted[at]]))
 
-    def _step(self, cut: Cut, scores: np.ndarray, at: np.ndarray, judged: _Judged) -> None:
-        """Take each window's score into its key's alarm."""
-        threshold = self.manifest.decision.threshold
-        for place, score, state, begun in zip(at.tolist(), scores.tolist(), cut.states, cut.begun.tolist(), strict=True):
+    def _step(self, scores: np.ndarray, windows: Iterator[tuple[int, State, bool]], judged: _Judged) -> np.ndarray:
+        """Take the scores of the next windows into their keys' alarms; tells which are to be explained, `bool[scores]`."""
+        threshold, places = self.manifest.decision.threshold, []
+        for score, (place, state, begun) in zip(scores.tolist(), windows, strict=False):  # there are more windows to come
             alarm = state.alarm
             if begun:
                 alarm.clear()
@@ -115,7 +114,10 @@ class Series:
             judged.score[place] = alarm.step(self._alarm, threshold, score)
             judged.is_anomaly[place] = alarm.is_on
             judged.alarms += alarm.is_on and not was_on
-        judged.wanted[at] = judged.is_anomaly[at] if judged.explain == "anomalies" else judged.explain == "all"
+            places.append(place)
+        judged.wanted[places] = judged.is_anomaly[places] if judged.explain == "anomalies" else judged.explain == "all"
+        wanted: np.ndarray = judged.wanted[places]
+        return wanted
 
     def _found(self, windows: np.ndarray) -> np.ndarray:
         """Give what reasons tell of, `float64[windows, columns]`: each newest cell, of numbers the mean of the newest ones."""

@@ -11,7 +11,7 @@ A window of row i holds rows up to i only. The first `length - 1` rows of a key 
 gap longer than `max_gap`. The time of a key must rise from row to row: a row whose time does not is told as `TOO_OLD` and
 leaves no trace, so a row that is delivered twice counts once. Of every key its `length` newest rows are kept, its newest
 time and where its alarm stands (`detector.alarm`); of more than `most_keys` keys the one unheard of for longest is
-forgotten, and would warm up anew. So memory is bounded by most_keys x (8 x length x columns + about 600) bytes.
+forgotten, and would warm up anew. So memory is bounded by most_keys x (8 x length x columns + about 400) bytes.
 
 `detector.series` turns windows into verdicts.
 """

@@ -12,5 +12,5 @@ Read in this order:
     graph        the whole computation as one module: matrix in; score, contribution, expected, latent out
     export       that module as ONNX, and the proof that it is the same
     calibrate    thresholds
-    train        all of it, in order
+    train        all of it, in order (`series`: the same on windows of a series)
 """

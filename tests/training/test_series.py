@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import torch
 
+from detector import graph
 from detector.columns import encode
 from detector.decision import TOLERANCE
 from detector.errors import SettingError, TableError
@@ -144,6 +145,16 @@ def test_one_at_a_time_in_frames_and_restored_are_the_same(made: Made) -> None:
     assert_same(told(verdicts), together)
 
 
+def test_many_rows_at_once_are_as_few(plain: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = today(1500)
+    monkeypatch.setattr(graph, "WINDOW_BATCH", 6000)  # a hundred windows in a batch, a thousand in a chunk
+    wide = Scorer.open(plain.folder, "cpu").score(frame, explain="all")
+    assert wide.reasons.filter(pl.col("rank") == 1)["at"].to_list() == list(range(LENGTH - 1, 1500))
+    parts = plain.scorer.session()
+    assert_same(told(parts.score(part) for part in frame.iter_slices(31)), told([wide]))
+    assert_same(told([plain.scorer.score(frame, explain="none")]), told([wide]))
+
+
 def test_no_verdict_uses_a_later_row(made: Made) -> None:
     frame = today()
     other = frame.with_columns(pl.when(pl.int_range(pl.len()) >= 40).then(1e6).otherwise("flow").alias("flow"))
@@ -206,13 +217,13 @@ def test_the_graph_of_level_and_energy_agrees_with_the_oracle(plain: Made) -> No
 
     material = prepare(Table(normal(), np.arange(480), []), recipe)
     plan = variants.windowed_plan("plain")
-    graph = learn(arrange(material.matrix, material.columns), material, plan, 0, torch.device("cpu"), fit.unwatched).graph
+    learnt = learn(arrange(material.matrix, material.columns), material, plan, 0, torch.device("cpu"), fit.unwatched).graph
     windows = windows_of(plain.scorer, today())
-    seen = graph.channels(torch.from_numpy(windows), LENGTH)
+    seen = learnt.channels(torch.from_numpy(windows), LENGTH)
     z, there, flags = (part.double().numpy() for part in seen)
-    slow = graph.model.slow.numpy()
+    slow = learnt.model.slow.numpy()
     centred = z - (z * there).sum(axis=1, keepdims=True) / np.maximum(there.sum(axis=1, keepdims=True), 1) * slow
-    weights = {name: tensor.double().numpy() for name, tensor in graph.model.state_dict().items()}
+    weights = {name: tensor.double().numpy() for name, tensor in learnt.model.state_dict().items()}
 
     def rebuilt(branch: str, inputs: np.ndarray) -> np.ndarray:
         code = (
@@ -225,10 +236,10 @@ def test_the_graph_of_level_and_energy_agrees_with_the_oracle(plain: Made) -> No
     tail, energy = LENGTH // 4, LENGTH // 6
     residual = (centred - rebuilt("level", centred * there))[:, -tail:] * there[:, -tail:]
     shift = np.concatenate([residual.mean(axis=1), flags[:, -tail:].mean(axis=1)], axis=1)
-    level = np.abs(shift / graph.score.level_unit.numpy()).max(axis=1)
+    level = np.abs(shift / learnt.score.level_unit.numpy()).max(axis=1)
     moved_by = (z[:, -energy:] - rebuilt("energy", z[:, -energy:])) * there[:, -energy:]
     squared = (moved_by**2).sum(axis=(1, 2)) + (flags[:, -energy:] ** 2).sum(axis=(1, 2))
-    score = np.sqrt(level * np.sqrt(squared / graph.score.energy_unit.item()))
+    score = np.sqrt(level * np.sqrt(squared / learnt.score.energy_unit.item()))
     assert_close(plain.scorer.graph.scores(windows), score)
 
 

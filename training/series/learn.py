@@ -18,7 +18,7 @@ from training.layout import Layout
 from training.series.channels import FLAG, Channels
 from training.series.graph import SeriesGraph
 from training.series.model import LEVEL_LATENT, MOST_HELD_OUT, SeriesModel, Spans, Windowed, slow_channels
-from training.series.rows import BLOCKS, Material
+from training.series.rows import Material
 from training.series.scores import LEAST_UNIT, LevelAndEnergy, Units, WhitenedNewest, WindowScore, newest_residual
 from training.variants import WindowedPlan
 from training.whitening import precision
@@ -60,7 +60,7 @@ def learn(layout: Layout, material: Material, plan: WindowedPlan, seed: int, dev
         return model, train(model)
 
     folds = []
-    for block in range(BLOCKS):
+    for block in rows.blocks(length):
         places = rows.held_out(block, length)
         learning, held_out = everything.at(rows.learning(block, length)), everything.at(rows.starts[places])
         few = held_out.thinned(MOST_HELD_OUT)

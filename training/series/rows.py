@@ -27,6 +27,10 @@ class Rows(NamedTuple):
     starts: np.ndarray  # int64[windows], the first row of each
     begun: np.ndarray  # bool[windows], the first after a key's beginning or a gap
 
+    def blocks(self, length: int) -> list[int]:
+        """Give the blocks in which windows end; in the first few rows of a short series none do."""
+        return [int(block) for block in np.unique(self.block[self.starts + length - 1])]
+
     def learning(self, held_out: int, length: int) -> np.ndarray:
         """Give the windows of which no row lies in a block: `int64[windows]`, their first rows."""
         first, last = self.block[self.starts], self.block[self.starts + length - 1]

@@ -37,13 +37,14 @@ from training.layout import vocabularies
 from training.series.graph import SeriesGraph
 from training.series.learn import learn
 from training.series.model import Spans
-from training.series.rows import BLOCKS, Material, Rows, arrange, usual_step
+from training.series.rows import Material, Rows, arrange, usual_step
 from training.settings import as_plain
 from training.split import DEFAULT_RATE, LEAST_ROWS
 from training.train import LIBRARIES, Recipe, Table, Trained, device_of, provers_of, rejected
 from training.variants import WindowedPlan
 
 SHORTEST = 2  # rows of a window
+LEAST_BLOCKS = 2  # in which windows end
 LEAST_LENGTHS = 3  # rows are needed of so many windows that do not overlap
 PROVED = 2048  # windows of the proof, evenly spread
 
@@ -165,16 +166,16 @@ def _wished(recipe: Recipe) -> Window:
 
 def _check_enough(rows: Rows, window: Window, rejects: list[Reject]) -> None:
     """Refuse rows on which windows cannot be held out."""
-    enough = len(rows.places) >= max(LEAST_ROWS, LEAST_LENGTHS * window.length)
-    if enough and all(
-        len(rows.held_out(block, window.length)) and len(rows.learning(block, window.length)) for block in range(BLOCKS)
-    ):
+    least, blocks = max(LEAST_ROWS, LEAST_LENGTHS * window.length), rows.blocks(window.length)
+    enough = len(rows.places) >= least and len(blocks) >= LEAST_BLOCKS
+    if enough and all(len(rows.learning(block, window.length)) for block in blocks):
         return
-    of, least = f" of {window.key}" if window.key else "", max(LEAST_ROWS, LEAST_LENGTHS * window.length)
+    of = f" of a {window.key}" if window.key else ""
     raise TableError(
         f"{len(rows.places):,} usable rows with {len(rows.starts):,} windows of {window.length}{of} are too few to train on: "
-        f"windows are needed in each of four blocks of time, so at least {least:,} rows, or a shorter --window, or a larger "
-        f"--max-gap than {window.max_gap:g}{rejected(rejects, len(rows.places))}"
+        f"each of four blocks of time is held out in turn, so at least {least:,} rows of a series are needed, "
+        f"better many more, or a shorter --window, or a larger --max-gap than {window.max_gap:g}"
+        f"{rejected(rejects, len(rows.places))}"
     )
 
 
