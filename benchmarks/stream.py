@@ -38,6 +38,7 @@ LINES, KAFKA, SCALING = 0.85, 0.8, 0.85
 RATE = 1000  # rows a second
 SECONDS = unless_tiny(20, 2)
 BATCH = 1000
+LOOK = 0.25  # seconds between two looks: a worker that is asked writes all its metrics
 PARTITIONS = 4
 REDIRECTED = 'exec "$@" < {} > {}'
 
@@ -160,7 +161,7 @@ def latency(report: Report, bootstrap: str, model: Path, records: list[bytes]) -
             reader.join()
     for topic, name in (("live", "a row is read"), ("live-verdicts", "its verdict is read")):
         took = [1000 * (seen[topic][key] - when) for key, when in sent.items() if key in seen[topic]]
-        p50, p99 = np.percentile(took, [50, 99])
+        p50, p99 = np.percentile(took, [50, 99]).tolist()
         note = f"p99 {p99:.0f} ms, {len(took):,} of {len(sent):,} rows at {RATE:,} a second, exactly once"
         report.add(line(f"ms from sending until {name}, median", [p50], note=note))
 
@@ -217,7 +218,7 @@ def _when(ports: list[int], rows: int) -> list[Work]:
         found = [asked(port) for port in ports]
         if sum(each.rows for each in found) >= rows:
             return found
-        time.sleep(0.02)
+        time.sleep(LOOK)
 
 
 @contextlib.contextmanager

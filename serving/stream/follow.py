@@ -103,6 +103,9 @@ class FollowSource:
             file.seek(0)
             self._cutter = Cutter(str(self._path))
         elif self._moved(file):
+            if piece := file.read(BLOCK):  # what came between our looking and its moving
+                self._cutter.add(piece)
+                return True
             self._cutter.close()
             if not self._cutter.held:
                 self._leave(file)
