@@ -255,8 +255,8 @@ class Models:
             warm(scorer)
         except ResiduumError as error:
             self._loaded("refused")
-            log().error("refused", model=name, said=str(error))
-            if isinstance(error, BundleError):
+            if isinstance(error, BundleError):  # and no device that is not there
+                log().error("refused", model=name, said=str(error))
                 self._refused[folder] = _Refusal(stamp, type(error), str(error))
             raise
         self._loaded("opened")
