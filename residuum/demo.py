@@ -30,7 +30,7 @@ PATIENCE = 60  # seconds for the service to start
 def main() -> None:
     """Write the tables, run the verbs on them, and show what was flagged and why."""
     console = Console()
-    benign, mixed = _tables()
+    benign, mixed = tables()
     FOLDER.mkdir(exist_ok=True)
     benign.write_csv(FOLDER / "benign.csv")
     mixed.write_csv(FOLDER / "mixed.csv")
@@ -49,7 +49,7 @@ def main() -> None:
     console.print(f"\nEverything is in {FOLDER}/. What a detector is: residuum inspect {FOLDER}/models/tumours")
 
 
-def _tables() -> tuple[pl.DataFrame, pl.DataFrame]:
+def tables() -> tuple[pl.DataFrame, pl.DataFrame]:
     """Give the rows to learn from and those to score, the latter with their diagnosis."""
     data = load_breast_cancer()
     diagnosis = pl.Series("diagnosis", data.target_names[data.target].astype(str))

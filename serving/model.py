@@ -30,10 +30,15 @@ class Judged(NamedTuple):
     """The verdicts on rows, the numbers of those that were scored, and the rest, in no particular order."""
 
     verdicts: Verdicts
-    rows: Sequence[int]
+    rows: Sequence[int] | np.ndarray
     rejects: list[Reject]
     matrix: np.ndarray  # float64[rows that were scored, columns]
     reasons: Mapping[int, list[Reason]] = {}  # by place among the scored rows, unless the verdicts hold them as a table
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The rows' numbers as Python's."""
+        return self.rows.tolist() if isinstance(self.rows, np.ndarray) else self.rows
 
 
 class Model:
@@ -79,16 +84,18 @@ class Model:
         )
         return dict(zip(places, told, strict=True))
 
-    def judge_frame(self, frame: pl.DataFrame, numbers: Sequence[int], top: int, rejects: Sequence[Reject] = ()) -> Judged:
+    def judge_frame(
+        self, frame: pl.DataFrame, numbers: Sequence[int] | np.ndarray, top: int, rejects: Sequence[Reject] = ()
+    ) -> Judged:
         """Judge a table; `rejects` are the rows that did not make it into the table.
 
         Raises:
             TableError: it lacks a column.
         """
-        rows = np.array(numbers, np.int64)
+        rows = np.asarray(numbers, np.int64)
         encoded = self.scorer.encode(frame, rows)
         verdicts = self.scorer.judge(encoded, accepted_of(frame, encoded), explain=_explain(top), top=top)
-        said = Judged(verdicts, rows[encoded.accepted].tolist(), [*rejects, *encoded.rejects], encoded.matrix)
+        said = Judged(verdicts, rows[encoded.accepted], [*rejects, *encoded.rejects], encoded.matrix)
         judged = self._watched(said)
         if shadow := self.shadow:
             shadow.frame(frame, numbers, judged)
@@ -97,7 +104,7 @@ class Model:
     def judge_matrix(self, encoded: Encoded) -> Judged:
         """Judge rows that are encoded already; explains none."""
         verdicts = self.scorer.judge(encoded, lambda _: NO_REASONS, explain="none")
-        judged = self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted).tolist(), encoded.rejects, encoded.matrix))
+        judged = self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted), encoded.rejects, encoded.matrix))
         if shadow := self.shadow:
             shadow.matrix(encoded, judged)
         return judged

@@ -47,7 +47,7 @@ class Shadow:
         values = {name: lines.values[name] for name in self.model.columns}
         self._put(lambda: self.model.judge(lines._replace(values=values), 0), judged)
 
-    def frame(self, frame: pl.DataFrame, numbers: Sequence[int], judged: Judged) -> None:
+    def frame(self, frame: pl.DataFrame, numbers: Sequence[int] | np.ndarray, judged: Judged) -> None:
         """Judge a table as well, if its turn has come."""
         self._put(lambda: self.model.judge_frame(frame, numbers, 0), judged)
 

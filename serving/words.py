@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 
 import msgspec
@@ -54,14 +54,21 @@ def in_order(judged: Judged, *, only_anomalies: bool) -> list[Row | Rejected]:
 
 def _rows(judged: Judged) -> Iterator[Row]:
     """Give the verdicts, those on anomalies with their reasons."""
-    verdicts, rows = judged.verdicts, judged.rows
+    verdicts, rows = judged.verdicts, judged.numbers
     told = [rows, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist()]
-    reasons = judged.reasons or (grouped(verdicts.reasons) if verdicts.reasons is not NO_REASONS else {})
+    reasons = reasons_of(judged)
     if not reasons and verdicts.classes is None:
         return map(Row, *told)
     nothing = [UNSET] * len(rows)
     told += [each.tolist() for each in verdicts.classes] if verdicts.classes else [nothing, nothing]
     return map(Row, *told, [reasons.get(at, UNSET) for at in range(len(rows))])
+
+
+def reasons_of(judged: Judged) -> Mapping[int, list[Reason]]:
+    """Give the reasons of each row that has any, by its place among the scored ones."""
+    if judged.reasons or judged.verdicts.reasons is NO_REASONS:
+        return judged.reasons
+    return grouped(judged.verdicts.reasons)
 
 
 def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:

@@ -42,7 +42,7 @@ def _table(judged: Judged, rows: int) -> pl.DataFrame:
     verdicts = judged.verdicts
     scored = pl.DataFrame(
         {
-            "row": np.array(judged.rows, np.int64),
+            "row": np.asarray(judged.rows, np.int64),
             "anomaly_score": verdicts.score,
             "p_value": verdicts.p_value,
             "is_anomaly": verdicts.is_anomaly,

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
+
 from detector.errors import TableError
 from serving.http import answer, arrow, inference, raw
 from serving.http.body import check_depth
@@ -129,7 +131,7 @@ class Scoring:
         frame = arrow.read(body)
         check_rows(frame.height, self._settings.max_rows)
         try:
-            judged = model.judge_frame(frame, range(frame.height), wishes.reasons)
+            judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons)
         except TableError as error:
             raise Problem(422, "columns", str(error)) from error
         self._live.note(model, judged, request_id)

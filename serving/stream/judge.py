@@ -19,7 +19,7 @@ from serving.log import fault, log
 from serving.model import Judged, Model
 from serving.nesting import depth, without_long_texts
 from serving.stream.protocol import Batch, Letter, Outcome, Verdict, Why
-from serving.words import grouped
+from serving.words import reasons_of
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Judge:
             lines = self._without_long_texts(lines, whys)
         parts = list(self._judged(lines, whys))
         verdicts = list(itertools.chain.from_iterable(self._verdicts(part, batch) for part in parts))
-        at = parts[0].rows if len(parts) == 1 else [row for part in parts for row in part.rows]
+        at = parts[0].numbers if len(parts) == 1 else [row for part in parts for row in part.numbers]
         letters = [Letter(each.row, _why(each, whys), each) for part in parts for each in part.rejects]
         return Outcome(batch, verdicts, at, sorted(letters))
 
@@ -131,11 +131,11 @@ class Judge:
 
     def _verdicts(self, judged: Judged, batch: Batch) -> Iterator[Verdict]:
         """Give the verdicts, those on anomalies with their reasons."""
-        verdicts, rows = judged.verdicts, judged.rows
+        verdicts, rows = judged.verdicts, judged.numbers
         told = [verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist()]
         told += [itertools.repeat(self.model.name), itertools.repeat(self.model.version), batch.origins(rows)]
         told += [each.tolist() for each in verdicts.classes] if verdicts.classes else [itertools.repeat(UNSET)] * 2
-        reasons = grouped(verdicts.reasons) if verdicts.reasons.height else {}
+        reasons = reasons_of(judged)
         told.append([reasons.get(at, UNSET) for at in range(len(rows))] if reasons else itertools.repeat(UNSET))
         return map(Verdict, *told)
 

@@ -36,7 +36,7 @@ def stream(path: Path, settings: Settings, watch: Callable[[Progress], None]) ->
     models: list[Current] = []
     metrics = Metrics(lambda: [current.model for current in models])
     models.append(Current(path, settings.device, metrics.loaded))
-    worker = Worker(ends(settings, metrics), models[0], settings.limits, metrics, watch)
+    worker = Worker(ends(settings, metrics), models[0], settings.limits, metrics, watch, settings.worker_id)
     with scraped(settings.metrics_host, settings.metrics_port, metrics.registry), stopped_by_signals(worker, settings.deadline):
         model = models[0].model
         log().info("streaming", model=f"{model.name}/{model.version}", **said(settings))

@@ -41,9 +41,19 @@ class Worker:
     """Judges a stream until it ends or is stopped."""
 
     def __init__(
-        self, connect: Callable[[], Ends], current: Current, limits: Limits, metrics: Metrics, watch: Callable[[Progress], None]
+        self,
+        connect: Callable[[], Ends],
+        current: Current,
+        limits: Limits,
+        metrics: Metrics,
+        watch: Callable[[Progress], None],
+        worker_id: str | None = None,
     ) -> None:
-        """Take what opens source and sink; `watch` is told of every batch that is delivered."""
+        """Take what opens source and sink; `watch` is told of every batch that is delivered.
+
+        Of a worker without an id nobody else can take the name: it is shut out only where it was too slow.
+        """
+        self._worker_id = worker_id
         self._connect = connect
         self._current = current
         self._limits = limits
@@ -144,8 +154,8 @@ class Worker:
             return
         self._metrics.fenced()
         self._fences.append(time.monotonic())
-        if len(self._fences) == FENCES and self._fences[-1] - self._fences[0] < WITHIN:
+        if self._worker_id and len(self._fences) == FENCES and self._fences[-1] - self._fences[0] < WITHIN:
             raise StreamError(
-                f"another worker that is alive has the same --id: this one was shut out {FENCES} times within "
+                f"another worker that is alive has the same --id {self._worker_id}: this one was shut out {FENCES} times within "
                 f"{self._fences[-1] - self._fences[0]:.0f} s; give each its own"
             )

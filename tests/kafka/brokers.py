@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # they are there
 
 from tests.ports import free_port
 
@@ -43,7 +43,7 @@ def fetch() -> None:
     if STAMP.is_file() and STAMP.read_text() == pom:
         return
     shutil.rmtree(LIBS, ignore_errors=True)
-    command = ["mvn", "-q", "-B", "-f", HERE / "pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={LIBS}"]
+    command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={LIBS}"]
     for attempt in range(3):  # a mirror may stumble
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ from serving.stream.kafka.sink import Both, KafkaSink
 from serving.stream.protocol import Lost, Sink, Source, Watcher
 from serving.stream.settings import Settings
 
+SPREADS, AGAIN = 3.0, 0.2  # seconds until every broker knows of a new topic
 ANSWER = 10.0  # seconds that brokers have to tell of their topics
 
 
@@ -87,14 +89,27 @@ class Kafka:
         for topic in topics:
             with told(self._settings.kafka):
                 admin = AdminClient(config.common(topic.brokers) | dict(self._settings.kafka))
-            try:
-                found = admin.list_topics(topic.name, ANSWER)
-            except KafkaException as error:
-                problem = error_of(error)
-                if meaning(problem) == "end":
-                    raise raised(f"ask for {topic}", problem) from error
-                raise Lost(f"{topic.brokers} does not answer: {problem.str()}") from error
-            there = found.topics.get(topic.name)
-            if there is None or there.error is not None:
-                why = there.error.str() if there and there.error else "it is not there"
-                raise StreamError(f"{topic}: {why}; make the topic first: the worker makes none, and loses nothing meanwhile")
+            until = time.monotonic() + SPREADS
+            while why := _missing(admin, topic):
+                if time.monotonic() > until:
+                    raise StreamError(f"{topic}: {why}; make the topic first: the worker makes none, and loses nothing meanwhile")
+                time.sleep(AGAIN)
+
+
+def _missing(admin: AdminClient, topic: Topic) -> str:
+    """Say why a topic is not there; nothing if it is.
+
+    Raises:
+        Lost, StreamError: the brokers do not answer, or refuse.
+    """
+    try:
+        found = admin.list_topics(topic.name, ANSWER)
+    except KafkaException as error:
+        problem = error_of(error)
+        if meaning(problem) == "end":
+            raise raised(f"ask for {topic}", problem) from error
+        raise Lost(f"{topic.brokers} does not answer: {problem.str()}") from error
+    there = found.topics.get(topic.name)
+    if there is not None and there.error is None:
+        return ""
+    return there.error.str() if there and there.error else "it is not there"

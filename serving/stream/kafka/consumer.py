@@ -6,6 +6,7 @@ without any callback, so who we were is taken down with each batch, right after 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +16,8 @@ from typing import NamedTuple, Protocol, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from serving.log import log
-from serving.stream.kafka.errors import error_of, meaning, raised, told
-from serving.stream.protocol import Again, Headers, Lost, Origin, Watcher
+from serving.stream.kafka.errors import error_of, lost_or_worse, meaning, raised, told, understood
+from serving.stream.protocol import Again, Headers, Origin, Watcher
 
 TICK = 0.1  # seconds
 LOOK = 1.0  # seconds between two looks at how much waits
@@ -137,7 +138,8 @@ class KafkaSource:
         self._paused = False
         self._looked = 0.0
         self._behind: dict[tuple[str, int], int] = {}
-        consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        with understood("join the group"):
+            consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def take(self) -> KafkaBatch | None:
         """Give the records that have come.
@@ -145,14 +147,16 @@ class KafkaSource:
         Raises:
             Lost, StreamError: the consumer is of no use any more.
         """
-        self._resume()
-        found = self._consume(self._next, self._most.linger)
-        metadata, member = self._consumer.consumer_group_metadata(), self._consumer.memberid()
+        with understood("read"):
+            self._resume()
+            found = cast("list[Record]", self._consumer.consume(self._next, self._most.linger))
+            metadata, member = self._consumer.consumer_group_metadata(), self._consumer.memberid()
         owned = self._owned
         records = [record for record in found if record.error() is None and record.partition() in owned]
         if len(records) < len(found):
             self._heed(found)
-        self._look()
+        with understood("see how much waits"):
+            self._look()
         starts: dict[int, int] = {}
         ends: dict[int, int] = {}
         for record in records:
@@ -193,36 +197,30 @@ class KafkaSource:
         for partition, start in batch.starts.items():
             if self._owned.get(partition) != batch.tenures[partition]:
                 continue  # another's; or ours again, and then from what was committed on
-            try:
+            with understood("go back"):
                 self._consumer.seek(TopicPartition(self._topic, partition, start))
-            except KafkaException as error:
-                raise Lost(told("go back", error_of(error))) from error
 
     def idle(self, seconds: float) -> None:
         """Rest: no records, but the group hears of us, and so do we of it."""
-        if not self._paused:
-            self._paused = True
-            self._pause([TopicPartition(self._topic, partition) for partition in self._owned])
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            found = self._consume(1, min(TICK, left))
-            self._heed(found)
-            for record in found:
-                if not record.error():  # it was on its way when its partition was told to rest
-                    self._consumer.seek(TopicPartition(self._topic, record.partition(), record.offset()))
+        with understood("rest"):
+            if not self._paused:
+                self._paused = True
+                self._pause([TopicPartition(self._topic, partition) for partition in self._owned])
+            while (left := until - time.monotonic()) > 0:
+                found = cast("list[Record]", self._consumer.consume(1, min(TICK, left)))
+                self._heed(found)
+                for record in found:
+                    if not record.error():  # it was on its way when its partition was told to rest
+                        self._consumer.seek(TopicPartition(self._topic, record.partition(), record.offset()))
 
     def close(self) -> None:
         """Leave the group."""
         self._owned.clear()
         self._watcher.held(0, 0)
         self._watcher.behind({})
-        self._consumer.close()
-
-    def _consume(self, most: int, wait: float) -> list[Record]:
-        try:
-            return cast("list[Record]", self._consumer.consume(most, wait))
-        except KafkaException as error:
-            raise _lost_or_worse("read", error_of(error)) from error
+        with contextlib.suppress(KafkaException):  # a callback's, which was told before
+            self._consumer.close()
 
     def _heed(self, found: Sequence[Record]) -> None:
         """Look at the errors that came among the records."""
@@ -231,7 +229,7 @@ class KafkaSource:
             if error is None:
                 continue
             if error.fatal() or meaning(error) in {"fenced", "end"}:
-                raise _lost_or_worse("read", error)
+                raise lost_or_worse("read", error)
             # _MAX_POLL_EXCEEDED, transport trouble, a coordinator that moves: the client mends these itself
             log().warning("reading", said=told("read", error))
 
@@ -300,9 +298,3 @@ class TransactionalSource(KafkaSource):
 
     def commit(self, batch: KafkaBatch) -> None:
         """Do nothing: the sink has committed the offsets."""
-
-
-def _lost_or_worse(doing: str, error: KafkaError) -> Exception:
-    """Give the exception for a consumer that cannot go on: it is never the batch that is to blame."""
-    found = raised(doing, error)
-    return Lost(str(found)) if isinstance(found, Again) else found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Literal
 
 from confluent_kafka import KafkaError, KafkaException
@@ -59,6 +61,25 @@ def meaning(error: KafkaError) -> Meaning:
 def told(doing: str, error: KafkaError) -> str:
     """Say in one line what went wrong."""
     return f"{doing}: {error.name()}: {error.str()}"
+
+
+@contextlib.contextmanager
+def understood(doing: str) -> Iterator[None]:
+    """Turn what a consumer's calls raise into what the worker understands; it is never the batch that is to blame.
+
+    Raises:
+        Lost, StreamError: a call went wrong.
+    """
+    try:
+        yield
+    except KafkaException as error:
+        raise lost_or_worse(doing, error_of(error)) from error
+
+
+def lost_or_worse(doing: str, error: KafkaError) -> Exception:
+    """Give the exception for a consumer that cannot go on."""
+    found = raised(doing, error)
+    return Lost(str(found)) if isinstance(found, Again) else found
 
 
 def raised(doing: str, error: KafkaError) -> Exception:

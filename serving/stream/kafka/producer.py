@@ -102,6 +102,8 @@ class Delivery:
         """
         try:
             waiting = self._producer.flush(PATIENCE)
+        except KafkaException as error:
+            raise self._raised("deliver", error_of(error)) from error
         except SystemError as error:  # so says confluent-kafka 2.16 where the producer has failed for good; `commit` says why
             if not self._transactional:
                 raise Lost("the producer has failed for good") from error
@@ -152,11 +154,14 @@ class Delivery:
 
     def close(self) -> None:
         """Abort what is open, and let go."""
-        if self._open:
-            with contextlib.suppress(KafkaException):
+        with (
+            contextlib.suppress(KafkaException, SystemError),
+            warnings.catch_warnings(action="ignore"),
+        ):  # it may have failed for good
+            if self._open:
                 self._producer.abort_transaction(CALL)
-        self._producer.purge()
-        with warnings.catch_warnings(action="ignore"):  # that there is nothing to abort any more
+        with contextlib.suppress(KafkaException, SystemError), warnings.catch_warnings(action="ignore"):
+            self._producer.purge()
             self._producer.close()
 
     def _call(self, doing: str, call: Callable[[], object]) -> None:
@@ -171,7 +176,7 @@ class Delivery:
                     raise self._raised(doing, found) from error
                 if time.monotonic() > until:
                     raise Lost(told(doing, found)) from error
-                self._producer.poll(BREATH)
+                time.sleep(BREATH)
             else:
                 return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from detector.errors import SettingError, StreamError
 from serving.stream import letters
@@ -18,6 +18,7 @@ from serving.stream.protocol import Again, Lost
 
 AT_ONCE = 500
 WAIT = 0.5  # seconds for a batch
+WITHIN = 30.0  # seconds in which the brokers tell where the letters end
 
 
 class Replayed(NamedTuple):
@@ -38,7 +39,7 @@ class Replay(NamedTuple):
 
 
 def replay(job: Replay, watch: Callable[[Replayed], None]) -> Replayed:
-    """Put letters back until there are no more; the group's offsets say which were put back already.
+    """Put back the letters that are there now; the group's offsets say which were put back already.
 
     Raises:
         SettingError: a setting cannot be honoured, or the topics are of different brokers.
@@ -52,21 +53,23 @@ def replay(job: Replay, watch: Callable[[Replayed], None]) -> Replayed:
             return _replayed(job, delivery, watch)
         finally:
             delivery.close()
-    except (Again, Lost) as error:
+    except (Again, Lost, KafkaException) as error:
         raise StreamError(f"{error}; run it again: what was put back is not put back twice") from error
 
 
 def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]) -> Replayed:
-    """Read to the end and put back."""
+    """Read to where the end is now, and put back."""
     made = config.consumer(job.source.brokers, job.group, None, job.kafka) | {"enable.partition.eof": True}
     with config.told(job.kafka):
         consumer = Consumer(made)
     done, at_end = Replayed(), set[int]()
-    consumer.subscribe([job.source.name])
     try:
+        # A letter that is not mended comes again behind these: without them, there would be no end.
+        ends = _ends(consumer, job.source.name)
+        consumer.subscribe([job.source.name])
         while True:
             found = cast("list[Record]", consumer.consume(AT_ONCE, WAIT))
-            claim = _claim(consumer, job.source.name, records := _records(found, at_end))
+            claim = _claim(consumer, job.source.name, records := _records(found, ends, at_end))
             if records:
                 wanted = [record for record in records if _is_wanted(record, job.reason)]
                 for record in wanted:
@@ -84,14 +87,30 @@ def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]
         consumer.close()
 
 
-def _records(found: Sequence[Record], at_end: set[int]) -> list[Record]:
-    """Give the records, and take down which partitions have no more."""
+def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
+    """Give where each partition ends now."""
+    places = consumer.list_topics(topic, WITHIN).topics[topic].partitions
+    return {place: _end(consumer, TopicPartition(topic, place)) for place in places}
+
+
+def _end(consumer: Consumer, place: TopicPartition) -> int:
+    """Give where a partition ends now."""
+    found = cast("tuple[int, int] | None", consumer.get_watermark_offsets(place, WITHIN))
+    if found is None:
+        raise Lost("the brokers do not tell where the letters end")
+    return found[1]
+
+
+def _records(found: Sequence[Record], ends: Mapping[int, int], at_end: set[int]) -> list[Record]:
+    """Give the records that were there at the start, and take down which partitions have no more."""
     records = []
     for each in found:
         error = each.error()
         if error is None:
-            records.append(each)
-            at_end.discard(each.partition())
+            if each.offset() < ends[each.partition()]:
+                records.append(each)
+            if each.offset() + 1 >= ends[each.partition()]:
+                at_end.add(each.partition())
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own errors begin so
             at_end.add(each.partition())
         elif error.fatal():

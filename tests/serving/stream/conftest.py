@@ -191,3 +191,14 @@ def start(pumps: Path, tmp_path: Path) -> Iterator[Start]:
         if worker.process.poll() is None:
             os.kill(worker.process.pid, signal.SIGCONT)
             worker.kill()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show what the workers of a failed test logged."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    folder = item.funcargs.get("tmp_path") if isinstance(item, pytest.Function) else None
+    if report.failed and folder:
+        for log in sorted(folder.glob("log-*")):
+            report.sections.append((log.name, log.read_text()[-6000:]))

@@ -6,7 +6,6 @@ import json
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -94,7 +93,7 @@ def test_a_followed_file_is_read_through_rotations_and_restarts(start: Start, pu
     worker = start(*flags)
     until(lambda: len(said(out)) == 150)
     path.write_bytes(b"")
-    time.sleep(0.3)
+    until(lambda: "file was cut" in worker.log)
     with path.open("ab") as file:
         file.writelines(LINES[150:])
     until(lambda: len(said(out)) == 200)

@@ -90,9 +90,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "FIRST_PAUSE", 0.001)
 
 
-def run(ends: Ends, pumps: Path) -> Worker:
+def run(ends: Ends, pumps: Path, worker_id: str | None = "one") -> Worker:
     metrics = Metrics(list)
-    worker = Worker(ends.connect, Current(pumps, "cpu", metrics.loaded), LIMITS, metrics, lambda _: None)
+    worker = Worker(ends.connect, Current(pumps, "cpu", metrics.loaded), LIMITS, metrics, lambda _: None, worker_id)
     worker.run()
     return worker
 
@@ -126,6 +126,7 @@ def test_a_name_that_is_taken_again_and_again_ends_it(pumps: Path) -> None:
     with pytest.raises(StreamError, match="has the same --id"):
         run(ends, pumps)
     run(Ends(*[("take", Lost("fenced", fenced=True))] * 2), pumps)
+    run(Ends(*[("take", Lost("fenced", fenced=True))] * 3), pumps, worker_id=None)
 
 
 def test_what_cannot_go_on_is_closed(pumps: Path) -> None:
