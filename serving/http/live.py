@@ -74,7 +74,7 @@ class Live:
         """Note down the verdicts on a request."""
         if judged.reasons or judged.verdicts.reasons is not NO_REASONS:
             self._note_alarms(model, judged, request_id)
-        if self._listeners and judged.rows:
+        if self._listeners and len(judged.rows):
             self._note_scores(model.name, judged)
 
     def _note_alarms(self, model: Model, judged: Judged, request_id: str) -> None:
@@ -88,7 +88,7 @@ class Live:
                     id=next(self._numbers),
                     at=time.time(),
                     request_id=request_id,
-                    row=judged.rows[at],
+                    row=int(judged.rows[at]),
                     version=model.version,
                     score=float(verdicts.score[at]),
                     p_value=float(verdicts.p_value[at]),
