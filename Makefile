@@ -6,13 +6,16 @@ BIN := .venv/bin
 .PHONY: help demo test reloads torture check bench
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/set-up  ## Train on real data, score a CSV file, look at the verdicts, ask the service
 	@$(BIN)/python -m residuum.demo
 
-test: .venv/set-up  ## Run every test
+test: .venv/set-up  ## Run the tests
 	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
+
+test-all: .venv/set-up  ## Run the long tests too: every variant under every likelihood, every setting, every benchmark
+	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal -m 'long or not long'
 
 reloads: .venv/set-up  ## Change versions under load for a minute, and say what came of it
 	@RESIDUUM_RELOADS=60 $(BIN)/pytest -q -s tests/serving/http/test_torture.py

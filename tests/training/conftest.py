@@ -74,7 +74,12 @@ class Case(NamedTuple):
 BERNOULLI = ("likelihood", "bernoulli")
 OF_ROWS = [name for name, variant in variants.VARIANTS.items() if variant.takes_rows]  # the others: `test_series`
 GAUSSIAN_CASES = [Case(name) for name in OF_ROWS]
-CASES = [*GAUSSIAN_CASES, *(Case(name, (BERNOULLI,)) for name in OF_ROWS)]
+BERNOULLI_CASES = [Case(name, (BERNOULLI,)) for name in OF_ROWS]
+SHORT = ("plain", "variational")  # under a Bernoulli likelihood
+CASES = [
+    *GAUSSIAN_CASES,
+    *(pytest.param(case, marks=[] if case.variant in SHORT else [pytest.mark.long]) for case in BERNOULLI_CASES),
+]
 SMALL = (("sizes", "8"), ("components", "8"), ("places", "1"))
 IMAGE_CASES = [
     Case("convolutional", SMALL, Image(width=64, height=64, mode="rgb")),

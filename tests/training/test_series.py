@@ -71,7 +71,14 @@ def train(frame: pl.DataFrame, to: Path, recipe: Recipe) -> training.Trained:
         return training.train(Table(frame, np.arange(frame.height), []), to, recipe)
 
 
-@pytest.fixture(scope="session", params=CASES, ids=lambda case: case.name)
+SHORT = [Case("plain"), Case("convolutional"), Case("recurrent"), Case("plain", (("score", "whitened"),))]
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(case, marks=[] if case in SHORT else [pytest.mark.long]) for case in CASES],
+    ids=lambda case: case.name,
+)
 def made(request: pytest.FixtureRequest, bundles: Path) -> Made:
     case: Case = request.param
     to = bundles / f"series-{case.name}"

@@ -84,7 +84,9 @@ def test_images_are_learnt_under_every_setting(text: str, tmp_path: Path, monkey
     assert roc_auc_score(np.repeat([0, 1], [len(part) for part in scores]), np.concatenate(scores)) > CHANCE
 
 
-@pytest.mark.parametrize("text", CASES)
+@pytest.mark.parametrize(
+    "text", [pytest.param(text, marks=[pytest.mark.long] if place % 4 else []) for place, text in enumerate(CASES)]
+)
 def test_it_trains_and_tells_anomalies(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "STEPS", STEPS)
     case = case_of(text)
