@@ -207,7 +207,7 @@ def judged(bootstrap: str, model: Path, name: str, rows: int, guarantee: str, wo
     make(bootstrap, name, rows=False)
     with contextlib.ExitStack() as stack:
         ports = [stack.enter_context(worker(bootstrap, model, "rows", f"{name}-verdicts", guarantee)) for _ in range(workers)]
-        first = _when(ports, rows // 10)
+        first = _when(ports, unless_tiny(rows // 10, 0))
         last = _when(ports, rows)
     return [Work(end.rows - begin.rows, end.cpu - begin.cpu) for begin, end in zip(first, last, strict=True)]
 
