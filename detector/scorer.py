@@ -24,6 +24,7 @@ from detector.decision import Standing
 from detector.errors import BundleCorrupt, SettingError
 from detector.graph import Device, Graph, Outputs
 from detector.images import Image, Size
+from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject
 
@@ -86,11 +87,10 @@ class Scorer:
             raise BundleCorrupt(
                 f"{opened.folder / bundle.MODEL} takes {self.graph.columns} columns, the manifest lists {len(self.columns)}"
             )
-        window = self.manifest.window
-        if self.graph.axes[:-1] != ((window.length,) if window else ()):
+        axes, what = _shape(self.manifest)
+        if self.graph.axes != axes:
             raise BundleCorrupt(
-                f"{opened.folder / bundle.MODEL} takes rows of shape {list(self.graph.axes)}, the manifest speaks of "
-                f"{f'windows of {window.length} rows' if window else 'single rows'}"
+                f"{opened.folder / bundle.MODEL} takes rows of shape {list(self.graph.axes)}, the manifest speaks of {what}"
             )
         self.classifier = Classifier(opened, device) if bundle.CLASSIFIER in opened.further else None
 
@@ -230,6 +230,16 @@ class Scorer:
         else:
             ranked = reasons.rank(cells(at), chosen, outputs, self.columns, extra, top)
         return ranked.replace_column(ranked.get_column_index("at"), pl.Series("at", at[ranked["at"].to_numpy()]))
+
+
+def _shape(manifest: Manifest) -> tuple[tuple[int, ...], str]:
+    """Give the shape of what a detector's graph judges, and its name."""
+    columns = len(manifest.columns)
+    if manifest.image:
+        return manifest.image.shape, f"images of {manifest.image.size} pixels"
+    if manifest.window:
+        return (manifest.window.length, columns), f"windows of {manifest.window.length} rows"
+    return (columns,), "single rows"
 
 
 def accepted_of(frame: pl.DataFrame, encoded: Encoded) -> Cells:
