@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import traceback
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TextIO, cast
 
 import msgspec
 import structlog
@@ -20,10 +21,22 @@ def set_up(form: Form) -> None:
     render: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if for_a_person else _json
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), render],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
     logging.getLogger("uvicorn.error").disabled = True  # what it has to say is said here
+
+
+class _StandardError(io.TextIOBase):
+    """What is standard error when something is written, which is not always what it was at the start."""
+
+    def write(self, text: str) -> int:
+        """Write."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush."""
+        sys.stderr.flush()
 
 
 @cache

@@ -68,7 +68,7 @@ def _own(variant: Variant) -> str:
     """List the settings that plain autoencoders lack or have by another default."""
     from training.settings import Point, Windowed, as_plain
 
-    usual = as_plain(Point() if variant.takes_rows else Windowed())
+    usual = as_plain(Windowed() if issubclass(variant.settings, Windowed) else Point())
     return "\n".join(f"{key}={_text(value)}" for key, value in as_plain(variant.settings()).items() if usual.get(key) != value)
 
 
@@ -76,8 +76,9 @@ def _details(name: str, variant: Variant) -> list[Table]:
     """Lay one variant out."""
     from training.settings import described
 
-    kinds = {"Settings": variant.settings} if variant.takes_rows else {}
-    kinds |= {"Settings with --window": variant.windowed.settings} if variant.windowed else {}
+    kinds: dict[str, Any] = {"Settings with --window": variant.windowed.settings} if variant.windowed else {}
+    if variant.settings not in kinds.values():
+        kinds = {"Settings": variant.settings} | kinds
     lines = {
         title: [(key, _text(each.default), f"{each.meaning}\ntakes {each.takes}") for key, each in described(kind).items()]
         for title, kind in kinds.items()

@@ -259,7 +259,7 @@ def test_scoring_needs_neither_torch_nor_matplotlib_and_says_when_pillow_is_miss
     assert done.returncode == 0, done.stderr
     done = in_a_process("score", model, today.absolute(), "--to", "more.csv", code=without.replace("{names}", "('PIL',)"))
     assert done.returncode == 2, done.stderr
-    assert "pip install 'residuum[images]'" in done.stderr
+    assert "pip install '.[images]'" in done.stderr
 
 
 def test_pictures_that_are_there_are_kept_unless_forced(model: Path, today: Path, run: Run) -> None:
