@@ -83,6 +83,7 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 @pytest.mark.usefixtures("promtool")
+@pytest.mark.long
 def test_the_same_commands_as_processes_give_verdicts_and_an_alarm(
     compose: dict[str, Service], project: Path, tmp_path: Path, run_folder: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:

@@ -20,7 +20,7 @@ from tests.serving.stream.conftest import until
 from tests.tables import normal_rows, planted_anomalies, series
 
 ASKING = '"localhost", 8080'
-RUN = "import sys, training.fit; training.fit.STEPS = 300; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
+RUN = "import sys, training.fit; training.fit.STEPS = 100; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,7 @@ def settle(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within
     check([by_key[at] for at in good], frame[good], bundle)
 
 
+@pytest.mark.long
 def test_killed_again_and_again_while_a_broker_goes_and_comes_back(run_folder: Path, pumps: Path, start: Start) -> None:
     """Kill -9 at random points, on three brokers, one of which is killed too: leaders move, of topics and of transactions."""
     chance = np.random.default_rng(SEED)
@@ -97,7 +98,7 @@ def test_frozen_beyond_its_session_it_commits_nothing(broker: str, pumps: Path, 
     assert [worker.stop() for worker in pair] == [0, 0]
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("protocol", [pytest.param("classic", marks=pytest.mark.long), "consumer"])
 def test_workers_come_and_go(protocol: str, broker: str, pumps: Path, start: Start) -> None:
     """Some are asked to end, others are killed; partitions move all the while."""
     topics, frame, chance = Topics(broker, 4), rows(CHANGES * 2 * RATE), np.random.default_rng(SEED)
