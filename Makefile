@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test reloads torture check bench
+.PHONY: help demo test test-all reloads torture check bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,9 +18,9 @@ test-all: .venv/set-up  ## Run the long tests too: every variant under every lik
 	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal -m 'long or not long'
 
 reloads: .venv/set-up  ## Change versions under load for a minute, and say what came of it
-	@RESIDUUM_RELOADS=60 $(BIN)/pytest -q -s tests/serving/http/test_torture.py
+	@RESIDUUM_RELOADS=60 $(BIN)/pytest -q -s tests/serving/http/test_reloads.py
 
-torture: .venv/set-up  ## Break the stream worker for an hour: needs a JDK and Maven
+torture: .venv/set-up  ## Break the stream worker again and again: needs a JDK and Maven
 	@RESIDUUM_TORTURE=1 RESIDUUM_CI=1 $(BIN)/pytest tests/serving/stream -m 'long or not long' -k 'exactly_once or malformed' --durations 0
 
 check: .venv/set-up  ## Lint, check the format, the types and the directions of imports
