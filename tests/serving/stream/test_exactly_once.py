@@ -80,6 +80,7 @@ def test_killed_again_and_again_while_a_broker_goes_and_comes_back(run_folder: P
         assert worker.stop() == 0
 
 
+@pytest.mark.long
 def test_frozen_beyond_its_session_it_commits_nothing(broker: str, pumps: Path, start: Start) -> None:
     """A worker that was stopped, and whose partitions are another's by then, wakes up in the middle of what it did."""
     topics, frame, chance = Topics(broker, 4), rows(FREEZES * 7 * RATE), np.random.default_rng(SEED)

@@ -114,6 +114,7 @@ def test_the_new_protocol_of_groups_works(topics: Topics, start: Start, pumps: P
     assert worker.stop() == 0
 
 
+@pytest.mark.long
 def test_two_workers_with_one_id_end_with_a_message(topics: Topics, start: Start) -> None:
     flags = [*topics.flags, *QUICK, "--id", "same"]
     pair = [start(*flags), start(*flags)]
