@@ -14,7 +14,7 @@ demo: .venv/set-up  ## Train on real data, score a CSV file, look at the verdict
 test: .venv/set-up  ## Run the tests
 	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
-test-all: .venv/set-up  ## Run the long tests too: every variant under every likelihood, every setting, every benchmark
+test-all: .venv/set-up  ## Run the long tests too: kills and frozen workers, every variant under every likelihood, every benchmark
 	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal -m 'long or not long'
 
 reloads: .venv/set-up  ## Change versions under load for a minute, and say what came of it
