@@ -73,8 +73,18 @@ class Series:
             TableError: the frame lacks a column.
         """
         numbered = np.arange(frame.height) if rows is None else rows
-        require_window(frame.columns, self._window)
         encoded = self._scorer.encode(frame, numbered, file=file)
+        return self.judge(frame, encoded, numbered, file=file, explain=explain, top=top)
+
+    def judge(
+        self, frame: pl.DataFrame, encoded: Encoded, numbered: np.ndarray, *, file: str = "", explain: Explain, top: int
+    ) -> Verdicts:
+        """Judge the rows of a frame that is encoded already; for the rest see `score`.
+
+        Raises:
+            TableError: the frame lacks the time or the key.
+        """
+        require_window(frame.columns, self._window)
         keyed, rejects = keyed_rows(frame, encoded, self._window, numbered, self.manifest.missing, file)
         judged = _Judged(len(keyed.at), explain)
         for start in range(0, len(keyed.at), CHUNK):

@@ -20,6 +20,7 @@ from detector.telling import Reason, Teller
 from serving.watch import Watch
 
 if TYPE_CHECKING:
+    from detector.series import Series
     from serving.shadow import Shadow
 
 SHORT_WAY = 512  # rows; of more that are not all numbers, columns are the faster ones
@@ -53,6 +54,8 @@ class Model:
         self.shadow: Shadow | None = None  # another version that judges some of the same rows
         self.loaded = dt.datetime.now(dt.UTC)
         self.columns = [each.name for each in manifest.columns]
+        if manifest.window:
+            self.columns += [name for name in manifest.window.columns if name not in self.columns]
         self.numbers = {each.name for each in manifest.columns if each.kind == "number"}
         self._teller = Teller(manifest.columns, manifest.score.extra_terms)
         self._records = RecordEncoder(manifest.columns, manifest.missing)
@@ -61,12 +64,16 @@ class Model:
         """Give a decoder of NDJSON."""
         return LineDecoder("", self.columns, self.numbers)
 
-    def judge(self, lines: Lines, top: int) -> Judged:
-        """Judge decoded rows; explains the anomalies by `top` reasons."""
-        short = not self.scorer.manifest.image and (len(lines.rows) <= SHORT_WAY or (lines.typed and self._records.all_numbers))
+    def judge(self, lines: Lines, top: int, run: Series | None = None) -> Judged:
+        """Judge decoded rows; explains the anomalies by `top` reasons.
+
+        Of a series, `run` remembers what came before; without one the rows begin anew, as a file's do.
+        """
+        few = len(lines.rows) <= SHORT_WAY or (lines.typed and self._records.all_numbers)
+        short = few and not (self.scorer.manifest.image or self.scorer.manifest.window)
         matrix = self._records.encode(lines.values, typed=lines.typed) if short else None
         if matrix is None:
-            return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects)
+            return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects, run)
         every = ALL[: len(matrix)] if len(matrix) <= SHORT_WAY else np.ones(len(matrix), dtype=bool)
         encoded = Encoded(matrix, every, [], 0)
         verdicts, explained = self.scorer.verdicts(encoded, explain(top))
@@ -85,7 +92,12 @@ class Model:
         return dict(zip(places, told, strict=True))
 
     def judge_frame(
-        self, frame: pl.DataFrame, numbers: Sequence[int] | np.ndarray, top: int, rejects: Sequence[Reject] = ()
+        self,
+        frame: pl.DataFrame,
+        numbers: Sequence[int] | np.ndarray,
+        top: int,
+        rejects: Sequence[Reject] = (),
+        run: Series | None = None,
     ) -> Judged:
         """Judge a table; `rejects` are the rows that did not make it into the table.
 
@@ -94,8 +106,13 @@ class Model:
         """
         rows = np.asarray(numbers, np.int64)
         encoded = self.scorer.encode(frame, rows)
-        verdicts = self.scorer.judge(encoded, accepted_of(frame, encoded), explain=explain(top), top=top)
-        judged = self._watched(Judged(verdicts, rows[encoded.accepted], [*rejects, *encoded.rejects], encoded.matrix))
+        session = run or self.scorer.session()
+        if isinstance(session, Scorer):
+            verdicts = session.judge(encoded, accepted_of(frame, encoded), explain=explain(top), top=top)
+        else:
+            verdicts = session.judge(frame, encoded, rows, explain=explain(top), top=top)
+        matrix = encoded.matrix[verdicts.accepted[encoded.accepted]]
+        judged = self._watched(Judged(verdicts, rows[verdicts.accepted], [*rejects, *verdicts.rejects], matrix))
         if shadow := self.shadow:
             shadow.frame(frame, numbers, judged)
         return judged

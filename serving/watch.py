@@ -13,6 +13,7 @@ import numpy as np
 from detector.columns import EXPECTED
 from detector.rejects import Reject
 from detector.scorer import Scorer, Verdicts
+from detector.windows import JUDGED
 from serving.martingale import Martingale
 from serving.stability import FADING, Stability
 
@@ -50,7 +51,13 @@ class Watch:
         self._recent = np.zeros(2)  # anomalies and rows, fading
 
     def add(self, verdicts: Verdicts, matrix: np.ndarray, rejects: Sequence[Reject]) -> None:
-        """Take the verdicts on `float64[rows, columns]`."""
+        """Take the verdicts on `float64[rows, columns]`; rows of a series that were not judged are not counted."""
+        if verdicts.fates is not None:
+            there = verdicts.fates == JUDGED
+            verdicts = verdicts._replace(
+                score=verdicts.score[there], p_value=verdicts.p_value[there], is_anomaly=verdicts.is_anomaly[there]
+            )
+            matrix = matrix[there]
         with self._lock:
             for each in rejects:
                 self.rejected[REASON.get(each.expected, "json")] += 1

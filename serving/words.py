@@ -9,21 +9,26 @@ import msgspec
 import polars as pl
 from msgspec import UNSET, UnsetType
 
-from detector.scorer import NO_REASONS
+from detector.scorer import NO_REASONS, Verdicts
 from detector.telling import Reason
+from detector.windows import FATES, JUDGED
 from serving.model import Judged
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """The verdict on a row; anomalies have reasons, and rows a class where the bundle has a classifier."""
+    """The verdict on a row; anomalies have reasons, and rows a class where the bundle has a classifier.
+
+    Of a series there is a state too, and no score, p-value or verdict of a row that was not judged (NaN is null in JSON).
+    """
 
     row: int
     anomaly_score: float
     p_value: float
-    is_anomaly: bool
+    is_anomaly: bool | None
     class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
     class_probability: float | UnsetType = UNSET
     reasons: list[Reason] | UnsetType = UNSET
+    state: str | UnsetType = UNSET
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -55,13 +60,26 @@ def in_order(judged: Judged, *, only_anomalies: bool) -> list[Row | Rejected]:
 def _rows(judged: Judged) -> Iterator[Row]:
     """Give the verdicts, those on anomalies with their reasons."""
     verdicts, rows = judged.verdicts, judged.numbers
-    told = [rows, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist()]
+    told = [rows, verdicts.score.tolist(), verdicts.p_value.tolist(), flags_of(verdicts)]
     reasons = reasons_of(judged)
-    if not reasons and verdicts.classes is None:
+    if not reasons and verdicts.classes is None and verdicts.fates is None:
         return map(Row, *told)
     nothing = [UNSET] * len(rows)
     told += [each.tolist() for each in verdicts.classes] if verdicts.classes else [nothing, nothing]
-    return map(Row, *told, [reasons.get(at, UNSET) for at in range(len(rows))])
+    return map(Row, *told, [reasons.get(at, UNSET) for at in range(len(rows))], states_of(verdicts) or nothing)
+
+
+def flags_of(verdicts: Verdicts) -> list[bool | None]:
+    """Give `is_anomaly` of each row, None of a row of a series that was not judged."""
+    flags: list[bool | None] = verdicts.is_anomaly.tolist()
+    if verdicts.fates is None:
+        return flags
+    return [flag if fate == JUDGED else None for flag, fate in zip(flags, verdicts.fates.tolist(), strict=True)]
+
+
+def states_of(verdicts: Verdicts) -> list[str]:
+    """Give the state of each row of a series in words; nothing of single rows."""
+    return [] if verdicts.fates is None else [FATES[fate] for fate in verdicts.fates.tolist()]
 
 
 def reasons_of(judged: Judged) -> Mapping[int, list[Reason]]:

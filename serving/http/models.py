@@ -251,7 +251,7 @@ class Models:
         if refusal and refusal.stamp == stamp:
             raise refusal.kind(refusal.said)
         try:
-            scorer = Scorer.open(folder, self._device).only_rows("the service")
+            scorer = Scorer.open(folder, self._device)
             warm(scorer)
         except ResiduumError as error:
             self._loaded("refused")

@@ -53,7 +53,7 @@ class Current:
         return True
 
     def _open(self, folder: Path) -> Model:
-        scorer = Scorer.open(folder, self._device).only_rows("the stream worker")
+        scorer = Scorer.open(folder, self._device)
         warm(scorer)
         self._loaded("opened")
         name = scorer.manifest.name if (self._path / bundle.MANIFEST).is_file() else self._path.absolute().name

@@ -19,7 +19,7 @@ from serving.log import fault, log
 from serving.model import Judged, Model
 from serving.nesting import depth, without_long_texts
 from serving.stream.protocol import Batch, Letter, Outcome, Verdict, Why
-from serving.words import reasons_of
+from serving.words import flags_of, reasons_of, states_of
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -132,11 +132,12 @@ class Judge:
     def _verdicts(self, judged: Judged, batch: Batch) -> Iterator[Verdict]:
         """Give the verdicts, those on anomalies with their reasons."""
         verdicts, rows = judged.verdicts, judged.numbers
-        told = [verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.is_anomaly.tolist()]
+        told = [verdicts.score.tolist(), verdicts.p_value.tolist(), flags_of(verdicts)]
         told += [itertools.repeat(self.model.name), itertools.repeat(self.model.version), batch.origins(rows)]
         told += [each.tolist() for each in verdicts.classes] if verdicts.classes else [itertools.repeat(UNSET)] * 2
         reasons = reasons_of(judged)
         told.append([reasons.get(at, UNSET) for at in range(len(rows))] if reasons else itertools.repeat(UNSET))
+        told.append(states_of(verdicts) or itertools.repeat(UNSET))
         return map(Verdict, *told)
 
 

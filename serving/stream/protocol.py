@@ -130,13 +130,14 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     anomaly_score: float
     p_value: float
-    is_anomaly: bool
+    is_anomaly: bool | None  # of a series: None where a row was not judged
     model: str
     version: int
     origin: Origin
     class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
     class_probability: float | UnsetType = UNSET
     reasons: list[Reason] | UnsetType = UNSET
+    state: str | UnsetType = UNSET  # of a series
 
 
 class Letter(NamedTuple):

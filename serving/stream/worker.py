@@ -121,7 +121,7 @@ class Worker:
         self._failures = 0
         self._metrics.delivered(outcome)
         records, anomalies, letters = self.done
-        flagged = sum(verdict.is_anomaly for verdict in outcome.verdicts)
+        flagged = sum(bool(verdict.is_anomaly) for verdict in outcome.verdicts)
         self.done = Progress(records + len(outcome.verdicts), anomalies + flagged, letters + len(outcome.letters))
         self._watch(self.done)
 
