@@ -37,8 +37,10 @@ class Comparison:
         self._latest = np.empty((0, 4))  # score and flag of the one, score and flag of the other
 
     def add(self, current: Judged, shadow: Judged) -> None:
-        """Take what both say of the same rows."""
-        _, ours, theirs = np.intersect1d(current.rows, shadow.rows, assume_unique=True, return_indices=True)
+        """Take what both say of the same rows; of a series only of those that both judge."""
+        same, ours, theirs = np.intersect1d(current.rows, shadow.rows, assume_unique=True, return_indices=True)
+        both = current.verdicts.scored[ours] & shadow.verdicts.scored[theirs]
+        ours, theirs = ours[both], theirs[both]
         rows = np.column_stack(
             [
                 current.verdicts.score[ours],
@@ -49,7 +51,7 @@ class Comparison:
         )
         with self._lock:
             np.add.at(self._counts, (rows[:, 1].astype(int), rows[:, 3].astype(int)), 1)
-            self._rejected += len(current.rows) + len(shadow.rows) - 2 * len(rows)
+            self._rejected += len(current.rows) + len(shadow.rows) - 2 * len(same)
             self._latest = np.concatenate([self._latest, rows])[-LATEST:]
 
     def found(self) -> Agreement:

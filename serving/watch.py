@@ -34,12 +34,14 @@ class Watch:
         self._scores, self._p_values, self._flags = np.empty(HEAP), np.empty(HEAP), np.empty(HEAP, dtype=bool)
         self._cells = np.empty((HEAP, len(scorer.columns)))
         self._height = 0
-        self._martingale = Martingale(scorer.calibration.scores)
+        # Neighbouring windows share rows: no bet on their exchangeability means anything.
+        self._martingale = None if scorer.manifest.window else Martingale(scorer.calibration.scores)
         self._stability = Stability(scorer.columns)
         self._categories = [place for place, each in enumerate(scorer.columns) if each.kind == "category"]
         self._unseen = np.array([scorer.columns[place].unseen for place in self._categories])
         self.created = dt.datetime.fromisoformat(scorer.manifest.created).timestamp()
         self.rows = self.anomalies = 0
+        self.alarms = 0  # of a series, that began
         self.rejected: Counter[str] = Counter()
         self.scores = np.zeros(len(SCORE_BUCKETS), np.int64)
         self.score_sum = 0.0
@@ -59,6 +61,7 @@ class Watch:
             )
             matrix = matrix[there]
         with self._lock:
+            self.alarms += verdicts.alarms
             for each in rejects:
                 self.rejected[REASON.get(each.expected, "json")] += 1
             start = 0
@@ -85,9 +88,9 @@ class Watch:
                 self._count()
 
     @property
-    def martingale(self) -> float:
-        """The decimal logarithm of the capital that was won against exchangeability."""
-        return self._martingale.log / math.log(10)
+    def martingale(self) -> float | None:
+        """The decimal logarithm of the capital that was won against exchangeability; None of a series, where there is none."""
+        return self._martingale.log / math.log(10) if self._martingale else None
 
     @property
     def alarm_ratio(self) -> float:
@@ -117,5 +120,6 @@ class Watch:
         self.unseen[self._categories] += (matrix[:, self._categories] == self._unseen).sum(axis=0)
         self._recent = self._recent * np.exp(-rows / FADING) + (anomalies, rows)
         self.latest = np.concatenate([self.latest, scores])[-LATEST:]
-        self._martingale.add(scores[:BET_ON])
+        if self._martingale:
+            self._martingale.add(scores[:BET_ON])
         self._stability.add(matrix)

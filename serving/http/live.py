@@ -99,7 +99,9 @@ class Live:
 
     def _note_scores(self, name: str, judged: Judged) -> None:
         """Add to the second that it is."""
-        score, now = judged.verdicts.score, int(time.time())
+        score, now = judged.verdicts.score[judged.verdicts.scored], int(time.time())
+        if not len(score):
+            return
         with self._lock:
             seconds = self._seconds[name]
             if not seconds or seconds[-1].at != now:
@@ -153,10 +155,12 @@ class Live:
             "versions": self._models.versions(model.name),
             "pinned": self._models.is_pinned(model.name),
             "decision": decision,
-            "expected_alarm_ratio": (standing.above + 1) / (standing.rows + 1),
+            "window": model.scorer.manifest.window,
+            "expected_alarm_ratio": (standing.above + 1) / (standing.rows + 1),  # of a series: of stretches
             "alarm_ratio": watch.alarm_ratio,
             "rows": watch.rows,
             "anomalies": watch.anomalies,
+            "alarms_begun": watch.alarms,
             "rejected": sum(watch.rejected.values()),
             "martingale": watch.martingale,
             "changed": changed,

@@ -73,7 +73,7 @@ def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 
     state, metrics = State(), Metrics(worker)
     tokens = Tokens(settings.token_file) if settings.token_file else None
     gate = Gate(settings.max_requests, settings.max_queue, THREADS)
-    models = Models(path, settings.device, metrics.loaded, settings.shadow_share)
+    models = Models(path, settings.device, metrics.loaded, settings.shadow_share, settings.max_keys)
     metrics.watch(lambda: gate.inside, models)
     live = Live(models, state, (worker, settings.workers))
     scoring = Scoring(models, gate, live, settings)
