@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -66,7 +67,10 @@ def run(path: Path, settings: Settings, listening: socket.socket, place: Place =
     gc.freeze()  # what is there now stays: it need not be looked through again and again
     with scraped(settings.host, port, service.metrics.registry), followed(service.models):
         log().info("serving", url=url(listening, settings), models=names, worker=worker)
-        Draining(config, service, parent).run([listening])
+        server = Draining(config, service, parent)
+        server.run([listening])
+    if server.orphaned and place.socket and not worker:
+        shutil.rmtree(place.socket.parent, ignore_errors=True)
     service.gate.close()
     log().info("stopped", worker=worker)
 
@@ -78,6 +82,7 @@ class Draining(Server):
         super().__init__(config)
         self._service = service
         self._parent = parent
+        self.orphaned = False
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, and do what is done beside."""
@@ -107,6 +112,7 @@ class Draining(Server):
 
     def _orphaned(self, loop: asyncio.AbstractEventLoop, parent: int) -> None:
         loop.remove_reader(parent)
+        self.orphaned = True
         self._end()
 
 
