@@ -15,9 +15,9 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from detector.files.stream import BOM
+from serving.http.alarms import Alarms
 from serving.http.body import check_depth
 from serving.http.gate import Gate
-from serving.http.live import Live
 from serving.http.model import Model
 from serving.http.problem import Problem
 from serving.http.request import Incoming
@@ -56,11 +56,11 @@ class Done(msgspec.Struct):
 class Exchange:
     """One stream of rows, and the verdicts on them; of a series, all of it is one run."""
 
-    def __init__(self, model: Model, wishes: Wishes, live: Live, settings: Settings, run: Series | None = None) -> None:
+    def __init__(self, model: Model, wishes: Wishes, alarms: Alarms, settings: Settings, run: Series | None = None) -> None:
         self._model = model
         self._run = run or model.run()
         self._wishes = wishes
-        self._live = live
+        self._alarms = alarms
         self._settings = settings
         self._decoder = model.lines()
         self._line = 1
@@ -98,7 +98,7 @@ class Exchange:
         if len(block) > self._settings.max_text:
             lines = without_long_texts(lines, self._settings.max_text, self._model.numbers)
         judged = self._model.judge(lines, self._wishes.reasons, self._run)
-        self._live.note(self._model, judged, self._id)
+        self._alarms.note(self._model, judged, self._id)
         self.done.add(judged)
         return ENCODER.encode_lines(in_order(judged, only_anomalies=self._wishes.only_anomalies))
 
