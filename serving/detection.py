@@ -140,7 +140,8 @@ def _of_rows(model: Model, value: float | None) -> Labelled:
 
 def _by_column(model: Model, counts: np.ndarray) -> Labelled:
     """Give the counts of the columns that have any."""
-    return {(name,): float(count) for name, count in zip(model.columns, counts, strict=True) if count}
+    columns = model.scorer.columns
+    return {(column.name,): float(count) for column, count in zip(columns, counts, strict=True) if count}
 
 
 def _gauge(name: str, said: str, labels: tuple[str, ...], models: Sequence[Model], read: Callable[[Model], Labelled]) -> Metric:
