@@ -241,8 +241,7 @@ def _facts(blank_lines: int, trained: Trained) -> list[Fact]:
     split = f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate"
     if manifest.window:
         used, split = f"{rows.training:,} used", "all to learn from, each of four blocks of time held out once to calibrate"
-    image = manifest.image
-    noun = "image" if image and image.files else "row"
+    image, noun = manifest.image, talk.noun_of(manifest)
     return [
         ("promise", _promise(trained)),
         (f"{noun}s", "; ".join(filter(None, [f"{used}: {split}, {training.order}", infinite, blank]))),
@@ -276,9 +275,9 @@ def _promise(trained: Trained) -> str:
     rate = talk.share(trained.manifest.decision.false_alarm_rate or 0.0)
     if trained.manifest.window:
         return windows.promise(trained.manifest, trained.lowered_from)
-    training = trained.manifest.training
-    calibrated = talk.count(training.rows.calibration, "row")
-    promise = f"at most {rate} of normal rows are flagged, by {calibrated} that training never saw"
+    training, noun = trained.manifest.training, talk.noun_of(trained.manifest)
+    calibrated = talk.count(training.rows.calibration, noun)
+    promise = f"at most {rate} of normal {noun}s are flagged, by {calibrated} that training never saw"
     if training.order != "shuffled":
         promise += ", the newest, if the future is like them"
     if trained.lowered_from is None:
