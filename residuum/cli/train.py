@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from detector.rejects import Reject
     from training.fit import Progress
     from training.pictures import Pictures
-    from training.train import Table, Trained
+    from training.recipe import Table
+    from training.train import Trained
 
 Names = list[str] | None
 LARGEST_SEED = 2**63 - 1  # torch's
@@ -127,9 +128,8 @@ def train(
     paths = images.files_in(paths) if of_files else paths
     from residuum.cli.table import read
     from residuum.cli.windows import seconds_of
-    from training.kinds import Wishes
-    from training.train import Recipe
-    from training.train import train as train_on
+    from training.kinds import Wishes, check
+    from training.recipe import Recipe
     from training.variants import DEFAULT, DEFAULT_OF_WINDOWS, FOR_IMAGES
 
     wishes = Wishes(
@@ -157,6 +157,7 @@ def train(
         max_gap=None if max_gap is None else seconds_of(max_gap),
         image=seen,
     )
+    recipe.check()
     with _rejects_file(rejects, paths) as list_rejects:
         let_ctrl_c_end_a_read()
         table: Table | Pictures
@@ -164,6 +165,9 @@ def train(
             table, blank = _pictures(paths, seen), 0
         else:
             table, blank = read(paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma))
+            check(wishes, table.frame.columns)
+        from training.train import train as train_on  # torch, which takes seconds: the rest was worth checking before
+
         with _watching() as watch:
             trained = train_on(table, to, recipe, watch)
         list_rejects(trained.rejects)
