@@ -375,6 +375,8 @@ class WindowedPlan(NamedTuple):
 
     def network(self, time: int, channels: int, latent: int) -> SequenceNetwork:
         """Build the network for windows of `time` rows."""
+        from training.networks.sequence import WindowShape
+
         settings = self.settings
         return self.windowed.network(WindowShape(time, channels, settings.sizes, latent, settings.activation), settings)
 
