@@ -20,11 +20,9 @@ from serving.http.problem import Problem
 from serving.http.reply import JSON
 from serving.http.request import Incoming
 from serving.http.scoring import Scoring
-from serving.http.sessions import Address, Held, Sessions
+from serving.http.sessions import LONGEST, Address, Held, Sessions
 from serving.http.settings import Settings
 from serving.http.wishes import wishes_of
-
-LONGEST = 200  # characters of a key
 
 
 class Series:
@@ -106,8 +104,8 @@ def _address(request: Request) -> Address:
     """Read where a session is asked; a key is known by its text without blanks around it, as in files."""
     said = request.path_params
     key = category_text(said["key"])
-    if not 0 < len(key) <= LONGEST:
-        raise Problem(422, "session", f"the key of a session has 1 to {LONGEST} characters", found=f"{len(key)} characters")
+    if not key or len(said["key"]) > LONGEST:
+        raise Problem(422, "session", f"the key of a session has 1 to {LONGEST} characters, and is not blank", found=key[:80])
     return Address(said["name"], said.get("version"), key)
 
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from detector.series import Series
 
 
+LONGEST = 200  # characters of a key
+
+
 class Address(NamedTuple):
     """Where a session is asked."""
 
