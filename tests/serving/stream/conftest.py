@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import Producer
 
 from detector.scorer import Scorer
+from detector.windows import FATES, JUDGED
 from tests.data.make_bundle import write_least
 from tests.kafka.brokers import QUIET, make_topics, read
 from tests.kafka.shared import shared
@@ -142,6 +143,21 @@ def check(said: Sequence[dict[str, object]], frame: pl.DataFrame, bundle: Path) 
     assert [one["anomaly_score"] for one in said] == pytest.approx(expected.score.tolist(), rel=1e-5)
     assert [one["p_value"] for one in said] == pytest.approx(expected.p_value.tolist())
     assert all(bool(one.get("reasons")) == one["is_anomaly"] for one in said)
+
+
+def check_series(said: Sequence[dict[str, object]], frame: pl.DataFrame, bundle: Path) -> None:
+    """Compare verdicts on rows of series, in the order of the rows, with those of `residuum score`."""
+    expected = Scorer.open(bundle, "cpu").score(frame)
+    assert expected.fates is not None
+    judged = expected.fates == JUDGED
+    assert [one["state"] for one in said] == [FATES[fate] for fate in expected.fates]
+    flags = [flag if there else None for flag, there in zip(expected.is_anomaly.tolist(), judged, strict=True)]
+    assert [one["is_anomaly"] for one in said] == flags
+    for word, values_ in (("anomaly_score", expected.score), ("p_value", expected.p_value)):
+        found = [one[word] for one in said]
+        assert [value is not None for value in found] == judged.tolist()
+        assert [value for value in found if value is not None] == pytest.approx(values_[judged].tolist(), rel=1e-5)
+    assert all(bool(one.get("reasons")) == bool(one["is_anomaly"]) for one in said)
 
 
 def until(true: Callable[[], object], within: float = WITHIN) -> None:
