@@ -22,7 +22,7 @@ from detector.windows import FATES, JUDGED
 from tests.data.make_bundle import write_least
 from tests.kafka.brokers import QUIET, make_topics, read
 from tests.kafka.shared import shared
-from tests.tables import normal_rows, planted_anomalies
+from tests.tables import normal_rows, planted_anomalies, series
 
 RUN = "import sys; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
 WITHIN = 60
@@ -129,6 +129,14 @@ def rows(count: int, seed: int = 5) -> pl.DataFrame:
     """Give rows of which a tenth are anomalies."""
     odd = count // 10
     return pl.concat([normal_rows(count - odd, seed=seed), planted_anomalies(odd)]).sample(fraction=1, shuffle=True, seed=seed)
+
+
+def machines(rows: int, names: Sequence[str] = ("press", "lathe")) -> pl.DataFrame:
+    """Give so many rows of each machine, interleaved; alarms begin, go on for some rows by themselves, and end."""
+    moved = pl.int_range(rows) % 25 >= 22
+    made = [series(rows, seed, name, "2026-03-03 06:00:00") for seed, name in enumerate(names, 7)]
+    flow = pl.when(moved).then(pl.col("flow") + 3).otherwise("flow").alias("flow")
+    return pl.concat([each.with_columns(flow) for each in made]).sort("ts", "machine")
 
 
 def values(frame: pl.DataFrame) -> list[bytes]:

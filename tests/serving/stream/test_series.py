@@ -25,12 +25,12 @@ from serving.stream.runs import Runs
 from serving.stream.slots import Slot
 from serving.stream.standing import Position, Standing
 from serving.stream.text import ENCODER, TextBatch
-from tests.presses import LENGTH, today
-from tests.serving.stream.conftest import RUN, Start, check_series, until, values
+from tests.presses import LENGTH
+from tests.serving.stream.conftest import RUN, Start, check_series, machines, until, values
 from tests.serving.stream.test_judge import failing_above
 from tests.serving.stream.test_text import row_of, said
 
-FRAME = today()
+FRAME = machines(150)
 LINES = values(FRAME)
 LIMITS = Limits(2**20, 8, 10_000)
 WHERE = Position(1, "", 0, 0, 1)
@@ -83,7 +83,7 @@ def told(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
 def test_batches_that_come_again_and_workers_that_end_change_no_verdict(model: Model, standing: Standing, seed: int) -> None:
     random, worker, outcomes, at = np.random.default_rng(seed), Worker(model, standing), [], 0
     while at < len(LINES):
-        size = int(random.choice([1, 2, 7, 40]))
+        size = int(random.choice([1, 2, 5, 12]))
         match random.integers(4):
             case 0:  # not delivered: it comes again, cut in another way
                 worker.judged(LINES[at : at + size + 3])
@@ -189,7 +189,7 @@ def test_a_killed_worker_finds_its_windows_again(start: Start, presses: tuple[Pa
     with path.open("ab") as file:
         file.writelines(line + b"\n" for line in LINES[70:])
     worker = start(*flags, at=presses[0])
-    until(lambda: b'"row":160}' in out.read_bytes()[-2000:])
+    until(lambda: b'"row":300}' in out.read_bytes()[-2000:])
     assert worker.stop() == 0
     by_row = {row_of(each): each for each in said(out)}
-    check_series([by_row[row] for row in range(1, 161)], FRAME, presses[0])
+    check_series([by_row[row] for row in range(1, 301)], FRAME, presses[0])
