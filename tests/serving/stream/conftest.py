@@ -20,7 +20,7 @@ from confluent_kafka import Producer
 from detector.scorer import Scorer
 from detector.windows import FATES, JUDGED
 from tests.data.make_bundle import write_least
-from tests.kafka.brokers import QUIET, make_topics, read
+from tests.kafka.brokers import QUIET, make_compacted, make_topics, read
 from tests.kafka.shared import shared
 from tests.tables import normal_rows, planted_anomalies, series
 
@@ -63,12 +63,19 @@ class Topics:
         self.readings, self.verdicts, self.letters = f"{name}-readings", f"{name}-verdicts", f"{name}-readings.dlq"
         self.group = f"{name}-group"
         make_topics(bootstrap, copies, **{self.readings: partitions, self.verdicts: partitions, self.letters: 1})
+        self.changelog = f"{self.readings}.{self.group}.changelog"
+        self._partitions, self._copies = partitions, copies
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, **QUIET})
 
     @property
     def flags(self) -> list[object]:
         """What a worker is told of them."""
         return ["--from", self.url(self.readings), "--to", self.url(self.verdicts), "--group", self.group]
+
+    def for_series(self) -> Topics:
+        """Make the changelog too."""
+        make_compacted(self.bootstrap, self.changelog, self._partitions, self._copies)
+        return self
 
     def url(self, topic: str) -> str:
         return f"kafka://{self.bootstrap}/{topic}"
@@ -86,6 +93,12 @@ class Topics:
             self._producer.produce(self.readings, value, str(key), **options)  # type: ignore[arg-type]
         self._producer.poll(0)
         return key + 1
+
+    def put_keyed(self, records: Iterable[tuple[str | None, bytes | None]]) -> None:
+        """Send records by their keys, and do not wait until they are there."""
+        for key, value in records:
+            self._producer.produce(self.readings, value, key)
+        self._producer.poll(0)
 
     def flush(self) -> None:
         """Wait until what was sent is there."""
