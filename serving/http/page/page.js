@@ -109,8 +109,7 @@ async function read(body) {
 }
 
 function take(said) {
-  const place = said.workers > 1 ? `, worker ${said.worker + 1} of ${said.workers}` : "";
-  state("live", `live${place}`);
+  state("live", "live");
   for (const model of said.models) {
     const known = models.get(model.name) ?? { seconds: [], alarms: [] };
     if (known.fresh) known.alarms = []; // they all come again
