@@ -154,7 +154,6 @@ def test_inspect_says_when_an_alarm_begins_and_ends(run: Run, model: Path) -> No
         ("decode", "today.csv", "--to", "out.csv"),
         ("generate", "--to", "out.csv"),
         ("finetune", "today.csv", "--label", "is_bad"),
-        ("serve",),
     ],
 )
 def test_what_is_not_done_with_windows_says_so_in_one_line(run: Run, model: Path, table: Path, verb: tuple[str, ...]) -> None:
