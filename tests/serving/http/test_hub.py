@@ -102,6 +102,7 @@ def test_what_all_workers_judge_is_known_whichever_is_asked(service: Service, wo
     one, other = (worker.post(TRY, content=b"{", headers={"x-request-id": "bad"}) for worker in workers)
     assert (one.status_code, one.json(), set(one.headers)) == (400, other.json(), set(other.headers))
     assert one.json()["request_id"] == "bad"
+    assert workers[1].post(TRY, content=b" " * 2**20).status_code == 413
     assert workers[1].get(TRY).status_code == 405
     first, second = (worker.get("/metrics").text for worker in workers)  # counted where it came in
     assert 'residuum_http_requests_total{route="none",status="400"} 1.0' in first
