@@ -26,6 +26,8 @@ from detector.scorer import NO_REASONS, Scorer, Verdicts
 from detector.windows import JUDGED, MOST_KEYS, TOO_OLD, WARMING_UP, Cut, State, Window, Windows
 
 CHUNK = 1024  # rows whose windows are in memory at a time
+A_SERIES = "the name of a series"  # what a key is expected to be
+AFTER = "a time after"  # and where a time is expected
 EARLY = 1e8  # seconds, 1973: what is nearer to 0 is hardly a date
 
 
@@ -222,7 +224,7 @@ def keyed_rows(
     rejects = []
     for place in np.flatnonzero(encoded.accepted & (timeless | keyless)).tolist():
         column = window.time if timeless[place] or window.key is None else window.key
-        expected = EXPECTED["date"] if column == window.time else "the name of a series"
+        expected = EXPECTED["date"] if column == window.time else A_SERIES
         rejects.append(Reject(int(rows[place]), column, shorten(repr(frame[column][place])), expected, file))
     takes_part = encoded.accepted & ~timeless & ~keyless
     at = np.flatnonzero(takes_part)
@@ -255,7 +257,7 @@ def too_old(cut: Cut, part: Keyed, window: Window, rows: np.ndarray, file: str) 
     found, before = in_words(part.times[at]), in_words(np.array(list(cut.too_old.values())))
     hint = " (--key names the column that tells series apart)" if window.key is None else ""
     return [
-        Reject(int(rows[part.at[place]]), window.time, one, f"a time after {other}, that of the row before{hint}", file)
+        Reject(int(rows[part.at[place]]), window.time, one, f"{AFTER} {other}, that of the row before{hint}", file)
         for place, one, other in zip(at, found, before, strict=True)
     ]
 
