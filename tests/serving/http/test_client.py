@@ -87,17 +87,19 @@ def test_faults_are_told_in_one_line(service: Service, table: Path, model: str, 
 def test_a_series_is_judged_as_on_disk(
     presses: tuple[Path, str], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    monkeypatch.setattr("detector.files.stream.BLOCK", 2000, raising=False)
+    monkeypatch.setattr("detector.files.blocks.BLOCK", 2000)
     rows = today().with_columns(bad=pl.int_range(pl.len()))
     times = pl.when(pl.col("bad") == 90).then(pl.lit("2026-03-03 06:00:00")).otherwise("ts").str.to_datetime()
     rows = rows.with_columns(ts=times, machine=pl.when(pl.col("bad") == 100).then(None).otherwise("machine"))
     table = tmp_path / f"series.{form}"
-    rows.write_parquet(table) if form == "parquet" else rows.write_csv(table)
+    again = table.with_stem("again")
+    for path in (table, again):
+        rows.write_parquet(path) if form == "parquet" else rows.write_csv(path)
     service = start(at=presses[0].parent)
     said = {}
     for place, more in (("here", []), ("there", ["--url", service.url])):
         model = "presses" if more else presses[0]
-        said[place] = run(model, table, table, "--to", tmp_path / f"{place}.csv", "--keep", "machine", "--keep", "bad", *more)
+        said[place] = run(model, table, again, "--to", tmp_path / f"{place}.csv", "--keep", "machine", "--keep", "bad", *more)
     ours, theirs = (pl.read_csv(tmp_path / f"{place}.csv") for place in said)
     assert ours.columns == theirs.columns
     assert ours["state"].to_list().count("warming up") == 2 * 2 * (LENGTH - 1)
@@ -111,7 +113,7 @@ def test_a_series_is_judged_as_on_disk(
 
 
 def test_a_stream_that_breaks_off_is_told(presses: tuple[Path, str], start: Start, tmp_path: Path) -> None:
-    today().write_csv(tmp_path / "series.csv")
+    today().with_columns(firmware=pl.lit("x" * 1500)).write_csv(tmp_path / "series.csv")  # more than comes in one piece
     service = start("--max-line", 20, at=presses[0].parent)
     for model, word in (("presses/7", "no version '7'"), ("presses", "a line has more than 20 bytes")):
         arguments = ["score", model, tmp_path / "series.csv", "--to", tmp_path / "x.csv", "--url", service.url]
