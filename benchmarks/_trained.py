@@ -21,7 +21,8 @@ from training.export import torch_scores
 from training.fit import Fit, Watch, one_thread, unwatched
 from training.graph import DetectorGraph
 from training.layout import arrange
-from training.train import Material, Recipe, Table, learn, prepare
+from training.recipe import Recipe, Table
+from training.train import Material, learn, prepare
 from training.variants import DEFAULT, plan
 
 

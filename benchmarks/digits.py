@@ -27,7 +27,8 @@ from detector.bundle import Bundle
 from detector.graph import Graph
 from training.finetune import frozen, joint
 from training.fit import STEPS as USUAL_STEPS
-from training.train import Recipe, Table, export_study, study
+from training.recipe import Recipe, Table
+from training.train import export_study, study
 
 FULL, QUICK = Size(10_000, 5), Size(2000, 1)  # training images at most; draws of the labelled ones
 STEPS = unless_tiny(USUAL_STEPS, 30)

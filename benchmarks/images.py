@@ -38,7 +38,8 @@ from detector.images import Image, files_in
 from training.fit import STEPS as USUAL_STEPS
 from training.fit import one_thread, unwatched
 from training.pictures import Pictures, read_all
-from training.train import Recipe, lay_out, learn, prepare_pictures
+from training.recipe import Recipe
+from training.train import lay_out, learn, prepare_pictures
 from training.variants import FOR_IMAGES, plan
 
 FULL, QUICK = Size(10_000, 3), Size(2000, 1)  # MNIST's test images at most; draws of the tiles that train

@@ -35,9 +35,10 @@ from training.fit import STEPS as USUAL_STEPS
 from training.fit import one_thread, unwatched
 from training.kinds import Wishes
 from training.layout import arrange
+from training.recipe import Recipe, Table
 from training.series.learn import learn
 from training.series.train import prepare
-from training.train import Recipe, Table, train
+from training.train import train
 from training.variants import VARIANTS, windowed_plan
 
 FULL, QUICK = Size(10_000, 16), Size(1000, 2)  # interleaved keys; files of SKAB

@@ -1,7 +1,8 @@
 """Why a row was flagged: the columns with the largest share of its score, in the user's own units.
 
 A contribution keeps its sign and a row's contributions sum to its score; the *share* that a reason states is the
-positive part of a contribution over the sum of positive parts, so shares lie between 0 and 1.
+positive part of a contribution over the sum of positive parts, so shares lie between 0 and 1. A row's first reason is
+always told, another one only if its share does not read as 0 %.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def rank(
     """
     shares = shares_of(outputs.contribution)
     order = largest(shares, top)
-    at, ranks = np.nonzero(np.take_along_axis(shares, order, axis=1) > 0)
+    at, ranks = np.nonzero(worth_telling(np.take_along_axis(shares, order, axis=1)))
     place = order[at, ranks]
     found, expected = _in_words(_Cells(at, place, frame, matrix, outputs.expected), columns)
     return pl.DataFrame(
@@ -93,6 +94,13 @@ def largest(shares: np.ndarray, top: int) -> np.ndarray:
     within = np.argsort(-shares[rows, some], axis=1, kind="stable")
     places: np.ndarray = some[rows, within]
     return places
+
+
+def worth_telling(shares: np.ndarray) -> np.ndarray:
+    """Tell which of each row's shares, largest first, are worth a reason: the first, and those that round to 1 % or more."""
+    worth: np.ndarray = np.round(100 * shares) > 0
+    worth[:, :1] = shares[:, :1] > 0
+    return worth
 
 
 class _Cells(NamedTuple):

@@ -71,7 +71,8 @@ def regions(contribution: np.ndarray, top: int) -> list[Region]:
         rest[box] = 0.0
         if not rest.any():
             break
-    return sorted(found, key=lambda region: -region.share)
+    found.sort(key=lambda region: -region.share)
+    return found[:1] + [region for region in found[1:] if region.share >= LEAST_SHARE]
 
 
 def _grown(values: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from detector.columns import Column
 from detector.files.json_lines import Scalar
 from detector.files.ndjson import as_text
 from detector.graph import Outputs
-from detector.reasons import EXPECTED_DIGITS, FOUND_DIGITS, MISSING, POWERS, SOME_DATE, largest, shares_of
+from detector.reasons import EXPECTED_DIGITS, FOUND_DIGITS, MISSING, POWERS, SOME_DATE, largest, shares_of, worth_telling
 
 EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - epoch seconds are in UTC, and are written without saying so
 MOST_DECIMALS = 12
@@ -52,14 +52,14 @@ class Teller:
         """Give up to `top` reasons for each row of `float64[rows, columns]`, best first; `cell_of` gives cells to quote."""
         shares = shares_of(outputs.contribution)
         order = largest(shares, top)
-        best = shares[np.arange(len(shares))[:, None], order].tolist()
+        best = shares[np.arange(len(shares))[:, None], order]
+        told = worth_telling(best).sum(axis=1).tolist()
         return [
             [
                 self._reason(place, share, matrix[row], outputs.expected[row], partial(cell_of, row))
-                for place, share in zip(places, some, strict=True)
-                if share > 0
+                for place, share in zip(places[:few], some[:few], strict=True)
             ]
-            for row, (places, some) in enumerate(zip(order.tolist(), best, strict=True))
+            for row, (places, some, few) in enumerate(zip(order.tolist(), best.tolist(), told, strict=True))
         ]
 
     def _reason(

@@ -253,7 +253,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         OutputError: the bundle cannot be written.
     """
     from training.kinds import Wishes
-    from training.train import Recipe, Table
+    from training.recipe import Recipe, Table
     from training.train import train as train_table
     from training.variants import DEFAULT, DEFAULT_OF_WINDOWS
 

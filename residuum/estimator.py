@@ -23,8 +23,9 @@ from detector.graph import Device
 from detector.successor import write_version
 from residuum.door import Detector, as_polars, warn
 from training.eager import scorer
+from training.recipe import Recipe, Table
 from training.split import FEWEST_ROWS
-from training.train import Recipe, Table, export_study, study
+from training.train import export_study, study
 
 LARGEST_SEED = np.iinfo(np.int32).max
 

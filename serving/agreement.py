@@ -27,14 +27,34 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     shadow_alarm_ratio: float | None = None
 
 
+class Compared(msgspec.Struct, frozen=True, array_like=True):
+    """What both said of some rows."""
+
+    counts: list[list[int]]  # rows by what the one and the other say
+    rejected: int  # by one of them
+    skipped: int  # tables
+    latest: bytes  # float64[latest rows, 4]: score and flag of the one, score and flag of the other
+
+
 class Comparison:
     """Counts, row by row. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = np.zeros((2, 2), np.int64)  # by what the one and the other say
-        self._rejected = 0
-        self._latest = np.empty((0, 4))  # score and flag of the one, score and flag of the other
+        self._counts = np.zeros((2, 2), np.int64)
+        self._rejected = self._skipped = 0
+        self._latest = np.empty((0, 4))
+        self._taken = self._counts, self._rejected, self._skipped
+
+    @property
+    def skipped(self) -> int:
+        """Tables that the other did not judge."""
+        return self._skipped
+
+    def skip(self) -> None:
+        """Count a table that the other does not judge."""
+        with self._lock:
+            self._skipped += 1
 
     def add(self, current: Judged, shadow: Judged) -> None:
         """Take what both say of the same rows."""
@@ -47,9 +67,31 @@ class Comparison:
                 shadow.verdicts.is_anomaly[theirs],
             ]
         )
+        counts = np.zeros((2, 2), np.int64)
+        np.add.at(counts, (rows[:, 1].astype(int), rows[:, 3].astype(int)), 1)
+        self._add(counts, len(current.rows) + len(shadow.rows) - 2 * len(rows), 0, rows)
+
+    def put(self, compared: Compared) -> None:
+        """Take what was compared elsewhere."""
+        latest = np.frombuffer(compared.latest).reshape(-1, 4)
+        self._add(np.array(compared.counts), compared.rejected, compared.skipped, latest)
+
+    def take(self) -> Compared | None:
+        """Give what was compared since the last time, if anything was."""
         with self._lock:
-            np.add.at(self._counts, (rows[:, 1].astype(int), rows[:, 3].astype(int)), 1)
-            self._rejected += len(current.rows) + len(shadow.rows) - 2 * len(rows)
+            counts, rejected, skipped = self._taken
+            self._taken = self._counts, self._rejected, self._skipped
+            new = self._counts - counts
+            rejected, skipped = self._rejected - rejected, self._skipped - skipped
+            latest = self._latest[max(0, len(self._latest) - int(new.sum())) :]
+            return Compared(new.tolist(), rejected, skipped, latest.tobytes()) if new.any() or rejected or skipped else None
+
+    def _add(self, counts: np.ndarray, rejected: int, skipped: int, rows: np.ndarray) -> None:
+        """Count rows."""
+        with self._lock:
+            self._counts = self._counts + counts  # replaced, not changed: `take` keeps the old ones
+            self._rejected += rejected
+            self._skipped += skipped
             self._latest = np.concatenate([self._latest, rows])[-LATEST:]
 
     def found(self) -> Agreement:

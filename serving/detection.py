@@ -58,8 +58,10 @@ class Detection(Collector):
             models,
             lambda model: {(): float(model.scorer.standing.above)},
         )
-        yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.watch.rows})
-        yield _counter("residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.watch.anomalies})
+        yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.watch.recent.rows})
+        yield _counter(
+            "residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.watch.recent.anomalies}
+        )
         yield _counter(
             "residuum_rejected_rows",
             "Rows that could not be read, by what was expected.",
@@ -86,7 +88,7 @@ class Detection(Collector):
             "Share of alarms among the latest rows, about 2,000.",
             (),
             models,
-            lambda model: {(): model.watch.alarm_ratio},
+            lambda model: {(): model.watch.recent.alarm_ratio},
         )
         yield _gauge(
             "residuum_promised_alarm_ratio",
@@ -100,14 +102,14 @@ class Detection(Collector):
             "Decimal logarithm of the conformal test martingale: 2 is evidence of drift at 1 %.",
             (),
             models,
-            lambda model: {(): model.watch.martingale},
+            lambda model: {(): model.watch.recent.martingale},
         )
         yield _gauge(
             "residuum_column_stability",
             "Population stability index of the latest rows beside the first 2,000 since the start.",
             ("column",),
             models,
-            lambda model: {(name,): index for name, index in model.watch.stability.items()},
+            lambda model: {(name,): index for name, index in model.watch.recent.stability.items()},
         )
         yield _histogram(
             "residuum_score_nats", "Scores.", SCORE_BUCKETS, models, lambda model: (model.watch.scores, model.watch.score_sum)

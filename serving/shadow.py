@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from detector.columns import Encoded
 from detector.files.json_lines import Lines
-from serving.agreement import Agreement, Comparison
+from serving.agreement import Comparison
 from serving.log import fault, log
 from serving.model import Judged, Model
 
@@ -31,16 +31,11 @@ class Shadow:
 
     def __init__(self, model: Model, current: Model, share: float) -> None:
         self.model = model
-        self.skipped = 0
+        self.comparison = Comparison()
         self._same_columns = model.scorer.columns == current.scorer.columns
         self._share = share
-        self._comparison = Comparison()
         self._work: queue.Queue[Work | None] = queue.Queue(WAITING)
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
-
-    def found(self) -> Agreement:
-        """Say how far it agrees with the current version."""
-        return self._comparison.found()
 
     def lines(self, lines: Lines, judged: Judged) -> None:
         """Judge decoded rows as well, if their turn has come."""
@@ -66,9 +61,9 @@ class Shadow:
         if self._share <= random.random():  # noqa: S311 - a sample, no secret
             return
         try:
-            self._work.put_nowait(lambda: self._comparison.add(judged, judge()))
+            self._work.put_nowait(lambda: self.comparison.add(judged, judge()))
         except queue.Full:
-            self.skipped += 1
+            self.comparison.skip()
 
     def _run(self) -> None:
         """Judge what comes."""
@@ -76,7 +71,7 @@ class Shadow:
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - a shadow disturbs nobody
-                self.skipped += 1
+                self.comparison.skip()
                 log().error("shadow", model=self.model.name, version=self.model.version, **fault(error))
 
 
@@ -113,10 +108,10 @@ class Shadows(Collector):
             "residuum_shadow_alarm_ratio", "Share of alarms among the same latest rows, about 2,000.", labels=(*of, "by")
         )
         for model, shadow in self._shadowed():
-            found, who = shadow.found(), [model.name, str(model.version), str(shadow.model.version)]
+            found, who = shadow.comparison.found(), [model.name, str(model.version), str(shadow.model.version)]
             for name in ("both", "neither", "current_alone", "shadow_alone"):
                 rows.add_metric([*who, name], getattr(found, name))
-            skipped.add_metric(who, shadow.skipped)
+            skipped.add_metric(who, shadow.comparison.skipped)
             correlation.add_metric(who, _known(found.rank_correlation))
             ratio.add_metric([*who, "current"], _known(found.current_alarm_ratio))
             ratio.add_metric([*who, "shadow"], _known(found.shadow_alarm_ratio))

@@ -8,21 +8,33 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from detector.columns import EXPECTED
 from detector.rejects import Reject
 from detector.scorer import Scorer, Verdicts
 from detector.windows import JUDGED
-from serving.martingale import Martingale
-from serving.stability import FADING, Stability
+from serving.recent import Recent
 
 HEAP = 4096  # rows
-LATEST = 10_000  # scores that are held, for whoever wants to try another threshold
-BET_ON = 256  # rows of a heap, the first ones
+TOLD = 1024  # rows whose cells are told elsewhere, at a time
+MOST_CELLS = 2**15  # of them
 SCORE_BUCKETS = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, np.inf])  # nats
 P_VALUE_BUCKETS = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *np.arange(1, 11) / 10])
 REASON = {said: kind for kind, said in EXPECTED.items()}
+
+
+class News(msgspec.Struct, array_like=True):
+    """What was counted since the last time that somebody asked, for those who count the rows of several processes."""
+
+    rows: int = 0
+    anomalies: int = 0
+    rejected: int = 0
+    highest: float = -math.inf  # score
+    total: float = 0.0  # of the scores
+    scores: bytes = b""  # float64[latest rows]
+    cells: bytes = b""  # float64[some rows, columns]
 
 
 class Watch:
@@ -34,12 +46,12 @@ class Watch:
         self._scores, self._p_values, self._flags = np.empty(HEAP), np.empty(HEAP), np.empty(HEAP, dtype=bool)
         self._cells = np.empty((HEAP, len(scorer.columns)))
         self._height = 0
-        self._martingale = Martingale(scorer.calibration.scores)
-        self._stability = Stability(scorer.columns)
+        self._news, self._told = News(), bytearray()
+        self._most_told = min(TOLD, max(1, MOST_CELLS // len(scorer.columns))) * len(scorer.columns) * self._cells.itemsize
+        self.recent = Recent(scorer)
         self._categories = [place for place, each in enumerate(scorer.columns) if each.kind == "category"]
         self._unseen = np.array([scorer.columns[place].unseen for place in self._categories])
         self.created = dt.datetime.fromisoformat(scorer.manifest.created).timestamp()
-        self.rows = self.anomalies = 0
         self.rejected: Counter[str] = Counter()
         self.scores = np.zeros(len(SCORE_BUCKETS), np.int64)
         self.score_sum = 0.0
@@ -47,8 +59,6 @@ class Watch:
         self.p_value_sum = 0.0
         self.missing = np.zeros(len(scorer.columns), np.int64)
         self.unseen = np.zeros(len(scorer.columns), np.int64)
-        self.latest = np.empty(0)  # scores, the oldest first; replaced, not changed
-        self._recent = np.zeros(2)  # anomalies and rows, fading
 
     def add(self, verdicts: Verdicts, matrix: np.ndarray, rejects: Sequence[Reject]) -> None:
         """Take the verdicts on `float64[rows, columns]`; rows of a series that were not judged are not counted."""
@@ -59,6 +69,8 @@ class Watch:
             )
             matrix = matrix[there]
         with self._lock:
+            self.recent.rejected += len(rejects)
+            self._news.rejected += len(rejects)
             for each in rejects:
                 self.rejected[REASON.get(each.expected, "json")] += 1
             start = 0
@@ -84,38 +96,34 @@ class Watch:
             if self._height:
                 self._count()
 
-    @property
-    def martingale(self) -> float:
-        """The decimal logarithm of the capital that was won against exchangeability."""
-        return self._martingale.log / math.log(10)
-
-    @property
-    def alarm_ratio(self) -> float:
-        """The share of alarms among the latest rows."""
-        anomalies, rows = self._recent
-        return float(anomalies / rows) if rows else float("nan")
-
-    @property
-    def stability(self) -> dict[str, float]:
-        """The population stability index of each column."""
-        return self._stability.indices()
+    def take(self) -> News:
+        """Give what was counted since the last time."""
+        with self._lock:
+            if self._height:
+                self._count()
+            news, told = self._news, self._told
+            self._news, self._told = News(), bytearray()
+            latest = self.recent.latest[-news.rows :] if news.rows else np.empty(0)
+            return msgspec.structs.replace(news, scores=latest.tobytes(), cells=bytes(told))
 
     def _count(self) -> None:
         """Count the heap."""
         rows, self._height = self._height, 0
         scores, p_values, flags = self._scores[:rows], self._p_values[:rows], self._flags[:rows]
         matrix = self._cells[:rows].copy()  # `Stability` keeps the first ones
-        anomalies = int(flags.sum())
-        self.rows += rows
-        self.anomalies += anomalies
+        total, anomalies = float(np.nansum(scores)), int(flags.sum())
         self.scores += np.bincount(np.searchsorted(SCORE_BUCKETS[:-1], scores), minlength=len(SCORE_BUCKETS))
-        self.score_sum += float(np.nansum(scores))
+        self.score_sum += total
         self.p_values += np.bincount(np.searchsorted(P_VALUE_BUCKETS, p_values), minlength=len(P_VALUE_BUCKETS))
         self.p_value_sum += float(p_values.sum())
         if np.isnan(matrix.sum()):  # which is quicker told than where
             self.missing += np.isnan(matrix).sum(axis=0)
         self.unseen[self._categories] += (matrix[:, self._categories] == self._unseen).sum(axis=0)
-        self._recent = self._recent * np.exp(-rows / FADING) + (anomalies, rows)
-        self.latest = np.concatenate([self.latest, scores])[-LATEST:]
-        self._martingale.add(scores[:BET_ON])
-        self._stability.add(matrix)
+        self.recent.add(rows, anomalies, scores, matrix)
+        news = self._news
+        news.rows += rows
+        news.anomalies += anomalies
+        news.highest = max(news.highest, float(np.fmax.reduce(scores)))
+        news.total += total
+        room = (self._most_told - len(self._told)) // matrix[:1].nbytes
+        self._told += matrix[:room].tobytes()

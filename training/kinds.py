@@ -60,7 +60,7 @@ def infer(frame: pl.DataFrame, wishes: Wishes, words: frozenset[str]) -> Kinds:
     Raises:
         SettingError: a wish names a column that is not there or contradicts another, or no column is left.
     """
-    _check(wishes, frame.columns)
+    check(wishes, frame.columns)
     found = {name: _judge(frame[name], wishes, words) for name in frame.columns}
     columns = [Column(name=name, kind=kind) for name, kind in found.items() if not isinstance(kind, Ignored)]
     ignored = [verdict for verdict in found.values() if isinstance(verdict, Ignored)]
@@ -69,8 +69,12 @@ def infer(frame: pl.DataFrame, wishes: Wishes, words: frozenset[str]) -> Kinds:
     return Kinds(columns, ignored)
 
 
-def _check(wishes: Wishes, names: list[str]) -> None:
-    """Refuse wishes that cannot be met."""
+def check(wishes: Wishes, names: list[str]) -> None:
+    """Refuse wishes that a table with these columns cannot meet.
+
+    Raises:
+        SettingError: one names a column that is not there, or contradicts another.
+    """
     strange = [name for name in wishes.named() if name not in names]
     if strange:
         raise SettingError(f"the table has no column {listing(strange)}{nearest(strange, names)}; it has {listing(names)}")

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,49 +34,20 @@ from training.decoder import DecoderGraph
 from training.features import Cells, Features
 from training.fit import Fit, Watch, fit, one_thread, unwatched
 from training.graph import DetectorGraph
-from training.kinds import Kinds, Wishes, infer
+from training.kinds import Kinds, infer
 from training.layout import Layout, arrange, vocabularies
 from training.models import Autoencoder, Model
 from training.pictures import Pictures, check_pixels, wishes_of_pixels
 from training.pixels import Pixels, features_of
+from training.recipe import Recipe, Table
 from training.settings import Convolutional, as_plain
 from training.spatial import graph_of, usual
 from training.split import DEFAULT_RATE, Split, split
 from training.variants import Plan
 from training.whitening import precision
 
-LARGEST_SEED = 2**63 - 1  # torch's
 MOST_AT_ONCE = 2**22  # cells that are scaled at a time
 LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
-
-
-class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user may choose when training; `false_alarm_rate` None asks for the default, or the least attainable.
-
-    `lenient` lowers the promise where rows are too few for a rate that was named, instead of refusing them.
-    """
-
-    variant: str = variants.DEFAULT
-    settings: dict[str, Any] = {}
-    false_alarm_rate: float | None = None
-    seed: int = 0
-    wishes: Wishes = Wishes()
-    missing: tuple[str, ...] = ()
-    device: Device = "auto"
-    lenient: bool = False
-    window: int | None = None  # rows: judge windows of the series that `wishes.time` and `wishes.key` tell of
-    stride: int = 1
-    max_gap: float | None = None  # None: the usual span of a window
-    image: Image | None = None  # rows are the pixels of one
-
-
-class Table(NamedTuple):
-    """A table to learn from: cells as text or native types, and what could not even be read."""
-
-    frame: pl.DataFrame
-    rows: np.ndarray  # int64[rows], as the user counts them
-    rejects: list[Reject]
-    located: Callable[[list[Reject]], list[Reject]] = list  # gives rejects the place where the user finds them
 
 
 class Study(NamedTuple):
@@ -158,9 +128,7 @@ def study(table: Table | Pictures, recipe: Recipe, watch: Watch = unwatched) -> 
         SettingError: a seed, a wish, a rate, a variant or a device that cannot be honoured.
     """
     began = time.monotonic()
-    if not 0 <= recipe.seed <= LARGEST_SEED:
-        raise SettingError(f"the seed {recipe.seed} is not between 0 and {LARGEST_SEED}")
-    _check_rows(recipe)
+    recipe.check()
     plan = variants.plan(recipe.variant, recipe.settings)
     device = device_of(recipe.device)
     material = prepare_pictures(table, recipe) if isinstance(table, Pictures) else prepare(table, recipe)
@@ -208,14 +176,6 @@ def export_study(made: Study, device: Device) -> Product:
         bundle.WEIGHTS: weights.to_bytes(graph),
     }
     return Product(msgspec.structs.replace(manifest, decision=decision, parity=tuple(parity), settings=settings), contents)
-
-
-def _check_rows(recipe: Recipe) -> None:
-    """Refuse wishes that mean nothing where rows are judged one by one."""
-    given = {"key": recipe.wishes.key, "stride": recipe.stride != 1, "max-gap": recipe.max_gap is not None}
-    alone = [name for name, wish in given.items() if wish]
-    if alone:
-        raise SettingError(f"--{' and --'.join(alone)} is for windows of a series: say by --window how many rows one has")
 
 
 def prepare(table: Table, recipe: Recipe) -> Material:

@@ -1,30 +1,43 @@
 """The table of variants: each row says what a named autoencoder is made of, where it comes from and when to choose it.
 
 A new variant is a row here, a struct of settings in `training.settings` if it has some of its own and, if it needs a
-part that is not there yet, one small module beside this one.
+part that is not there yet, one small module beside this one. The table itself needs no torch: what builds with it imports it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from detector.columns import nearest
 from detector.errors import SettingError
-from training import corruption, penalty, spatial
 from training import settings as of
-from training.adversarial import AdversarialAutoencoder
-from training.corruption import Corruption
-from training.features import Features
-from training.models import Autoencoder, Model, VariationalAutoencoder
-from training.networks import Dense, Shape, Tied, TopK
-from training.networks.sequence import Convolutional, Flat, Recurrent, SequenceNetwork, WindowShape
-from training.penalty import Penalty
-from training.pixels import Pixels
-from training.scores import LikelihoodScore, MeanSquaredError, NegativeElbo, Score, WhitenedResidual
 from training.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.corruption import Corruption
+    from training.features import Features
+    from training.models import Model
+    from training.networks import Shape
+    from training.networks.sequence import SequenceNetwork, WindowShape
+    from training.penalty import Penalty
+    from training.scores import Score
+
+
+def _uncorrupted(_settings: Settings) -> Corruption:
+    """Leave rows as they are."""
+    from training.corruption import none
+
+    return none
+
+
+def _corrupted(settings: of.Denoising | of.Convolutional) -> Corruption:
+    """Corrupt rows as the settings say."""
+    from training.corruption import named
+
+    return named(settings.corruption, settings.level)
 
 
 class Windowed(NamedTuple):
@@ -41,10 +54,10 @@ class Variant(NamedTuple):
     choose_when: str
     paper: str
     settings: type[Settings]
-    model: Callable[[Features, Any], Model]  # Any: the row's own settings
-    corruption: Callable[[Any], Corruption] = lambda _settings: corruption.none
+    model: Callable[[Features, Any], Model] | None  # Any: the row's own settings; None: it takes windows alone
+    corruption: Callable[[Any], Corruption] = _uncorrupted
     windowed: Windowed | None = None  # how it judges windows of a series, if it does
-    takes_rows: bool = True  # false: images and windows alone
+    not_rows: str = ""  # what it takes instead of rows, and how to say so
 
 
 def _undercomplete(features: Features) -> int:
@@ -59,6 +72,8 @@ def _overcomplete(features: Features) -> int:
 
 def _shape(features: Features, settings: Settings, latent: int, **more: Any) -> Shape:  # noqa: ANN401 - of Shape's fields
     """Give the shape of a network for a table."""
+    from training.networks import Shape
+
     return Shape(features.width, settings.sizes, latent, latent, features.outputs, settings.activation)._replace(**more)
 
 
@@ -69,12 +84,18 @@ def _bernoulli(settings: Settings) -> bool:
 
 def _plain(features: Features, settings: Settings) -> Model:
     """Build a point autoencoder; with sizes, a deep one."""
+    from training.models import Autoencoder
+    from training.networks import Dense
+
     latent = settings.latent or _undercomplete(features)
     return Autoencoder(features, Dense(_shape(features, settings, latent)), latent, bernoulli=_bernoulli(settings))
 
 
 def _tied(features: Features, settings: Settings) -> Model:
     """Build one whose decoder is its encoder, transposed."""
+    from training.models import Autoencoder
+    from training.networks import Tied
+
     latent = settings.latent or _undercomplete(features)
     network = Tied(_shape(features, settings, latent), features.mirrored)
     return Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
@@ -82,6 +103,10 @@ def _tied(features: Features, settings: Settings) -> Model:
 
 def _sparse(features: Features, settings: of.Sparse) -> Model:
     """Build one whose code is wide and mostly at rest."""
+    from training import penalty
+    from training.models import Autoencoder
+    from training.networks import Dense, TopK
+
     latent = settings.latent or _overcomplete(features)
     if settings.driver == "top-k" and settings.k > latent:
         raise SettingError(f"k={settings.k} activations cannot be kept of latent={latent}")
@@ -102,6 +127,9 @@ def _sparse(features: Features, settings: of.Sparse) -> Model:
 
 def _dropout(features: Features, settings: of.Dropout) -> Model:
     """Build one whose units fail at random while it trains."""
+    from training.models import Autoencoder
+    from training.networks import Dense
+
     latent = settings.latent or _undercomplete(features)
     network = Dense(_shape(features, settings, latent, dropout=settings.rate))
     return Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
@@ -109,6 +137,10 @@ def _dropout(features: Features, settings: of.Dropout) -> Model:
 
 def _contractive(features: Features, settings: of.Contractive) -> Model:
     """Build one whose code hardly moves when the row does."""
+    from training import penalty
+    from training.models import Autoencoder
+    from training.networks import Dense, Tied
+
     latent = settings.latent or max(1, min(64, features.width))
     shape = _shape(features, settings, latent, code_activation=settings.activation)
     network = Tied(shape, features.mirrored) if settings.tied else Dense(shape)
@@ -119,6 +151,9 @@ def _contractive(features: Features, settings: of.Contractive) -> Model:
 
 def _variational(features: Features, settings: of.Variational) -> Model:
     """Build a variational autoencoder."""
+    from training.models import VariationalAutoencoder
+    from training.networks import Dense
+
     latent, bernoulli = settings.latent or _undercomplete(features), _bernoulli(settings)
     outputs = features.outputs + (0 if bernoulli else features.layout.features)
     network = Dense(_shape(features, settings, latent, code=2 * latent, outputs=outputs))
@@ -127,6 +162,9 @@ def _variational(features: Features, settings: of.Variational) -> Model:
 
 def _adversarial(features: Features, settings: of.Adversarial) -> Model:
     """Build an adversarial autoencoder."""
+    from training.adversarial import AdversarialAutoencoder
+    from training.networks import Dense
+
     latent = settings.latent or _undercomplete(features)
     return AdversarialAutoencoder(
         features,
@@ -141,19 +179,32 @@ def _adversarial(features: Features, settings: of.Adversarial) -> Model:
 
 def _convolutional(features: Features, settings: of.Convolutional) -> Model:
     """Build one of convolutions over images."""
-    if isinstance(features, Pixels):
-        return spatial.build(features, settings)
-    raise SettingError(
-        "convolutional takes images, a folder of them or rows of pixels with --image 28x28, and windows of a series, named by "
-        "--time and --window"
-    )
+    from training import spatial
+    from training.pixels import Pixels
+
+    assert isinstance(features, Pixels)  # noqa: S101 - `check_takes` lets nothing else in
+    return spatial.build(features, settings)
 
 
-def _takes_windows(_features: Features, _settings: Settings) -> Model:
-    """Refuse to learn from single rows."""
-    raise SettingError(
-        "recurrent takes windows of a series: name the column of time by --time and the rows of a window by --window"
-    )
+def _flat_windows(shape: WindowShape, _settings: of.Windowed) -> SequenceNetwork:
+    """Build a dense network over flattened windows."""
+    from training.networks.sequence import Flat
+
+    return Flat(shape)
+
+
+def _convolutional_windows(shape: WindowShape, _settings: of.Windowed) -> SequenceNetwork:
+    """Build convolutions over time."""
+    from training.networks.sequence import Convolutional
+
+    return Convolutional(shape)
+
+
+def _recurrent_windows(shape: WindowShape, settings: of.WindowedRecurrent) -> SequenceNetwork:
+    """Build one that reads and unrolls windows."""
+    from training.networks.sequence import Recurrent
+
+    return Recurrent(shape, settings.cell)
 
 
 VARIANTS = {
@@ -163,7 +214,7 @@ VARIANTS = {
         paper="Vincent et al. 2008",
         settings=of.Denoising,
         model=_plain,
-        corruption=lambda settings: corruption.named(settings.corruption, settings.level),
+        corruption=_corrupted,
     ),
     "plain": Variant(
         summary="squeezes a row through a code narrower than the table; a linear one is principal component analysis",
@@ -171,7 +222,7 @@ VARIANTS = {
         paper="Bourlard & Kamp 1988; Hinton & Salakhutdinov 2006",
         settings=of.Point,
         model=_plain,
-        windowed=Windowed(of.Windowed, lambda shape, _settings: Flat(shape)),
+        windowed=Windowed(of.Windowed, _flat_windows),
     ),
     "stacked": Variant(
         summary="the same, deep: several layers down to the code and as many back",
@@ -228,18 +279,20 @@ VARIANTS = {
         paper="Masci et al. 2011",
         settings=of.Convolutional,
         model=_convolutional,
-        corruption=lambda settings: corruption.named(settings.corruption, settings.level),
-        windowed=Windowed(of.WindowedConvolutional, lambda shape, _settings: Convolutional(shape)),
-        takes_rows=False,
+        corruption=_corrupted,
+        windowed=Windowed(of.WindowedConvolutional, _convolutional_windows),
+        not_rows=(
+            "images, a folder of them or rows of pixels with --image 28x28, and windows of a series, named by --time and --window"
+        ),
     ),
     "recurrent": Variant(
         summary="an LSTM or GRU reads a window of a series, another one unrolls it from the code",
         choose_when="for series with long rhythms, given `--window`; three to four times slower than convolutions",
         paper="Malhotra et al. 2016",
         settings=of.WindowedRecurrent,
-        model=_takes_windows,
-        windowed=Windowed(of.WindowedRecurrent, lambda shape, settings: Recurrent(shape, settings.cell)),
-        takes_rows=False,
+        model=None,
+        windowed=Windowed(of.WindowedRecurrent, _recurrent_windows),
+        not_rows="windows of a series: name the column of time by --time and the rows of a window by --window",
     ),
 }
 DEFAULT = "denoising"
@@ -258,6 +311,19 @@ def named(name: str) -> Variant:
     return VARIANTS[name]
 
 
+def check_takes(name: str, *, images: bool) -> None:
+    """Refuse a variant for single rows, or for images.
+
+    Raises:
+        SettingError: it does not take them; says which do, or what it takes.
+    """
+    variant = named(name)
+    if images and variant.settings is not of.Convolutional:
+        raise SettingError(f"images are learnt by --variant {FOR_IMAGES}")
+    if variant.not_rows and not images:
+        raise SettingError(f"{name} takes {variant.not_rows}")
+
+
 class Plan(NamedTuple):
     """A variant with the settings that it will be trained with."""
 
@@ -272,8 +338,7 @@ class Plan(NamedTuple):
         """
         if _bernoulli(self.settings) and features.layout.dates:
             raise SettingError("likelihood=bernoulli takes numbers in [0, 1]; dates are none: leave them out with --ignore")
-        if isinstance(features, Pixels) and self.variant.settings is not of.Convolutional:
-            raise SettingError("images are learnt by --variant convolutional")
+        assert self.variant.model is not None  # noqa: S101 - `check_takes` lets no rows in
         return self.variant.model(features, self.settings)
 
     def corruption(self) -> Corruption:
@@ -282,6 +347,11 @@ class Plan(NamedTuple):
 
     def score(self, model: Model, precision: Tensor, seed: int) -> Score:
         """Give a trained model its score; `precision` whitens the residuals of point autoencoders."""
+        from training import spatial
+        from training.models import Autoencoder, VariationalAutoencoder
+        from training.pixels import Pixels
+        from training.scores import LikelihoodScore, MeanSquaredError, NegativeElbo, WhitenedResidual
+
         settings = self.settings
         if isinstance(model, VariationalAutoencoder) and isinstance(settings, of.Variational):
             return NegativeElbo(model, seed, divergence=settings.score == "elbo")
@@ -305,6 +375,8 @@ class WindowedPlan(NamedTuple):
 
     def network(self, time: int, channels: int, latent: int) -> SequenceNetwork:
         """Build the network for windows of `time` rows."""
+        from training.networks.sequence import WindowShape
+
         settings = self.settings
         return self.windowed.network(WindowShape(time, channels, settings.sizes, latent, settings.activation), settings)
 

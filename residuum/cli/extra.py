@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from detector.errors import SettingError
 
 TRAINING = ("torch", "sklearn", "onnx", "onnxscript", "safetensors", "skl2onnx")
-SERVING = ("starlette", "uvicorn", "uvloop", "httptools", "prometheus_client", "structlog")
+SERVING = ("starlette", "uvicorn", "uvloop", "httptools", "httpcore", "prometheus_client", "structlog")
 STREAMING = ("prometheus_client", "structlog")
 KAFKA = ("confluent_kafka",)
 DRAWING = ("matplotlib", "sklearn")

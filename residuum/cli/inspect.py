@@ -80,8 +80,9 @@ def _decision(manifest: Manifest) -> list[talk.Fact]:
     extra = f", with the terms {', '.join(score.extra_terms)} beside the columns'" if score.extra_terms else ""
     rate = decision.false_alarm_rate
     window, alarm = manifest.window, manifest.alarm
+    nouns = f"{talk.noun_of(manifest)}s"
     promises: dict[str, str] = {
-        "false_alarm_rate": f"at most {talk.share(rate or 0)} of normal rows are flagged: those with at most this p-value",
+        "false_alarm_rate": f"at most {talk.share(rate or 0)} of normal {nouns} are flagged: those with at most this p-value",
         "labels": "chosen on labelled rows; p-values do not decide",
         "value": "a value that somebody chose; p-values do not decide",
     }

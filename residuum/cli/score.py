@@ -67,7 +67,7 @@ def score(
         question = Question(paths=paths, keep=kept, decimal_comma=decimal_comma, explain=reasons, top=top)
         drawn = heatmaps or ""
         job = Job(question=question, to=to, rejects=kept_apart, heatmaps=drawn, only_anomalies=only_anomalies, force=force)
-        with watching(paths, noun=noun_of(scorer.manifest)) as watch:
+        with watching(paths, noun=talk.noun_of(scorer.manifest)) as watch:
             summary = score_files(scorer, job, watch)
     talk.tell(_facts(scorer, place, job, summary), sys.stderr if to == "-" else sys.stdout)
     if strict and summary.rejected:
@@ -95,11 +95,6 @@ def inputs(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
         return tuple(paths)
     need_images()
     return tuple(images.files_in(paths))
-
-
-def noun_of(manifest: Manifest) -> str:
-    """Say what the detector judges, one of them."""
-    return "image" if manifest.image and manifest.image.files else "row"
 
 
 @contextlib.contextmanager
@@ -130,7 +125,7 @@ def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Judg
 
 def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: Summary) -> list[Fact]:
     """Say how the run went."""
-    noun = noun_of(scorer.manifest)
+    noun = talk.noun_of(scorer.manifest)
     rejected = f"{talk.count(summary.rejected, noun)}{f', see {job.rejects}' if job.rejects else ''}"
     by, on = place
     speed = f"{summary.seconds:.3g} s{on}, {summary.rows_per_second:,.0f} {noun}s/s"
@@ -158,5 +153,5 @@ def _promised(scorer: Judge, summary: Summary) -> str:
     if window := scorer.manifest.window:
         return f"in {talk.count(summary.alarms, 'alarm')}; {rate} of normal stretches of {window.length} rows may begin one"
     if scorer.manifest.decision.promise == "false_alarm_rate":
-        return f"promised: at most {rate} of normal rows"
-    return f"of the calibration's normal rows about {rate}"
+        return f"promised: at most {rate} of normal {talk.noun_of(scorer.manifest)}s"
+    return f"of the calibration's normal {talk.noun_of(scorer.manifest)}s about {rate}"

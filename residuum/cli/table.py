@@ -15,7 +15,7 @@ from detector.errors import TableError
 from detector.files import Block, ReadOptions, Source, open_source
 from detector.files.ndjson import NdjsonSource
 from detector.rejects import Reject
-from training.train import Table
+from training.recipe import Table
 
 FILE_SHIFT = 40  # training knows a row by one number: the file's place above these bits, its line below
 

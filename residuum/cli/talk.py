@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from detector.manifest import Manifest
     from detector.rejects import Reject
 
 Fact = tuple[str, str]  # what is told, and what there is to tell; nothing there, nothing said
@@ -34,6 +35,11 @@ def tell(facts: Iterable[Fact], to: IO[str] | None = None) -> None:
 def count(number: int, noun: str) -> str:
     """Say how many there are of something: `1 row`, `2,000 rows`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def noun_of(manifest: Manifest) -> str:
+    """Say what the detector judges, one of them."""
+    return "image" if manifest.image and manifest.image.files else "row"
 
 
 def plural(number: int, one: str, several: str) -> str:

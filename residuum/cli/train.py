@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from detector.rejects import Reject
     from training.fit import Progress
     from training.pictures import Pictures
-    from training.train import Table, Trained
+    from training.recipe import Table
+    from training.train import Trained
 
 Names = list[str] | None
 LARGEST_SEED = 2**63 - 1  # torch's
@@ -127,9 +128,8 @@ def train(
     paths = images.files_in(paths) if of_files else paths
     from residuum.cli.table import read
     from residuum.cli.windows import seconds_of
-    from training.kinds import Wishes
-    from training.train import Recipe
-    from training.train import train as train_on
+    from training.kinds import Wishes, check
+    from training.recipe import Recipe
     from training.variants import DEFAULT, DEFAULT_OF_WINDOWS, FOR_IMAGES
 
     wishes = Wishes(
@@ -157,6 +157,7 @@ def train(
         max_gap=None if max_gap is None else seconds_of(max_gap),
         image=seen,
     )
+    recipe.check()
     with _rejects_file(rejects, paths) as list_rejects:
         let_ctrl_c_end_a_read()
         table: Table | Pictures
@@ -164,6 +165,9 @@ def train(
             table, blank = _pictures(paths, seen), 0
         else:
             table, blank = read(paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma))
+            check(wishes, table.frame.columns)
+        from training.train import train as train_on  # torch, which takes seconds: the rest was worth checking before
+
         with _watching() as watch:
             trained = train_on(table, to, recipe, watch)
         list_rejects(trained.rejects)
@@ -241,8 +245,7 @@ def _facts(blank_lines: int, trained: Trained) -> list[Fact]:
     split = f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate"
     if manifest.window:
         used, split = f"{rows.training:,} used", "all to learn from, each of four blocks of time held out once to calibrate"
-    image = manifest.image
-    noun = "image" if image and image.files else "row"
+    image, noun = manifest.image, talk.noun_of(manifest)
     return [
         ("promise", _promise(trained)),
         (f"{noun}s", "; ".join(filter(None, [f"{used}: {split}, {training.order}", infinite, blank]))),
@@ -276,9 +279,9 @@ def _promise(trained: Trained) -> str:
     rate = talk.share(trained.manifest.decision.false_alarm_rate or 0.0)
     if trained.manifest.window:
         return windows.promise(trained.manifest, trained.lowered_from)
-    training = trained.manifest.training
-    calibrated = talk.count(training.rows.calibration, "row")
-    promise = f"at most {rate} of normal rows are flagged, by {calibrated} that training never saw"
+    training, noun = trained.manifest.training, talk.noun_of(trained.manifest)
+    calibrated = talk.count(training.rows.calibration, noun)
+    promise = f"at most {rate} of normal {noun}s are flagged, by {calibrated} that training never saw"
     if training.order != "shuffled":
         promise += ", the newest, if the future is like them"
     if trained.lowered_from is None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from residuum.cli import talk
-from residuum.cli.extra import need_training
 from residuum.cli.options import FORMAT
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ def variants(
     format: FORMAT = "text",  # noqa: A002 - the option's name
 ) -> None:
     """List the autoencoders: what each does, when to choose it, its paper, what can be set."""
-    need_training()
     from training.variants import VARIANTS, named
 
     if format == "json":

@@ -34,6 +34,12 @@ class Metrics:
         self._feedback = Counter(
             "residuum_feedback", "What people said verdicts were worth.", ("model", "verdict"), registry=self.registry
         )
+        self._reports = Counter(
+            "residuum_worker_reports_failed",
+            "Reports to worker 0 that did not arrive and are tried again, or were of a version that is not open there.",
+            ("reason",),
+            registry=self.registry,
+        )
         for outcome in ("opened", "refused"):  # so that the first refusal is an increase
             self._loads.labels(outcome)
 
@@ -48,6 +54,10 @@ class Metrics:
     def loaded(self, outcome: str) -> None:
         """Count an opened bundle, or one that could not be: `opened` or `refused`."""
         self._loads.labels(outcome).inc()
+
+    def report_failed(self, reason: str) -> None:
+        """Count a report that could not be taken: worker 0 is `away`, or the `version` is not open there."""
+        self._reports.labels(reason).inc()
 
     def fed_back(self, model: str, verdict: str) -> None:
         """Count what somebody said of a verdict."""

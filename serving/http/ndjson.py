@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from detector.files.stream import BOM
+from serving.http.alarms import Alarms
 from serving.http.body import check_depth
 from serving.http.gate import Gate
-from serving.http.live import Live
 from serving.http.model import Model
 from serving.http.problem import Problem
 from serving.http.request import Incoming
@@ -38,10 +38,10 @@ class Done(msgspec.Struct):
 class Exchange:
     """One stream of rows, and the verdicts on them."""
 
-    def __init__(self, model: Model, wishes: Wishes, live: Live, settings: Settings) -> None:
+    def __init__(self, model: Model, wishes: Wishes, alarms: Alarms, settings: Settings) -> None:
         self._model = model
         self._wishes = wishes
-        self._live = live
+        self._alarms = alarms
         self._settings = settings
         self._decoder = model.lines()
         self._line = 1
@@ -79,7 +79,7 @@ class Exchange:
         if len(block) > self._settings.max_text:
             lines = without_long_texts(lines, self._settings.max_text, self._model.numbers)
         judged = self._model.judge(lines, self._wishes.reasons)
-        self._live.note(self._model, judged, self._id)
+        self._alarms.note(self._model, judged, self._id)
         self.done.rows += len(judged.rows)
         self.done.anomalies += int(np.count_nonzero(judged.verdicts.is_anomaly))
         self.done.rejected += len(judged.rejects)

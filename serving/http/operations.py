@@ -19,9 +19,10 @@ from detector import pin
 from detector.decision import Decision
 from detector.errors import BundleMissing, OutputError, ResiduumError, SettingError
 from detector.successor import recalibrate
-from serving.agreement import Agreement
+from serving.agreement import Comparison
 from serving.http import feedback
 from serving.http.feedback import Feedback
+from serving.http.hub import Hub
 from serving.http.metrics import Metrics
 from serving.http.model import Model
 from serving.http.models import Models
@@ -52,8 +53,9 @@ class Threshold(msgspec.Struct, forbid_unknown_fields=True):
 class Operations:
     """The routes of those who operate the service."""
 
-    def __init__(self, models: Models, metrics: Metrics, shadow_share: float) -> None:
+    def __init__(self, models: Models, metrics: Metrics, hub: Hub, shadow_share: float) -> None:
         self._models = models
+        self._hub = hub
         self._metrics = metrics
         self._share = shadow_share
 
@@ -61,15 +63,17 @@ class Operations:
         """Say how far the current version and the one in its shadow agree."""
         name = request.path_params["name"]
         current = self._models.current(name)
+        self._hub.settle()
         shadow = current.shadow
+        found = self._hub.comparison(shadow) if shadow else Comparison()
         return _json(
             {
                 "model": name,
                 "version": current.version,
                 "shadow": shadow.model.version if shadow else None,
                 "share": self._share,
-                "skipped": shadow.skipped if shadow else 0,
-                "agreement": shadow.found() if shadow else Agreement(),
+                "skipped": found.skipped,
+                "agreement": found.found(),
             }
         )
 
@@ -95,7 +99,7 @@ class Operations:
         wanted = await _body(request, Threshold)
         model = self._models.current(name)
         decision = _decision(wanted, model)
-        said = {"model": name, "version": model.version, "decision": decision, **_effect(model, decision)}
+        said = {"model": name, "version": model.version, "decision": decision, **self._effect(model, decision)}
         if dry_run:
             return _json(said)
         place = self._models.place(name)
@@ -114,6 +118,17 @@ class Operations:
         for each in several:
             self._metrics.fed_back(name, each.verdict)
         return _json({"model": name, "written": len(several)})
+
+    def _effect(self, model: Model, decision: Decision) -> dict[str, Any]:
+        """Say what a threshold does to the calibration rows, and would have done to the latest rows."""
+        self._hub.settle()
+        latest, now = self._hub.recent(model).latest, model.scorer.manifest.decision
+        alarms, alarms_now = int(decision.is_anomaly(latest).sum()), int(now.is_anomaly(latest).sum())
+        ratio = alarms / len(latest) if len(latest) else None
+        return {
+            "latest": {"rows": len(latest), "alarms": alarms, "alarm_ratio": ratio, "alarms_now": alarms_now},
+            "calibration": model.scorer.calibration.standing(decision.threshold)._asdict(),
+        }
 
     async def _move(self, request: Request, done: str, move: Callable[[Path], pin.Moved]) -> Response:
         """Move the pin, and answer once this worker has followed."""
@@ -137,18 +152,6 @@ def _decision(wanted: Threshold, model: Model) -> Decision:
             return Decision(threshold=value, promise="value", criterion="chosen")
         case _:
             raise Problem(422, "threshold", "a threshold is set by one of two", expected="false_alarm_rate or threshold")
-
-
-def _effect(model: Model, decision: Decision) -> dict[str, Any]:
-    """Say what a threshold does to the calibration rows, and would have done to the latest rows that this worker judged."""
-    model.watch.settle()
-    latest, now = model.watch.latest, model.scorer.manifest.decision
-    alarms, alarms_now = int(decision.is_anomaly(latest).sum()), int(now.is_anomaly(latest).sum())
-    ratio = alarms / len(latest) if len(latest) else None
-    return {
-        "latest": {"rows": len(latest), "alarms": alarms, "alarm_ratio": ratio, "alarms_now": alarms_now},
-        "calibration": model.scorer.calibration.standing(decision.threshold)._asdict(),
-    }
 
 
 def _dry_run(request: Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.http import inference, openapi
 from serving.http.live import Live
@@ -35,7 +36,7 @@ PAGE = {
 class Routes:
     """The routes, as ASGI."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that answers meets here
         self,
         models: Models,
         scoring: Scoring,
@@ -44,18 +45,21 @@ class Routes:
         operations: Operations,
         live: Live,
         *,
+        forward: ASGIApp | None,
         tokens: bool,
     ) -> None:
+        """Take what answers; `forward` leads to worker 0, of a worker that is another."""
         self._models = models
         self._scoring = scoring
         self._state = state
         self._metrics = metrics
         self._live = live
+        self._forward = forward
         self._tokens = tokens
         self._router = Router(
             [
                 *(Route(path, _page) for path in PAGE),
-                Route("/v1/events", self._events),
+                self._central("/v1/events", self._events),
                 Route("/livez", self._alive),
                 Route("/readyz", self._ready),
                 Route("/healthz", self._ready),
@@ -63,10 +67,10 @@ class Routes:
                 Route("/v1/models", self._list),
                 Route("/v1/models/{name}", self._one),
                 Route("/v1/models/{name}/versions/{version}", self._one),
-                Route("/v1/models/{name}/shadow", operations.shadow),
+                self._central("/v1/models/{name}/shadow", operations.shadow),
                 Route("/v1/models/{name}/promote", operations.promote, methods=["POST"]),
                 Route("/v1/models/{name}/rollback", operations.rollback, methods=["POST"]),
-                Route("/v1/models/{name}/thresholds", operations.thresholds, methods=["POST"]),
+                self._central("/v1/models/{name}/thresholds", operations.thresholds, "POST"),
                 Route("/v1/models/{name}/feedback", operations.feedback, methods=["POST"]),
                 Route("/openapi.json", self._openapi),
                 Route("/docs", self._docs),
@@ -87,6 +91,10 @@ class Routes:
             redirect_slashes=False,
             default=_nothing,
         )
+
+    def _central(self, path: str, answer: Callable[[Request], Awaitable[Response]], method: str = "GET") -> Route:
+        """Give a route that worker 0 alone can answer; the others pass it on."""
+        return Route(path, self._forward or answer, methods=[method])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

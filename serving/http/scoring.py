@@ -11,9 +11,9 @@ import numpy as np
 
 from detector.errors import SettingError, TableError
 from serving.http import answer, arrow, inference, raw
+from serving.http.alarms import Alarms
 from serving.http.body import check_depth
 from serving.http.gate import Gate
-from serving.http.live import Live
 from serving.http.model import Model
 from serving.http.models import Models
 from serving.http.ndjson import Exchange
@@ -38,10 +38,10 @@ class Stream(NamedTuple):
 class Scoring:
     """Answers bodies of rows."""
 
-    def __init__(self, models: Models, gate: Gate, live: Live, settings: Settings) -> None:
+    def __init__(self, models: Models, gate: Gate, alarms: Alarms, settings: Settings) -> None:
         self._models = models
         self._gate = gate
-        self._live = live
+        self._alarms = alarms
         self._settings = settings
         self._opening = asyncio.Lock()
         self._whole: dict[str, Callable[[bytes, Model, Wishes, str], Reply]] = {
@@ -67,7 +67,7 @@ class Scoring:
         wishes = wishes_of(request.query)
         model = await self.model(name, version)
         if form == NDJSON:
-            return Stream(Exchange(model, wishes, self._live, self._settings).answers(request, self._gate), NDJSON.encode())
+            return Stream(Exchange(model, wishes, self._alarms, self._settings).answers(request, self._gate), NDJSON.encode())
         body = await request.body(self._settings.max_body)
         judge = self._whole[form]
         return await self._gate.run(request, len(body), lambda: judge(body, model, wishes, request.id))
@@ -125,7 +125,7 @@ class Scoring:
         if len(body) > limits.max_text:
             lines = without_long_texts(lines, limits.max_text, model.numbers)
         judged = model.judge(lines, wishes.reasons)
-        self._live.note(model, judged, request_id)
+        self._alarms.note(model, judged, request_id)
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
     def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
@@ -136,7 +136,7 @@ class Scoring:
             judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons)
         except TableError as error:
             raise Problem(422, "columns", str(error)) from error
-        self._live.note(model, judged, request_id)
+        self._alarms.note(model, judged, request_id)
         return Reply(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
 
     def _raw(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
@@ -146,7 +146,7 @@ class Scoring:
         encoded = raw.read(body, model.scorer.columns)
         check_rows(len(encoded.accepted), self._settings.max_rows)
         judged = model.judge_matrix(encoded)
-        self._live.note(model, judged, request_id)
+        self._alarms.note(model, judged, request_id)
         return Reply(raw.write(judged, len(encoded.accepted)), raw.STREAM.encode())
 
     def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
@@ -155,7 +155,7 @@ class Scoring:
             judged = model.judge_image(body, wishes.reasons)
         except SettingError as error:
             raise Problem(415, "content_type", str(error)) from error
-        self._live.note(model, judged, request_id)
+        self._alarms.note(model, judged, request_id)
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from multiprocessing.connection import Connection as Parent
 from pathlib import Path
 from typing import Any, cast
@@ -16,24 +16,13 @@ from typing import Any, cast
 from uvicorn import Config, Server
 
 from detector.errors import SettingError
-from serving.http.app import App
-from serving.http.gate import Gate
-from serving.http.ledger import Ledger
-from serving.http.live import Live
-from serving.http.metrics import Metrics
-from serving.http.models import Models, followed
-from serving.http.operations import Operations
-from serving.http.protocol import Connection, Heads
-from serving.http.routes import Routes
-from serving.http.scoring import Scoring
+from serving.http.models import followed
+from serving.http.service import Door, Place, Service
 from serving.http.settings import Settings
-from serving.http.shortcut import Shortcut
-from serving.http.state import State
-from serving.http.tokens import Tokens
 from serving.log import log, set_up
 from serving.scraped import scraped
 
-THREADS = 1
+ALONE = Place()
 BACKLOG = 2048
 # The page at / is all that is loaded, from here alone; everything else is data.
 CSP = "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; frame-ancestors 'none'"
@@ -63,43 +52,42 @@ def serve(path: Path, settings: Settings) -> None:
         run(path, settings, listening)
 
 
-def run(path: Path, settings: Settings, listening: socket.socket, worker: int = 0, parent: Parent | None = None) -> None:
+def run(path: Path, settings: Settings, listening: socket.socket, place: Place = ALONE, parent: Parent | None = None) -> None:
     """Serve in this process.
 
     Raises:
         BundleError, SettingError: as `serve`.
     """
     set_up(settings.log)
-    state, metrics = State(), Metrics(worker)
-    tokens = Tokens(settings.token_file) if settings.token_file else None
-    gate = Gate(settings.max_requests, settings.max_queue, THREADS)
-    models = Models(path, settings.device, metrics.loaded, settings.shadow_share)
-    metrics.watch(lambda: gate.inside, models)
-    live = Live(models, state, (worker, settings.workers))
-    scoring = Scoring(models, gate, live, settings)
-    operations = Operations(models, metrics, settings.shadow_share)
-    routes = Routes(models, scoring, state, metrics, operations, live, tokens=tokens is not None)
-    ledger = Ledger(metrics, settings.access_share)
-    app, shortcut = App(scoring, routes, gate, ledger, tokens, settings), Shortcut(scoring, gate, ledger, tokens)
-    config = _config(app, settings, partial(Connection, settings, shortcut, Heads(), ledger.dropped))
-    names = [f"{each.name}/{each.version}" for each in models.all()]
+    service, worker = Service(path, settings, place), place.worker
+    config = _config(service.door(), settings)
+    names = [f"{each.name}/{each.version}" for each in service.models.all()]
     port = None if settings.metrics_port is None else settings.metrics_port + worker
     gc.collect()
     gc.freeze()  # what is there now stays: it need not be looked through again and again
-    with scraped(settings.host, port, metrics.registry), followed(models):
+    with scraped(settings.host, port, service.metrics.registry), followed(service.models):
         log().info("serving", url=url(listening, settings), models=names, worker=worker)
-        Draining(config, state, parent).run([listening])
-    gate.close()
+        server = Draining(config, service, parent)
+        server.run([listening])
+    if server.orphaned and place.socket and not worker:
+        shutil.rmtree(place.socket.parent, ignore_errors=True)
+    service.gate.close()
     log().info("stopped", worker=worker)
 
 
 class Draining(Server):
     """A server that says it is going down, and then finishes what was begun."""
 
-    def __init__(self, config: Config, state: State, parent: Parent | None) -> None:
+    def __init__(self, config: Config, service: Service, parent: Parent | None) -> None:
         super().__init__(config)
-        self._state = state
+        self._service = service
         self._parent = parent
+        self.orphaned = False
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve, and do what is done beside."""
+        async with self._service.beside():
+            await super().serve(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and tell the parent so."""
@@ -120,10 +108,11 @@ class Draining(Server):
     def _end(self) -> None:
         log().info("draining")
         self.force_exit = self.should_exit
-        self.should_exit = self._state.draining = True
+        self.should_exit = self._service.state.draining = True
 
     def _orphaned(self, loop: asyncio.AbstractEventLoop, parent: int) -> None:
         loop.remove_reader(parent)
+        self.orphaned = True
         self._end()
 
 
@@ -157,15 +146,15 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _config(app: App, settings: Settings, connection: Callable[..., Connection]) -> Config:
+def _config(door: Door, settings: Settings) -> Config:
     """Set uvicorn up: no access log, no lifespan, no proxies, our connections.
 
     Raises:
         SettingError: the certificate or its key cannot be used.
     """
     config = Config(
-        app,
-        http=cast("Any", connection),
+        door.app,
+        http=cast("Any", door.connection),
         headers=[*SAFE, *(ALWAYS_TLS if settings.tls_certificate else [])],
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,

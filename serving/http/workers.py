@@ -1,13 +1,15 @@
-"""Several processes on one port, each with everything of its own; this one only starts them, and again where one dies.
+"""Several processes on one port; this one only starts them, and again where one dies.
 
-The system deals connections out among the workers. What one worker counts the others do not know: each has a metrics port
-of its own, --metrics-port and the numbers behind it, and a file lists them for Prometheus (file_sd).
+The system deals connections out among the workers. What must be in one place (`hub`) is in worker 0, which the others reach
+over a Unix socket (`inside`, `forward`) in a folder that nobody else can open. Metrics are each worker's own: each has a port
+for them, --metrics-port and the numbers behind it, and a file lists them for Prometheus (file_sd).
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
+import tempfile
 import time
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -17,6 +19,7 @@ import msgspec
 
 from detector.errors import ResiduumError, SettingError
 from serving.http.server import bound, run
+from serving.http.service import Place
 from serving.http.settings import Settings
 from serving.log import log, set_up
 
@@ -48,6 +51,7 @@ class Workers:
         self._path = path
         self._settings = msgspec.structs.replace(settings, port=port)
         self._workers: dict[int, Worker] = {}
+        self._socket = Path()
         self._ending = False
 
     def run(self) -> None:
@@ -58,6 +62,12 @@ class Workers:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
+        with tempfile.TemporaryDirectory(prefix="residuum-") as folder:  # whose mode is 0700
+            self._socket = Path(folder) / "worker-0"
+            self._run()
+
+    def _run(self) -> None:
+        """Start the workers, and look after them to their end."""
         try:
             for place in range(self._settings.workers):
                 self._workers[place] = self._start(place)
@@ -72,7 +82,8 @@ class Workers:
     def _start(self, place: int) -> Worker:
         """Start one worker."""
         line, theirs = _SPAWN.Pipe()
-        process = _SPAWN.Process(target=_work, args=(self._path, self._settings, place, theirs), name=f"worker {place}")
+        args = self._path, self._settings, Place(place, self._socket), theirs
+        process = _SPAWN.Process(target=_work, args=args, name=f"worker {place}")
         process.start()
         theirs.close()
         return Worker(process, line)
@@ -132,7 +143,7 @@ def _hear(worker: Worker) -> None:
         raise ResiduumError(said)
 
 
-def _work(path: Path, settings: Settings, place: int, parent: Connection) -> None:
+def _work(path: Path, settings: Settings, place: Place, parent: Connection) -> None:
     """Be a worker."""
     try:
         with bound(settings, shared=True) as listening:

@@ -27,7 +27,8 @@ TOP = 2
 
 def main() -> None:
     """Train the bundle and write down what it says of a few rows."""
-    from training.train import Recipe, Table, train  # here: those who only read the bundle need no torch
+    from training.recipe import Recipe, Table
+    from training.train import train  # here: those who only read the bundle need no torch
 
     normal = normal_rows()
     recipe = Recipe(variant="plain", false_alarm_rate=0.05, device="cpu")

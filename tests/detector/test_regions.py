@@ -33,6 +33,12 @@ def test_regions_come_by_their_shares_and_small_ones_are_left_out() -> None:
     assert len(regions(spots((0, 0, 2, 2), (20, 10, 6, 6)), 1)) == 1
 
 
+def test_the_hottest_spot_is_left_out_where_it_is_small() -> None:
+    found = np.full((20, 30), 1e-5)
+    found[1, 1], found[8:18, 10:28] = 2.0, 1.0
+    assert [region[:4] for region in regions(found, 3)] == [(10, 8, 28, 18)]
+
+
 def test_nothing_negative_belongs_to_a_region() -> None:
     found = spots((4, 2, 5, 3))
     found[2:5, 6] = -9.0

@@ -32,7 +32,7 @@ ROWS = st.tuples(
     st.none() | SECONDS,
 )
 SAYS = st.tuples(NUMBERS, NUMBERS, st.integers(0, 3), st.integers(0, 1), SECONDS | st.just(math.nan))
-CONTRIBUTIONS = st.tuples(*[st.sampled_from([-1.0, 0.0, 0.5, 1.0, 1.0, 7.25])] * 6)
+CONTRIBUTIONS = st.tuples(*[st.sampled_from([-1.0, 0.0, 0.01, 0.5, 1.0, 1.0, 7.25])] * 6)
 
 
 @given(st.lists(st.tuples(ROWS, SAYS, CONTRIBUTIONS), min_size=1, max_size=3), st.integers(1, 7))

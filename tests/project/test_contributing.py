@@ -16,7 +16,7 @@ from tests.tables import planted_shares, shares
 from tests.training.conftest import table_of
 from training import fit, variants
 from training import train as training
-from training.train import Recipe
+from training.recipe import Recipe
 
 MOST_LINES = 60
 

@@ -33,6 +33,28 @@ def test_what_ships_and_serves_needs_nothing_of_training(package: str, tmp_path:
     assert not imported & {"narwhals", "training", "residuum", *TRAINING_ONLY}
 
 
+WITHOUT_TORCH = """
+import sys
+from residuum.cli import app
+for command in ("variants", "variants sparse", "train twice.csv", "train rows.csv --ignore c", "train rows.csv --set depth=2",
+                "train rows.csv --variant recurrent", "train rows.csv --window 9", "train rows.csv --false-alarm-rate 2"):
+    words = command.split()
+    try:
+        app(words + ["--to", "models/m"] * (words[0] == "train"), standalone_mode=False)
+    except SystemExit as ended:
+        assert ended.code == 2
+    assert "torch" not in sys.modules, command
+"""
+
+
+def test_what_cannot_be_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "twice.csv").write_text("a,a\n1,2\n")
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    done = python("-c", WITHOUT_TORCH, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("error: ") == 6
+
+
 def test_import_residuum_is_light(tmp_path: Path) -> None:
     done = python("-c", "import sys, residuum; print(*sys.modules)", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

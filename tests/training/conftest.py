@@ -25,7 +25,7 @@ from training.graph import DetectorGraph
 from training.kinds import Wishes, infer
 from training.layout import arrange, vocabularies
 from training.pictures import Pictures
-from training.train import Recipe, Table
+from training.recipe import Recipe, Table
 
 STEPS = 400  # enough to tell planted anomalies from normal rows, and trained in two seconds
 RATE = 0.05
@@ -72,7 +72,7 @@ class Case(NamedTuple):
 
 
 BERNOULLI = ("likelihood", "bernoulli")
-OF_ROWS = [name for name, variant in variants.VARIANTS.items() if variant.takes_rows]  # the others: `test_series`
+OF_ROWS = [name for name, variant in variants.VARIANTS.items() if not variant.not_rows]  # the others: `test_series`
 GAUSSIAN_CASES = [Case(name) for name in OF_ROWS]
 BERNOULLI_CASES = [Case(name, (BERNOULLI,)) for name in OF_ROWS]
 SHORT = ("plain", "variational")  # under a Bernoulli likelihood

@@ -32,9 +32,9 @@ from training.models import Autoencoder, Moment, VariationalAutoencoder
 from training.networks import Dense, Shape, Tied, TopK
 from training.networks.dense import ACTIVATIONS
 from training.penalty import Gaussian, jacobian_norm
+from training.recipe import Recipe
 from training.scores import WhitenedResidual
 from training.settings import from_texts
-from training.train import Recipe
 
 ROWS, INPUTS, LATENT = 6, 5, 4
 KINDS = [Dense, Tied]

@@ -23,9 +23,9 @@ from training import fit, variants
 from training import train as training
 from training.kinds import Wishes
 from training.layout import arrange
+from training.recipe import Recipe, Table
 from training.series.learn import learn
 from training.series.train import prepare
-from training.train import Recipe, Table
 
 STEPS = 60
 LENGTH = 12

@@ -17,8 +17,8 @@ from tests.tables import planted_shares, shares
 from tests.training.conftest import OF_ROWS, Case, table_of
 from training import fit, variants
 from training import train as training
+from training.recipe import Recipe
 from training.settings import Settings, as_plain
-from training.train import Recipe
 
 STEPS, ROWS, RATE = 150, 300, 0.1
 CHANCE = 0.7  # an AUROC that chance does not reach with so many rows

@@ -20,7 +20,7 @@ import torch
 from detector import bundle, cells
 from detector.alarm import Alarm, AlarmState
 from detector.columns import encode
-from detector.decision import Calibration, Decision, check_rate, rows_for, smallest_rate
+from detector.decision import Calibration, Decision, rows_for, smallest_rate
 from detector.errors import SettingError, TableError
 from detector.manifest import FORMAT, Manifest, Score, Training
 from detector.manifest import Rows as Counted
@@ -28,22 +28,22 @@ from detector.rejects import Reject
 from detector.series import keyed_rows
 from detector.successor import write_version
 from detector.version import __version__
-from detector.windows import LONGEST, Window
+from detector.windows import Window
 from training import export, variants
 from training.fit import Fit, Watch, one_thread
 from training.kinds import infer
 from training.layout import arrange as lay_out
 from training.layout import vocabularies
+from training.recipe import Recipe, Table
 from training.series.graph import SeriesGraph
 from training.series.learn import learn
 from training.series.model import Spans
 from training.series.rows import Material, Rows, arrange, usual_step
 from training.settings import as_plain
 from training.split import DEFAULT_RATE, LEAST_ROWS
-from training.train import LIBRARIES, Recipe, Table, Trained, device_of, provers_of, rejected
+from training.train import LIBRARIES, Trained, device_of, provers_of, rejected
 from training.variants import WindowedPlan
 
-SHORTEST = 2  # rows of a window
 LEAST_BLOCKS = 2  # in which windows end
 LEAST_LENGTHS = 3  # rows are needed of so many windows that do not overlap
 PROVED = 2048  # windows of the proof, evenly spread
@@ -59,9 +59,8 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch) -> Trained:
         OutputError: the bundle cannot be written.
     """
     began = time.monotonic()
+    recipe.check()
     plan = variants.windowed_plan(recipe.variant, recipe.settings)
-    if recipe.false_alarm_rate is not None:
-        check_rate(recipe.false_alarm_rate)
     device = device_of(recipe.device)
     material = prepare(table, recipe)
     layout = lay_out(material.matrix, material.columns)
@@ -145,15 +144,9 @@ def alarm_of(plan: WindowedPlan) -> Alarm:
 
 def _wished(recipe: Recipe) -> Window:
     """Give the window that was asked for, its gap yet unknown if it is to be found out."""
-    time_column, length = recipe.wishes.time, recipe.window or 0
-    if time_column is None:
-        raise SettingError("a window is cut from rows in the order of time: name the column that tells it by --time")
-    if not SHORTEST <= length <= LONGEST:
-        raise SettingError(f"a window has from {SHORTEST} to {LONGEST:,} rows; got {length}")
-    if not 1 <= recipe.stride <= LONGEST:
-        raise SettingError(f"a stride is from 1 to {LONGEST:,} rows; got {recipe.stride}")
-    if recipe.max_gap is not None and not recipe.max_gap > 0:
-        raise SettingError(f"a largest gap is above 0; got {recipe.max_gap:g}")
+    time_column, length = recipe.wishes.time, recipe.window
+    assert time_column is not None  # noqa: S101 - `Recipe.check` asks for it
+    assert length is not None  # noqa: S101 - and this is what makes it a series
     return Window(
         time=time_column,
         key=recipe.wishes.key,

@@ -109,8 +109,7 @@ async function read(body) {
 }
 
 function take(said) {
-  const place = said.workers > 1 ? `, worker ${said.worker + 1} of ${said.workers}` : "";
-  state("live", `live${place}`);
+  state("live", "live");
   for (const model of said.models) {
     const known = models.get(model.name) ?? { seconds: [], alarms: [] };
     if (known.fresh) known.alarms = []; // they all come again
@@ -248,7 +247,7 @@ function alarmLine(alarm, key) {
 function draw(model) {
   const chart = $("chart");
   const [width, height] = [chart.clientWidth, chart.clientHeight];
-  const [left, right, top, bottom] = [44, width - 12, 10, height - 22];
+  const [left, right, top, bottom] = [52, width - 12, 10, height - 22];
   const now = Date.now() / 1000;
   const lines = tried?.model === model.name ? [model.decision.threshold, tried.threshold] : [model.decision.threshold];
   const scores = [...model.seconds.flatMap(([, rows, , highest, total]) => [highest, total / rows]), ...model.alarms.map((alarm) => alarm.score), ...lines]
@@ -292,7 +291,7 @@ function path(seconds, value, kind, x, y) {
   for (const second of seconds) {
     const move = second[0] - before > 5 ? "M" : "L"; // no line over a pause
     pieces.push(`${move}${x(second[0] + 0.5).toFixed(1)} ${y(value(second)).toFixed(1)}`);
-    if (move === "M") pieces.push("h1");
+    if (move === "M") pieces.push("h3"); // so that a second alone is seen
     before = second[0];
   }
   return pieces.length ? [svg("path", { class: kind, d: pieces.join("") })] : [];

@@ -46,13 +46,15 @@ def test_two_workers_share_a_port_and_one_that_dies_is_started_again(start: Star
     assert [json.loads(line)["event"] for line in service.log.splitlines()].count("stopped") == 2
 
 
-def test_workers_do_not_outlive_their_parent(start: Start) -> None:
+def test_workers_do_not_outlive_their_parent(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     service = start("--workers", 2)
     assert workers_of(service) == {"0", "1"}
     children = children_of(service.process.pid)
     service.process.kill()
     service.process.wait()
     until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children))
+    assert not list(tmp_path.glob("residuum-*"))
 
 
 def test_a_worker_that_cannot_start_is_a_failed_start(start: Start, tmp_path: Path) -> None:
