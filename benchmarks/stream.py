@@ -5,8 +5,8 @@ else; a line is that loop's processor time over ours, start included in both. At
 
 Kafka: rows per second of the worker's processor time, all but the first tenth of the rows, beside a consume-produce loop of
 the same batches that scores nothing, plus the scoring alone (parse, graph, encode in a process of its own): (loop + scoring) /
-ours. At least 0.8, at least once and exactly once. Beside quix-streams with the same graph in a user function, in an environment
-of its own: its processor time a row over ours, at least 5. Two workers on four partitions, rows per second of their processor time
+ours. At least 0.8, at least once and exactly once. Beside quix-streams with the same graph in a user function, in an
+environment of its own: its processor time a row over ours, at least 5. Two workers on four partitions, rows per second of their processor time
 over one worker's: at least 0.85. Latency at 1,000 rows a second, from a row's sending until its verdict is read, beside
 that of the row itself.
 """

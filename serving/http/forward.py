@@ -57,7 +57,7 @@ class Forward:
             Problem: worker 0 is not there.
             ClientGone: the client has left, or worker 0 in the middle of the answer, which is then broken off.
         """
-        request = Incoming(scope, receive)
+        request: Incoming = scope["incoming"]  # whose name is the one that the client is told
         headers = [*_passed_on(scope["headers"]), (b"x-request-id", request.id.encode())]
         there = b"content-length" in request.headers or b"transfer-encoding" in request.headers
         body = request.pieces() if there else None
@@ -70,7 +70,7 @@ class Forward:
         except httpcore.LocalProtocolError as error:
             raise Problem(400, "http", "a header of the request is not such as HTTP has them") from error
         except AWAY as error:
-            raise Problem(503, "away", "worker 0, which alone knows this, does not answer: it is being started again") from error
+            raise Problem(503, "away", "worker 0, which alone knows this, does not answer") from error
 
     async def tell(self, report: Report) -> bool:
         """Hand a report in; tells whether it was taken."""

@@ -102,6 +102,8 @@ def test_what_all_workers_judge_is_known_whichever_is_asked(service: Service, wo
     one, other = (worker.post(TRY, content=b"{", headers={"x-request-id": "bad"}) for worker in workers)
     assert (one.status_code, one.json(), set(one.headers)) == (400, other.json(), set(other.headers))
     assert one.json()["request_id"] == "bad"
+    large = workers[1].post(TRY, content=b" " * 2**20)
+    assert (large.status_code, large.json()["request_id"]) == (413, large.headers["x-request-id"])
     assert workers[1].get(TRY).status_code == 405
     first, second = (worker.get("/metrics").text for worker in workers)  # counted where it came in
     assert 'residuum_http_requests_total{route="none",status="400"} 1.0' in first
