@@ -3,12 +3,12 @@
 Lines: `residuum stream --from - --to -` beside a loop that parses with msgspec, runs the graph and encodes, and does nothing
 else; a line is that loop's processor time over ours, start included in both. At least 0.85.
 
-Kafka: rows per second of the worker's processor time, all but the first tenth of the rows, beside a consume-produce loop of
-the same batches that scores nothing, plus the scoring alone (parse, graph, encode in a process of its own): (loop + scoring) /
+Kafka: rows per second of the worker's processor time, all but the first tenth of the rows, beside a consume-produce loop of the
+same batches that scores nothing, plus the scoring alone (parse, graph, encode in a process of its own): (loop + scoring) /
 ours. At least 0.8, at least once and exactly once. Beside quix-streams with the same graph in a user function, in an
-environment of its own: its processor time a row over ours, at least 5. Two workers on four partitions, rows per second of their processor time
-over one worker's: at least 0.85. Latency at 1,000 rows a second, from a row's sending until its verdict is read, beside
-that of the row itself.
+environment of its own: its processor time a row over ours, at least 5. Two workers on four partitions, rows per second of their
+processor time over one worker's: at least 0.85. Latency at 1,000 rows a second, from a row's sending until its verdict is read,
+beside that of the row itself.
 """
 
 from __future__ import annotations
