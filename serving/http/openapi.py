@@ -10,6 +10,7 @@ from detector.columns import EXPECTED
 from detector.version import __version__
 from detector.windows import FATES
 from serving.http.model import Model
+from serving.http.sessions import LONGEST
 from serving.http.wishes import MOST_REASONS
 
 Json = dict[str, Any]
@@ -64,6 +65,18 @@ SCHEMAS: Json = {
                 "required": ["column", "found", "expected"],
                 "properties": dict.fromkeys(("column", "found", "expected"), TEXT),
             },
+        },
+    },
+    "Session": {
+        "type": "object",
+        "description": "What is remembered of a series between requests: its newest rows, at most a window of them.",
+        "required": ["model", "version", "session", "rows", "window", "newest", "alarm", "idle_seconds"],
+        "properties": {
+            **dict.fromkeys(("model", "session"), TEXT),
+            **dict.fromkeys(("version", "rows", "window"), COUNT),
+            "newest": {"type": ["string", "null"]},
+            "alarm": {"type": "boolean"},
+            "idle_seconds": NUMBER,
         },
     },
     "Answer": {
@@ -136,9 +149,40 @@ def _paths(model: Model, versions: list[int]) -> Json:
     paths: Json = {path: operations for path, (_, operations) in routes.items()}
     for path, (tail, operations) in routes.items():
         paths[f"{path.removesuffix(tail)}/versions/{{version}}{tail}"] = {**operations, "parameters": [which]}
+    if model.scorer.manifest.window:
+        paths |= _sessions(model, which)
     paths |= {f"/v1/models/{name}/{what}": operation for what, operation in _operations(model, versions).items()}
     paths[f"/v2/repository/models/{name}/load"] = {"post": _get(f"Answer by the version of {name} that is pinned, or highest")}
     return paths
+
+
+def _sessions(model: Model, which: Json) -> Json:
+    """Describe the sessions of a series."""
+    name, post = model.name, _score(model)
+    body = post["requestBody"]["content"]
+    some = ("application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream")
+    said = {kind: post["responses"]["200"]["content"][kind] for kind in some}
+    state = {"application/json": {"schema": {"$ref": "#/components/schemas/Session"}}}
+    operations = {
+        "post": {
+            "summary": f"Verdicts by {name} on rows that follow those of the requests before; they need not name their series",
+            "parameters": QUERY,
+            "requestBody": {"required": True, "content": {kind: body[kind] for kind in some}},
+            "responses": _responses(said),
+        },
+        "get": {"summary": "How a session stands", "responses": _responses(state)},
+        "delete": {"summary": "Forget a session", "responses": _responses(state)},
+    }
+    key = {
+        "name": "key",
+        "in": "path",
+        "required": True,
+        "schema": {**TEXT, "pattern": "^[^/]*[^/\\s][^/]*$", "maxLength": LONGEST},
+    }
+    return {
+        f"/v1/models/{name}/sessions/{{key}}": {**operations, "parameters": [key]},
+        f"/v1/models/{name}/versions/{{version}}/sessions/{{key}}": {**operations, "parameters": [which, key]},
+    }
 
 
 def _operations(model: Model, versions: list[int]) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from serving.http.settings import Settings
 from serving.http.target import Target
 from serving.http.wishes import Wishes, unknown, wishes_of
 from serving.nesting import without_long_texts
+
+if TYPE_CHECKING:
+    from detector.series import Series
 
 NDJSON = "application/x-ndjson"
 
@@ -72,6 +75,18 @@ class Scoring:
         judge = self._whole[form]
         return await self._gate.run(request, len(body), lambda: judge(body, model, wishes, request.id))
 
+    def in_session(self, form: str) -> Callable[[bytes, Model, Wishes, str, Series], Reply]:
+        """Give what judges a whole body whose rows go on with a run.
+
+        Raises:
+            Problem: it cannot come in this form.
+        """
+        judges = {"application/json": self._json, NDJSON: self._ndjson, arrow.STREAM: self._arrow}
+        if form not in judges:
+            known = ", ".join(judges)
+            raise Problem(415, "content_type", f"rows of a session come as {known}", found=form[:80], expected=known)
+        return judges[form]
+
     def at_once(self, request: Request, target: Target, size: int) -> Callable[[bytes], Reply] | None:
         """Give what judges a whole body of so many bytes without waiting for anything; None where there is no such thing.
 
@@ -114,7 +129,7 @@ class Scoring:
         async with self._opening:
             return await self._gate.aside(partial(self._models.reload, name))
 
-    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
+    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Reply:
         """Judge a body of JSON."""
         limits = self._settings
         lines = model.body.decode(body)
@@ -124,16 +139,20 @@ class Scoring:
             check_depth(body, rows, limits.max_depth)
         if len(body) > limits.max_text:
             lines = without_long_texts(lines, limits.max_text, model.numbers)
-        judged = model.judge(lines, wishes.reasons)
+        judged = model.judge(lines, wishes.reasons, run)
         self._alarms.note(model, judged, request_id)
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
-    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
+    def _ndjson(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series) -> Reply:
+        """Judge the lines of a session, which come and go whole."""
+        return Reply(Exchange(model, wishes, self._alarms, self._settings, run).whole(body, request_id), NDJSON.encode())
+
+    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Reply:
         """Judge an Arrow stream."""
         frame = arrow.read(body)
         check_rows(frame.height, self._settings.max_rows)
         try:
-            judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons)
+            judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons, run=run)
         except TableError as error:
             raise Problem(422, "columns", str(error)) from error
         self._alarms.note(model, judged, request_id)
