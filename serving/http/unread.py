@@ -11,9 +11,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 
 from detector.files.json_lines import all_keys
-from detector.rejects import shorten
 
-MOST = 10  # names that are told
+MOST = 10  # names that are told ...
+LONGEST = 80  # ... as they are, blanks and all, or the first so many characters of them
 ROWS = 10  # that are looked at
 LOOKED_AT = 64 * 1024  # bytes of a body
 
@@ -34,7 +34,10 @@ def in_body(body: bytes, known: Collection[str]) -> list[str]:
 
 
 def _told(keys: Iterable[str], known: Collection[str]) -> list[str]:
-    return [shorten(key) for key in itertools.islice((key for key in dict.fromkeys(keys) if key not in known), MOST)]
+    return [
+        key if len(key) <= LONGEST else f"{key[: LONGEST - 1]}…"
+        for key in itertools.islice((key for key in dict.fromkeys(keys) if key not in known), MOST)
+    ]
 
 
 def _rows(text: str) -> Iterator[dict[str, object]]:
