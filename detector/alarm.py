@@ -64,6 +64,12 @@ class AlarmState:
         """Forget everything, as when a window begins anew."""
         self.score, self.above, self.quiet, self.is_on = None, 0, 0, False
 
+    def copy(self) -> AlarmState:
+        """Give the same, apart."""
+        other = AlarmState()
+        other.score, other.above, other.quiet, other.is_on = self.score, self.above, self.quiet, self.is_on
+        return other
+
     def to_bytes(self) -> bytes:
         """Give all of it."""
         score = float("nan") if self.score is None else self.score

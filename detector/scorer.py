@@ -27,6 +27,7 @@ from detector.images import Image, Size
 from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject
+from detector.windows import MOST_KEYS
 
 if TYPE_CHECKING:
     from detector.series import Series
@@ -114,13 +115,22 @@ class Scorer:
         """Where the threshold stands among the calibration scores."""
         return self.calibration.standing(self.manifest.decision.threshold)
 
-    def session(self) -> Scorer | Series:
-        """Give what judges the parts of one table, one after the other."""
-        if self.manifest.window is None or self.manifest.alarm is None:
-            return self
+    def session(self, most_keys: int = MOST_KEYS) -> Scorer | Series:
+        """Give what judges the parts of one table, one after the other; of a series it remembers so many keys at most."""
+        return self if self.manifest.window is None else self.series(most_keys)
+
+    def series(self, most_keys: int = MOST_KEYS, *, key: str | None = None) -> Series:
+        """Begin a run over a series; with a `key` over that one alone, whose rows need not name it.
+
+        Raises:
+            SettingError: rows are judged one by one.
+        """
+        window, alarm = self.manifest.window, self.manifest.alarm
+        if window is None or alarm is None:
+            raise SettingError(f"{self.folder} judges single rows, and no series")
         from detector.series import Series
 
-        return Series(self, self.manifest.window, self.manifest.alarm)
+        return Series(self, window, alarm, most_keys, key=key)
 
     def only_rows(self, what: str) -> Scorer:
         """Give itself, where rows are judged one by one; `what` names what is done with them.

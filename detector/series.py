@@ -23,9 +23,11 @@ from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject, shorten
 from detector.scorer import NO_REASONS, Scorer, Verdicts
-from detector.windows import JUDGED, TOO_OLD, WARMING_UP, Cut, State, Window, Windows
+from detector.windows import JUDGED, MOST_KEYS, TOO_OLD, WARMING_UP, Cut, State, Window, Windows
 
 CHUNK = 1024  # rows whose windows are in memory at a time
+A_SERIES = "the name of a series"  # what a key is expected to be
+AFTER = "a time after"  # and where a time is expected
 EARLY = 1e8  # seconds, 1973: what is nearer to 0 is hardly a date
 
 
@@ -46,9 +48,12 @@ class Keyed(NamedTuple):
 class Series:
     """A run of a detector of windows."""
 
-    def __init__(self, scorer: Scorer, window: Window, alarm: Alarm) -> None:
-        """Begin with no rows; `Scorer.session` calls this."""
-        self.windows = Windows(window, len(scorer.columns))
+    def __init__(
+        self, scorer: Scorer, window: Window, alarm: Alarm, most_keys: int = MOST_KEYS, *, key: str | None = None
+    ) -> None:
+        """Begin with no rows; `Scorer.series` calls this."""
+        self.windows = Windows(window, len(scorer.columns), most_keys)
+        self._key = None if key is None or window.key is None else cells.category_text(key)
         self._scorer = scorer
         self._window = window
         self._alarm = alarm
@@ -82,10 +87,10 @@ class Series:
         """Judge the rows of a frame that is encoded already; for the rest see `score`.
 
         Raises:
-            TableError: the frame lacks the time or the key.
+            TableError: the frame lacks the time or, unless all rows are of one key, the key.
         """
-        require_window(frame.columns, self._window)
-        keyed, rejects = keyed_rows(frame, encoded, self._window, numbered, self.manifest.missing, file)
+        require_window(frame.columns, self._window, keyed=self._key is None)
+        keyed, rejects = keyed_rows(frame, encoded, self._window, numbered, self.manifest.missing, file, self._key)
         judged = _Judged(len(keyed.at), explain)
         for start in range(0, len(keyed.at), CHUNK):
             part = keyed.part(start)
@@ -93,6 +98,19 @@ class Series:
             rejects += too_old(cut, part, self._window, numbered, file)
             self._judge(cut, start, judged)
         return self._verdicts(frame, encoded, keyed, judged, rejects, top)
+
+    def save(self) -> bytes:
+        """Give what is remembered of the one key, for `restore` in another run; nothing before a row was taken in."""
+        return self.windows.save(self._key or "") if len(self.windows) else b""
+
+    def restore(self, kept: bytes) -> None:
+        """Remember of the one key what `save` gave.
+
+        Raises:
+            SettingError: it was a run over other windows.
+        """
+        if kept:
+            self.windows.restore(self._key or "", kept)
 
     def _judge(self, cut: Cut, start: int, judged: _Judged) -> None:
         """Score the windows of a chunk that begins at row `start`."""
@@ -189,23 +207,46 @@ class _Judged:
 
 
 def keyed_rows(
-    frame: pl.DataFrame, encoded: Encoded, window: Window, rows: np.ndarray, missing: Sequence[str], file: str
+    frame: pl.DataFrame,
+    encoded: Encoded,
+    window: Window,
+    rows: np.ndarray,
+    missing: Sequence[str],
+    file: str,
+    only: str | None = None,
 ) -> tuple[Keyed, list[Reject]]:
-    """Give the accepted rows that have a time and a key, and reject the others."""
+    """Give the accepted rows that have a time and a key, and reject the others; also those of another key than `only`."""
     words = cells.missing_words(missing)
     times = cells.dates(frame[window.time], words).values
-    keys = None if window.key is None else cells.texts(frame[window.key], words)
+    keys = _keys(frame, window, words, only)
     timeless = np.isnan(times)
     keyless = np.zeros(frame.height, dtype=bool) if keys is None else keys.is_null().to_numpy()
     rejects = []
     for place in np.flatnonzero(encoded.accepted & (timeless | keyless)).tolist():
         column = window.time if timeless[place] or window.key is None else window.key
-        expected = EXPECTED["date"] if column == window.time else "the name of a series"
+        expected = EXPECTED["date"] if column == window.time else A_SERIES
         rejects.append(Reject(int(rows[place]), column, shorten(repr(frame[column][place])), expected, file))
     takes_part = encoded.accepted & ~timeless & ~keyless
     at = np.flatnonzero(takes_part)
     names = [""] * len(at) if keys is None else [cells.category_text(key) for key in keys.gather(at).to_list()]
+    if only is not None and keys is not None:
+        others = [(place, name) for place, name in zip(at.tolist(), names, strict=True) if name != only]
+        rejects += [Reject(int(rows[place]), window.key or "", shorten(repr(name)), only, file) for place, name in others]
+        takes_part[[place for place, _ in others]] = False
+        at = np.flatnonzero(takes_part)
+        names = [only] * len(at)
     return Keyed(at, names, times[at], encoded.matrix[takes_part[encoded.accepted]]), rejects
+
+
+def _keys(frame: pl.DataFrame, window: Window, words: frozenset[str], only: str | None) -> pl.Series | None:
+    """Give the key of each row, null where there is none; None where all are one series. Of one key, rows need not name it."""
+    if window.key is None:
+        return None
+    if only is None:
+        return cells.texts(frame[window.key], words)
+    if window.key not in frame.columns:
+        return pl.Series([only] * frame.height, dtype=pl.String)
+    return cells.texts(frame[window.key], words).fill_null(only)
 
 
 def too_old(cut: Cut, part: Keyed, window: Window, rows: np.ndarray, file: str) -> list[Reject]:
@@ -213,27 +254,27 @@ def too_old(cut: Cut, part: Keyed, window: Window, rows: np.ndarray, file: str) 
     if not cut.too_old:
         return []
     at = list(cut.too_old)
-    found, before = _in_words(part.times[at]), _in_words(np.array(list(cut.too_old.values())))
+    found, before = in_words(part.times[at]), in_words(np.array(list(cut.too_old.values())))
     hint = " (--key names the column that tells series apart)" if window.key is None else ""
     return [
-        Reject(int(rows[part.at[place]]), window.time, one, f"a time after {other}, that of the row before{hint}", file)
+        Reject(int(rows[part.at[place]]), window.time, one, f"{AFTER} {other}, that of the row before{hint}", file)
         for place, one, other in zip(at, found, before, strict=True)
     ]
 
 
-def _in_words(times: np.ndarray) -> list[str]:
+def in_words(times: np.ndarray) -> list[str]:
     """Write times as dates, or as numbers where they count something else than seconds since 1970."""
     texts: list[str] = (cells.date_texts if np.abs(times).min() > EARLY else cells.number_texts)(times).to_list()
     return texts
 
 
-def require_window(names: Sequence[str], window: Window) -> None:
-    """Check that a table has the time, and the key.
+def require_window(names: Sequence[str], window: Window, *, keyed: bool = True) -> None:
+    """Check that a table has the time and, if it is `keyed`, the key.
 
     Raises:
         TableError: one is missing.
     """
-    absent = [name for name in window.columns if name not in names]
+    absent = [name for name in window.columns if name not in names and (keyed or name == window.time)]
     if absent:
         what = "time" if absent[0] == window.time else "key"
         near = nearest(absent, names)

@@ -6,6 +6,7 @@
     cut.fates                                     # for every row: JUDGED, WARMING_UP, BETWEEN, or TOO_OLD
     kept = windows.save("pump 7")                 # bytes
     windows.restore("pump 7", kept)               # in another process, on another day
+    windows.savepoint()                           # then `release`, or `rollback`: what came since has left no trace
 
 A window of row i holds rows up to i only. The first `length - 1` rows of a key warm it up, and so do those that follow a
 gap longer than `max_gap`. The time of a key must rise from row to row: a row whose time does not is told as `TOO_OLD` and
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -62,14 +63,21 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 class State:
     """What is remembered of one key."""
 
-    __slots__ = ("alarm", "rows", "seen", "time")
+    __slots__ = ("alarm", "began", "rows", "seen", "time")
 
     def __init__(self, length: int, columns: int) -> None:
         """Begin with no rows."""
         self.rows = np.empty((length, columns))  # a ring: row i since the window began stands at i modulo its length
         self.seen = 0
-        self.time = -np.inf
+        self.time = self.began = -np.inf  # of the newest row, and of the first one since the window began, if it came here
         self.alarm = AlarmState()
+
+    def copy(self) -> State:
+        """Give the same, apart."""
+        other = State(*self.rows.shape)
+        other.rows[:] = self.rows
+        other.seen, other.time, other.began, other.alarm = self.seen, self.time, self.began, self.alarm.copy()
+        return other
 
     def newest(self) -> np.ndarray:
         """Give the rows that are kept, oldest first: `float64[at most length, columns]`."""
@@ -114,6 +122,14 @@ class Cut(NamedTuple):
     too_old: dict[int, float]  # rows whose time did not rise, and the time that it did not rise above
 
 
+class Changed(NamedTuple):
+    """A key of which rows came since a savepoint."""
+
+    key: str
+    state: State
+    rows: int  # that came, as far as they are kept
+
+
 class Windows:
     """The newest rows of every key."""
 
@@ -121,12 +137,18 @@ class Windows:
         """Know no key yet."""
         self.window = window
         self.columns = columns
-        self._most_keys = most_keys
-        self._states: OrderedDict[str, State] = OrderedDict()
+        self.most_keys = most_keys
+        self._states: OrderedDict[str, State] = OrderedDict()  # the one unheard of for longest first
+        self._before: list[dict[str, State | None]] = []  # for each savepoint, how the keys stood that were touched since
 
     def __len__(self) -> int:
         """Count the keys."""
         return len(self._states)
+
+    @property
+    def key_bytes(self) -> int:
+        """How much memory a key takes, about."""
+        return 8 * self.window.length * self.columns + 400
 
     def update(self, keys: Sequence[str], times: np.ndarray, rows: np.ndarray) -> Cut:
         """Take rows, `float64[rows, columns]`, with the key and the time, `float64[rows]`, of each; give their windows.
@@ -147,7 +169,7 @@ class Windows:
                 fates[place], too_old[place] = TOO_OLD, state.time
                 continue
             if step > max_gap:
-                state.seen = 0
+                state.seen, state.began = 0, time
             split = state.seen % length
             state.rows[split] = rows[place]
             state.seen += 1
@@ -177,8 +199,59 @@ class Windows:
         self._states[key] = State.from_bytes(kept, self.window.length, self.columns)
         self._forget()
 
+    def put(self, key: str, state: State) -> None:
+        """Remember a key so, as the one heard of last."""
+        self._touch(key)
+        self._states[key] = state
+        self._states.move_to_end(key)
+        self._forget()
+
+    def forget(self, key: str) -> None:
+        """Forget a key; it would warm up anew."""
+        self._touch(key)
+        del self._states[key]
+
+    def coldest(self) -> str:
+        """Give the key unheard of for longest."""
+        return next(iter(self._states))
+
+    def savepoint(self) -> None:
+        """From here on everything can be undone. Savepoints lie inside each other."""
+        self._before.append({})
+
+    def release(self) -> None:
+        """Keep what came since the last savepoint; one that lies around it can still undo it."""
+        newest = self._before.pop()
+        if self._before:
+            self._before[-1] = newest | self._before[-1]
+
+    def rollback(self) -> None:
+        """Undo what came since the last savepoint."""
+        for key, state in self._before.pop().items():
+            if state is not None:
+                self._states[key] = state
+            else:
+                self._states.pop(key, None)
+
+    def changed(self) -> Iterator[Changed]:
+        """Give the keys that are remembered and of which rows came since the last savepoint."""
+        for key, before in self._before[-1].items():
+            state = self._states.get(key)
+            if state is None:
+                continue
+            old = before.seen if before and before.began == state.began else 0
+            if state.seen > old:
+                yield Changed(key, state, min(state.seen - old, len(state.rows)))
+
+    def _touch(self, key: str) -> None:
+        """Note how a key stands before it is changed."""
+        if self._before and key not in self._before[-1]:
+            state = self._states.get(key)
+            self._before[-1][key] = state and state.copy()
+
     def _state(self, key: str) -> State:
         """Give the state of a key, a new one of one that is not known."""
+        self._touch(key)
         state = self._states.get(key)
         if state is None:
             state = self._states[key] = State(self.window.length, self.columns)
@@ -189,5 +262,5 @@ class Windows:
 
     def _forget(self) -> None:
         """Forget the key unheard of for longest, if there are too many."""
-        if len(self._states) > self._most_keys:
-            self._states.popitem(last=False)
+        if len(self._states) > self.most_keys:
+            self.forget(self.coldest())

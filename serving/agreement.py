@@ -57,8 +57,10 @@ class Comparison:
             self._skipped += 1
 
     def add(self, current: Judged, shadow: Judged) -> None:
-        """Take what both say of the same rows."""
-        _, ours, theirs = np.intersect1d(current.rows, shadow.rows, assume_unique=True, return_indices=True)
+        """Take what both say of the same rows; of a series only of those that both judge."""
+        same, ours, theirs = np.intersect1d(current.rows, shadow.rows, assume_unique=True, return_indices=True)
+        both = current.verdicts.scored[ours] & shadow.verdicts.scored[theirs]
+        ours, theirs = ours[both], theirs[both]
         rows = np.column_stack(
             [
                 current.verdicts.score[ours],
@@ -69,7 +71,7 @@ class Comparison:
         )
         counts = np.zeros((2, 2), np.int64)
         np.add.at(counts, (rows[:, 1].astype(int), rows[:, 3].astype(int)), 1)
-        self._add(counts, len(current.rows) + len(shadow.rows) - 2 * len(rows), 0, rows)
+        self._add(counts, len(current.rows) + len(shadow.rows) - 2 * len(same), 0, rows)
 
     def put(self, compared: Compared) -> None:
         """Take what was compared elsewhere."""

@@ -46,21 +46,28 @@ class Detection(Collector):
         )
         yield _gauge(
             "residuum_calibration_rows",
-            "Rows that calibrated the model.",
+            "Rows that calibrated the model; none of a series, where stretches did.",
             (),
             models,
-            lambda model: {(): float(model.scorer.standing.rows)},
+            lambda model: _of_rows(model, model.scorer.standing.rows),
         )
         yield _gauge(
             "residuum_calibration_rows_above",
             "Those of them that the threshold flags.",
             (),
             models,
-            lambda model: {(): float(model.scorer.standing.above)},
+            lambda model: _of_rows(model, model.scorer.standing.above),
         )
         yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.watch.recent.rows})
         yield _counter(
             "residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.watch.recent.anomalies}
+        )
+        yield _counter(
+            "residuum_alarms",
+            "Alarms of a series that began; each lasts for some rows.",
+            (),
+            models,
+            lambda model: {(): model.watch.recent.alarms} if model.scorer.manifest.window else {},
         )
         yield _counter(
             "residuum_rejected_rows",
@@ -92,17 +99,17 @@ class Detection(Collector):
         )
         yield _gauge(
             "residuum_promised_alarm_ratio",
-            "Share of alarms that the threshold promises at most among normal rows.",
+            "Share of alarms that the threshold promises at most among normal rows; none of a series.",
             (),
             models,
-            lambda model: {(): rate} if (rate := model.scorer.manifest.decision.false_alarm_rate) else {},
+            lambda model: _of_rows(model, model.scorer.manifest.decision.false_alarm_rate),
         )
         yield _gauge(
             "residuum_drift_martingale",
-            "Decimal logarithm of the conformal test martingale: 2 is evidence of drift at 1 %.",
+            "Decimal logarithm of the conformal test martingale: 2 is evidence of drift at 1 %; none of a series.",
             (),
             models,
-            lambda model: {(): model.watch.recent.martingale},
+            lambda model: _of_rows(model, model.watch.recent.martingale),
         )
         yield _gauge(
             "residuum_column_stability",
@@ -126,9 +133,15 @@ class Detection(Collector):
 Labelled = dict[tuple[str, ...], float]
 
 
+def _of_rows(model: Model, value: float | None) -> Labelled:
+    """Give what is known where rows are judged one by one: what is promised of a series speaks of stretches, not of rows."""
+    return {} if value is None or model.scorer.manifest.window else {(): float(value)}
+
+
 def _by_column(model: Model, counts: np.ndarray) -> Labelled:
     """Give the counts of the columns that have any."""
-    return {(name,): float(count) for name, count in zip(model.columns, counts, strict=True) if count}
+    columns = model.scorer.columns
+    return {(column.name,): float(count) for column, count in zip(columns, counts, strict=True) if count}
 
 
 def _gauge(name: str, said: str, labels: tuple[str, ...], models: Sequence[Model], read: Callable[[Model], Labelled]) -> Metric:

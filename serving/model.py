@@ -17,6 +17,7 @@ from detector.records import RecordEncoder
 from detector.rejects import Reject
 from detector.scorer import NO_REASONS, Explained, Scorer, Verdicts, accepted_of
 from detector.telling import Reason, Teller
+from detector.windows import JUDGED, MOST_KEYS
 from serving.watch import Watch
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ class Judged(NamedTuple):
     reasons: Mapping[int, list[Reason]] = {}  # by place among the scored rows, unless the verdicts hold them as a table
 
     @property
+    def unjudged(self) -> int | None:
+        """How many rows of a series have no verdict: they warm a window up, or stand between two; None of single rows."""
+        fates = self.verdicts.fates
+        return None if fates is None else int(np.count_nonzero(fates != JUDGED))
+
+    @property
     def numbers(self) -> Sequence[int]:
         """The rows' numbers as Python's."""
         return self.rows.tolist() if isinstance(self.rows, np.ndarray) else self.rows
@@ -45,7 +52,8 @@ class Judged(NamedTuple):
 class Model:
     """One version of one name."""
 
-    def __init__(self, name: str, scorer: Scorer) -> None:
+    def __init__(self, name: str, scorer: Scorer, most_keys: int = MOST_KEYS) -> None:
+        """Take what is open; of a series so many keys are remembered in one run."""
         manifest = scorer.manifest
         self.name = name
         self.version = manifest.version
@@ -57,8 +65,18 @@ class Model:
         if manifest.window:
             self.columns += [name for name in manifest.window.columns if name not in self.columns]
         self.numbers = {each.name for each in manifest.columns if each.kind == "number"}
+        self._most_keys = most_keys
         self._teller = Teller(manifest.columns, manifest.score.extra_terms)
         self._records = RecordEncoder(manifest.columns, manifest.missing)
+
+    def session(self) -> Scorer | Series:
+        """Give what judges rows that come in parts; of a series it has seen none yet."""
+        return self.scorer.session(self._most_keys)
+
+    def run(self) -> Series | None:
+        """Begin a run over a series; None where rows are judged one by one."""
+        session = self.session()
+        return None if isinstance(session, Scorer) else session
 
     def lines(self) -> LineDecoder:
         """Give a decoder of NDJSON."""
@@ -106,14 +124,14 @@ class Model:
         """
         rows = np.asarray(numbers, np.int64)
         encoded = self.scorer.encode(frame, rows)
-        session = run or self.scorer.session()
+        session = run or self.session()
         if isinstance(session, Scorer):
             verdicts = session.judge(encoded, accepted_of(frame, encoded), explain=explain(top), top=top)
         else:
             verdicts = session.judge(frame, encoded, rows, explain=explain(top), top=top)
         matrix = encoded.matrix[verdicts.accepted[encoded.accepted]]
         judged = self._watched(Judged(verdicts, rows[verdicts.accepted], [*rejects, *verdicts.rejects], matrix))
-        if shadow := self.shadow:
+        if (shadow := self.shadow) and run is None:  # it does not know what came before
             shadow.frame(frame, numbers, judged)
         return judged
 

@@ -18,10 +18,12 @@ class Recent:
     """Takes rows in heaps."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self._martingale = Martingale(scorer.calibration.scores)
+        # Neighbouring windows of a series share rows: no bet on their exchangeability means anything.
+        self._martingale = None if scorer.manifest.window else Martingale(scorer.calibration.scores)
         self._stability = Stability(scorer.columns)
         self._faded = np.zeros(2)  # anomalies and rows
         self.rows = self.anomalies = self.rejected = 0
+        self.alarms = 0  # of a series, that began
         self.latest = np.empty(0)  # scores, the oldest first; replaced, not changed
 
     def add(self, rows: int, anomalies: int, scores: np.ndarray, cells: np.ndarray) -> None:
@@ -30,13 +32,14 @@ class Recent:
         self.anomalies += anomalies
         self._faded = self._faded * np.exp(-rows / FADING) + (anomalies, rows)
         self.latest = np.concatenate([self.latest, scores])[-LATEST:]
-        self._martingale.add(scores[:BET_ON])
+        if self._martingale:
+            self._martingale.add(scores[:BET_ON])
         self._stability.add(cells)
 
     @property
-    def martingale(self) -> float:
-        """The decimal logarithm of the capital that was won against exchangeability."""
-        return self._martingale.log / math.log(10)
+    def martingale(self) -> float | None:
+        """The decimal logarithm of the capital that was won against exchangeability; None of a series."""
+        return self._martingale.log / math.log(10) if self._martingale else None
 
     @property
     def alarm_ratio(self) -> float:

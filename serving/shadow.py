@@ -81,7 +81,9 @@ def comparable(shadow: Model, current: Model) -> bool:
 
 
 def _read(model: Model) -> set[tuple[str, str]]:
-    return {(column.name, column.kind) for column in model.scorer.columns}
+    window = model.scorer.manifest.window
+    series = {(name, "of a series") for name in window.columns} if window else set()
+    return {(column.name, column.kind) for column in model.scorer.columns} | series
 
 
 class Shadows(Collector):

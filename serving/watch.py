@@ -31,6 +31,7 @@ class News(msgspec.Struct, array_like=True):
     rows: int = 0
     anomalies: int = 0
     rejected: int = 0
+    alarms: int = 0  # of a series, that began
     highest: float = -math.inf  # score
     total: float = 0.0  # of the scores
     scores: bytes = b""  # float64[latest rows]
@@ -71,8 +72,10 @@ class Watch:
         with self._lock:
             self.recent.rejected += len(rejects)
             self._news.rejected += len(rejects)
+            self.recent.alarms += verdicts.alarms
+            self._news.alarms += verdicts.alarms
             for each in rejects:
-                self.rejected[REASON.get(each.expected, "json")] += 1
+                self.rejected[self._reason(each)] += 1
             start = 0
             while start < len(matrix):
                 start += self._heap_up(verdicts, matrix, start)
@@ -89,6 +92,11 @@ class Watch:
         if self._height == HEAP:
             self._count()
         return rows
+
+    def _reason(self, reject: Reject) -> str:
+        """Give the word for why a row was rejected."""
+        window = self._manifest.window
+        return REASON.get(reject.expected) or ("series" if window and reject.column in window.columns else "json")
 
     def settle(self) -> None:
         """Count what lies on the heap."""

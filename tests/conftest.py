@@ -35,3 +35,11 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
     """The folder that all processes of a test run share."""
     base = tmp_path_factory.getbasetemp()
     return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def presses(run_folder: Path) -> tuple[Path, str]:
+    """A bundle that judges windows, and what was said when it was made; see `tests.presses`."""
+    from tests.presses import trained
+
+    return trained(run_folder)

@@ -50,7 +50,7 @@ def promote(
         warm(opened)
     if not dry_run:
         pin.promote(folder, version)
-        talk.tell([("promoted", f"{folder} means version {version}{_instead(was)}")])
+        talk.tell([("promoted", f"{folder} means version {version}{_instead(was, version)}")])
 
 
 def rollback(model: NAME, *, url: URL = None) -> None:
@@ -59,13 +59,13 @@ def rollback(model: NAME, *, url: URL = None) -> None:
         from residuum.cli.remote import Remote
 
         there = Remote(url, model.absolute().name).rollback()
-        talk.tell([("back", f"{url} answers by version {there.version}{_instead(there.was)}")])
+        talk.tell([("back", f"{url} answers by version {there.version}{_instead(there.was, there.version)}")])
         return
     from detector import pin, repository
 
     folder = repository.name_of(model)
     moved = pin.rollback(folder)
-    talk.tell([("back", f"{folder} means version {moved.version}{_instead(moved.was)}")])
+    talk.tell([("back", f"{folder} means version {moved.version}{_instead(moved.was, moved.version)}")])
 
 
 def _promote_there(url: str, name: str, version: int, *, dry_run: bool) -> None:
@@ -80,16 +80,16 @@ def _promote_there(url: str, name: str, version: int, *, dry_run: bool) -> None:
         talk.tell([("shadow", f"version {version} judges none of the traffic; in the shadow is {shadow.shadow or 'none'}")])
     if not dry_run:
         moved = remote.promote(version)
-        talk.tell([("promoted", f"{url} answers by version {moved.version}{_instead(moved.was)}")])
+        talk.tell([("promoted", f"{url} answers by version {moved.version}{_instead(moved.was, moved.version)}")])
 
 
 def _agreement(shadow: Shadow) -> Table:
-    """Show how far a shadow agrees with the current version, by what the worker that answered has seen."""
+    """Show how far a shadow agrees with the current version."""
     found = shadow.agreement
     return talk.facts(
         f"Version {shadow.shadow} in the shadow of version {shadow.version}",
         [
-            ("rows", f"{found.rows:,} that both judged, of {talk.share(shadow.share)} of the requests to one worker"),
+            ("rows", f"{found.rows:,} that both judged, of {talk.share(shadow.share)} of the requests"),
             ("verdicts", f"{_share(found.same_verdicts)} the same"),
             (
                 "flagged",
@@ -106,8 +106,9 @@ def _change(folder: Path, was: int | None, version: int) -> Table:
     """Show both versions beside each other."""
     from detector import bundle
 
-    sides = [_side(bundle.read_manifest(folder / str(each))) for each in (was, version) if each is not None]
-    titles = [f"version {each}" for each in (was, version) if each is not None]
+    versions = list(dict.fromkeys(each for each in (was, version) if each is not None))
+    sides = [_side(bundle.read_manifest(folder / str(each))) for each in versions]
+    titles = [f"version {each}" for each in versions]
     return talk.table(folder.name, ("", *titles), [(name, *(side[name] for side in sides)) for name in sides[-1]])
 
 
@@ -128,5 +129,8 @@ def _share(part: float | None) -> str:
     return "none" if part is None else talk.share(part)
 
 
-def _instead(was: int | None) -> str:
+def _instead(was: int | None, version: int) -> str:
+    """Say what a name meant before, or that it stays what it was."""
+    if was == version:
+        return " as it did, and will when a higher one comes"
     return "" if was is None else f", not {was}"

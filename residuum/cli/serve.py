@@ -58,6 +58,10 @@ def serve(
     max_header: Annotated[int | None, _flag("Bytes of a request's head.", "32768", LIMITS)] = None,
     max_requests: Annotated[int | None, _flag("Requests being answered at once.", "256", LIMITS)] = None,
     max_queue: Annotated[int | None, _flag("Requests waiting to be judged.", "64", LIMITS)] = None,
+    max_keys: Annotated[
+        int | None, _flag("Keys of series remembered, by one request and by all sessions.", "10000", LIMITS)
+    ] = None,
+    session_timeout: Annotated[float | None, _flag("How long a session is kept that nobody asks.", "3600", LIMITS)] = None,
     header_timeout: Annotated[float | None, _flag("How long a request's head may take.", "10", LIMITS)] = None,
     idle_timeout: Annotated[float | None, _flag("How long a client may neither send nor read.", "30", LIMITS)] = None,
     drain_timeout: Annotated[float | None, _flag("How long SIGTERM waits for what was begun.", "20", LIMITS)] = None,

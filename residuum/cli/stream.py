@@ -58,7 +58,25 @@ def stream(
     kafka: KAFKA = None,
     kafka_config: KAFKA_CONFIG = None,
     state: Annotated[
-        Path | None, typer.Option(help="The file that keeps a followed file's position.", show_default="beside it, .position")
+        Path | None,
+        typer.Option(
+            help="The file that keeps a followed file's position, and windows of series.", show_default="beside it, .position"
+        ),
+    ] = None,
+    changelog: Annotated[
+        str | None,
+        typer.Option(
+            help="The compacted topic that keeps the windows of a topic's series.", show_default="TOPIC.GROUP.changelog"
+        ),
+    ] = None,
+    state_memory: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Bytes that windows of series may take; the coldest are forgotten.",
+            show_default="a million series",
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="A port for the metrics.", show_default="none")] = None,
     metrics_host: Annotated[str, typer.Option(help="The address of that port; 0.0.0.0 is every one.")] = "127.0.0.1",
@@ -87,6 +105,8 @@ def stream(
         guarantee=guarantee,
         kafka=read_kafka(kafka_config, kafka or ()),
         state=state,
+        changelog=changelog,
+        state_memory=state_memory,
         device=device,
         metrics_host=metrics_host,
         metrics_port=metrics_port,

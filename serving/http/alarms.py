@@ -7,6 +7,7 @@ import time
 from collections import defaultdict, deque
 
 import msgspec
+import numpy as np
 
 from detector.scorer import NO_REASONS
 from detector.telling import Reason
@@ -40,14 +41,16 @@ class Alarms:
         self._kept: defaultdict[str, deque[Alarm]] = defaultdict(lambda: deque(maxlen=MOST))
 
     def note(self, model: Model, judged: Judged, request_id: str) -> None:
-        """Note down the first alarms of a request."""
+        """Note down alarms of a request, the strongest if they are many."""
         verdicts = judged.verdicts
         if not judged.reasons and verdicts.reasons is NO_REASONS:
             return
-        flagged = verdicts.is_anomaly.nonzero()[0][:OF_A_REQUEST].tolist()
+        flagged = verdicts.is_anomaly.nonzero()[0]
+        if len(flagged) > OF_A_REQUEST:
+            flagged = np.sort(flagged[np.argsort(verdicts.score[flagged])[-OF_A_REQUEST:]])
         reasons = judged.reasons or grouped(verdicts.reasons)
         with self._lock:
-            for at in flagged:
+            for at in flagged.tolist():
                 alarm = Alarm(
                     at=time.time(),
                     request_id=request_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from serving.http.model import Model
 from serving.model import Judged
@@ -21,19 +22,24 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     rows: int
     anomalies: int
     rejected: int
+    unjudged: int | UnsetType = UNSET  # of a series: rows that warm a window up or stand between two ...
+    alarms: int | UnsetType = UNSET  # ... and how many alarms began
     verdicts: list[Row | Rejected]
 
 
 def answer(model: Model, judged: Judged, *, only_anomalies: bool) -> bytes:
     """Encode the verdicts on a body."""
+    verdicts, unjudged = judged.verdicts, judged.unjudged
     return ENCODER.encode(
         Answer(
             model=model.name,
             version=model.version,
             threshold=model.scorer.manifest.decision.threshold,
-            rows=len(judged.rows),
-            anomalies=int(np.count_nonzero(judged.verdicts.is_anomaly)),
+            rows=len(judged.rows) - (unjudged or 0),
+            anomalies=int(np.count_nonzero(verdicts.is_anomaly)),
             rejected=len(judged.rejects),
+            unjudged=UNSET if unjudged is None else unjudged,
+            alarms=UNSET if unjudged is None else verdicts.alarms,
             verdicts=in_order(judged, only_anomalies=only_anomalies),
         )
     )

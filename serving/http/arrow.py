@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from detector import reasons
+from serving.files.layout import told_of_series
 from serving.http.problem import Problem
 from serving.model import Judged
 
@@ -31,7 +32,7 @@ def write(judged: Judged, rows: int, *, only_anomalies: bool) -> bytes:
     """Write the verdicts on so many rows; of a rejected one, score and verdict are null."""
     table = _table(judged, rows)
     if only_anomalies:
-        table = table.filter(pl.col("is_anomaly").is_null() | pl.col("is_anomaly"))
+        table = table.filter(pl.col("rejected").is_not_null() | pl.col("is_anomaly"))
     body = io.BytesIO()
     table.write_ipc_stream(body)
     return body.getvalue()
@@ -48,6 +49,8 @@ def _table(judged: Judged, rows: int) -> pl.DataFrame:
             "is_anomaly": verdicts.is_anomaly,
         }
     )
+    if verdicts.fates is not None:
+        scored = told_of_series(scored, verdicts.fates)
     classes = verdicts.classes.series() if verdicts.classes else []
     scored = scored.with_columns(*classes, reasons.as_structs(verdicts.reasons, len(judged.rows)))
     if not judged.rejects:

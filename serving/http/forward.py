@@ -70,7 +70,7 @@ class Forward:
         except httpcore.LocalProtocolError as error:
             raise Problem(400, "http", "a header of the request is not such as HTTP has them") from error
         except AWAY as error:
-            raise Problem(503, "away", "worker 0, which alone knows this, does not answer: it is being started again") from error
+            raise Problem(503, "away", "worker 0, which alone knows this, does not answer") from error
 
     async def tell(self, report: Report) -> bool:
         """Hand a report in; tells whether it was taken."""

@@ -102,6 +102,7 @@ class Hub:
             return
         news, recent, beside, shadow = told.news, self.recent(model), told.shadow, model.shadow
         recent.rejected += news.rejected
+        recent.alarms += news.alarms
         if news.rows:
             cells = np.frombuffer(news.cells).reshape(-1, len(model.scorer.columns))
             recent.add(news.rows, news.anomalies, np.frombuffer(news.scores), cells)

@@ -1,6 +1,8 @@
 """The Open Inference Protocol v2 over REST: one input a column, with the binary tensor extension.
 
 https://github.com/kserve/open-inference-protocol. A missing cell is NaN, `null` (an extension of ours) or empty BYTES.
+Of a series an input is the time, and one the key where it has one; the rows of a request are judged as a file's are. Which of
+them have a verdict, the output `state` says; contributions are of rows that are judged one by one.
 Rows that are rejected have NaN for a score (`null` in JSON) and are named in the answer's parameter `rejected`, as JSON.
 """
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from detector.files.json_lines import Lines, Scalar
 from detector.version import __version__
+from detector.windows import Window
 from serving.http.body import check_depth
 from serving.http.model import Model
 from serving.http.problem import Problem
@@ -23,10 +26,11 @@ from serving.http.request import Request
 from serving.http.settings import Settings
 from serving.model import Judged
 from serving.nesting import without_long_texts
+from serving.words import states_of
 
 DATATYPES = {"number": "FP64", "category": "BYTES", "boolean": "BOOL", "date": "BYTES"}
 MISSING = {"FP64": "NaN; null in JSON", "BYTES": "no bytes; null in JSON", "BOOL": "null in JSON; none in a binary tensor"}
-OUTPUTS = {"is_anomaly": "BOOL", "class": "BYTES"}  # the others are FP64
+OUTPUTS = {"is_anomaly": "BOOL", "class": "BYTES", "state": "BYTES"}  # the others are FP64
 NUMPY = {
     **{f"INT{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
@@ -81,18 +85,18 @@ _DECODER = msgspec.json.Decoder(_Inference)
 
 def metadata(model: Model, versions: list[int]) -> dict[str, Any]:
     """Say what a model takes and gives."""
-    columns, manifest = len(model.columns), model.scorer.manifest
+    columns, manifest = len(model.scorer.columns), model.scorer.manifest
     places = manifest.image.width * manifest.image.height if manifest.image else columns
-    outputs = {
-        **{name: [-1] for name in _usual(model)},
-        "contribution": [-1, places + len(manifest.score.extra_terms)],
-        "expected": [-1, columns],
-    }
+    shapes = {"contribution": [-1, places + len(manifest.score.extra_terms)], "expected": [-1, columns]}
+    outputs = {name: shapes.get(name, [-1]) for name in _known(model)}
     return {
         "name": model.name,
         "versions": [str(version) for version in versions],
         "platform": "onnxruntime_onnx",
-        "inputs": [_described(each.name, DATATYPES[each.kind]) for each in model.scorer.columns],
+        "inputs": [
+            *(_described(each.name, DATATYPES[each.kind]) for each in model.scorer.columns),
+            *(_of_series(name, manifest.window) for name in model.columns[columns:] if manifest.window),
+        ],
         "outputs": [{"name": name, "datatype": OUTPUTS.get(name, "FP64"), "shape": shape} for name, shape in outputs.items()],
     }
 
@@ -100,6 +104,14 @@ def metadata(model: Model, versions: list[int]) -> dict[str, Any]:
 def _described(name: str, datatype: str) -> dict[str, Any]:
     """Describe an input: one cell a row."""
     return {"name": name, "datatype": datatype, "shape": [-1], "parameters": {"missing": MISSING[datatype]}}
+
+
+def _of_series(name: str, window: Window) -> dict[str, Any]:
+    """Describe the time or the key of a series, of which no cell may be missing."""
+    what = (
+        f"rises from row to row; {window.length} rows of a series make a window" if name == window.time else "tells series apart"
+    )
+    return {"name": name, "datatype": "BYTES", "shape": [-1], "parameters": {"series": what}}
 
 
 def infer(body: bytes, request: Request, model: Model, settings: Settings) -> Reply:
@@ -111,7 +123,7 @@ def infer(body: bytes, request: Request, model: Model, settings: Settings) -> Re
     head, tensors = _cut(body, request)
     check_depth(head, 0, settings.max_depth)
     asked = _decode(head)
-    outputs = _outputs(asked, _usual(model))
+    outputs = _outputs(asked, model)
     lines = _lines(asked, tensors, model, settings)
     judged = model.judge(lines, 0)
     arrays = _arrays(judged, model, len(lines.rows) + len(lines.rejects), [each.name for each in outputs])
@@ -143,12 +155,19 @@ def _decode(head: bytes) -> _Inference:
 
 def _usual(model: Model) -> tuple[str, ...]:
     """Give the outputs that a model gives unasked."""
+    if model.scorer.manifest.window:
+        return (*USUAL, "state")
     return (*USUAL, *CLASSES) if model.scorer.classifier else USUAL
 
 
-def _outputs(asked: _Inference, usual: tuple[str, ...]) -> list[_Output]:
+def _known(model: Model) -> tuple[str, ...]:
+    """Give all outputs that a model can give."""
+    return _usual(model) if model.scorer.manifest.window else (*_usual(model), *EXPLAINING)
+
+
+def _outputs(asked: _Inference, model: Model) -> list[_Output]:
     """Give what is asked for."""
-    known = (*usual, *EXPLAINING)
+    known = _known(model)
     for place, each in enumerate(asked.outputs):
         if each.name not in known:
             raise Problem(
@@ -159,7 +178,7 @@ def _outputs(asked: _Inference, usual: tuple[str, ...]) -> list[_Output]:
                 found=each.name[:80],
                 expected=", ".join(known),
             )
-    return asked.outputs or [_Output(name) for name in usual]
+    return asked.outputs or [_Output(name) for name in _usual(model)]
 
 
 def _lines(asked: _Inference, tensors: bytes, model: Model, settings: Settings) -> Lines:
@@ -287,6 +306,8 @@ def _arrays(judged: Judged, model: Model, rows: int, names: list[str]) -> dict[s
     found = {"anomaly_score": verdicts.score, "is_anomaly": verdicts.is_anomaly, "p_value": verdicts.p_value}
     if verdicts.classes:
         found |= dict(zip(CLASSES, verdicts.classes, strict=True))
+    if states := states_of(verdicts):
+        found["state"] = np.array(states, dtype=object)
     if not set(names).isdisjoint(EXPLAINING):
         explained = model.scorer.graph.explain(judged.matrix)
         found |= {"contribution": explained.contribution, "expected": explained.expected}

@@ -62,10 +62,12 @@ class Live:
             "versions": self._models.versions(model.name),
             "pinned": self._models.is_pinned(model.name),
             "decision": model.scorer.manifest.decision,
-            "expected_alarm_ratio": (standing.above + 1) / (standing.rows + 1),
+            "window": model.scorer.manifest.window,
+            "expected_alarm_ratio": (standing.above + 1) / (standing.rows + 1),  # of a series: of stretches
             "alarm_ratio": recent.alarm_ratio,
             "rows": recent.rows,
             "anomalies": recent.anomalies,
+            "alarms_begun": recent.alarms,
             "rejected": recent.rejected,
             "martingale": recent.martingale,
             "changed": changed,

@@ -12,7 +12,8 @@ from detector.columns import Encoded
 from detector.errors import SettingError
 from detector.images import Unreadable, decode
 from detector.rejects import Reject
-from detector.scorer import Scorer
+from detector.scorer import NO_REASONS, Scorer, Verdicts
+from detector.windows import MOST_KEYS
 from serving import model
 from serving.http.body import BodyDecoder
 from serving.model import Judged, explain
@@ -21,9 +22,32 @@ from serving.model import Judged, explain
 class Model(model.Model):
     """One version of one name, which reads bodies too."""
 
-    def __init__(self, name: str, scorer: Scorer) -> None:
-        super().__init__(name, scorer)
+    def __init__(self, name: str, scorer: Scorer, most_keys: int = MOST_KEYS) -> None:
+        super().__init__(name, scorer, most_keys)
         self.body = BodyDecoder(self.columns, self.numbers)
+
+    def judge_windows(self, encoded: Encoded, length: int) -> Judged:
+        """Judge whole windows of a series, `length` rows each, every one for itself: by whether its score is above the threshold.
+
+        A window that holds a rejected row is not judged; explains none.
+        """
+        whole = np.asarray(encoded.accepted.reshape(-1, length).all(axis=1))
+        columns = encoded.matrix.shape[1]
+        rows = np.zeros((len(encoded.accepted), columns))
+        rows[encoded.accepted] = encoded.matrix
+        windows = rows.reshape(-1, length, columns)[whole]
+        scorer = self.scorer
+        score = scorer.graph.scores(windows) if len(windows) else np.empty(0)
+        verdicts = Verdicts(
+            score=score,
+            p_value=scorer.calibration.p_values(score),
+            is_anomaly=scorer.manifest.decision.is_anomaly(score),
+            reasons=NO_REASONS,
+            accepted=whole,
+            rejects=encoded.rejects,
+            infinite=encoded.infinite,
+        )
+        return self._watched(Judged(verdicts, np.flatnonzero(whole), encoded.rejects, windows[:, -1]))
 
     def judge_image(self, content: bytes, top: int) -> Judged:
         """Judge a PNG or JPEG image; explains it by `top` regions if it is an anomaly.

@@ -17,6 +17,7 @@ from detector import bundle, repository
 from detector.errors import BundleError, BundleMissing, ResiduumError
 from detector.graph import Device
 from detector.scorer import Scorer
+from detector.windows import MOST_KEYS
 from serving.http.model import Model
 from serving.http.problem import Problem
 from serving.log import fault, log
@@ -45,10 +46,13 @@ class Models:
     Safe to use from several threads: who asks takes a model once and answers by it alone, whatever is swapped meanwhile.
     """
 
-    def __init__(self, path: Path, device: Device, loaded: Callable[[str], None], shadow_share: float = 0.0) -> None:
+    def __init__(
+        self, path: Path, device: Device, loaded: Callable[[str], None], shadow_share: float = 0.0, most_keys: int = MOST_KEYS
+    ) -> None:
         """Open the current version of every name; `loaded` is told how each opening ends.
 
         Where a pin holds an older version, the highest one judges this share of what the current one judges, in its shadow.
+        Of a series one request remembers at most so many keys.
 
         Raises:
             BundleError: there is none, or a name has no version that can be trusted.
@@ -58,6 +62,7 @@ class Models:
         self._device = device
         self._loaded = loaded
         self._shadow_share = shadow_share
+        self._most_keys = most_keys
         self._opening = threading.Lock()
         self._refused: dict[Path, _Refusal] = {}
         self._told: dict[str, str] = {}
@@ -206,7 +211,7 @@ class Models:
         """Put a version into another's shadow, with counts of its own, if what is read of a request is enough for it."""
         self._lift_shadow(model)
         if comparable(other, model):
-            model.shadow = Shadow(Model(other.name, other.scorer), model, self._shadow_share)
+            model.shadow = Shadow(Model(other.name, other.scorer, self._most_keys), model, self._shadow_share)
             log().info("in the shadow", model=model.name, version=model.version, shadow=other.version)
         else:
             self._tell(_pair(model, other.version), "it reads other columns than the version that answers")
@@ -261,7 +266,7 @@ class Models:
             raise
         self._loaded("opened")
         self._refused.pop(folder, None)
-        return Model(name, scorer)
+        return Model(name, scorer, self._most_keys)
 
 
 @contextlib.contextmanager

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from detector.files.stream import BOM
 from serving.http.alarms import Alarms
@@ -21,8 +23,12 @@ from serving.http.problem import Problem
 from serving.http.request import Incoming
 from serving.http.settings import Settings
 from serving.http.wishes import Wishes
+from serving.model import Judged
 from serving.nesting import without_long_texts
 from serving.words import in_order
+
+if TYPE_CHECKING:
+    from detector.series import Series
 
 ENCODER = msgspec.json.Encoder()
 
@@ -33,13 +39,26 @@ class Done(msgspec.Struct):
     rows: int = 0
     anomalies: int = 0
     rejected: int = 0
+    unjudged: int | UnsetType = UNSET  # of a series, as `alarms`; see `answer`
+    alarms: int | UnsetType = UNSET
+
+    def add(self, judged: Judged) -> None:
+        """Count verdicts."""
+        unjudged = judged.unjudged
+        if unjudged is not None:
+            self.unjudged = (self.unjudged or 0) + unjudged
+            self.alarms = (self.alarms or 0) + judged.verdicts.alarms
+        self.rows += len(judged.rows) - (unjudged or 0)
+        self.anomalies += int(np.count_nonzero(judged.verdicts.is_anomaly))
+        self.rejected += len(judged.rejects)
 
 
 class Exchange:
-    """One stream of rows, and the verdicts on them."""
+    """One stream of rows, and the verdicts on them; of a series, all of it is one run."""
 
-    def __init__(self, model: Model, wishes: Wishes, alarms: Alarms, settings: Settings) -> None:
+    def __init__(self, model: Model, wishes: Wishes, alarms: Alarms, settings: Settings, run: Series | None = None) -> None:
         self._model = model
+        self._run = run or model.run()
         self._wishes = wishes
         self._alarms = alarms
         self._settings = settings
@@ -78,11 +97,9 @@ class Exchange:
             check_depth(block, len(lines.rows) + len(lines.rejects), self._settings.max_depth)
         if len(block) > self._settings.max_text:
             lines = without_long_texts(lines, self._settings.max_text, self._model.numbers)
-        judged = self._model.judge(lines, self._wishes.reasons)
+        judged = self._model.judge(lines, self._wishes.reasons, self._run)
         self._alarms.note(self._model, judged, self._id)
-        self.done.rows += len(judged.rows)
-        self.done.anomalies += int(np.count_nonzero(judged.verdicts.is_anomaly))
-        self.done.rejected += len(judged.rejects)
+        self.done.add(judged)
         return ENCODER.encode_lines(in_order(judged, only_anomalies=self._wishes.only_anomalies))
 
     def _check_length(self, held: bytes) -> None:

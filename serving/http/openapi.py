@@ -6,15 +6,16 @@ import html
 import re
 from typing import Any
 
-from detector.columns import EXPECTED, Column
+from detector.columns import EXPECTED
 from detector.version import __version__
+from detector.windows import FATES
 from serving.http.model import Model
 from serving.http.wishes import MOST_REASONS
 
 Json = dict[str, Any]
 
 ROW = "Row-"  # and the model's name
-NUMBER, TEXT, COUNT, FLAG = {"type": "number"}, {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
+NUMBER, TEXT, COUNT = {"type": "number"}, {"type": "string"}, {"type": "integer"}
 SCALAR = {"type": ["number", "string", "boolean", "null"]}
 SCHEMAS: Json = {
     "Problem": {
@@ -38,13 +39,15 @@ SCHEMAS: Json = {
     },
     "Verdict": {
         "type": "object",
-        "description": "A scored row; anomalies have reasons, and every row a class where the model has a classifier.",
+        "description": "A scored row; anomalies have reasons, and every row a class where the model has a classifier. A row of a "
+        "series has a state; one that warms a window up has no score and no verdict.",
         "required": ["row", "anomaly_score", "p_value", "is_anomaly"],
         "properties": {
             "row": COUNT,
             "anomaly_score": {"type": ["number", "null"]},
-            "p_value": NUMBER,
-            "is_anomaly": FLAG,
+            "p_value": {"type": ["number", "null"]},
+            "is_anomaly": {"type": ["boolean", "null"]},
+            "state": {**TEXT, "enum": list(FATES)},
             "class": TEXT,
             "class_probability": NUMBER,
             "reasons": {"type": "array", "items": {"$ref": "#/components/schemas/Reason"}},
@@ -69,7 +72,7 @@ SCHEMAS: Json = {
         "properties": {
             "model": TEXT,
             "threshold": NUMBER,
-            **dict.fromkeys(("version", "rows", "anomalies", "rejected"), COUNT),
+            **dict.fromkeys(("version", "rows", "anomalies", "rejected", "unjudged", "alarms"), COUNT),
             "verdicts": {
                 "type": "array",
                 "items": {"anyOf": [{"$ref": "#/components/schemas/Verdict"}, {"$ref": "#/components/schemas/Rejected"}]},
@@ -105,7 +108,7 @@ def document(models: list[Model], *, versions: dict[str, list[int]], tokens: boo
     paths["/v2/repository/index"] = {"post": _get("The models that are open")}
     schemas = dict(SCHEMAS)
     for model in models:
-        schemas[_named(model)] = _row(model.scorer.columns)
+        schemas[_named(model)] = _row(model)
         paths |= _paths(model, versions[model.name])
     said: Json = {
         "openapi": "3.1.0",
@@ -283,9 +286,9 @@ def _named(model: Model) -> str:
     return ROW + re.sub(r"[^A-Za-z0-9._-]", "_", model.name)
 
 
-def _row(columns: tuple[Column, ...]) -> Json:
+def _row(model: Model) -> Json:
     """Describe a row: any column may be missing, and what cannot be read is answered as such."""
-    return {
-        "type": "object",
-        "properties": {column.name: {**SCALAR, "description": f"{EXPECTED[column.kind]}; missing: null"} for column in columns},
-    }
+    said = {column.name: f"{EXPECTED[column.kind]}; missing: null" for column in model.scorer.columns}
+    if window := model.scorer.manifest.window:
+        said |= dict.fromkeys(window.columns, "the name of a series") | {window.time: "the time, which rises from row to row"}
+    return {"type": "object", "properties": {name: {**SCALAR, "description": each} for name, each in said.items()}}

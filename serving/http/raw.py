@@ -1,7 +1,11 @@
 """Rows as the graph takes them: little-endian float64[rows, columns], NaN = missing, categories as their codes.
 
-The answer is float64[rows, 3]: score, p-value, and 1 for an anomaly; NaN in all three for a rejected row. Classes and reasons
-are texts and come in the other forms. The columns, in order, and their vocabularies are in GET /v1/models/NAME.
+Of a series they are whole windows, float64[windows, length, columns], each judged for itself: time, key, gaps and alarms over
+several windows are of rows in the other forms.
+
+The answer is float64[rows, 3]: score, p-value, and 1 for an anomaly; NaN in all three for a rejected row, or for a window that
+holds one. Classes and reasons are texts and come in the other forms. The columns, in order, and their vocabularies are in
+GET /v1/models/NAME.
 """
 
 from __future__ import annotations
@@ -18,15 +22,19 @@ from serving.model import Judged
 STREAM = "application/octet-stream"
 
 
-def read(body: bytes, columns: Sequence[Column]) -> Encoded:
-    """Read a matrix; a row with a code that is none is rejected, an infinity is missing.
+def read(body: bytes, columns: Sequence[Column], length: int | None = None) -> Encoded:
+    """Read a matrix, or windows of `length` rows; a row with a code that is none is rejected, an infinity is missing.
 
     Raises:
-        Problem: the bytes are not whole rows.
+        Problem: the bytes are not whole rows, or not whole windows.
     """
-    width = 8 * len(columns)
+    width, what = 8 * len(columns), "rows"
+    if length is not None:
+        width, what = width * length, f"windows, float64[windows, {length}, {len(columns)}]"
     if len(body) % width:
-        raise Problem(422, "raw", "the body is not whole rows", found=f"{len(body):,} bytes", expected=f"a multiple of {width}")
+        raise Problem(
+            422, "raw", f"the body is not whole {what}", found=f"{len(body):,} bytes", expected=f"a multiple of {width}"
+        )
     matrix = np.frombuffer(body, "<f8").reshape(-1, len(columns))
     infinite = np.isinf(matrix)
     count = int(np.count_nonzero(infinite))

@@ -140,14 +140,16 @@ class Scoring:
         return Reply(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
 
     def _raw(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
-        """Judge a matrix."""
+        """Judge a matrix, or windows of a series."""
         if wishes != Wishes():
             raise unknown("reasons or only", "", "neither, where the answer is numbers")
-        encoded = raw.read(body, model.scorer.columns)
-        check_rows(len(encoded.accepted), self._settings.max_rows)
-        judged = model.judge_matrix(encoded)
+        window = model.scorer.manifest.window
+        encoded = raw.read(body, model.scorer.columns, window.length if window else None)
+        rows = len(encoded.accepted)
+        check_rows(rows, self._settings.max_rows)
+        judged = model.judge_windows(encoded, window.length) if window else model.judge_matrix(encoded)
         self._alarms.note(model, judged, request_id)
-        return Reply(raw.write(judged, len(encoded.accepted)), raw.STREAM.encode())
+        return Reply(raw.write(judged, rows // window.length if window else rows), raw.STREAM.encode())
 
     def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
         """Judge an image."""

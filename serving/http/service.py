@@ -62,7 +62,7 @@ class Service:
         self.metrics = Metrics(place.worker)
         self.tokens = Tokens(settings.token_file) if settings.token_file else None
         self.gate = Gate(settings.max_requests, settings.max_queue, THREADS)
-        self.models = Models(path, settings.device, self.metrics.loaded, settings.shadow_share)
+        self.models = Models(path, settings.device, self.metrics.loaded, settings.shadow_share, settings.max_keys)
         self.metrics.watch(lambda: self.gate.inside, self.models)
         self._settings = settings
         self._place = place

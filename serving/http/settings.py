@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid
     idle_timeout: float = 30.0
     max_requests: int = 256  # being answered at once
     max_queue: int = 64  # of these, waiting to be judged
+    max_keys: int = 10_000  # of series: remembered by one request, and by all sessions
+    session_timeout: float = 3600.0  # a session that is not asked for so long is forgotten
     drain_timeout: float = 20.0
 
 

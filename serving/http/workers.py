@@ -62,7 +62,7 @@ class Workers:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        with tempfile.TemporaryDirectory(prefix="residuum-") as folder:  # whose mode is 0700
+        with _private() as folder:
             self._socket = Path(folder) / "worker-0"
             self._run()
 
@@ -127,6 +127,18 @@ class Workers:
             work.replace(settings.metrics_targets)
         except OSError as error:
             raise SettingError(f"cannot write {settings.metrics_targets}: {error.strerror}") from error
+
+
+def _private() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder that nobody else can open.
+
+    Raises:
+        SettingError: there is no place for it.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="residuum-")
+    except OSError as error:
+        raise SettingError(f"no folder for the workers' socket: {error.strerror}; TMPDIR names another place") from error
 
 
 def _hear(worker: Worker) -> None:

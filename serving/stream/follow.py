@@ -1,6 +1,7 @@
-"""A file that is followed as `tail -F` does, through rotations; the position is kept in a small file beside it.
+"""A file that is followed as `tail -F` does, through rotations; the position is kept in a state file beside it (`standing`).
 
-At least once: the position is written when the verdicts are safe, so after a sudden end the last batch comes once more.
+At least once: the position is written when the verdicts are safe, so after a sudden end the last batch comes once more. The
+windows of series are those of the position, so it is judged as it was the first time.
 """
 
 from __future__ import annotations
@@ -8,26 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
 from detector.errors import StreamError
 from serving.log import log
+from serving.stream.slots import Slot
+from serving.stream.standing import Position, Standing
 from serving.stream.text import BLOCK, Cutter, TextBatch
 
 HEAD = 256  # bytes by which a file is known again, beside its inode
-
-
-class Position(msgspec.Struct, frozen=True):
-    """Where the next line begins: in the file that had this inode and began with these bytes."""
-
-    inode: int
-    head: str  # SHA-256 of the first `head_bytes` bytes
-    head_bytes: int
-    offset: int
-    row: int
 
 
 class FollowSource:
@@ -40,12 +32,12 @@ class FollowSource:
             StreamError: the state file is none.
         """
         self._path = path
-        self._state = state
+        self._standing = Standing(state)
         self._linger = linger
         self._again: TextBatch | None = None
         self._file: BinaryIO | None = None
         self._cutter = Cutter(str(path))
-        if position := read_state(state):
+        if position := self._standing.position():
             self._resume(position)
 
     def take(self) -> TextBatch | None:
@@ -61,24 +53,18 @@ class FollowSource:
         row = self._cutter.row + block.count(b"\n")
         return self._cutter.batch(block, self._position(row) if block else None)
 
-    def commit(self, batch: TextBatch) -> None:
-        """Write the position down.
+    def commit(self, batch: TextBatch, slots: Sequence[Slot]) -> None:
+        """Write the position down, and with it what changed in the windows of series.
 
         Raises:
             StreamError: it cannot be written.
         """
-        if batch.end is None:
-            return
-        work = self._state.with_name(f".{self._state.name}.part")
-        try:
-            with work.open("wb") as file:
-                file.write(msgspec.json.encode(batch.end) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            work.replace(self._state)
-        except OSError as error:
-            said = error.strerror or error
-            raise StreamError(f"cannot write the position to {self._state}: {said}; the last batch will come again") from error
+        if isinstance(batch.end, Position):
+            self._standing.commit(batch.end, slots)
+
+    def recall(self, partitions: Sequence[int]) -> Iterable[Slot]:  # noqa: ARG002 - `Source`
+        """Give the windows of series as they were at the position."""
+        return self._standing.slots()
 
     def rewind(self, batch: TextBatch) -> None:
         """Give these lines again."""
@@ -89,7 +75,8 @@ class FollowSource:
         time.sleep(seconds)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
+        self._standing.close()
         if self._file:
             self._file.close()
 
@@ -151,20 +138,6 @@ class FollowSource:
         offset = self._file.tell() - self._cutter.held
         head = os.pread(file, min(HEAD, offset), 0)
         return Position(os.fstat(file).st_ino, hashlib.sha256(head).hexdigest(), len(head), offset, row)
-
-
-def read_state(state: Path) -> Position | None:
-    """Read where a worker stood.
-
-    Raises:
-        StreamError: the file is no such position.
-    """
-    try:
-        return msgspec.json.decode(state.read_bytes(), type=Position)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StreamError(f"{state} holds no position: {error}; name another by --state, or delete it to begin anew") from error
 
 
 def is_same(path: Path, position: Position) -> bool:

@@ -49,6 +49,15 @@ class Metrics:
         self._paused = Gauge("residuum_stream_paused_partitions", "Partitions that rest.", registry=registry)
         self._last = Gauge("residuum_stream_last_commit_timestamp_seconds", "When a batch was last delivered.", registry=registry)
         self._loads = Counter("residuum_model_loads", "Bundles that were opened, or not.", ("outcome",), registry=registry)
+        self._keys = Gauge("residuum_stream_series_keys", "Series that are remembered.", registry=registry)
+        self._size = Gauge("residuum_stream_series_bytes", "Memory that their windows take, about.", registry=registry)
+        self._evictions = Counter(
+            "residuum_stream_series_evictions", "Series that were forgotten for want of memory.", registry=registry
+        )
+        self._restored = Counter(
+            "residuum_stream_restored_records", "Records from which windows were made again.", registry=registry
+        )
+        self._restoring = Counter("residuum_stream_restore_seconds", "Time that this took.", registry=registry)
         for result in ("committed", "aborted"):
             self._batches.labels(result)
 
@@ -84,6 +93,20 @@ class Metrics:
     def opened(self) -> None:
         """Count an opening of source and sink."""
         self._opened.inc()
+
+    def remembered(self, keys: int, size: int) -> None:
+        """Take how many series are remembered, and how many bytes that takes, about."""
+        self._keys.set(keys)
+        self._size.set(size)
+
+    def evicted(self, keys: int) -> None:
+        """Count series that were forgotten for want of memory."""
+        self._evictions.inc(keys)
+
+    def restored(self, records: int, seconds: float) -> None:
+        """Count a restoring of windows."""
+        self._restored.inc(records)
+        self._restoring.inc(seconds)
 
     def loaded(self, outcome: str) -> None:
         """Count an opened bundle, or one that could not be: `opened` or `refused`."""

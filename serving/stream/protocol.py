@@ -8,13 +8,16 @@ Whatever fails between `add` and the last `commit` is an `Again`: then `sink.dis
 taken once more. Nothing is skipped: at worst a record is judged twice (at least once); a sink that makes verdicts and the
 source's position visible in one step makes it exactly once. An end in the middle is the same as a failure.
 
+Of a series, what a batch changed in the windows (`Outcome.slots`) is kept where the position is, in one step with it: by
+`Source.commit`, or by the sink that commits the source's claim. `Source.recall` gives it back.
+
 A new source (NATS, MQTT) is a class with these methods, a `Batch` of its records, and a line in `stream.run`; the contract
 suite is `tests/serving/stream/test_contract.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -22,9 +25,10 @@ from msgspec import UNSET, UnsetType
 
 from detector.rejects import Reject
 from detector.telling import Reason
+from serving.stream.slots import Slot
 
 Headers = Sequence[tuple[str, bytes | None]]
-Why = Literal["not JSON", "wrong type", "too big", "too deep", "scorer failed"]
+Why = Literal["not JSON", "wrong type", "too big", "too deep", "scorer failed", "no time", "no key", "wrong key", "too old"]
 
 
 class Again(Exception):
@@ -65,11 +69,22 @@ class Batch(Protocol):
     def claim(self) -> object:
         """What the sink needs to commit the source's position with the verdicts, where it can."""
 
+    @property
+    def ours(self) -> Mapping[int, int]:
+        """The partitions that are ours, and a number for each that no earlier stay of it had; of lines there is one."""
+
     def __len__(self) -> int:
         """How many records there are."""
 
     def origins(self, at: Sequence[int]) -> Sequence[Origin]:
         """Where records stood."""
+
+    def partitions(self) -> Sequence[int]:
+        """Give the partition of each record."""
+
+    @property
+    def keyed(self) -> bool:
+        """Whether records have keys, by which they came into their partitions; that of a series' row is its series then."""
 
     def key(self, at: int) -> bytes | None:
         """Give the key of a record, if it has one."""
@@ -100,13 +115,23 @@ class Source(Protocol[B]):
             StreamError: there is no going on.
         """
 
-    def commit(self, batch: B) -> None:
+    def commit(self, batch: B, slots: Sequence[Slot]) -> None:
         """Remember that these records are done with: after an end, however sudden, they do not come again.
 
-        Called after `Sink.commit`. A source whose position the sink has committed has nothing to do.
+        What changed in the windows of series is kept in the same step. Called after `Sink.commit`; a source whose position the
+        sink has committed has nothing to do.
 
         Raises:
             StreamError: it cannot be remembered.
+        """
+
+    def recall(self, partitions: Sequence[int]) -> Iterable[Slot]:
+        """Give what was kept of these partitions' series with their position, in the order in which it was written.
+
+        Called in another thread than everything else, while this one is in `idle`; the partitions came with a batch.
+
+        Raises:
+            Lost, StreamError: it cannot be read.
         """
 
     def rewind(self, batch: B) -> None:
@@ -155,6 +180,7 @@ class Outcome(NamedTuple):
     verdicts: Sequence[Verdict]
     at: Sequence[int]  # the place in the batch of each verdict's record
     letters: Sequence[Letter]
+    slots: Sequence[Slot] = ()  # what the batch changed in the windows of series
 
 
 class Sink(Protocol):

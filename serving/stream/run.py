@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from detector.windows import Window
 from serving.files.output import STDOUT
 from serving.log import log, set_up
 from serving.scraped import scraped
@@ -36,7 +37,8 @@ def stream(path: Path, settings: Settings, watch: Callable[[Progress], None]) ->
     models: list[Current] = []
     metrics = Metrics(lambda: [current.model for current in models])
     models.append(Current(path, settings.device, metrics.loaded))
-    worker = Worker(ends(settings, metrics), models[0], settings.limits, metrics, watch, settings.worker_id)
+    connect = ends(settings, metrics, lambda: models[0].model.scorer.manifest.window)
+    worker = Worker(connect, models[0], settings.limits, metrics, watch, settings.worker_id, settings.state_memory)
     with scraped(settings.metrics_host, settings.metrics_port, metrics.registry), stopped_by_signals(worker, settings.deadline):
         model = models[0].model
         log().info("streaming", model=f"{model.name}/{model.version}", **said(settings))
@@ -44,8 +46,8 @@ def stream(path: Path, settings: Settings, watch: Callable[[Progress], None]) ->
         log().info("stopped", **worker.done._asdict())
 
 
-def ends(settings: Settings, metrics: Metrics) -> Callable[[], Ends]:
-    """Give what opens source and sink.
+def ends(settings: Settings, metrics: Metrics, window: Callable[[], Window | None]) -> Callable[[], Ends]:
+    """Give what opens source and sink; `window` says how the model that judges makes windows of rows, if it does.
 
     Raises:
         SettingError: they cannot be had so.
@@ -55,7 +57,7 @@ def ends(settings: Settings, metrics: Metrics) -> Callable[[], Ends]:
     if any(isinstance(address, Topic) for address in addresses):
         from serving.stream.kafka import Kafka
 
-        kafka = Kafka(settings, metrics, exactly_once=exactly_once)
+        kafka = Kafka(settings, metrics, window, exactly_once=exactly_once)
         return lambda: kafka.connect(lambda: _source(settings), lambda: _text(settings))
     return lambda: (_source(settings), TextSink(*_names(settings)))
 

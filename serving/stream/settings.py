@@ -30,7 +30,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str | None = None  # None: one of its own for each process
     guarantee: Guarantee | None = None  # None: the best that source and sink can give
     kafka: Mapping[str, str] = {}
-    state: Path | None = None  # where a followed file's position stands
+    state: Path | None = None  # where a followed file's position stands, and the windows of its series
+    changelog: str | None = None  # the topic that keeps those of a topic's series; None: named after topic and group
+    state_memory: int | None = None  # bytes that windows may take, about; None: what a million series take
     device: Device = "auto"
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None

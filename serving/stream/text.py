@@ -6,7 +6,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from detector.files.stream import BOM
 from serving.files.output import STDOUT, telling
 from serving.stream import letters
 from serving.stream.protocol import Headers, Origin, Outcome
+from serving.stream.slots import Slot
 
 ENCODER = msgspec.json.Encoder()
 BLOCK = 1 << 20  # bytes of a batch
@@ -28,6 +29,8 @@ class TextBatch:
     """Lines of a file; a blank one is no record."""
 
     claim: object = None
+    ours: Mapping[int, int] = {-1: 0}
+    keyed = False
 
     def __init__(self, block: bytes, file: str, row: int, end: object = None) -> None:
         """Take whole lines, the first of which is number `row`; `end` is where the source stands behind them."""
@@ -50,6 +53,10 @@ class TextBatch:
         """Where lines stood."""
         file, row = self._file, self._row
         return [Origin("", -1, -1, file, row + place) for place in at]
+
+    def partitions(self) -> Sequence[int]:
+        """Give none."""
+        return [-1] * self._lines
 
     def key(self, at: int) -> bytes | None:  # noqa: ARG002 - `Batch`
         """Give nothing: lines have no keys."""
@@ -139,8 +146,12 @@ class StdinSource:
             self._cutter.add(piece)
         return self._cutter.batch(self._cutter.cut())
 
-    def commit(self, batch: TextBatch) -> None:
+    def commit(self, batch: TextBatch, slots: Sequence[Slot]) -> None:
         """Do nothing: a pipe remembers nothing."""
+
+    def recall(self, partitions: Sequence[int]) -> Iterable[Slot]:  # noqa: ARG002 - `Source`
+        """Give nothing: the series of a pipe begin with it."""
+        return ()
 
     def rewind(self, batch: TextBatch) -> None:
         """Give these lines again."""

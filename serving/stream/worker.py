@@ -10,16 +10,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from typing import Any, NamedTuple
 
 from detector.errors import StreamError
 from serving.log import log
+from serving.model import Model
 from serving.stream.current import Current
 from serving.stream.judge import Judge, Limits
 from serving.stream.metrics import Metrics
 from serving.stream.protocol import Again, Batch, Lost, Outcome, Sink, Source
+from serving.stream.runs import Runs
 
 PATIENCE = 0.5  # seconds that judging may take before the source is told to rest
 TICK = 0.1
@@ -48,8 +50,11 @@ class Worker:
         metrics: Metrics,
         watch: Callable[[Progress], None],
         worker_id: str | None = None,
+        state_memory: int | None = None,
     ) -> None:
         """Take what opens source and sink; `watch` is told of every batch that is delivered.
+
+        `state_memory` is how many bytes the windows of series may take, about.
 
         Of a worker without an id nobody else can take the name: it is shut out only where it was too slow.
         """
@@ -59,7 +64,8 @@ class Worker:
         self._limits = limits
         self._metrics = metrics
         self._watch = watch
-        self._judge = Judge(current.model, limits)
+        self._runs = Runs(current.model, metrics, state_memory)
+        self._judge = Judge(current.model, limits, self._runs)
         self._thread = ThreadPoolExecutor(1, "judge")
         self._stop = threading.Event()
         self._fences: deque[float] = deque(maxlen=FENCES)
@@ -97,9 +103,16 @@ class Worker:
                     return True
                 if len(batch):
                     self._handle(source, sink, batch)
-                if self._current.look():
-                    self._judge = Judge(self._current.model, self._limits)
+                if self._current.look() and self._take_up(self._current.model):
+                    return False
         return False
+
+    def _take_up(self, model: Model) -> bool:
+        """Judge by another version; tells whether source and sink have to be opened anew, because only series need a memory."""
+        before = self._runs.window
+        self._runs.take_up(model)
+        self._judge = Judge(model, self._limits, self._runs)
+        return (before is None) != (self._runs.window is None)
 
     def _handle(self, source: Source[Any], sink: Sink, batch: Batch) -> None:
         """Judge and deliver a batch, or have it come again."""
@@ -110,7 +123,7 @@ class Worker:
                 sink.add(outcome)
                 sink.flush()
                 sink.commit(batch.claim)
-                source.commit(batch)
+                source.commit(batch, outcome.slots)
         except Again as again:
             log().warning("batch comes again", said=str(again), records=len(batch))
             self._metrics.aborted()
@@ -119,6 +132,7 @@ class Worker:
             source.idle(self._pause())
             return
         self._failures = 0
+        self._runs.settle()
         self._metrics.delivered(outcome)
         records, anomalies, letters = self.done
         flagged = sum(bool(verdict.is_anomaly) for verdict in outcome.verdicts)
@@ -127,14 +141,17 @@ class Worker:
 
     def _judged(self, source: Source[Any], batch: Batch) -> Outcome:
         """Judge a batch; while that takes long, the source rests and stays alive."""
-        job: Future[Outcome] = self._thread.submit(self._judge, batch)
+        job: Future[Outcome] = self._thread.submit(self._judge, batch, source.recall)
         try:
             return job.result(PATIENCE)
         except TimeoutError:
             if job.done():
                 raise
-        while not job.done():
-            source.idle(TICK)
+        try:
+            while not job.done():
+                source.idle(TICK)
+        finally:
+            wait([job])  # nobody else touches what it works on
         return job.result()
 
     def _pause(self) -> float:

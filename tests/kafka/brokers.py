@@ -164,9 +164,17 @@ class Cluster:
 
 def make_topics(bootstrap: str, copies: int = 1, **partitions: int) -> None:
     """Make topics of so many partitions; two underscores in a name stand for a dot."""
+    _make(bootstrap, *(NewTopic(name.replace("__", "."), number, copies) for name, number in partitions.items()))
+
+
+def make_compacted(bootstrap: str, name: str, partitions: int, copies: int = 1) -> None:
+    """Make a topic that keeps the last record of each key."""
+    _make(bootstrap, NewTopic(name, partitions, copies, config={"cleanup.policy": "compact"}))
+
+
+def _make(bootstrap: str, *wanted: NewTopic) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-    wanted = [NewTopic(name.replace("__", "."), number, copies) for name, number in partitions.items()]
-    for made in admin.create_topics(wanted).values():
+    for made in admin.create_topics(list(wanted)).values():
         made.result(30)
 
 

@@ -153,13 +153,15 @@ function facts(list, some) {
 
 function showPromise(model) {
   const rate = model.decision.false_alarm_rate;
-  const promised = rate ? `at most ${share(rate)} of normal rows` : `none; of normal rows about ${share(model.expected_alarm_ratio)}`;
+  const what = model.window ? `normal stretches of ${model.window.length} rows begin an alarm` : "normal rows";
+  const promised = rate ? `at most ${share(rate)} of ${what}` : `none; of ${what} about ${share(model.expected_alarm_ratio)}`;
+  const begun = model.window ? ` in ${model.alarms_begun.toLocaleString("en")} alarms` : "";
   facts($("promise"), [
     ["Answers", `version ${model.version}${model.pinned ? ", pinned" : ""}`],
     ["Threshold", `${number(model.decision.threshold)} nats, ${model.decision.criterion}`],
     ["Promised", promised],
     ["Flagged lately", share(model.alarm_ratio)],
-    ["Rows", `${model.rows.toLocaleString("en")}, ${model.anomalies.toLocaleString("en")} of them flagged`],
+    ["Rows", `${model.rows.toLocaleString("en")}, ${model.anomalies.toLocaleString("en")} of them flagged${begun}`],
     ["Not readable", model.rejected.toLocaleString("en")],
   ]);
 }
@@ -168,7 +170,9 @@ function showDrift(model) {
   const drifts = model.martingale > 2;
   const changed = model.changed.map(([column, index]) => [column, `${number(index, 3)}${index > 0.25 ? ": much has changed" : ""}`, index > 0.25]);
   facts($("drift"), [
-    ["Evidence", `${number(model.martingale, 3)}${drifts ? ": rows no longer come as they did" : " (2 is much)"}`, drifts],
+    model.window
+      ? ["Evidence", "not told of a series, whose rows hang together"]
+      : ["Evidence", `${number(model.martingale, 3)}${drifts ? ": rows no longer come as they did" : " (2 is much)"}`, drifts],
     ...(changed.length ? changed : [["Columns", "not yet known: 3,000 rows are needed"]]),
   ]);
 }
@@ -247,7 +251,7 @@ function alarmLine(alarm, key) {
 function draw(model) {
   const chart = $("chart");
   const [width, height] = [chart.clientWidth, chart.clientHeight];
-  const [left, right, top, bottom] = [44, width - 12, 10, height - 22];
+  const [left, right, top, bottom] = [52, width - 12, 10, height - 22];
   const now = Date.now() / 1000;
   const lines = tried?.model === model.name ? [model.decision.threshold, tried.threshold] : [model.decision.threshold];
   const scores = [...model.seconds.flatMap(([, rows, , highest, total]) => [highest, total / rows]), ...model.alarms.map((alarm) => alarm.score), ...lines]
@@ -291,7 +295,7 @@ function path(seconds, value, kind, x, y) {
   for (const second of seconds) {
     const move = second[0] - before > 5 ? "M" : "L"; // no line over a pause
     pieces.push(`${move}${x(second[0] + 0.5).toFixed(1)} ${y(value(second)).toFixed(1)}`);
-    if (move === "M") pieces.push("h1");
+    if (move === "M") pieces.push("h3"); // so that a second alone is seen
     before = second[0];
   }
   return pieces.length ? [svg("path", { class: kind, d: pieces.join("") })] : [];
@@ -336,9 +340,10 @@ $("threshold").addEventListener("submit", (event) => {
     const found = await ask("thresholds?dry_run=1", said);
     const { latest, calibration } = found;
     tried = { model: chosen, threshold: found.decision.threshold, said };
+    const windowed = models.get(chosen).window;
     $("tried").textContent =
-      `A threshold of ${number(tried.threshold)} would have flagged ${latest.alarms} of the latest ${latest.rows.toLocaleString("en")} rows ` +
-      `(${share(latest.alarm_ratio)}), where this one flags ${latest.alarms_now}. Of ${calibration.rows.toLocaleString("en")} calibration rows it flags ${calibration.above}.`;
+      `A threshold of ${number(tried.threshold)} would have ${windowed ? "been below the scores of" : "flagged"} ${latest.alarms} of the latest ${latest.rows.toLocaleString("en")} rows ` +
+      `(${share(latest.alarm_ratio)}), where this one ${windowed ? "is" : "flags"} ${latest.alarms_now}. Of ${calibration.rows.toLocaleString("en")} calibration ${windowed ? "stretches" : "rows"} it flags ${calibration.above}.`;
     $("write").disabled = false;
     show();
   });

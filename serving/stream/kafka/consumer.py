@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple, Protocol, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from serving.log import log
+from serving.stream.kafka.changelog import Changelog
 from serving.stream.kafka.errors import error_of, lost_or_worse, meaning, raised, told, understood
 from serving.stream.protocol import Again, Headers, Origin, Watcher
+from serving.stream.slots import Slot
 
 TICK = 0.1  # seconds
 LOOK = 1.0  # seconds between two looks at how much waits
+TENURES = itertools.count()  # of partitions, in this process
 FIRST = 100  # records of the first batch, from which follows how large they are
 
 
@@ -72,12 +75,14 @@ class Claim(NamedTuple):
 class KafkaBatch:
     """Records of some partitions."""
 
-    def __init__(self, records: Sequence[Record], claim: Claim, starts: dict[int, int], tenures: dict[int, int]) -> None:
-        """Take records with the first offset of each partition, and since when it is ours."""
+    keyed = True
+
+    def __init__(self, records: Sequence[Record], claim: Claim, starts: dict[int, int], ours: dict[int, int]) -> None:
+        """Take records with the first offset of each of their partitions, and since when every partition is ours."""
         self.records = records
         self.claim = claim
         self.starts = starts
-        self.tenures = tenures
+        self.ours = ours
 
     def __len__(self) -> int:
         """How many records there are."""
@@ -97,6 +102,10 @@ class KafkaBatch:
         """Where records stood."""
         records = [self.records[place] for place in at]
         return [Origin(record.topic(), record.partition(), record.offset()) for record in records]
+
+    def partitions(self) -> Sequence[int]:
+        """Give the partition of each record."""
+        return [record.partition() for record in self.records]
 
     def key(self, at: int) -> bytes | None:
         """Give the key of a record."""
@@ -126,14 +135,14 @@ class Most(NamedTuple):
 class KafkaSource:
     """A topic, shared with the other members of a group."""
 
-    def __init__(self, consumer: Consumer, topic: str, watcher: Watcher, most: Most) -> None:
-        """Join the group."""
+    def __init__(self, consumer: Consumer, topic: str, watcher: Watcher, most: Most, changelog: Changelog | None = None) -> None:
+        """Join the group; `changelog` keeps the windows of series."""
+        self._changelog = changelog
         self._consumer = consumer
         self._topic = topic
         self._watcher = watcher
         self._most = most
         self._next = min(FIRST, most.records)  # records to ask for
-        self._tenures = itertools.count()
         self._owned: dict[int, int] = {}  # partitions that are ours, and the number of the time that they became it
         self._paused = False
         self._looked = 0.0
@@ -163,19 +172,19 @@ class KafkaSource:
             partition, offset = record.partition(), record.offset()
             starts.setdefault(partition, offset)
             ends[partition] = offset + 1
-        tenures = {partition: self._owned[partition] for partition in starts}
+        ours = dict(self._owned)
         offsets = [TopicPartition(self._topic, partition, end) for partition, end in ends.items()]
 
         def is_held() -> bool:
-            same = all(self._owned.get(partition) == tenure for partition, tenure in tenures.items())
+            same = all(self._owned.get(partition) == ours[partition] for partition in starts)
             return same and bool(member) and self._consumer.memberid() == member
 
-        batch = KafkaBatch(records, Claim(offsets, metadata, is_held), starts, tenures)
+        batch = KafkaBatch(records, Claim(offsets, metadata, is_held), starts, ours)
         if records:
             self._next = self._fitting(batch)
         return batch
 
-    def commit(self, batch: KafkaBatch) -> None:
+    def commit(self, batch: KafkaBatch, slots: Sequence[Slot]) -> None:  # noqa: ARG002 - of series, a sink commits both
         """Commit the offsets; with transactions `TransactionalSource` is used, whose sink has done so."""
         try:
             batch.claim.check()
@@ -188,6 +197,10 @@ class KafkaSource:
                 raise raised("commit offsets", found) from error
             log().warning("offsets not committed", said=told("commit offsets", found))  # the next batch's offsets say it again
 
+    def recall(self, partitions: Sequence[int]) -> Iterable[Slot]:
+        """Give what the changelog holds of these partitions."""
+        return self._changelog.read(partitions) if self._changelog else ()
+
     def rewind(self, batch: KafkaBatch) -> None:
         """Go back to the beginning of a batch, in those partitions that were ours all the while.
 
@@ -195,7 +208,7 @@ class KafkaSource:
             Lost: there is no going back.
         """
         for partition, start in batch.starts.items():
-            if self._owned.get(partition) != batch.tenures[partition]:
+            if self._owned.get(partition) != batch.ours[partition]:
                 continue  # another's; or ours again, and then from what was committed on
             with understood("go back"):
                 self._consumer.seek(TopicPartition(self._topic, partition, start))
@@ -266,7 +279,7 @@ class KafkaSource:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take partitions; those that come while we rest, rest."""
         consumer.incremental_assign(partitions)
-        self._owned.update((each.partition, next(self._tenures)) for each in partitions)
+        self._owned.update((each.partition, next(TENURES)) for each in partitions)
         if self._paused:
             self._pause(partitions)
         self._changed("assigned", partitions)
@@ -296,5 +309,5 @@ class KafkaSource:
 class TransactionalSource(KafkaSource):
     """A topic whose offsets are committed in the transaction that holds the verdicts."""
 
-    def commit(self, batch: KafkaBatch) -> None:
+    def commit(self, batch: KafkaBatch, slots: Sequence[Slot]) -> None:
         """Do nothing: the sink has committed the offsets."""

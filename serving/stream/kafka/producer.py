@@ -49,6 +49,7 @@ class Message(NamedTuple):
     key: bytes | None
     headers: Headers
     time: int  # ms; 0: now
+    partition: int = -1  # by the key
 
 
 class Delivery:
@@ -77,10 +78,10 @@ class Delivery:
         """Hand a message over, in a transaction if there are any; it is safe after `flush`, seen after `commit`."""
         if self._transactional and not self._open:
             self.begin()
-        topic, value, key, headers, made = message
+        topic, value, key, headers, made, partition = message
         while True:
             try:
-                self._producer.produce(topic, value, key, timestamp=made, headers=list(headers) or None)
+                self._producer.produce(topic, value, key, partition, timestamp=made, headers=list(headers) or None)
             except BufferError:
                 self._producer.poll(BREATH)
             except KafkaException as error:
@@ -121,7 +122,9 @@ class Delivery:
             Again, Lost, StreamError: neither.
         """
         if not self._open:
-            return
+            if not (self._transactional and claim):
+                return
+            self.begin()
         if claim:
             # Without member id and generation a broker takes offsets from whoever sends them, even from one that is no
             # longer a member: so the claim is checked here, behind which no callback runs.

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
 from serving.stream import letters
+from serving.stream.kafka.changelog import key_of
 from serving.stream.kafka.producer import Claim, Delivery, Message
 from serving.stream.protocol import Outcome, Sink
 
 ENCODER = msgspec.json.Encoder()
 
 
-class KafkaSink:
-    """Topics for verdicts and for dead letters, or for one of both."""
+class Names(NamedTuple):
+    """Topics; what has none is left to another sink."""
 
-    def __init__(self, delivery: Delivery, verdicts: str | None, dead_letters: str | None) -> None:
-        """Take the topics; what has none is left to another sink."""
+    verdicts: str | None = None
+    letters: str | None = None
+    changelog: str | None = None  # of the windows of series
+
+
+class KafkaSink:
+    """Topics for verdicts, for dead letters and for windows, or for some of these."""
+
+    def __init__(self, delivery: Delivery, names: Names) -> None:
+        """Take the topics."""
         self._delivery = delivery
-        self._verdicts = verdicts
-        self._letters = dead_letters
+        self._names = names
 
     def add(self, outcome: Outcome) -> None:
         """Hand verdicts and letters over."""
         batch, send = outcome.batch, self._delivery.send
-        if topic := self._verdicts:
+        if topic := self._names.verdicts:
             for at, verdict in zip(outcome.at, outcome.verdicts, strict=True):
                 send(Message(topic, ENCODER.encode(verdict), batch.key(at), batch.headers(at), batch.time(at)))
-        if topic := self._letters:
+        if topic := self._names.letters:
             for letter in outcome.letters:
                 at = letter.at
                 send(Message(topic, batch.values[at], batch.key(at), letters.headers(letter, batch), batch.time(at)))
+
+        if topic := self._names.changelog:
+            for slot in outcome.slots:
+                send(Message(topic, slot.value, key_of(slot), (), 0, slot.partition))
 
     def flush(self) -> None:
         """Wait until the brokers have every message."""
@@ -51,10 +63,10 @@ class KafkaSink:
 
 
 class Both:
-    """Verdicts here, letters there."""
+    """Verdicts here, letters or windows there."""
 
     def __init__(self, first: Sink, second: Sink) -> None:
-        """Take two sinks that are each for one of both."""
+        """Take two sinks; what the first one has is safe before the second one commits."""
         self._sinks = (first, second)
 
     def add(self, outcome: Outcome) -> None:

@@ -29,6 +29,9 @@ def test_promote_shows_what_changes_and_writes_the_pin(run: Run, name: Path) -> 
     assert done.exit_code == 0
     assert "means version 2, not 3" in done.output
     assert repository.find(name) == name / "2"
+    pinned = run("promote", "models/pumps", 2)
+    assert "means version 2 as it did" in pinned.output
+    assert pinned.output.count("version 2") == 2  # one column, and that line
     assert sorted(each.name for each in name.iterdir()) == ["1", "2", "3", "pin", "pin.before"]
 
 

@@ -9,30 +9,9 @@ import pytest
 
 import residuum
 from detector.errors import SettingError, TableError
-from tests.alone import alone
-from tests.residuum.cli.conftest import TRAIN, Run
-from tests.residuum.cli.running import in_a_process
-from tests.tables import moved, series
-
-LENGTH = 12
-
-
-@pytest.fixture(scope="session")
-def presses(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
-    """A bundle that judges windows, and what was said when it was made."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "presses"
-    folder.mkdir(exist_ok=True)
-    with alone(folder / "lock"):
-        said = folder / "said"
-        if not said.exists():
-            pl.concat([series(240, 0), series(240, 1, "lathe")]).write_csv(folder / "normal.csv", separator=";")
-            options = ("--time", "ts", "--key", "machine", "--window", str(LENGTH), "--max-gap", "1m")
-            done = in_a_process("train", folder / "normal.csv", "--to", folder / "models" / "presses", *options, code=TRAIN)
-            assert done.returncode == 0, done.stderr
-            assert done.stderr == ""
-            said.write_text(done.stdout)
-    return folder / "models" / "presses", said.read_text()
+from tests.presses import LENGTH, today
+from tests.residuum.cli.conftest import Run
+from tests.tables import series
 
 
 @pytest.fixture
@@ -43,9 +22,7 @@ def model(presses: tuple[Path, str]) -> Path:
 @pytest.fixture
 def frame() -> pl.DataFrame:
     """Two machines, interleaved; the level of one moves."""
-    frames = [moved(series(80, 7, start="2026-03-03 06:00:00"), 40), series(80, 8, "lathe", "2026-03-03 06:00:00")]
-    whole = pl.concat(frames).sort("ts", "machine")
-    return whole.with_columns(is_bad=(pl.col("machine") == "press") & (pl.col("ts") >= "2026-03-03 06:00:40"))
+    return today().with_columns(is_bad=(pl.col("machine") == "press") & (pl.col("ts") >= "2026-03-03 06:00:40"))
 
 
 @pytest.fixture
@@ -177,7 +154,6 @@ def test_inspect_says_when_an_alarm_begins_and_ends(run: Run, model: Path) -> No
         ("decode", "today.csv", "--to", "out.csv"),
         ("generate", "--to", "out.csv"),
         ("finetune", "today.csv", "--label", "is_bad"),
-        ("serve",),
     ],
 )
 def test_what_is_not_done_with_windows_says_so_in_one_line(run: Run, model: Path, table: Path, verb: tuple[str, ...]) -> None:

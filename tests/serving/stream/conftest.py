@@ -18,10 +18,11 @@ import pytest
 from confluent_kafka import Producer
 
 from detector.scorer import Scorer
+from detector.windows import FATES, JUDGED
 from tests.data.make_bundle import write_least
-from tests.kafka.brokers import QUIET, make_topics, read
+from tests.kafka.brokers import QUIET, make_compacted, make_topics, read
 from tests.kafka.shared import shared
-from tests.tables import normal_rows, planted_anomalies
+from tests.tables import normal_rows, planted_anomalies, series
 
 RUN = "import sys; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
 WITHIN = 60
@@ -62,12 +63,19 @@ class Topics:
         self.readings, self.verdicts, self.letters = f"{name}-readings", f"{name}-verdicts", f"{name}-readings.dlq"
         self.group = f"{name}-group"
         make_topics(bootstrap, copies, **{self.readings: partitions, self.verdicts: partitions, self.letters: 1})
+        self.changelog = f"{self.readings}.{self.group}.changelog"
+        self._partitions, self._copies = partitions, copies
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, **QUIET})
 
     @property
     def flags(self) -> list[object]:
         """What a worker is told of them."""
         return ["--from", self.url(self.readings), "--to", self.url(self.verdicts), "--group", self.group]
+
+    def for_series(self) -> Topics:
+        """Make the changelog too."""
+        make_compacted(self.bootstrap, self.changelog, self._partitions, self._copies)
+        return self
 
     def url(self, topic: str) -> str:
         return f"kafka://{self.bootstrap}/{topic}"
@@ -85,6 +93,12 @@ class Topics:
             self._producer.produce(self.readings, value, str(key), **options)  # type: ignore[arg-type]
         self._producer.poll(0)
         return key + 1
+
+    def put_keyed(self, records: Iterable[tuple[str | None, bytes | None]]) -> None:
+        """Send records by their keys, and do not wait until they are there."""
+        for key, value in records:
+            self._producer.produce(self.readings, value, key)
+        self._producer.poll(0)
 
     def flush(self) -> None:
         """Wait until what was sent is there."""
@@ -130,6 +144,14 @@ def rows(count: int, seed: int = 5) -> pl.DataFrame:
     return pl.concat([normal_rows(count - odd, seed=seed), planted_anomalies(odd)]).sample(fraction=1, shuffle=True, seed=seed)
 
 
+def machines(rows: int, names: Sequence[str] = ("press", "lathe")) -> pl.DataFrame:
+    """Give so many rows of each machine, interleaved; alarms begin, go on for some rows by themselves, and end."""
+    moved = pl.int_range(rows) % 25 >= 22
+    made = [series(rows, seed, name, "2026-03-03 06:00:00") for seed, name in enumerate(names, 7)]
+    flow = pl.when(moved).then(pl.col("flow") + 3).otherwise("flow").alias("flow")
+    return pl.concat([each.with_columns(flow) for each in made]).sort("ts", "machine")
+
+
 def values(frame: pl.DataFrame) -> list[bytes]:
     """Write rows as records."""
     return [line.encode() for line in frame.write_ndjson().splitlines()]
@@ -142,6 +164,21 @@ def check(said: Sequence[dict[str, object]], frame: pl.DataFrame, bundle: Path) 
     assert [one["anomaly_score"] for one in said] == pytest.approx(expected.score.tolist(), rel=1e-5)
     assert [one["p_value"] for one in said] == pytest.approx(expected.p_value.tolist())
     assert all(bool(one.get("reasons")) == one["is_anomaly"] for one in said)
+
+
+def check_series(said: Sequence[dict[str, object]], frame: pl.DataFrame, bundle: Path) -> None:
+    """Compare verdicts on rows of series, in the order of the rows, with those of `residuum score`."""
+    expected = Scorer.open(bundle, "cpu").score(frame)
+    assert expected.fates is not None
+    judged = expected.fates == JUDGED
+    assert [one["state"] for one in said] == [FATES[fate] for fate in expected.fates]
+    flags = [flag if there else None for flag, there in zip(expected.is_anomaly.tolist(), judged, strict=True)]
+    assert [one["is_anomaly"] for one in said] == flags
+    for word, values_ in (("anomaly_score", expected.score), ("p_value", expected.p_value)):
+        found = [one[word] for one in said]
+        assert [value is not None for value in found] == judged.tolist()
+        assert [value for value in found if value is not None] == pytest.approx(values_[judged].tolist(), rel=1e-5)
+    assert all(bool(one.get("reasons")) == bool(one["is_anomaly"]) for one in said)
 
 
 def until(true: Callable[[], object], within: float = WITHIN) -> None:

@@ -126,7 +126,7 @@ def _connected(some: Topics, guarantee: Guarantee) -> tuple[Source[Any], Sink]:
         guarantee=guarantee,
         worker_id="contract",
     )
-    kafka = Kafka(settings, Metrics(list), exactly_once=settings.exactly_once)
+    kafka = Kafka(settings, Metrics(list), lambda: None, exactly_once=settings.exactly_once)
     return kafka.connect(lambda: pytest.fail("no other source is asked for"), lambda: None)
 
 
@@ -162,7 +162,7 @@ def test_a_source_gives_each_record_once_and_says_where_it_stood(fed: Fed) -> No
         fed.feed(LINES[:20])
         batches = taken(source, 20)
         for batch in batches:
-            source.commit(batch)
+            source.commit(batch, ())
             assert batch.block == b"".join(line + b"\n" for line in values_of([batch]) if line)
         fed.feed(LINES[20:])
         batches += taken(source, 10)
@@ -200,7 +200,7 @@ def test_a_source_goes_on_where_it_was_committed(fed: Fed) -> None:
     with contextlib.closing(fed.open()) as source:
         fed.feed(LINES[:10])
         for batch in taken(source, 10):
-            source.commit(batch)
+            source.commit(batch, ())
         fed.feed(LINES[10:20])
         taken(source, 10)
     fed.feed(LINES[20:])

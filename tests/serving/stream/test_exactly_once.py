@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 
 from tests.kafka.shared import own
-from tests.serving.stream.conftest import QUICK, Start, Topics, check, rows, until, values
+from tests.serving.stream.conftest import QUICK, Start, Topics, check, check_series, machines, rows, until, values
 
 TORTURE = bool(os.environ.get("RESIDUUM_TORTURE"))
 SEED = int(os.environ.get("RESIDUUM_SEED", "1"))
@@ -33,13 +34,44 @@ class Flow(threading.Thread):
         good = values(frame)
         self.sent: list[bytes | None] = [BAD[at % len(BAD)] if at % 50 == 7 else value for at, value in enumerate(good)]
 
+    def put(self, at: int, handful: Sequence[bytes | None]) -> None:
+        """Send a handful."""
+        self._topics.put(handful, at)
+
     def run(self) -> None:
         """Send, a handful at a time."""
         began, handful = time.monotonic(), max(1, int(self._rate / 20))
         for at in range(0, len(self.sent), handful):
-            self._topics.put(self.sent[at : at + handful], at)
+            self.put(at, self.sent[at : at + handful])
             time.sleep(max(0.0, began + (at + handful) / self._rate - time.monotonic()))
         self._topics.flush()
+
+
+class SeriesFlow(Flow):
+    """Rows of machines that keep coming, each machine's by its key; one in fifty records of them bad."""
+
+    def __init__(self, topics: Topics, frame: pl.DataFrame, rate: float) -> None:
+        super().__init__(topics, frame, rate)
+        self._keys = frame["machine"].to_list()
+
+    def put(self, at: int, handful: Sequence[bytes | None]) -> None:
+        """Send a handful."""
+        self._topics.put_keyed(zip(self._keys[at : at + len(handful)], handful, strict=True))
+
+
+def settle_series(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within: float = 60) -> None:
+    """Wait for the last verdict on rows of machines, and hold all of them against what was sent."""
+    flow.join()
+    good = frame.filter(pl.int_range(pl.len()) % 50 != 7)
+    letters = topics.read(topics.letters, frame.height - good.height, within)
+    verdicts = topics.read(topics.verdicts, good.height, within)
+    assert sorted(repr(each.value) for each in letters) == sorted(repr(value) for value in flow.sent[7::50])
+    origins = [each.said["origin"] for each in verdicts]
+    assert len({(origin["partition"], origin["offset"]) for origin in origins}) == len(verdicts) == good.height  # type: ignore[index,call-overload]
+    for (name,), rows_ in good.group_by("machine"):
+        mine = [each.said for each in verdicts if each.key == str(name).encode()]
+        mine.sort(key=lambda said: said["origin"]["offset"])  # type: ignore[index,call-overload]
+        check_series(mine, rows_, bundle)
 
 
 def settle(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within: float = 60) -> None:
@@ -78,6 +110,25 @@ def test_killed_again_and_again_while_a_broker_goes_and_comes_back(run_folder: P
         worker = start(*topics.flags, *QUICK, "--id", "one")
         settle(topics, flow, frame, pumps)
         assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(KILLS, marks=pytest.mark.long)])
+def test_series_go_on_where_a_killed_worker_stood(kills: int, broker: str, presses: tuple[Path, str], start: Start) -> None:
+    """Windows come back from the changelog: keys are interleaved, and alarms are on when the worker dies."""
+    chance, names = np.random.default_rng(SEED), [f"machine {number}" for number in range(6)]
+    topics, frame = Topics(broker, 3).for_series(), machines(int(kills * 1.6 * RATE) // len(names), names)
+    flow = SeriesFlow(topics, frame, RATE)
+    flow.start()
+    for number in range(kills):
+        worker = start(*topics.flags, *QUICK, "--id", "one", at=presses[0])
+        if number % 4 != 3:
+            until(lambda: "partitions assigned" in worker.log)  # noqa: B023 - called at once
+        time.sleep(chance.uniform(0, 0.6))
+        worker.kill()
+    worker = start(*topics.flags, *QUICK, "--id", "one", at=presses[0])
+    settle_series(topics, flow, frame, presses[0])
+    assert "series recalled" in worker.log
+    assert worker.stop() == 0
 
 
 @pytest.mark.long

@@ -21,6 +21,8 @@ from serving.log import set_up
 from serving.model import Model
 from serving.stream import letters
 from serving.stream.judge import Judge, Limits
+from serving.stream.metrics import Metrics
+from serving.stream.runs import Runs
 from serving.stream.text import ENCODER, TextBatch
 from tests.data.make_bundle import KEPT
 from tests.serving.stream.conftest import check, rows, values
@@ -44,14 +46,22 @@ ANYTHING = (
 @functools.cache
 def judge() -> Judge:
     set_up("json")
-    return Judge(Model("pumps", Scorer.open(KEPT, "cpu")), LIMITS)
+    return judge_of(Model("pumps", Scorer.open(KEPT, "cpu")))
+
+
+def judge_of(model: Model) -> Judge:
+    return Judge(model, LIMITS, Runs(model, Metrics(list)))
+
+
+def nothing_kept(_: object) -> tuple[()]:
+    return ()
 
 
 @given(st.lists(ANYTHING | st.sampled_from(GOOD), max_size=6))
 def test_each_record_has_one_answer(records: list[bytes]) -> None:
     lines = [record.replace(b"\n", b" ") for record in records]
     batch = TextBatch(b"".join(line + b"\n" for line in lines), "-", 1)
-    outcome = judge()(batch)
+    outcome = judge()(batch, nothing_kept)
     answered = sorted([*outcome.at, *(letter.at for letter in outcome.letters)])
     assert answered == [at for at, line in enumerate(lines) if line.strip()]
     for letter in outcome.letters:
@@ -66,23 +76,28 @@ def test_each_record_has_one_answer(records: list[bytes]) -> None:
         check(told, FRAME[[GOOD.index(lines[at]) for at in good]], KEPT)
 
 
-def poisoned(limit: float) -> Model:
-    """Give a model whose graph fails on temperatures above a limit."""
-    made = onnx.load_from_string((KEPT / bundle.MODEL).read_bytes())
+def failing_above(scorer: Scorer, column: str, limit: float) -> Model:
+    """Give a model whose graph fails on rows, or on windows whose newest row is one, with a number above a limit."""
+    opened = bundle.read(scorer.folder)
+    made = onnx.load_from_string(opened.model)
+    (given,) = made.graph.input
     score = next(place for node in made.graph.node for place, name in enumerate(node.output) if name == "score")
     (node,) = [node for node in made.graph.node if "score" in node.output]
     node.output[score] = "sound"
+    newest = [helper.make_node("Gather", [given.name, "newest"], ["newest row"], axis=1)] if scorer.manifest.window else []
     nodes = [
-        helper.make_node("Gather", ["row", "place"], ["temperature"], axis=1),
-        helper.make_node("Greater", ["temperature", "limit"], ["hot"]),
-        helper.make_node("Cast", ["hot"], ["index"], to=TensorProto.INT64),
+        *newest,
+        helper.make_node("Gather", ["newest row" if newest else given.name, "place"], ["number"], axis=1),
+        helper.make_node("Greater", ["number", "limit"], ["beyond"]),
+        helper.make_node("Cast", ["beyond"], ["index"], to=TensorProto.INT64),
         helper.make_node("Gather", ["nothing", "index"], ["zero"]),  # index 1 is outside
         helper.make_node("Add", ["sound", "zero"], ["score"]),
     ]
-    numbers = {"place": np.array(0), "limit": np.array(limit), "nothing": np.array([0.0])}
+    place = [each.name for each in scorer.columns].index(column)
+    numbers = {"place": np.array(place), "limit": np.array(limit), "nothing": np.array([0.0]), "newest": np.array(-1)}
     made.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in numbers.items())
     made.graph.node.extend(nodes)
-    return Model("pumps", Scorer(bundle.read(KEPT), graph=Graph(made.SerializeToString(), "cpu")))
+    return Model(scorer.manifest.name, Scorer(opened, graph=Graph(made.SerializeToString(), "cpu")))
 
 
 def test_a_record_on_which_the_scorer_fails_is_a_letter_and_its_neighbours_are_judged() -> None:
@@ -90,7 +105,7 @@ def test_a_record_on_which_the_scorer_fails_is_a_letter_and_its_neighbours_are_j
     limit = frame["temperature"][-3] + 1e-9
     batch = TextBatch(b"".join(line + b"\n" for line in [*values(frame), b"{"]), "-", 1)
     set_up("json")
-    outcome = Judge(poisoned(limit), LIMITS)(batch)
+    outcome = judge_of(failing_above(Scorer.open(KEPT, "cpu"), "temperature", limit))(batch, nothing_kept)
     assert [(letter.at, letter.why) for letter in outcome.letters] == [
         (18, "scorer failed"),
         (19, "scorer failed"),
@@ -103,7 +118,7 @@ def test_a_scorer_that_fails_on_every_row_ends_the_stream(monkeypatch: pytest.Mo
     def fail(*_: object) -> None:
         raise RuntimeError("the device is gone")
 
-    broken = Judge(Model("pumps", Scorer.open(KEPT, "cpu")), LIMITS)
+    broken = judge_of(Model("pumps", Scorer.open(KEPT, "cpu")))
     monkeypatch.setattr(broken.model.scorer.graph, "_run", fail)
     with pytest.raises(StreamError, match="the device is gone"):
-        broken(TextBatch(GOOD[0] + b"\n", "-", 1))
+        broken(TextBatch(GOOD[0] + b"\n", "-", 1), nothing_kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from serving.stream.current import Current
 from serving.stream.judge import Judge, Limits
 from serving.stream.metrics import Metrics
 from serving.stream.protocol import Again, Lost, Outcome
+from serving.stream.runs import Recall
+from serving.stream.slots import Slot
 from serving.stream.text import TextBatch
 from serving.stream.worker import Worker
 from tests.serving.stream.conftest import rows, values
@@ -39,8 +42,11 @@ class Ends:
         self.called("take")
         return self._left.pop(0) if self._left else None
 
-    def commit(self, batch: TextBatch) -> None:  # noqa: ARG002 - `Source`
+    def commit(self, batch: TextBatch, slots: Sequence[Slot]) -> None:  # noqa: ARG002 - `Source`
         self.called("source.commit")
+
+    def recall(self, partitions: Sequence[int]) -> Sequence[Slot]:
+        raise AssertionError(partitions)
 
     def rewind(self, batch: TextBatch) -> None:
         self.called("rewind")
@@ -139,9 +145,9 @@ def test_what_cannot_go_on_is_closed(pumps: Path) -> None:
 def test_the_source_lives_while_judging_takes_long(pumps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = Judge.__call__
 
-    def slow(self: Judge, batch: TextBatch) -> Outcome:
+    def slow(self: Judge, batch: TextBatch, recall: Recall) -> Outcome:
         time.sleep(0.2)
-        return judged(self, batch)
+        return judged(self, batch, recall)
 
     monkeypatch.setattr(loop, "PATIENCE", 0.05)
     monkeypatch.setattr(Judge, "__call__", slow)

@@ -1,0 +1,148 @@
+"""What is known in one place, whichever of two workers is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from detector.decision import Decision
+from tests.data.make_bundle import write_least
+from tests.serving.http.conftest import ASK, Service, Start, until
+from tests.serving.http.test_safety import bearer, line
+from tests.serving.http.test_workers import children_of
+from tests.tables import normal_rows, planted_anomalies
+
+OPERATE = "operate-secret"
+TRY = "/v1/models/pumps/thresholds?dry_run=1"
+BY = {"threshold": 5.0}
+
+
+@pytest.fixture
+def service(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """Two workers, and a version in the shadow of the pinned one, which judges every row."""
+    for version, threshold in ((1, 10.0), (2, 1e6)):
+        decision = Decision(threshold=threshold, promise="value", criterion="chosen")
+        write_least(tmp_path / "models" / "pumps" / str(version), name="pumps", version=version, decision=decision)
+    (tmp_path / "models" / "pumps" / "pin").write_text("1\n")
+    (tmp_path / "tokens").write_text(line(OPERATE, "score,operate,metrics"))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    flags = ("--workers", 2, "--shadow-share", 1, "--token-file", tmp_path / "tokens", "--log", "json")
+    return start(*flags, at=tmp_path / "models")
+
+
+@pytest.fixture
+def workers(service: Service) -> Iterator[list[httpx.Client]]:
+    """A client of each worker, whose one connection stays."""
+    found: dict[str, httpx.Client] = {}
+    while len(found) < 2:
+        client = httpx.Client(base_url=service.url, headers=bearer(OPERATE), limits=httpx.Limits(max_connections=1), timeout=30)
+        (number,) = re.findall(r'residuum_worker_info{worker="(\d)"}', client.get("/metrics").text)
+        if found.setdefault(number, client) is not client:
+            client.close()
+    yield [found["0"], found["1"]]
+    for client in found.values():
+        client.close()
+
+
+def score(client: httpx.Client, normal: int, planted: int) -> httpx.Response:
+    rows = [*normal_rows(normal, seed=5).to_dicts(), *planted_anomalies(planted).to_dicts()]
+    answer = client.post("/v1/models/pumps/score", json=rows)
+    assert answer.json()["version"] == 1
+    return answer
+
+
+def strongest(answer: httpx.Response) -> list[int]:
+    """Give the rows with the ten highest scores of those that were flagged."""
+    flagged = [each for each in answer.json()["verdicts"] if each["is_anomaly"]]
+    return [each["row"] for each in sorted(flagged, key=lambda each: each["anomaly_score"])[-10:]]
+
+
+def tried(client: httpx.Client) -> int:
+    """Give the rows over which a threshold is tried."""
+    rows: int = client.post(TRY, json=BY).json()["latest"]["rows"]
+    return rows
+
+
+def agreed(client: httpx.Client) -> int:
+    """Give the rows that the shadow judged too."""
+    rows: int = client.get("/v1/models/pumps/shadow").json()["agreement"]["rows"]
+    return rows
+
+
+def event(url: str) -> dict[str, Any]:
+    """Give what the first event of the page says of the model, on a new connection, to whichever worker."""
+    with ASK.stream("GET", f"{url}/v1/events", headers=bearer(OPERATE)) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        (model,) = json.loads(next(answer.iter_lines()).removeprefix("data: "))["models"]
+    return model  # type: ignore[no-any-return]
+
+
+def test_what_all_workers_judge_is_known_whichever_is_asked(service: Service, workers: list[httpx.Client]) -> None:
+    answers = [score(worker, normal, planted) for worker, normal, planted in zip(workers, (30, 20), (12, 1), strict=True)]
+    scores = [each["anomaly_score"] for answer in answers for each in answer.json()["verdicts"]]
+    flagged = sum(answer.json()["anomalies"] for answer in answers)
+    until(lambda: tried(workers[0]) == 63)
+    until(lambda: agreed(workers[0]) == 63)
+    assert tried(workers[1]) == agreed(workers[1]) == 63
+    for worker in workers:
+        said = worker.post(TRY, json=BY, headers={"x-request-id": "asked"})
+        assert said.headers.get_list("x-request-id") == ["asked"]
+        assert said.json()["latest"]["alarms"] == sum(score > 5 for score in scores)
+    one, other = (worker.post(TRY, content=b"{", headers={"x-request-id": "bad"}) for worker in workers)
+    assert (one.status_code, one.json(), set(one.headers)) == (400, other.json(), set(other.headers))
+    assert one.json()["request_id"] == "bad"
+    assert workers[1].post(TRY, content=b" " * 2**20).status_code == 413
+    assert workers[1].get(TRY).status_code == 405
+    first, second = (worker.get("/metrics").text for worker in workers)  # counted where it came in
+    assert 'residuum_http_requests_total{route="none",status="400"} 1.0' in first
+    assert 'residuum_http_requests_total{route="/v1/models/{name}/shadow",status="200"} 1.0' in second
+
+    until(lambda: sum(second[1] for second in event(service.url)["seconds"]) == 63)
+    for _ in range(8):
+        model = event(service.url)
+        assert (model["rows"], model["anomalies"], len(model["alarms"])) == (
+            63,
+            flagged,
+            sum(len(strongest(each)) for each in answers),
+        )
+        told = {(each["request_id"], each["row"]) for each in model["alarms"]}
+        assert told == {(answer.headers["x-request-id"], row) for answer in answers for row in strongest(answer)}
+        assert model["shadow"]["agreement"]["current_alone"] == flagged
+        assert ASK.get(f"{service.url}/v1/events").status_code == 401
+
+
+def test_worker_0_is_killed_and_comes_back(service: Service, workers: list[httpx.Client], tmp_path: Path) -> None:
+    (folder,) = (tmp_path / "tmp").glob("residuum-*")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    other = workers[1]
+    with other.stream("GET", "/v1/events") as page:
+        lines = page.iter_lines()
+        next(lines)
+        os.kill(children_of(service.process.pid)[0], signal.SIGKILL)
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(lines)
+    score(other, 20, 1)
+    away = other.post(TRY, json=BY)
+    assert (away.status_code, away.headers["retry-after"]) == (503, "1")
+    until(lambda: other.post(TRY, json=BY).status_code == 200)
+    until(lambda: tried(other) == 21)  # what was judged meanwhile
+    assert 'residuum_worker_reports_failed_total{reason="away"}' in other.get("/metrics").text
+    assert event(service.url)["rows"] == 21
+    began = time.monotonic()
+    with other.stream("GET", "/v1/events") as page:
+        next(page.iter_lines())
+        assert service.stop() == 0
+    assert time.monotonic() - began < 5
+    assert list((tmp_path / "tmp").glob("residuum-*")) == []
+    assert '"fault"' not in service.log
