@@ -166,8 +166,8 @@ def on_nab(report: Report, files: Sequence[_nab.File], work: Path) -> None:
         thresholds = [1.0, *np.unique(np.quantile(there, 1 - NAB_SHARES))]  # 1: each detector's own
         told = [[beginnings(score, threshold) for score in scores] for threshold in thresholds]
         for application, profile in _nab.PROFILES.items():
-            own, *tried = (_nab.judged(marks, some, profile, at) for some, at in zip(told, thresholds, strict=True))
-            best, rows = max(tried), _nab.best(marks, scores, profile)
+            tried = [_nab.judged(marks, some, profile, at) for some, at in zip(told, thresholds, strict=True)]
+            own, best, rows = tried[0], max(tried), _nab.best(marks, scores, profile)
             windows = sum(len(mark.windows) for mark in marks)
             note = (
                 f"{best.found} of {windows} windows, {best.false} false alarms, at {best.threshold:.2f} of a file's threshold; "
