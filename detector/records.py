@@ -20,6 +20,7 @@ from detector.files.json_lines import Records, Scalar
 from detector.files.ndjson import as_text
 from detector.windows import Window
 
+EPOCH, MICROSECOND = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.timedelta(microseconds=1)
 MOST_KNOWN = 10_000  # texts whose code a column remembers
 PLAIN_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}")
 PLAIN_TIME = re.compile(PLAIN_DATE.pattern + r"(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})?")
@@ -90,7 +91,8 @@ class SeriesEncoder:
                 raise NotPlain
             try:
                 instant = dt.datetime.fromisoformat(cell)
-                return (instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)).timestamp()
+                since = (instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)) - EPOCH
+                return float(since // MICROSECOND) / 1e6  # rounded where `cells` rounds
             except (ValueError, OverflowError):
                 raise NotPlain from None
         time = self._number(cell)
