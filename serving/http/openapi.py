@@ -113,6 +113,13 @@ QUERY = [
     {"name": "only", "in": "query", "schema": {**TEXT, "enum": ["anomalies"]}},
 ]
 
+HEATMAP = {
+    "name": "heatmap",
+    "in": "query",
+    "description": "Of a PNG or JPEG body: a picture of where the error is, in place of verdicts.",
+    "schema": {**TEXT, "enum": ["1"]},
+}
+
 
 def document(models: list[Model], *, versions: dict[str, list[int]], tokens: bool) -> Json:
     """Describe the service; `versions` are those of each name that can be asked for."""
@@ -293,7 +300,7 @@ def _score(model: Model) -> Json:
     binary = {"type": "string", "format": "binary"}
     return {
         "summary": f"Verdicts by {model.name} on rows",
-        "parameters": QUERY,
+        "parameters": [*QUERY, HEATMAP] if _sees_files(model) else QUERY,
         "requestBody": {
             "required": True,
             "content": {
@@ -306,6 +313,7 @@ def _score(model: Model) -> Json:
             {
                 "application/json": {"schema": {"$ref": "#/components/schemas/Answer"}},
                 **{f"application/{kind}": {"schema": binary} for kind in ("x-ndjson", "vnd.apache.arrow.stream", "octet-stream")},
+                **({"image/png": {"schema": binary}} if _sees_files(model) else {}),
             }
         ),
     }

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from detector.errors import SettingError, TableError
+from detector.images import Unreadable
 from serving.http import answer, arrow, inference, raw
 from serving.http.alarms import Alarms
 from serving.http.body import check_depth
-from serving.http.gate import Gate
+from serving.http.gate import AT_ONCE, Gate
 from serving.http.model import Model
 from serving.http.models import Models
 from serving.http.ndjson import Exchange
@@ -67,13 +68,14 @@ class Scoring:
         if form not in self._known:
             known = ", ".join(self._known)
             raise Problem(415, "content_type", f"rows come as {known}", found=form[:80], expected=known)
-        wishes = wishes_of(request.query)
+        wishes = wishes_of(request.query, form)
         model = await self.model(name, version)
         if form == NDJSON:
             return Stream(Exchange(model, wishes, self._alarms, self._settings).answers(request, self._gate), NDJSON.encode())
         body = await request.body(self._settings.max_body)
         judge = self._whole[form]
-        return await self._gate.run(request, len(body), lambda: judge(body, model, wishes, request.id))
+        work = AT_ONCE + 1 if wishes.heatmap else len(body)  # drawing takes its time, however small the image
+        return await self._gate.run(request, work, lambda: judge(body, model, wishes, request.id))
 
     def in_session(self, form: str) -> Callable[[bytes, Model, Wishes, str, Series], Reply]:
         """Give what judges a whole body whose rows go on with a run.
@@ -101,7 +103,9 @@ class Scoring:
         judge = self._whole.get(request.content_type)
         if judge is None:
             return None
-        wishes = wishes_of(request.query)
+        wishes = wishes_of(request.query, request.content_type)
+        if wishes.heatmap:
+            return None
         return lambda body: judge(body, model, wishes, request.id)
 
     async def infer(self, request: Incoming, name: str, version: str | None) -> Reply:
@@ -171,12 +175,18 @@ class Scoring:
         return Reply(raw.write(judged, rows // window.length if window else rows), raw.STREAM.encode())
 
     def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
-        """Judge an image."""
+        """Judge an image, or draw where its error is."""
         try:
-            judged = model.judge_image(body, wishes.reasons)
+            judged, drawn = (
+                model.draw_image(body, wishes.reasons) if wishes.heatmap else (model.judge_image(body, wishes.reasons), b"")
+            )
         except SettingError as error:
             raise Problem(415, "content_type", str(error)) from error
+        except Unreadable as error:
+            raise Problem(422, "image", "nothing can be drawn", found=error.found, expected=error.expected) from error
         self._alarms.note(model, judged, request_id)
+        if wishes.heatmap:
+            return Reply(drawn, b"image/png")
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
 

@@ -50,7 +50,7 @@ class Series:
     async def _judge(self, request: Incoming, address: Address) -> Response:
         """Judge rows that follow those of the requests before; what is remembered changes when all of them are judged."""
         judge = self._scoring.in_session(request.content_type)
-        wishes = wishes_of(request.query)
+        wishes = wishes_of(request.query, request.content_type)
         await self._model(address)
         body = await request.body(self._settings.max_body)
         async with self._sessions.turn(address) as held:
