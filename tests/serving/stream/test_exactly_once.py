@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from tests.kafka.shared import own
-from tests.serving.stream.conftest import QUICK, Start, Topics, check, check_series, machines, rows, until, values
+from tests.serving.stream.conftest import QUICK, Read, Start, Topics, check, check_series, machines, rows, until, values
 
 TORTURE = bool(os.environ.get("RESIDUUM_TORTURE"))
 SEED = int(os.environ.get("RESIDUUM_SEED", "1"))
@@ -59,19 +59,40 @@ class SeriesFlow(Flow):
         self._topics.put_keyed(zip(self._keys[at : at + len(handful)], handful, strict=True))
 
 
-def settle_series(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within: float = 60) -> None:
-    """Wait for the last verdict on rows of machines, and hold all of them against what was sent."""
+def settle_series(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, *, once: bool = True) -> None:
+    """Wait for the last verdict on rows of machines, and hold all of them against what was sent.
+
+    Unless each comes `once`, those that come again have to say the same.
+    """
+    within = 60
     flow.join()
     good = frame.filter(pl.int_range(pl.len()) % 50 != 7)
-    letters = topics.read(topics.letters, frame.height - good.height, within)
-    verdicts = topics.read(topics.verdicts, good.height, within)
-    assert sorted(repr(each.value) for each in letters) == sorted(repr(value) for value in flow.sent[7::50])
-    origins = [each.said["origin"] for each in verdicts]
-    assert len({(origin["partition"], origin["offset"]) for origin in origins}) == len(verdicts) == good.height  # type: ignore[index,call-overload]
+    bad = flow.sent[7::50]
+    found: dict[tuple[int, int], Read] = {}
+    verdicts: list[Read] = []
+
+    def all_answered() -> bool:
+        verdicts[:] = topics.read(topics.verdicts, good.height, within)
+        found.update((place_of(each), each) for each in verdicts)
+        return len(found) >= good.height
+
+    until(all_answered)
+    letters = topics.read(topics.letters, len(bad), within)
+    if once:
+        assert len(verdicts) == len(found) == good.height
+        assert sorted(repr(each.value) for each in letters) == sorted(map(repr, bad))
+    assert all(each.value == found[place_of(each)].value for each in verdicts)
+    assert {each.value for each in letters} == set(bad)
     for (name,), rows_ in good.group_by("machine"):
-        mine = [each.said for each in verdicts if each.key == str(name).encode()]
-        mine.sort(key=lambda said: said["origin"]["offset"])  # type: ignore[index,call-overload]
+        mine = [each.said for _, each in sorted(found.items()) if each.key == str(name).encode()]
         check_series(mine, rows_, bundle)
+
+
+def place_of(verdict: Read) -> tuple[int, int]:
+    """Give the partition and offset of a verdict's record."""
+    origin = verdict.said["origin"]
+    assert isinstance(origin, dict)
+    return origin["partition"], origin["offset"]
 
 
 def settle(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within: float = 60) -> None:
@@ -148,6 +169,29 @@ def test_frozen_beyond_its_session_it_commits_nothing(broker: str, pumps: Path, 
     settle(topics, flow, frame, pumps)
     assert all("partitions lost" in worker.log or "connection lost" in worker.log for worker in pair[: min(2, FREEZES)])
     assert [worker.stop() for worker in pair] == [0, 0]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
+def test_series_follow_their_partitions(guarantee: str, broker: str, presses: tuple[Path, str], start: Start) -> None:
+    """Workers come, go and are killed; a partition's windows are with whoever has it."""
+    names, chance = [f"machine {number}" for number in range(12)], np.random.default_rng(SEED)
+    topics, frame = Topics(broker, 4).for_series(), machines(CHANGES * 2 * RATE // len(names), names)
+    flags = [*topics.flags, *QUICK, "--guarantee", guarantee]
+    flow = SeriesFlow(topics, frame, RATE)
+    flow.start()
+    working = [start(*flags, at=presses[0])]
+    for number in range(CHANGES):
+        working.append(start(*flags, at=presses[0]))
+        time.sleep(chance.uniform(0.8, 2))
+        if number % 3:
+            leaving = working.pop(0)
+            until(lambda: '"streaming"' in leaving.log)  # noqa: B023 - called at once
+            assert leaving.stop() == 0, leaving.log
+        elif number:
+            working.pop(0).kill()
+    settle_series(topics, flow, frame, presses[0], once=guarantee == "exactly-once")
+    assert [worker.stop() for worker in working] == [0] * len(working)
 
 
 @pytest.mark.parametrize("protocol", [pytest.param("classic", marks=pytest.mark.long), "consumer"])
