@@ -22,10 +22,11 @@ from serving.stream.run import ends
 from serving.stream.settings import Guarantee, Settings
 from serving.stream.slots import Slot
 from serving.stream.text import StdinSource, TextBatch, TextSink
-from tests.serving.stream.conftest import WITHIN, Topics
+from tests.serving.stream.conftest import QUICK, WITHIN, Topics, until
 
 LINES = [b'{"n":%d}' % place for place in range(30)]
 LINGER = 0.05
+QUICK_SETTINGS = dict(setting.split("=") for setting in map(str, QUICK[1::2]) if "transaction" not in setting)
 
 
 class Place(NamedTuple):
@@ -195,6 +196,27 @@ def test_nothing_comes_while_it_rests_and_everything_after(fed: Fed) -> None:
         fed.feed(LINES[5:])
         source.idle(0.3)
         assert sorted(values_of(batches + taken(source, 25))) == sorted(LINES)
+
+
+def test_a_partition_that_went_away_while_it_rested_is_read_when_it_is_back(topics: Topics) -> None:
+    def joined() -> Source[Any]:
+        here = Topic(topics.bootstrap, topics.readings)
+        settings = Settings(source=here, sink=here, group=topics.group, guarantee="at-least-once", kafka=QUICK_SETTINGS)
+        return ends(settings, Metrics(list), lambda: None)()[0]
+
+    def holds(source: Source[Any]) -> int:
+        batch = source.take()
+        assert batch is not None
+        assert not len(batch)
+        return len(batch.ours)
+
+    with contextlib.closing(joined()) as source:
+        until(lambda: holds(source) == 2)
+        with contextlib.closing(joined()) as other:
+            until(lambda: source.idle(0.05) or holds(other) == 1)
+        until(lambda: holds(source) == 2)
+        topics.send(LINES)
+        assert sorted(values_of(taken(source, len(LINES)))) == sorted(LINES)
 
 
 def test_a_source_goes_on_where_it_was_committed(fed: Fed) -> None:

@@ -159,12 +159,22 @@ def test_series_go_on_where_a_killed_worker_stood(kills: int, broker: str, press
 
 
 @pytest.mark.long
-def test_frozen_beyond_its_session_it_commits_nothing(broker: str, pumps: Path, start: Start) -> None:
+@pytest.mark.parametrize("of", ["rows", "series"])
+def test_frozen_beyond_its_session_it_commits_nothing(
+    of: str, broker: str, pumps: Path, start: Start, request: pytest.FixtureRequest
+) -> None:
     """A worker that was stopped, and whose partitions are another's by then, wakes up in the middle of what it did."""
-    topics, frame, chance = Topics(broker, 4), rows(FREEZES * 7 * RATE), np.random.default_rng(SEED)
-    flow = Flow(topics, frame, RATE)
+    topics, count, chance = Topics(broker, 4), FREEZES * 7 * RATE, np.random.default_rng(SEED)
+    if of == "rows":
+        bundle, frame = pumps, rows(count)
+        flow = Flow(topics, frame, RATE)
+    else:
+        names = [f"machine {number}" for number in range(12)]
+        bundle, frame = request.getfixturevalue("presses")[0], machines(count // len(names), names)
+        flow = SeriesFlow(topics.for_series(), frame, RATE)
+        flow.last.set()
     flow.start()
-    pair = [start(*topics.flags, *QUICK) for _ in range(2)]
+    pair = [start(*topics.flags, *QUICK, at=bundle) for _ in range(2)]
     until(lambda: all("partitions assigned" in worker.log for worker in pair))
     for number in range(FREEZES):
         frozen = pair[number % 2]
@@ -172,7 +182,10 @@ def test_frozen_beyond_its_session_it_commits_nothing(broker: str, pumps: Path, 
         frozen.process.send_signal(signal.SIGSTOP)
         time.sleep(5.5)  # beyond the session, and beyond what a transaction may take
         frozen.process.send_signal(signal.SIGCONT)
-    settle(topics, flow, frame, pumps)
+    if isinstance(flow, SeriesFlow):
+        settle_series(topics, flow, frame, bundle)
+    else:
+        settle(topics, flow, frame, bundle)
     assert all("partitions lost" in worker.log or "connection lost" in worker.log for worker in pair[: min(2, FREEZES)])
     assert [worker.stop() for worker in pair] == [0, 0]
 
