@@ -10,10 +10,13 @@ at most, are probation: they teach, and are not judged. One threshold serves all
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 PROBATION = 0.15
 LONGEST_PROBATION = 750  # rows: 15 % of 5,000
@@ -30,6 +33,14 @@ class Profile(NamedTuple):
 
 
 PROFILES = {"standard": Profile(1.0, 0.11, 1.0), "low FP": Profile(1.0, 0.22, 1.0), "low FN": Profile(1.0, 0.11, 2.0)}
+
+
+class File(NamedTuple):
+    """A series and its labels."""
+
+    name: str
+    frame: pl.DataFrame  # text, as the door for files reads it
+    windows: list[tuple[int, int]]  # first and last row of each
 
 
 class Marked(NamedTuple):
@@ -52,6 +63,17 @@ class Best(NamedTuple):
     threshold: float
     found: int  # windows
     false: int  # detections outside
+
+
+def read(folder: Path) -> list[File]:
+    """Read the files that a folder's `combined_windows.json` labels."""
+    files = []
+    for name, labelled in json.loads((folder / "combined_windows.json").read_text()).items():
+        frame = pl.read_csv(folder / name, infer_schema_length=0)
+        place = {moment: row for row, moment in enumerate(frame["timestamp"])}
+        windows = [(place[first.split(".")[0]], place[last.split(".")[0]]) for first, last in labelled]
+        files.append(File(Path(name).stem, frame, windows))
+    return files
 
 
 def probation(rows: int) -> int:

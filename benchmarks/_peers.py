@@ -1,4 +1,4 @@
-"""The serving peers: an environment of their own for each, made at the first run, and how each is started.
+"""The peers that serve and stream: an environment of their own for each, made at the first run, and how each is started.
 
 MLServer wants a starlette that the others do not have; so environments are one a peer, in `.venv-peers`.
 """
@@ -75,11 +75,11 @@ PEERS = (
 )
 
 
-def installed(peer: Peer) -> Path | None:
+def installed(package: str) -> Path | None:
     """Give the folder of a peer's programs, installing it where that was not done yet; None where it cannot be."""
-    folder = FOLDER / peer.package
+    folder = FOLDER / package
     if not (folder / "bin" / "python").exists():
-        made = [[sys.executable, "-m", "venv", folder], [folder / "bin" / "pip", "install", "-q", peer.package, *ALL]]
+        made = [[sys.executable, "-m", "venv", folder], [folder / "bin" / "pip", "install", "-q", package, *ALL]]
         for command in made:
             if subprocess.run([*map(str, command)], capture_output=True, check=False).returncode:
                 return None

@@ -193,7 +193,8 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
     from PIL import Image as pillow  # noqa: N813 - it is a module
 
     from detector.decision import Calibration
-    from serving.files.heatmaps import drawn, warmth
+    from serving.drawing import drawn, warmth
+    from serving.files.heatmaps import looking
 
     threshold = Calibration(detector.score(detector.calibrating)).decide(RATE).threshold
     odd = [at for at in rest if data.kinds[at] != NORMAL]
@@ -201,7 +202,8 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
     for at in odd[:: max(1, len(odd) // DEFECTS)][:DEFECTS]:
         with torch.no_grad():
             score, contribution, *_ = detector.graph(torch.from_numpy(data.matrix[[at]]))
-        content = drawn(data.files[at], warmth(contribution[0].numpy(), float(score), threshold))
+        warm = warmth(contribution[0].numpy(), float(score), threshold)
+        content = drawn(looking(data.files[at]), warm)
         pages.append(np.pad(np.asarray(pillow.open(io.BytesIO(content))), ((0, 8), (0, 16), (0, 0)), constant_values=255))
     pages += [np.full_like(pages[0], 255)] * (-len(pages) % 4)
     sheet = np.vstack([np.hstack(pages[at : at + 4]) for at in range(0, len(pages), 4)])

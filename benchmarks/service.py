@@ -115,7 +115,7 @@ def beside(report: Report, model: Path, folder: Path, options: Options) -> None:
         mine, both = stack.enter_context(ours(model)), stack.enter_context(ours(model, "--workers", "2"))
         others = [stack.enter_context(bare(model))]
         for each in () if TINY else PEERS:
-            if programs := installed(each):
+            if programs := installed(each.package):
                 others.append(stack.enter_context(peer(each, programs, model, folder)))
             else:
                 report.leave_out(f"{each.name}: it cannot be installed")

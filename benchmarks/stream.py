@@ -3,11 +3,12 @@
 Lines: `residuum stream --from - --to -` beside a loop that parses with msgspec, runs the graph and encodes, and does nothing
 else; a line is that loop's processor time over ours, start included in both. At least 0.85.
 
-Kafka: rows per second of the worker's processor time, all but the first tenth of the rows, beside a consume-produce loop of
-the same batches that scores nothing, plus the scoring alone (parse, graph, encode in a process of its own): (loop + scoring) /
-ours. At least 0.8, at least once and exactly once. Two workers on four partitions, rows per second of their processor time
-over one worker's: at least 0.85. Latency at 1,000 rows a second, from a row's sending until its verdict is read, beside
-that of the row itself.
+Kafka: rows per second of the worker's processor time, all but the first tenth of the rows, beside a consume-produce loop of the
+same batches that scores nothing, plus the scoring alone (parse, graph, encode in a process of its own): (loop + scoring) /
+ours. At least 0.8, at least once and exactly once. Beside quix-streams with the same graph in a user function, in an
+environment of its own: its processor time a row over ours, at least 5. Two workers on four partitions, rows per second of their
+processor time over one worker's: at least 0.85. Latency at 1,000 rows a second, from a row's sending until its verdict is read,
+beside that of the row itself.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from benchmarks._bare_stream import scorer
 from benchmarks._child import RESIDUUM, ROOT, in_turns, measure
 from benchmarks._detector import train
 from benchmarks._options import Options, Size, parse, unless_tiny
+from benchmarks._peers import installed
 from benchmarks._report import Report, line
 
 FULL, QUICK = Size(300_000, 5), Size(100_000, 3)
-LINES, KAFKA, SCALING = 0.85, 0.8, 0.85
+LINES, KAFKA, SCALING, QUIX = 0.85, 0.8, 0.85, 5.0
 RATE = 1000  # rows a second
 SECONDS = unless_tiny(20, 2)
 BATCH = 1000
@@ -121,10 +123,40 @@ def topics(report: Report, folder: Path, model: Path, text: bytes, options: Opti
             raw_cost, mine_cost = np.median(costs, axis=0)
             note = f"us a row: loop {raw_cost:.2f}, scoring {alone.micros:.2f}, ours {mine_cost:.2f}"
             report.add(line(f"{guarantee}: (loop + scoring) / ours, cpu", ratios, at_least=KAFKA, note=note))
+        quix(report, cluster.bootstrap, model, options)
         scaling(report, cluster.bootstrap, model, options)
         latency(report, cluster.bootstrap, model, records)
     finally:
         cluster.stop()
+
+
+def quix(report: Report, bootstrap: str, model: Path, options: Options) -> None:
+    """Compare quix-streams with one worker of ours; it judges a tenth of the rows, which takes it long enough."""
+    programs = None if unless_tiny("", "too long") else installed("quixstreams")
+    if programs is None:
+        report.leave_out("quix-streams: it cannot be installed")
+        return
+    for guarantee in ("at-least-once", "exactly-once"):
+        ratios = []
+        for turn in range(options.rounds):
+            name = f"quix-{guarantee}-{turn}"
+            make(bootstrap, name, rows=False)
+            command = [
+                programs / "python",
+                "-W",
+                "ignore",
+                "-m",
+                "benchmarks._peer_quix",
+                model,
+                bootstrap,
+                "rows",
+                f"{name}-verdicts",
+            ]
+            command += [name, options.rows // 10, guarantee]
+            done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=True)
+            (mine,) = judged(bootstrap, model, f"ours-{name}", options.rows, guarantee, 1)
+            ratios.append(Work(**msgspec.json.decode(done.stdout)).micros / mine.micros)
+        report.add(line(f"{guarantee}: quix-streams / ours, cpu", ratios, at_least=QUIX))
 
 
 def scaling(report: Report, bootstrap: str, model: Path, options: Options) -> None:

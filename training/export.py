@@ -21,6 +21,7 @@ from detector.decision import Decision
 from detector.errors import TrainingError
 from detector.graph import OUTPUTS, Device, Graph
 from detector.manifest import Parity
+from training.holes import IN_ONNX
 
 OPSET = 20
 EXAMPLE_ROWS = 3
@@ -66,6 +67,7 @@ def module_to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: list[
             input_names=inputs,
             output_names=outputs,
             dynamic_shapes=tuple({0: rows} for _ in example),
+            custom_translation_table=IN_ONNX,
             external_data=False,
             verbose=False,
         )

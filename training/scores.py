@@ -20,12 +20,11 @@ from torch.nn import functional
 
 from training.adversarial import AdversarialAutoencoder
 from training.features import Cells
+from training.holes import complete
 from training.likelihood import Reconstruction, by_feature, categorical, outside
 from training.models import Autoencoder, Model, VariationalAutoencoder
 from training.penalty import kl_divergence
 
-SOLVER_STEPS = 12
-TINY = 1e-30  # keeps divisions by what has converged to 0 finite
 DRAWS = 16  # latents a row
 
 
@@ -108,7 +107,8 @@ class WhitenedResidual(PointScore):
     def by_feature(self, cells: Cells, rebuilt: Reconstruction, present: Tensor) -> Tensor:
         """Give each feature's term, `float64[rows, features]`."""
         residual = (cells.values - rebuilt.mean.double()) * present
-        return 0.5 * residual * (complete(residual, present, self.precision) @ self.precision)
+        filled: Tensor = complete(residual, present, self.precision)
+        return 0.5 * residual * (filled @ self.precision)
 
 
 class LikelihoodScore(PointScore):
@@ -189,37 +189,3 @@ def sobol_normal(draws: int, size: int, seed: int) -> Tensor:
     """Give `float32[draws, size]` standard-normal points that fill the space evenly (Owen 1998's scrambling)."""
     points = qmc.Sobol(size, scramble=True, rng=seed).random_base2(int(math.log2(draws)))
     return torch.tensor(norm.ppf(points.clip(1e-6, 1 - 1e-6)), dtype=torch.float32)
-
-
-def complete(residual: Tensor, present: Tensor, precision: Tensor) -> Tensor:
-    """Fill in the missing residuals that minimise r' P r, `[rows, features]`; rows without holes come back as they are.
-
-    Inside an `If`, so that batches without holes cost nothing.
-    """
-    filled: Tensor = torch.cond(present.min() < 1, _solve, _keep, (residual, present, precision))
-    return filled
-
-
-def _keep(residual: Tensor, present: Tensor, precision: Tensor) -> Tensor:
-    """Give the residuals of rows without holes."""
-    del present, precision
-    return residual.clone()
-
-
-def _solve(residual: Tensor, present: Tensor, precision: Tensor) -> Tensor:
-    """Solve P_MM r_M = -P_MO r_O by conjugate gradients: exact for as many holes as there are steps, close for more."""
-    absent = 1.0 - present
-    scale = absent / torch.diagonal(precision) + present
-    rest = -(residual @ precision) * absent
-    direction = scale * rest
-    power = (rest * direction).sum(dim=1, keepdim=True)
-    filled = residual.clone()
-    for _ in range(SOLVER_STEPS):
-        image = (direction @ precision) * absent
-        step = power / (direction * image).sum(dim=1, keepdim=True).clamp(min=TINY)
-        filled = filled + step * direction
-        rest = rest - step * image
-        previous = power.clamp(min=TINY)
-        power = (rest * scale * rest).sum(dim=1, keepdim=True)
-        direction = scale * rest + power / previous * direction
-    return filled

@@ -54,7 +54,8 @@ class Windowed(Settings, frozen=True, kw_only=True):
     score: Annotated[
         Literal["level-energy", "whitened"],
         Meta(
-            description="level-energy: how far a level moved, times how unlike the usual rows move; whitened: of the newest row"
+            description="level-energy: how far a level moved, times how unlike the usual rows move (one column: or one row); "
+            "whitened: of the newest row"
         ),
     ] = "level-energy"
     smoothing: Annotated[int, Meta(ge=1, le=4096, description="span of the score's exponential mean, windows; 1 for none")] = 1

@@ -1,26 +1,16 @@
-"""Pictures of where the error is: each image beside itself under a map of its score's contributions. Needs Pillow.
-
-Warmth says where; full warmth is kept for images whose score reaches the threshold, so that a normal one stays calm.
-"""
+"""A folder of pictures of where the error is; `serving.drawing` draws them."""
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from detector.errors import OutputError
-from detector.images import Image, Picture, Size, read
+from detector.images import Image, Picture, read
+from serving.drawing import Look, drawn, warmth
 from serving.files import output
 from serving.files.images import Seen
-
-LONGEST, SHORTEST = 512, 192  # pixels of a picture's longer side
-GAP = 8  # pixels between the two
-SOFTEN = 0.25  # exponent: contributions fall off steeply around their peak
-WARMTH = np.array([[255, 236, 160], [253, 141, 60], [189, 0, 38]], dtype=np.float64)  # from a little to all
 
 
 class HeatMaps:
@@ -56,7 +46,7 @@ class HeatMaps:
             place = self._path(path)
             with output.telling(str(place)):
                 place.parent.mkdir(parents=True, exist_ok=True)
-            output.write(str(place), drawn(path, warmth(contribution, float(score), self._threshold)))
+            output.write(str(place), drawn(looking(path), warmth(contribution, float(score), self._threshold)))
 
     def _path(self, path: str) -> Path:
         """Say where an image's picture goes."""
@@ -64,44 +54,13 @@ class HeatMaps:
         return self._folder / (name if name.suffix.lower() == ".png" else name.with_name(f"{name.name}.png"))
 
 
-def warmth(contribution: np.ndarray, score: float, threshold: float) -> np.ndarray:
-    """Give how warm each place is, in [0, 1]."""
-    positive = np.maximum(contribution, 0.0)
-    share = positive / max(float(positive.max()), np.finfo(float).tiny)
-    calm = min(1.0, max(0.0, score / threshold)) if threshold > 0 else 1.0
-    warm: np.ndarray = share**SOFTEN * calm
-    return warm
+def looking(path: str) -> Look:
+    """Give what looks at a file, at any size; it raises an OutputError where that is gone by now."""
 
+    def look(image: Image) -> Picture:
+        found = read(path, 0, image)
+        if isinstance(found, Picture):
+            return found
+        raise OutputError(f"{path} could be scored, but not be drawn: found {found.found}")
 
-def drawn(path: str, warm: np.ndarray) -> bytes:
-    """Draw an image beside itself under a map, as a PNG.
-
-    Raises:
-        OutputError: the image is gone by now.
-    """
-    from PIL import Image as pillow  # noqa: N813 - it is a module
-
-    height, width = warm.shape
-    first = read(path, 0, Image(width=width, height=height, mode="rgb"))
-    shown = read(path, 0, _view(first.original)) if isinstance(first, Picture) else first
-    if not isinstance(shown, Picture):
-        raise OutputError(f"{path} could be scored, but not be drawn: found {shown.found}")
-    size = _view(shown.original).size
-    plain = shown.values.reshape(3, size.height, size.width).transpose(1, 2, 0).astype(np.float64)
-    fine = np.asarray(pillow.fromarray(warm.astype(np.float32)).resize(size, pillow.Resampling.BILINEAR))
-    grey = plain.mean(axis=2, keepdims=True).repeat(3, axis=2)
-    colour = np.stack([np.interp(fine, [0.0, 0.5, 1.0], WARMTH[:, channel]) for channel in range(3)], axis=2)
-    weight = 0.8 * np.clip(fine, 0.0, 1.0)[..., None]
-    gap = np.full((size.height, GAP, 3), 255.0)
-    page = np.concatenate([plain, gap, (1 - weight) * grey + weight * colour], axis=1)
-    file = io.BytesIO()
-    pillow.fromarray(np.round(page).astype(np.uint8)).save(file, format="png")
-    return file.getvalue()
-
-
-def _view(original: Size) -> Image:
-    """Give the size at which an image is shown."""
-    longer = max(original)
-    scale = min(LONGEST, max(SHORTEST, longer)) / longer
-    width, height = (max(4, round(side * scale)) for side in original)
-    return Image(width=width, height=height, mode="rgb")
+    return look

@@ -6,6 +6,7 @@ A block is answered before the next is sent, so that neither side waits for the 
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import io
 import time
@@ -25,12 +26,12 @@ from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject
 from detector.scorer import Verdicts
+from serving.files.exchange import BUSY, PATIENCE, Exchange
+from serving.files.judging import Session
 
 ROWS = 10_000  # in one request
-PATIENCE = 60.0  # seconds for which a busy service is asked again
 TIMEOUT = 120.0  # seconds for an answer
 ARROW = "application/vnd.apache.arrow.stream"
-BUSY = frozenset({429, 503})
 
 
 class _Calibration(msgspec.Struct):
@@ -75,7 +76,9 @@ class Service:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise SettingError(f"{url} is no address of a service, such as http://localhost:8080")
         connection = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = connection(parts.hostname, parts.port, timeout=TIMEOUT)
+        self._connect = functools.partial(connection, parts.hostname, parts.port, timeout=TIMEOUT)
+        self._connection = self._connect()
+        self._exchange: Exchange | None = None
         self._url = url
         self._path = f"{parts.path.rstrip('/')}/v1/models/{quote(name, safe='')}" + (
             f"/versions/{quote(version)}" if version else ""
@@ -92,13 +95,21 @@ class Service:
         self.manifest = model_there.manifest
         self.standing = Standing(model_there.calibration.rows, model_there.calibration.above)
 
-    def session(self) -> Service:
-        """Give itself: a service judges every row by itself."""
-        return self
+    def session(self) -> Session:
+        """Give what judges the blocks of one file: itself, or a stream of its own where rows are judged by those before them."""
+        if self.manifest.window is None:
+            return self
+        if self._exchange:
+            self._exchange.close()
+        path = f"{self._path}/score"
+        self._exchange = Exchange(self._connect, path, self._headers, self._url, self.manifest, self._refused)
+        return self._exchange
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+        if self._exchange:
+            self._exchange.close()
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -132,13 +143,17 @@ class Service:
             time.sleep(answer.retry_after)
         if answer.status == http.client.OK:
             return answer.body
+        raise self._refused(answer.status, answer.body)
+
+    def _refused(self, status: int, body: bytes) -> ResiduumError:
+        """Say why there are no verdicts."""
         detail = ""
         with contextlib.suppress(msgspec.DecodeError):
-            detail = msgspec.json.decode(answer.body, type=_Fault).detail
-        said = f"{self._url} answers {answer.status}: {detail or http.client.responses.get(answer.status, 'no reason')}"
-        if answer.status == http.client.UNAUTHORIZED:
+            detail = msgspec.json.decode(body, type=_Fault).detail
+        said = f"{self._url} answers {status}: {detail or http.client.responses.get(status, 'no reason')}"
+        if status == http.client.UNAUTHORIZED:
             said += " (put the token into the environment as RESIDUUM_TOKEN)"
-        raise TableError(said) if answer.status in {413, 422} else SettingError(said)
+        return TableError(said) if status in {413, 422} else SettingError(said)
 
     def _asked(self, method: str, path: str, body: bytes) -> Answer:
         """Ask once, or twice where a kept connection turns out to be closed."""

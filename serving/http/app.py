@@ -113,6 +113,7 @@ class App:
                 message["headers"] = [*message["headers"], (b"x-request-id", request.id.encode())]
             await send(message)
 
+        scope["incoming"] = request
         await self._routes(scope, receive, noting)
         return status
 

@@ -57,7 +57,7 @@ class Forward:
             Problem: worker 0 is not there.
             ClientGone: the client has left, or worker 0 in the middle of the answer, which is then broken off.
         """
-        request = Incoming(scope, receive)
+        request: Incoming = scope["incoming"]  # whose name is the one that the client is told
         headers = [*_passed_on(scope["headers"]), (b"x-request-id", request.id.encode())]
         there = b"content-length" in request.headers or b"transfer-encoding" in request.headers
         body = request.pieces() if there else None

@@ -14,6 +14,7 @@ from prometheus_client.utils import floatToGoString
 
 from serving.detection import Detection
 from serving.http.models import Models
+from serving.http.sessions import Counted, Sessions
 from serving.shadow import Shadows
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -63,13 +64,14 @@ class Metrics:
         """Count what somebody said of a verdict."""
         self._feedback.labels(model, verdict).inc()
 
-    def watch(self, in_flight: Callable[[], float], models: Models) -> None:
+    def watch(self, in_flight: Callable[[], float], models: Models, sessions: Sessions) -> None:
         """Read from these what is asked for."""
         gauge = Gauge("residuum_http_requests_in_flight", "Requests being answered.", registry=self.registry)
         gauge.set_function(in_flight)
         self.registry.register(Detection(models.open_ones))
         self.registry.register(Shadows(models.shadowed))
         self.registry.register(_Serving(models))
+        self.registry.register(Counted(sessions))
 
     def text(self) -> bytes:
         """Write everything down for Prometheus."""

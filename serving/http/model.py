@@ -10,11 +10,13 @@ import polars as pl
 
 from detector.columns import Encoded
 from detector.errors import SettingError
-from detector.images import Unreadable, decode
+from detector.graph import Outputs
+from detector.images import Image, Picture, Unreadable, decode
 from detector.rejects import Reject
 from detector.scorer import NO_REASONS, Scorer, Verdicts
 from detector.windows import MOST_KEYS
 from serving import model
+from serving.drawing import drawn, warmth
 from serving.http.body import BodyDecoder
 from serving.model import Judged, explain
 
@@ -55,19 +57,43 @@ class Model(model.Model):
         Raises:
             SettingError: the detector learnt from rows of tables, or Pillow is not installed.
         """
-        image = self.scorer.manifest.image
-        if image is None or not image.files:
-            raise SettingError(f"{self.name} judges rows, not files of images")
-        if find_spec("PIL") is None:
-            raise SettingError("this service has no Pillow to read images: pip install '.[images]' in Residuum's folder")
+        image = self._image()
         try:
             picture = decode(io.BytesIO(content), image)
         except Unreadable as error:
             empty = Encoded(np.empty((0, image.values)), np.zeros(1, dtype=bool), [], 0)
             judged = self.judge_matrix(empty)
             return judged._replace(rejects=[Reject(0, "", error.found, error.expected)])
+        return self._judge_picture(picture, top)
+
+    def draw_image(self, content: bytes, top: int) -> tuple[Judged, bytes]:
+        """Judge an image as `judge_image` does, and draw where the error is, as a PNG.
+
+        Raises:
+            SettingError: as `judge_image`.
+            Unreadable: it is no image that can be taken.
+        """
+        image = self._image()
+        picture = decode(io.BytesIO(content), image)
+        outputs = self.scorer.graph.explain(picture.values[None].astype(np.float64))
+        judged = self._judge_picture(picture, top, outputs)
+        contribution = outputs.contribution.reshape(image.height, image.width)
+        warm = warmth(contribution, float(outputs.score[0]), self.scorer.manifest.decision.threshold)
+        return judged, drawn(lambda view: decode(io.BytesIO(content), view), warm)
+
+    def _image(self) -> Image:
+        """Give what the detector sees of a file."""
+        image = self.scorer.manifest.image
+        if image is None or not image.files:
+            raise SettingError(f"{self.name} judges rows, not files of images")
+        if find_spec("PIL") is None:
+            raise SettingError("this service has no Pillow to read images: pip install '.[images]' in Residuum's folder")
+        return image
+
+    def _judge_picture(self, picture: Picture, top: int, outputs: Outputs | None = None) -> Judged:
+        """Judge an image that is decoded; `outputs` is what the graph says of it, where it was asked already."""
         matrix = picture.values[None].astype(np.float64)
         size = pl.DataFrame({"width": [picture.original.width], "height": [picture.original.height]})
         encoded = Encoded(matrix, np.ones(1, dtype=bool), [], 0)
-        verdicts = self.scorer.judge(encoded, lambda _: size, explain=explain(top), top=top)
+        verdicts = self.scorer.judge(encoded, lambda _: size, explain=explain(top), top=top, outputs=outputs)
         return self._watched(Judged(verdicts, [0], [], matrix))

@@ -10,6 +10,7 @@ from detector.columns import EXPECTED
 from detector.version import __version__
 from detector.windows import FATES
 from serving.http.model import Model
+from serving.http.sessions import LONGEST
 from serving.http.wishes import MOST_REASONS
 
 Json = dict[str, Any]
@@ -66,6 +67,18 @@ SCHEMAS: Json = {
             },
         },
     },
+    "Session": {
+        "type": "object",
+        "description": "What is remembered of a series between requests: its newest rows, at most a window of them.",
+        "required": ["model", "version", "session", "rows", "window", "newest", "alarm", "idle_seconds"],
+        "properties": {
+            **dict.fromkeys(("model", "session"), TEXT),
+            **dict.fromkeys(("version", "rows", "window"), COUNT),
+            "newest": {"type": ["string", "null"]},
+            "alarm": {"type": "boolean"},
+            "idle_seconds": NUMBER,
+        },
+    },
     "Answer": {
         "type": "object",
         "required": ["model", "version", "threshold", "rows", "anomalies", "rejected", "verdicts"],
@@ -99,6 +112,13 @@ QUERY = [
     {"name": "reasons", "in": "query", "schema": {**COUNT, "minimum": 0, "maximum": MOST_REASONS, "default": 3}},
     {"name": "only", "in": "query", "schema": {**TEXT, "enum": ["anomalies"]}},
 ]
+
+HEATMAP = {
+    "name": "heatmap",
+    "in": "query",
+    "description": "Of a PNG or JPEG body: a picture of where the error is, in place of verdicts.",
+    "schema": {**TEXT, "enum": ["1"]},
+}
 
 
 def document(models: list[Model], *, versions: dict[str, list[int]], tokens: bool) -> Json:
@@ -136,9 +156,40 @@ def _paths(model: Model, versions: list[int]) -> Json:
     paths: Json = {path: operations for path, (_, operations) in routes.items()}
     for path, (tail, operations) in routes.items():
         paths[f"{path.removesuffix(tail)}/versions/{{version}}{tail}"] = {**operations, "parameters": [which]}
+    if model.scorer.manifest.window:
+        paths |= _sessions(model, which)
     paths |= {f"/v1/models/{name}/{what}": operation for what, operation in _operations(model, versions).items()}
     paths[f"/v2/repository/models/{name}/load"] = {"post": _get(f"Answer by the version of {name} that is pinned, or highest")}
     return paths
+
+
+def _sessions(model: Model, which: Json) -> Json:
+    """Describe the sessions of a series."""
+    name, post = model.name, _score(model)
+    body = post["requestBody"]["content"]
+    some = ("application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream")
+    said = {kind: post["responses"]["200"]["content"][kind] for kind in some}
+    state = {"application/json": {"schema": {"$ref": "#/components/schemas/Session"}}}
+    operations = {
+        "post": {
+            "summary": f"Verdicts by {name} on rows that follow those of the requests before; they need not name their series",
+            "parameters": QUERY,
+            "requestBody": {"required": True, "content": {kind: body[kind] for kind in some}},
+            "responses": _responses(said),
+        },
+        "get": {"summary": "How a session stands", "responses": _responses(state)},
+        "delete": {"summary": "Forget a session", "responses": _responses(state)},
+    }
+    key = {
+        "name": "key",
+        "in": "path",
+        "required": True,
+        "schema": {**TEXT, "pattern": "^[^/]*[^/\\s][^/]*$", "maxLength": LONGEST},
+    }
+    return {
+        f"/v1/models/{name}/sessions/{{key}}": {**operations, "parameters": [key]},
+        f"/v1/models/{name}/versions/{{version}}/sessions/{{key}}": {**operations, "parameters": [which, key]},
+    }
 
 
 def _operations(model: Model, versions: list[int]) -> dict[str, Json]:
@@ -249,7 +300,7 @@ def _score(model: Model) -> Json:
     binary = {"type": "string", "format": "binary"}
     return {
         "summary": f"Verdicts by {model.name} on rows",
-        "parameters": QUERY,
+        "parameters": [*QUERY, HEATMAP] if _sees_files(model) else QUERY,
         "requestBody": {
             "required": True,
             "content": {
@@ -262,6 +313,7 @@ def _score(model: Model) -> Json:
             {
                 "application/json": {"schema": {"$ref": "#/components/schemas/Answer"}},
                 **{f"application/{kind}": {"schema": binary} for kind in ("x-ndjson", "vnd.apache.arrow.stream", "octet-stream")},
+                **({"image/png": {"schema": binary}} if _sees_files(model) else {}),
             }
         ),
     }

@@ -21,6 +21,7 @@ from serving.http.operations import Operations
 from serving.http.problem import Problem
 from serving.http.reply import JSON
 from serving.http.scoring import Scoring
+from serving.http.series import Series
 from serving.http.state import State
 from serving.log import log
 
@@ -31,6 +32,7 @@ PAGE = {
     "/page.js": (HERE / "page.js", "text/javascript"),
     "/page.svg": (HERE / "page.svg", "image/svg+xml"),
 }
+SESSIONS = ("/v1/models/{name}/sessions/{key}", "/v1/models/{name}/versions/{version}/sessions/{key}")
 
 
 class Routes:
@@ -44,6 +46,7 @@ class Routes:
         metrics: Metrics,
         operations: Operations,
         live: Live,
+        series: Series,
         *,
         forward: ASGIApp | None,
         tokens: bool,
@@ -74,6 +77,7 @@ class Routes:
                 Route("/v1/models/{name}/feedback", operations.feedback, methods=["POST"]),
                 Route("/openapi.json", self._openapi),
                 Route("/docs", self._docs),
+                *(self._central(path, series.answer, "GET", "POST", "DELETE") for path in SESSIONS),
                 Route("/v2", self._server),
                 Route("/v2/health/live", self._alive),
                 Route("/v2/health/ready", self._ready),
@@ -92,9 +96,9 @@ class Routes:
             default=_nothing,
         )
 
-    def _central(self, path: str, answer: Callable[[Request], Awaitable[Response]], method: str = "GET") -> Route:
+    def _central(self, path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
         """Give a route that worker 0 alone can answer; the others pass it on."""
-        return Route(path, self._forward or answer, methods=[method])
+        return Route(path, self._forward or answer, methods=methods or ["GET"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

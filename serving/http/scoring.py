@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from detector.errors import SettingError, TableError
+from detector.images import Unreadable
 from serving.http import answer, arrow, inference, raw
 from serving.http.alarms import Alarms
 from serving.http.body import check_depth
-from serving.http.gate import Gate
+from serving.http.gate import AT_ONCE, Gate
 from serving.http.model import Model
 from serving.http.models import Models
 from serving.http.ndjson import Exchange
@@ -24,6 +25,9 @@ from serving.http.settings import Settings
 from serving.http.target import Target
 from serving.http.wishes import Wishes, unknown, wishes_of
 from serving.nesting import without_long_texts
+
+if TYPE_CHECKING:
+    from detector.series import Series
 
 NDJSON = "application/x-ndjson"
 
@@ -64,13 +68,26 @@ class Scoring:
         if form not in self._known:
             known = ", ".join(self._known)
             raise Problem(415, "content_type", f"rows come as {known}", found=form[:80], expected=known)
-        wishes = wishes_of(request.query)
+        wishes = wishes_of(request.query, form)
         model = await self.model(name, version)
         if form == NDJSON:
             return Stream(Exchange(model, wishes, self._alarms, self._settings).answers(request, self._gate), NDJSON.encode())
         body = await request.body(self._settings.max_body)
         judge = self._whole[form]
-        return await self._gate.run(request, len(body), lambda: judge(body, model, wishes, request.id))
+        work = AT_ONCE + 1 if wishes.heatmap else len(body)  # drawing takes its time, however small the image
+        return await self._gate.run(request, work, lambda: judge(body, model, wishes, request.id))
+
+    def in_session(self, form: str) -> Callable[[bytes, Model, Wishes, str, Series], Reply]:
+        """Give what judges a whole body whose rows go on with a run.
+
+        Raises:
+            Problem: it cannot come in this form.
+        """
+        judges = {"application/json": self._json, NDJSON: self._ndjson, arrow.STREAM: self._arrow}
+        if form not in judges:
+            known = ", ".join(judges)
+            raise Problem(415, "content_type", f"rows of a session come as {known}", found=form[:80], expected=known)
+        return judges[form]
 
     def at_once(self, request: Request, target: Target, size: int) -> Callable[[bytes], Reply] | None:
         """Give what judges a whole body of so many bytes without waiting for anything; None where there is no such thing.
@@ -86,7 +103,9 @@ class Scoring:
         judge = self._whole.get(request.content_type)
         if judge is None:
             return None
-        wishes = wishes_of(request.query)
+        wishes = wishes_of(request.query, request.content_type)
+        if wishes.heatmap:
+            return None
         return lambda body: judge(body, model, wishes, request.id)
 
     async def infer(self, request: Incoming, name: str, version: str | None) -> Reply:
@@ -114,7 +133,7 @@ class Scoring:
         async with self._opening:
             return await self._gate.aside(partial(self._models.reload, name))
 
-    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
+    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Reply:
         """Judge a body of JSON."""
         limits = self._settings
         lines = model.body.decode(body)
@@ -124,16 +143,20 @@ class Scoring:
             check_depth(body, rows, limits.max_depth)
         if len(body) > limits.max_text:
             lines = without_long_texts(lines, limits.max_text, model.numbers)
-        judged = model.judge(lines, wishes.reasons)
+        judged = model.judge(lines, wishes.reasons, run)
         self._alarms.note(model, judged, request_id)
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
-    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
+    def _ndjson(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series) -> Reply:
+        """Judge the lines of a session, which come and go whole."""
+        return Reply(Exchange(model, wishes, self._alarms, self._settings, run).whole(body, request_id), NDJSON.encode())
+
+    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Reply:
         """Judge an Arrow stream."""
         frame = arrow.read(body)
         check_rows(frame.height, self._settings.max_rows)
         try:
-            judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons)
+            judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons, run=run)
         except TableError as error:
             raise Problem(422, "columns", str(error)) from error
         self._alarms.note(model, judged, request_id)
@@ -152,12 +175,18 @@ class Scoring:
         return Reply(raw.write(judged, rows // window.length if window else rows), raw.STREAM.encode())
 
     def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
-        """Judge an image."""
+        """Judge an image, or draw where its error is."""
         try:
-            judged = model.judge_image(body, wishes.reasons)
+            judged, drawn = (
+                model.draw_image(body, wishes.reasons) if wishes.heatmap else (model.judge_image(body, wishes.reasons), b"")
+            )
         except SettingError as error:
             raise Problem(415, "content_type", str(error)) from error
+        except Unreadable as error:
+            raise Problem(422, "image", "nothing can be drawn", found=error.found, expected=error.expected) from error
         self._alarms.note(model, judged, request_id)
+        if wishes.heatmap:
+            return Reply(drawn, b"image/png")
         return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
 

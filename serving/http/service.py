@@ -23,6 +23,8 @@ from serving.http.repeat import repeated
 from serving.http.report import Reporter
 from serving.http.routes import Routes
 from serving.http.scoring import Scoring
+from serving.http.series import Series
+from serving.http.sessions import Sessions
 from serving.http.settings import Settings
 from serving.http.shortcut import Shortcut
 from serving.http.state import State
@@ -63,7 +65,8 @@ class Service:
         self.tokens = Tokens(settings.token_file) if settings.token_file else None
         self.gate = Gate(settings.max_requests, settings.max_queue, THREADS)
         self.models = Models(path, settings.device, self.metrics.loaded, settings.shadow_share, settings.max_keys)
-        self.metrics.watch(lambda: self.gate.inside, self.models)
+        sessions = Sessions(settings.max_keys, settings.session_timeout)
+        self.metrics.watch(lambda: self.gate.inside, self.models, sessions)
         self._settings = settings
         self._place = place
         self._alarms = Alarms()
@@ -77,6 +80,7 @@ class Service:
             self.metrics,
             Operations(self.models, self.metrics, self._hub, settings.shadow_share),
             Live(self.models, self._hub, self.state),
+            Series(sessions, self._scoring, self.gate, settings),
             forward=self._forward,
             tokens=self.tokens is not None,
         )

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import serving.stream.metrics as stream
 from serving.http.metrics import Metrics
 from serving.http.models import Models
+from serving.http.sessions import Sessions
 from tests.serving.http.loads import write
 
 SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
@@ -22,7 +23,7 @@ def exported() -> set[str]:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), 1)
         metrics = Metrics(0)
-        metrics.watch(lambda: 0, Models(Path(folder), "cpu", metrics.loaded))
+        metrics.watch(lambda: 0, Models(Path(folder), "cpu", metrics.loaded), Sessions(1, 1.0))
         texts = [metrics.text(), generate_latest(stream.Metrics(list).registry)]
     families = [family for text in texts for family in text_string_to_metric_families(text.decode())]
     return {family.name + suffix for family in families for suffix in SUFFIXES.get(family.type, [""])}

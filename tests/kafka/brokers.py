@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
@@ -162,19 +163,11 @@ class Cluster:
         return "\n".join([quorum, *(f"{name}={value}" for name, value in said.items())])
 
 
-def make_topics(bootstrap: str, copies: int = 1, **partitions: int) -> None:
-    """Make topics of so many partitions; two underscores in a name stand for a dot."""
-    _make(bootstrap, *(NewTopic(name.replace("__", "."), number, copies) for name, number in partitions.items()))
-
-
-def make_compacted(bootstrap: str, name: str, partitions: int, copies: int = 1) -> None:
-    """Make a topic that keeps the last record of each key."""
-    _make(bootstrap, NewTopic(name, partitions, copies, config={"cleanup.policy": "compact"}))
-
-
-def _make(bootstrap: str, *wanted: NewTopic) -> None:
+def make_topics(bootstrap: str, copies: int = 1, config: Mapping[str, str] | None = None, /, **partitions: int) -> None:
+    """Make topics of so many partitions, with settings of theirs; two underscores in a name stand for a dot."""
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-    for made in admin.create_topics(list(wanted)).values():
+    wanted = [NewTopic(name.replace("__", "."), number, copies, config=dict(config or {})) for name, number in partitions.items()]
+    for made in admin.create_topics(wanted).values():
         made.result(30)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from confluent_kafka import Producer
+from typer.testing import CliRunner
 
 from detector.images import Image
+from residuum.cli import app
 from tests import images
 from tests.data.make_bundle import KEPT
 from tests.kafka.brokers import QUIET, make_topics, read
@@ -20,7 +22,7 @@ from tests.serving.stream.conftest import until
 from tests.tables import normal_rows, planted_anomalies, series
 
 ASKING = '"localhost", 8080'
-RUN = "import sys, training.fit; training.fit.STEPS = 100; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
+RUN = [sys.executable, "-m", "residuum"]
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +40,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_command_runs(project: Path, folder: Path) -> None:
+def test_every_command_runs(project: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import fit
+
+    monkeypatch.setattr(fit, "STEPS", 100)
+    monkeypatch.chdir(folder)
     lines = [words[1:] for line in fenced_lines(project / "README.md") if (words := words_of(line))[:1] == ["residuum"]]
     commands = [words for words in lines if words[0] not in {"serve", "stream", "replay"} and "--url" not in words]
     assert {command[0] for command in commands} >= {"train", "score", "evaluate"}
     for command in commands:
-        ran = subprocess.run([sys.executable, "-c", RUN, *command], cwd=folder, capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, f"residuum {' '.join(command)}: {ran.stderr}"
+        ran = CliRunner().invoke(app, command)
+        assert ran.exit_code == 0, f"residuum {' '.join(command)}: {ran.output}"
     assert pl.read_csv(folder / "scored.csv").height == 100
     assert pl.read_csv(folder / "tiles.csv").height == 64
     assert len(list((folder / "heat").rglob("*.png"))) == 64
@@ -72,12 +78,12 @@ def test_every_line_that_asks_the_service_works(
     (serving,) = [words for line in said if (words := words_of(line))[:2] == ["residuum", "serve"]]
     asking = [words for line in said if (words := words_of(line))[:1] == ["curl"] or "--url" in words]
     assert len(asking) > 3
-    server = subprocess.Popen([sys.executable, "-c", RUN, *serving[1:], "--port", port], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([*RUN, *serving[1:], "--port", port], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
         answers = []
         for program, *words in asking:
             patient = ["curl", "--fail", "--retry", "60", "--retry-connrefused", "--retry-delay", "1"]
-            command = patient if program == "curl" else [sys.executable, "-c", RUN]
+            command = patient if program == "curl" else RUN
             done = subprocess.run([*command, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
             assert done.returncode == 0, f"{program} {' '.join(words)}: {done.stderr}"
             answers.append(done.stdout)
@@ -112,15 +118,13 @@ def test_every_line_that_streams_works(project: Path, tmp_path: Path, run_folder
             producer.produce("readings", record)
         producer.flush()
         streaming = [
-            subprocess.Popen([sys.executable, "-c", RUN, *words], cwd=tmp_path, stderr=subprocess.DEVNULL)
-            for words in told
-            if words[0] == "stream"
+            subprocess.Popen([*RUN, *words], cwd=tmp_path, stderr=subprocess.DEVNULL) for words in told if words[0] == "stream"
         ]
         assert len(streaming) == 2
         try:
             assert len(read(bootstrap, "verdicts", 40)) == 40
             assert len(read(bootstrap, "readings.dlq", 1)) == 1
-            done = subprocess.run([sys.executable, "-c", RUN, *replaying], capture_output=True, text=True, check=True)
+            done = subprocess.run([*RUN, *replaying], capture_output=True, text=True, check=True)
             assert "1 letter" in done.stdout
             until(lambda: (out := tmp_path / "verdicts.ndjson").exists() and len(out.read_bytes().splitlines()) == 40)
         finally:

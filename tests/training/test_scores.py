@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.scores import SOLVER_STEPS, complete, sobol_normal
+from training.holes import STEPS, complete
+from training.scores import sobol_normal
 
 SIZE = 30
 
@@ -47,14 +48,14 @@ def score(residual: np.ndarray, precision: np.ndarray) -> np.ndarray:
 
 def test_as_many_holes_as_steps_are_filled_exactly() -> None:
     residual, precision = problem(200, 0)
-    present = holes(200, SOLVER_STEPS, 1)
+    present = holes(200, STEPS, 1)
     wanted = solved(residual, present, precision)
     np.testing.assert_allclose(completed(residual, present, precision), wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_the_score_is_the_marginal_of_what_is_there() -> None:
     residual, precision = problem(50, 2)
-    present = holes(50, SOLVER_STEPS, 3)
+    present = holes(50, STEPS, 3)
     covariance = np.linalg.inv(precision)
     marginal = []
     for row, there in zip(residual, present.astype(bool), strict=True):

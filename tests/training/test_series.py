@@ -250,6 +250,23 @@ def test_the_graph_of_level_and_energy_agrees_with_the_oracle(plain: Made) -> No
     assert_close(plain.scorer.graph.scores(windows), score)
 
 
+def test_of_one_column_a_lone_row_counts_too(tmp_path: Path) -> None:
+    frame, usual = series(240, 0).select("ts", "flow"), series(60, 7, start="2026-03-03 06:00:00").select("ts", "flow")
+    scorer = Scorer.open(train_on(frame, tmp_path / "flow", wishes=Wishes(time="ts")).folder, "cpu")
+    spike = usual.with_columns(
+        pl.col("flow") + pl.when(pl.int_range(pl.len()) == 40).then(8 * frame["flow"].std()).otherwise(0.0)
+    )
+    verdicts = scorer.score(spike)
+    assert scorer.manifest.score.name == "level and energy, or a lone row"
+    assert verdicts.is_anomaly[40]
+    assert not verdicts.is_anomaly[:40].any()
+    assert verdicts.reasons.filter(pl.col("at") == 40)["column"].to_list() == ["flow"]
+    one, other = (scorer.graph.explain(windows_of(scorer, each)) for each in (usual, spike))
+    assert_close(other.contribution.sum(axis=1), other.score)
+    at = 40 - LENGTH + 1
+    assert other.score[at] > 2 * one.score[at]
+
+
 def test_rows_may_come_in_any_order_and_give_the_same_bytes(plain: Made, tmp_path: Path) -> None:
     shuffled = normal().sample(fraction=1.0, shuffle=True, seed=3)
     again = train(shuffled, tmp_path / "again", plain.case.recipe).folder

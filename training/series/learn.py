@@ -11,15 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from training.features import Features
 from training.fit import Fit, Watch, fit, fit_for
 from training.layout import Layout
-from training.series.channels import FLAG, Channels
+from training.series.channels import FLAG, Channels, Seen
 from training.series.graph import SeriesGraph
 from training.series.model import LEVEL_LATENT, MOST_HELD_OUT, SeriesModel, Spans, Windowed, slow_channels
 from training.series.rows import Material
-from training.series.scores import LEAST_UNIT, LevelAndEnergy, Units, WhitenedNewest, WindowScore, newest_residual
+from training.series.scores import LEAST_UNIT, LevelAndEnergy, LevelOrLoneRow, Units, WhitenedNewest, WindowScore, newest_residual
 from training.variants import WindowedPlan
 from training.whitening import precision
 
@@ -81,21 +82,24 @@ def _usual_latent(plan: WindowedPlan, spans: Spans, channels: Channels) -> int:
 
 
 def _level_and_energy(folds: list[Fold]) -> Scoring:
-    """Measure levels in the largest of held-out blocks, energies in the largest of training."""
+    """Measure levels and lone rows in the largest of held-out blocks, energies in the largest of training."""
     with torch.no_grad():
-        shifts = [
-            fold.model.shift(seen, fold.model.levels(seen)).abs().amax(dim=0).double()
-            for fold in folds
-            for seen in (part.cut() for part in fold.held_out.split())
-        ]
-    level = torch.stack(shifts).amax(dim=0).clamp(min=LEAST_UNIT)
+        shifts, lones = zip(*(_worst(fold.model, part.cut()) for fold in folds for part in fold.held_out.split()), strict=True)
+    level, lone = (torch.stack(largest).amax(dim=0).clamp(min=LEAST_UNIT) for largest in (shifts, lones))
 
     def scoring(model: SeriesModel, windows: Windowed) -> WindowScore:
         with torch.no_grad():
             energy = torch.stack([model.squared(part.cut()).amax().double() for part in windows.split()])
-        return LevelAndEnergy(model, Units(level, energy.amax().clamp(min=LEAST_UNIT)))
+        units = Units(level, energy.amax().clamp(min=LEAST_UNIT))
+        return LevelOrLoneRow(model, units, lone) if model.channels.count == 1 else LevelAndEnergy(model, units)
 
     return scoring
+
+
+def _worst(model: SeriesModel, seen: Seen) -> tuple[Tensor, Tensor]:
+    """Give the farthest that the levels of some windows are off, `float64[channels + flags]`, and a lone row of them."""
+    shift, lone = model.shift(seen, model.levels(seen)), model.lone(seen)
+    return shift.abs().amax(dim=0).double(), lone.amax(dim=0).double()
 
 
 def _whitened(folds: list[Fold]) -> Scoring:

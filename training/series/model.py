@@ -163,6 +163,10 @@ class SeriesModel(nn.Module):
         rebuilt = self.energy.decode(self.energy.encode(newest.to(self.real)))
         return (newest - rebuilt) * seen.present[:, -self.spans.energy :]
 
+    def lone(self, seen: Seen) -> Tensor:
+        """Give the size of the energy branch's residuals of the newest row, `[windows, channels]`."""
+        return self.movement(seen)[:, -1].abs()
+
     def squared(self, seen: Seen) -> Tensor:
         """Give the energy of the newest rows, flags among them: `[windows]`."""
         flags = seen.flags[:, -self.spans.energy :]

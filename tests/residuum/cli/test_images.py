@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -273,7 +274,7 @@ def _pixels(path: str) -> np.ndarray:
 
 
 def test_a_service_judges_an_image(model: Path, today: Path, run: Run, tmp_path: Path) -> None:
-    run("score", model, today / "spot", "--to", "out.ndjson")
+    run("score", model, today / "spot", "--to", "out.ndjson", "--heatmaps", "heat")
     scored = pl.read_ndjson("out.ndjson").row(3, named=True)
     service = Service(model.parent, log=tmp_path / "log")
     try:
@@ -286,6 +287,15 @@ def test_a_service_judges_an_image(model: Path, today: Path, run: Run, tmp_path:
         assert verdict["reasons"][0]["column"] == scored["reasons"][0]["column"]
         (bad,) = ASK.post(address, content=b"no image", headers=image).json()["verdicts"]
         assert bad["rejected"]["found"] == "no PNG or JPEG, whatever its name says"
+        drawn = ASK.post(f"{address}?heatmap=1", content=Path(scored["file"]).read_bytes(), headers=image)
+        assert drawn.headers["content-type"] == "image/png", drawn.text
+        shown = np.asarray(pillow.open(io.BytesIO(drawn.content))).astype(int)
+        filed = _pixels(f"heat/{Path(scored['file']).name}")
+        assert shown.shape == filed.shape
+        assert np.abs(shown - filed).max() <= 1  # alone and among others a score differs by 1e-7
+        undrawn = ASK.post(f"{address}?heatmap=1", content=b"no image", headers=image)
+        assert (undrawn.status_code, undrawn.json()["found"]) == (422, "no PNG or JPEG, whatever its name says")
+        assert ASK.post(f"{address}?heatmap=1", json=[]).json()["expected"] == "1, for an image"
         row = dict(zip((column.name for column in SEEN.columns()), images.spotted(1, 2, SEEN)[0].tolist(), strict=True))
         assert ASK.post(address, json=[row]).json()["anomalies"] == 1
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from residuum.cli import app
 from serving.files import service as client
+from tests.presses import LENGTH, today
 from tests.serving.http.conftest import Service, Start
 from tests.serving.http.test_safety import SCORE, line
 from tests.tables import normal_rows, planted_anomalies
@@ -79,3 +81,42 @@ def test_faults_are_told_in_one_line(service: Service, table: Path, model: str, 
     assert done.exit_code == 2
     assert said in done.output
     assert done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_series_is_judged_as_on_disk(
+    presses: tuple[Path, str], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr("detector.files.blocks.BLOCK", 2000)
+    rows = today().with_columns(bad=pl.int_range(pl.len()))
+    times = pl.when(pl.col("bad") == 90).then(pl.lit("2026-03-03 06:00:00")).otherwise("ts").str.to_datetime()
+    rows = rows.with_columns(ts=times, machine=pl.when(pl.col("bad") == 100).then(None).otherwise("machine"))
+    table = tmp_path / f"series.{form}"
+    again = table.with_stem("again")
+    for path in (table, again):
+        rows.write_parquet(path) if form == "parquet" else rows.write_csv(path)
+    service = start(at=presses[0].parent)
+    said = {}
+    for place, more in (("here", []), ("there", ["--url", service.url])):
+        model = "presses" if more else presses[0]
+        said[place] = run(model, table, again, "--to", tmp_path / f"{place}.csv", "--keep", "machine", "--keep", "bad", *more)
+    ours, theirs = (pl.read_csv(tmp_path / f"{place}.csv") for place in said)
+    assert ours.columns == theirs.columns
+    assert ours["state"].to_list().count("warming up") == 2 * 2 * (LENGTH - 1)
+    assert ours.drop("anomaly_score").equals(theirs.drop("anomaly_score"))
+    assert (ours["anomaly_score"] / theirs["anomaly_score"] - 1).abs().max() < 1e-4
+    assert (tmp_path / "here.rejects.csv").read_text() == (tmp_path / "there.rejects.csv").read_text()
+    alarms = [re.search(r"in (\d+) alarms?;", each) for each in said.values()]
+    assert alarms[0]
+    assert alarms[1]
+    assert alarms[0][1] == alarms[1][1] != "0"
+
+
+def test_a_stream_that_breaks_off_is_told(presses: tuple[Path, str], start: Start, tmp_path: Path) -> None:
+    today().with_columns(firmware=pl.lit("x" * 1500)).write_csv(tmp_path / "series.csv")  # more than comes in one piece
+    service = start("--max-line", 20, at=presses[0].parent)
+    for model, word in (("presses/7", "no version '7'"), ("presses", "a line has more than 20 bytes")):
+        arguments = ["score", model, tmp_path / "series.csv", "--to", tmp_path / "x.csv", "--url", service.url]
+        done = CliRunner().invoke(app, [*map(str, arguments)])
+        assert done.exit_code == 2, done.output
+        assert word in done.output

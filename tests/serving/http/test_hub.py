@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import time
@@ -16,7 +19,10 @@ import httpx
 import pytest
 
 from detector.decision import Decision
+from detector.scorer import Scorer
+from detector.windows import FATES
 from tests.data.make_bundle import write_least
+from tests.presses import today
 from tests.serving.http.conftest import ASK, Service, Start, until
 from tests.serving.http.test_safety import bearer, line
 from tests.serving.http.test_workers import children_of
@@ -44,6 +50,11 @@ def service(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Se
 @pytest.fixture
 def workers(service: Service) -> Iterator[list[httpx.Client]]:
     """A client of each worker, whose one connection stays."""
+    yield from clients(service)
+
+
+def clients(service: Service) -> Iterator[list[httpx.Client]]:
+    """Give a client of each worker."""
     found: dict[str, httpx.Client] = {}
     while len(found) < 2:
         client = httpx.Client(base_url=service.url, headers=bearer(OPERATE), limits=httpx.Limits(max_connections=1), timeout=30)
@@ -102,7 +113,8 @@ def test_what_all_workers_judge_is_known_whichever_is_asked(service: Service, wo
     one, other = (worker.post(TRY, content=b"{", headers={"x-request-id": "bad"}) for worker in workers)
     assert (one.status_code, one.json(), set(one.headers)) == (400, other.json(), set(other.headers))
     assert one.json()["request_id"] == "bad"
-    assert workers[1].post(TRY, content=b" " * 2**20).status_code == 413
+    large = workers[1].post(TRY, content=b" " * 2**20)
+    assert (large.status_code, large.json()["request_id"]) == (413, large.headers["x-request-id"])
     assert workers[1].get(TRY).status_code == 405
     first, second = (worker.get("/metrics").text for worker in workers)  # counted where it came in
     assert 'residuum_http_requests_total{route="none",status="400"} 1.0' in first
@@ -146,3 +158,20 @@ def test_worker_0_is_killed_and_comes_back(service: Service, workers: list[httpx
     assert time.monotonic() - began < 5
     assert list((tmp_path / "tmp").glob("residuum-*")) == []
     assert '"fault"' not in service.log
+
+
+def test_a_session_is_one_whichever_worker_takes_its_rows(start: Start, presses: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(presses[0], tmp_path / "models" / "presses")
+    service = start("--workers", 2, at=tmp_path / "models")
+    rows = today().filter(machine="press")
+    said: list[dict[str, Any]] = []
+    with contextlib.contextmanager(clients)(service) as workers:
+        for part, worker in zip(rows.iter_slices(4), itertools.cycle(workers)):
+            answer = worker.post("/v1/models/presses/sessions/a%20b", json=part.drop("machine").to_dicts())
+            said += answer.json()["verdicts"]
+        assert [worker.get("/v1/models/presses/sessions/a%20b").json()["session"] for worker in workers] == ["a b"] * 2
+    whole = Scorer.open(presses[0], "cpu").score(rows)
+    assert [each["state"] for each in said] == [FATES[fate] for fate in whole.fates]
+    assert any(each["is_anomaly"] for each in said)
+    judged = sum(each["state"] == "judged" for each in said)
+    until(lambda: event(service.url)["rows"] == judged > 0)

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from detector.decision import Decision
 from tests.data.make_bundle import write_least
 from tests.programs import program
+from tests.residuum.cli.running import RUN, in_a_process
 from tests.serving.http.conftest import Service, Start, until
 from tests.serving.http.test_safety import line
 from tests.tables import normal_rows, planted_anomalies
@@ -126,6 +127,44 @@ def test_the_shadow_is_promoted_and_rolled_back(browser: Browser, service: Servi
     opened.page.get_by_role("button", name="Try it").click()
     opened.sees("#fault", "a false-alarm rate lies between 0 and 1")
     assert [fault for fault in opened.faults if "422" not in fault] == []
+
+
+@pytest.mark.long
+def test_the_whole_way_of_a_newcomer(browser: Browser, start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    train(tmp_path, rows=400)
+    residuum(tmp_path, "promote", "models/pumps", 1)
+    service = start("--workers", 2, "--shadow-share", 1, at=folder)
+    opened = Page(browser, service)
+    opened.sees("#promise", "version 1, pinned")
+    opened.sees("#shadow", "None")
+    train(tmp_path, rows=500)
+    opened.sees("#versions", "Version 2, in the shadow")
+    normal_rows(300, seed=5).write_csv(tmp_path / "today.csv")
+    for place in range(4):  # by new connections, and so to both workers
+        residuum(tmp_path, "score", "pumps", "today.csv", "--to", f"scored-{place}.csv", "--url", service.url)
+    opened.sees("#promise", "1,200, ")
+    opened.sees("#shadow", "1,200 that both judged")
+    opened.page.get_by_role("button", name="Promote version 2").click()
+    opened.sees("#because", "On 1,200 rows ")
+    opened.page.locator("#yes").click()
+    opened.sees("#promise", "version 2, pinned")
+    opened.page.get_by_role("button", name="Roll back").click()
+    opened.page.locator("#yes").click()
+    opened.sees("#promise", "version 1, pinned")
+    assert opened.faults == []
+
+
+def train(folder: Path, rows: int) -> None:
+    """Train as the README says, but for a short while."""
+    normal_rows(rows, seed=rows).write_csv(folder / "normal.csv")
+    residuum(folder, "train", "normal.csv", "--to", "models/pumps", before="import training.fit; training.fit.STEPS = 300; ")
+
+
+def residuum(folder: Path, *arguments: object, before: str = "") -> None:
+    """Run a verb."""
+    done = in_a_process(*arguments, code=before + RUN, cwd=folder)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])

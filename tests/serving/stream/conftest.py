@@ -9,22 +9,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
 from confluent_kafka import Producer
+from prometheus_client.parser import text_string_to_metric_families
 
 from detector.scorer import Scorer
 from detector.windows import FATES, JUDGED
 from tests.data.make_bundle import write_least
-from tests.kafka.brokers import QUIET, make_compacted, make_topics, read
+from tests.kafka.brokers import QUIET, make_topics, read
 from tests.kafka.shared import shared
 from tests.tables import normal_rows, planted_anomalies, series
 
 RUN = "import sys; sys.argv[0] = 'residuum'; from residuum.cli import main; main()"
+TORTURE = bool(os.environ.get("RESIDUUM_TORTURE"))  # the long form of the proofs
+SEED = int(os.environ.get("RESIDUUM_SEED", "1"))
 WITHIN = 60
 TICK = 0.02
 QUICK = ("--kafka", "session.timeout.ms=3000", "--kafka", "heartbeat.interval.ms=300", "--kafka", "transaction.timeout.ms=5000")
@@ -57,12 +61,12 @@ class Worker:
 class Topics:
     """The topics of one test: readings, verdicts and dead letters."""
 
-    def __init__(self, bootstrap: str, partitions: int = 2, copies: int = 1) -> None:
+    def __init__(self, bootstrap: str, partitions: int = 2, copies: int = 1, config: Mapping[str, str] | None = None) -> None:
         self.bootstrap = bootstrap
         name = secrets.token_hex(4)
         self.readings, self.verdicts, self.letters = f"{name}-readings", f"{name}-verdicts", f"{name}-readings.dlq"
         self.group = f"{name}-group"
-        make_topics(bootstrap, copies, **{self.readings: partitions, self.verdicts: partitions, self.letters: 1})
+        make_topics(bootstrap, copies, config, **{self.readings: partitions, self.verdicts: partitions, self.letters: 1})
         self.changelog = f"{self.readings}.{self.group}.changelog"
         self._partitions, self._copies = partitions, copies
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, **QUIET})
@@ -74,7 +78,7 @@ class Topics:
 
     def for_series(self) -> Topics:
         """Make the changelog too."""
-        make_compacted(self.bootstrap, self.changelog, self._partitions, self._copies)
+        make_topics(self.bootstrap, self._copies, {"cleanup.policy": "compact"}, **{self.changelog: self._partitions})
         return self
 
     def url(self, topic: str) -> str:
@@ -164,6 +168,18 @@ def check(said: Sequence[dict[str, object]], frame: pl.DataFrame, bundle: Path) 
     assert [one["anomaly_score"] for one in said] == pytest.approx(expected.score.tolist(), rel=1e-5)
     assert [one["p_value"] for one in said] == pytest.approx(expected.p_value.tolist())
     assert all(bool(one.get("reasons")) == one["is_anomaly"] for one in said)
+
+
+def metrics(port: int) -> dict[tuple[str, ...], float]:
+    """Ask a worker for its metrics: by name and labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    return {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
+
+
+def memory(pid: int) -> float:
+    """Give the memory that a process holds, in MB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 2**20
 
 
 def check_series(said: Sequence[dict[str, object]], frame: pl.DataFrame, bundle: Path) -> None:

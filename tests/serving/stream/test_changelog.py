@@ -26,7 +26,7 @@ from serving.stream.protocol import Headers
 from serving.stream.runs import Runs
 from serving.stream.settings import Settings
 from serving.stream.slots import Slot
-from tests.kafka.brokers import QUIET, make_compacted, make_topics
+from tests.kafka.brokers import QUIET, make_topics
 from tests.serving.stream.conftest import WITHIN, Topics, check_series, machines, values
 from tests.serving.stream.test_series import told
 
@@ -75,7 +75,7 @@ def test_a_changelog_that_would_lose_windows_is_refused_with_the_command_that_ma
 ) -> None:
     monkeypatch.setattr(connect, "SPREADS", 0.0)
     few, deleted = f"{topics.readings}-few", f"{topics.readings}-deleted"
-    make_compacted(topics.bootstrap, few, 1)
+    make_topics(topics.bootstrap, 1, {"cleanup.policy": "compact"}, **{few: 1})
     make_topics(topics.bootstrap, **{deleted: 2})
     time.sleep(0.5)
     for name, said, mended in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -14,10 +13,21 @@ import polars as pl
 import pytest
 
 from tests.kafka.shared import own
-from tests.serving.stream.conftest import QUICK, Read, Start, Topics, check, check_series, machines, rows, until, values
+from tests.serving.stream.conftest import (
+    QUICK,
+    SEED,
+    TORTURE,
+    Read,
+    Start,
+    Topics,
+    check,
+    check_series,
+    machines,
+    rows,
+    until,
+    values,
+)
 
-TORTURE = bool(os.environ.get("RESIDUUM_TORTURE"))
-SEED = int(os.environ.get("RESIDUUM_SEED", "1"))
 KILLS, FREEZES, CHANGES = (200, 20, 60) if TORTURE else (20, 1, 5)
 RATE = 400  # records a second
 

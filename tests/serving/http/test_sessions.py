@@ -1,0 +1,228 @@
+"""Sessions: a series that comes request by request is judged as one that comes whole, and nothing is remembered without bound."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import polars as pl
+import pytest
+
+from detector import bundle as bundles
+from detector.scorer import Scorer
+from detector.windows import FATES
+from serving.http.model import Model
+from serving.http.sessions import Address, Sessions
+from tests.presses import LENGTH, today
+from tests.serving.http.conftest import ASK, Service, Start, running, until
+from tests.serving.http.test_forms import ARROW, NDJSON
+from tests.serving.http.test_metrics import Read
+from tests.serving.http.test_series import as_stream
+
+PARTS = ((1, "json"), (7, "ndjson"), (9, "arrow"), (1, "json"), (22, "ndjson"), (40, "json"))  # rows, and how they come
+
+
+@pytest.fixture(scope="module")
+def bundle(presses: tuple[Path, str]) -> Path:
+    return presses[0]
+
+
+@pytest.fixture(scope="module")
+def served(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("sessions")
+    shutil.copytree(bundle, folder / "models" / "presses")
+    yield from running(Service(folder / "models", log=folder / "log"))
+
+
+@pytest.fixture(scope="module")
+def press() -> pl.DataFrame:
+    """Rows of one machine, which they do not name."""
+    return today().filter(machine="press").drop("machine")
+
+
+def url(service: Service, key: str, name: str = "presses") -> str:
+    return f"{service.url}/v1/models/{name}/sessions/{key}"
+
+
+def post(service: Service, key: str, rows: pl.DataFrame, form: str = "json") -> list[dict[str, Any]]:
+    """Judge rows that follow those before, and give the verdicts."""
+    match form:
+        case "json":
+            done = ASK.post(url(service, key), json=rows.to_dicts())
+        case "ndjson":
+            done = ASK.post(url(service, key), content=rows.write_ndjson().encode(), headers=NDJSON)
+        case _:
+            done = ASK.post(url(service, key), content=as_stream(rows), headers=ARROW)
+    assert done.status_code == 200, done.text
+    match form:
+        case "json":
+            return done.json()["verdicts"]
+        case "ndjson":
+            *said, last = map(json.loads, done.text.splitlines())
+            assert "done" in last
+            return said
+        case _:
+            return pl.read_ipc_stream(done.content).to_dicts()
+
+
+def states(said: list[dict[str, Any]]) -> list[str]:
+    return [each["state"] for each in said]
+
+
+def test_rows_that_come_in_parts_are_judged_as_if_they_came_whole(served: Service, bundle: Path, press: pl.DataFrame) -> None:
+    said, start = [], 0
+    for rows, form in PARTS:
+        said += post(served, "in parts", press[start : start + rows], form)
+        start += rows
+    whole = Scorer.open(bundle, "cpu").score(today().filter(machine="press"))
+    assert whole.fates is not None
+    assert states(said) == [FATES[fate] for fate in whole.fates]
+    judged = whole.scored
+    assert [each["is_anomaly"] for each in said] == [
+        flag if is_judged else None for flag, is_judged in zip(whole.is_anomaly, judged, strict=True)
+    ]
+    assert any(each["is_anomaly"] for each in said)
+    for each, score in zip(said, whole.score, strict=True):
+        assert each["anomaly_score"] is None or each["anomaly_score"] == pytest.approx(score, rel=1e-4)
+
+
+def test_a_session_says_how_it_stands_and_ends(served: Service, press: pl.DataFrame) -> None:
+    assert ASK.get(url(served, "press 7")).status_code == 404
+    post(served, "press 7", press[:5])
+    told = ASK.get(url(served, "press 7")).json()
+    assert told.pop("idle_seconds") < 30
+    assert told == {
+        "model": "presses",
+        "version": 1,
+        "session": "press 7",
+        "rows": 5,
+        "window": LENGTH,
+        "newest": "2026-03-03 06:00:04",
+        "alarm": False,
+    }
+    post(served, "press 7", press[5:50])
+    assert ASK.get(url(served, "press 7")).json()["alarm"] is True
+    assert Read(served).value("residuum_sessions", model="presses") >= 1
+    ended = ASK.delete(url(served, "press 7"))
+    assert ended.json()["rows"] == LENGTH
+    assert ASK.delete(url(served, "press 7")).status_code == ASK.get(url(served, "press 7")).status_code == 404
+    assert states(post(served, "press 7", press[50:51])) == ["warming up"]
+
+
+def test_rows_of_another_series_and_rows_that_come_twice_are_rejected(served: Service, press: pl.DataFrame) -> None:
+    rows = [
+        press.row(0, named=True),
+        press.row(1, named=True) | {"machine": "lathe"},
+        press.row(2, named=True) | {"machine": "a"},
+    ]
+    first, other, own = ASK.post(url(served, "a"), json=rows).json()["verdicts"]
+    assert states([first, own]) == ["warming up"] * 2
+    assert other["rejected"] == {"column": "machine", "found": "'lathe'", "expected": "a"}
+    (again,) = post(served, "a", press[2:3])
+    assert again["rejected"]["column"] == "ts"
+    assert ASK.get(url(served, "a")).json()["rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"[", {"content-type": "application/json"}, 400),
+        (b"7", {"content-type": "application/json"}, 422),
+        (b"[]", {"content-type": "text/plain"}, 415),
+        (b"[" * 100, NDJSON, 422),
+        (as_stream(today().drop("ts")), ARROW, 422),
+        (b" " * (2**24 + 1), NDJSON, 413),
+    ],
+)
+def test_a_request_that_fails_leaves_a_session_as_it_was(
+    served: Service, press: pl.DataFrame, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    key = f"fails {status} {content[:1].hex()}"
+    assert ASK.post(url(served, key), content=content, headers=headers).status_code == status
+    assert ASK.get(url(served, key)).status_code == 404
+    post(served, key, press[: LENGTH - 1])
+    assert ASK.post(url(served, key), content=content, headers=headers).status_code == status
+    assert states(post(served, key, press[LENGTH - 1 : LENGTH])) == ["judged"]
+
+
+def test_requests_of_one_session_go_one_after_the_other(served: Service, press: pl.DataFrame) -> None:
+    rows = [row | {"note": "x" * 3000} for row in press.to_dicts()]  # so large that a thread judges them
+
+    def ask(_: int) -> int:
+        with httpx.Client(timeout=60) as client:
+            return client.post(url(served, "crowded"), json=rows).json()["rejected"]
+
+    with ThreadPoolExecutor(6) as pool:
+        rejected = sorted(pool.map(ask, range(6)))
+    assert rejected == [0, *[press.height] * 5]
+
+
+def test_what_is_no_series_says_what_works(served: Service, service: Service) -> None:
+    refused = ASK.post(url(service, "a", "pumps"), json=[{}])
+    assert refused.status_code == 404
+    assert "POST /v1/models/pumps/score" in refused.json()["detail"]
+    assert ASK.post(url(served, "x" * 201), json=[]).status_code == 422
+    assert ASK.put(url(served, "a")).status_code == 405
+
+
+def test_a_new_version_goes_on_if_it_reads_the_same_windows(
+    bundle: Path, tmp_path: Path, start: Start, press: pl.DataFrame
+) -> None:
+    place = tmp_path / "models" / "presses"
+    shutil.copytree(bundle, place)
+    service = start(at=tmp_path / "models")
+    post(service, "a", press[:20])
+    manifest = bundles.read_manifest(place / "1")
+    files = {name: (place / "1" / name).read_bytes() for name in manifest.files}
+
+    def write(version: int, **changed: object) -> None:
+        (place / str(version)).mkdir()
+        bundles.write(place / str(version), msgspec.structs.replace(manifest, version=version, **changed), files)
+        until(lambda: ASK.get(f"{service.url}/v1/models/presses").json()["version"] == version)
+
+    write(2, created="2026-03-01T00:00:00+00:00")
+    assert ASK.get(url(service, "a")).json()["rows"] == LENGTH
+    assert states(post(service, "a", press[20:21])) == ["judged"]
+    other = tuple(msgspec.structs.replace(each, vocabulary=each.vocabulary[::-1]) for each in manifest.columns)
+    write(3, columns=other)
+    assert ASK.get(url(service, "a")).json()["rows"] == 0
+    assert states(post(service, "a", press[21:22])) == ["warming up"]
+    pinned = ASK.post(f"{service.url}/v1/models/presses/versions/1/sessions/a", json=press[21:22].to_dicts()).json()
+    assert (pinned["version"], states(pinned["verdicts"])) == (1, ["warming up"])
+    assert ASK.get(url(service, "a")).json()["rows"] == 1
+
+
+def test_several_workers_remember_in_one_place(bundle: Path, start: Start, press: pl.DataFrame) -> None:
+    service = start("--workers", 2, at=bundle.parent)
+    until(lambda: all(ASK.get(url(service, "a")).status_code == 404 for _ in range(8)))  # worker 0 may be the second to be there
+    said = [each for row in range(16) for each in post(service, "a", press[row : row + 1])]
+    assert states(said) == ["warming up"] * (LENGTH - 1) + ["judged"] * (16 - LENGTH + 1)
+
+
+def test_the_session_unheard_of_for_longest_makes_room_and_an_idle_one_is_forgotten(bundle: Path) -> None:
+    now = 0.0
+    sessions = Sessions(2, 10.0, lambda: now)
+    model = Model("presses", Scorer.open(bundle, "cpu"))
+    at = {key: Address("presses", None, key) for key in "abc"}
+
+    async def ask(key: str) -> None:
+        async with sessions.turn(at[key]) as held:
+            run = held.run(model, key)
+            run.score(today().drop("machine")[:1])
+            held.keep(run, model)
+
+    for key in "abac":
+        asyncio.run(ask(key))
+        now += 1.0
+    assert [key for key in "abc" if sessions.find(at[key])] == ["a", "c"]
+    now = 12.5
+    assert [key for key in "abc" if sessions.find(at[key])] == ["c"]
+    assert sessions.counts() == {"presses": 1}
+    assert sessions.forgotten() == {("presses", "room"): 1, ("presses", "idle"): 1}
