@@ -94,6 +94,13 @@ PROMISE = [
         (f"residuum:promise:highest1h{{{OF}}}", "highest {{model}} {{version}}"),
     ),
     panel(
+        "Series",
+        "Alarms that began in an hour, and series that are remembered between requests.",
+        "short",
+        (f"sum by (model) (increase(residuum_alarms_total{{{OF}}}[1h]))", "alarms {{model}}"),
+        (f"sum by (model) (residuum_sessions{{{OF}}})", "sessions {{model}}"),
+    ),
+    panel(
         "Scores",
         "Half of the rows, and 99 of 100, score lower.",
         "none",

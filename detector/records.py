@@ -18,9 +18,12 @@ from detector import cells
 from detector.columns import Column
 from detector.files.json_lines import Records, Scalar
 from detector.files.ndjson import as_text
+from detector.windows import Window
 
+EPOCH, MICROSECOND = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.timedelta(microseconds=1)
 MOST_KNOWN = 10_000  # texts whose code a column remembers
 PLAIN_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}")
+PLAIN_TIME = re.compile(PLAIN_DATE.pattern + r"(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})?")
 
 Read = Callable[[Scalar], float]  # raises `NotPlain`
 
@@ -55,6 +58,47 @@ class RecordEncoder:
         except NotPlain:
             return None
         return np.ascontiguousarray(np.array(columns, dtype=np.float64).T)
+
+
+class SeriesEncoder:
+    """Reads the time and the key of a series' records."""
+
+    def __init__(self, window: Window, missing: Iterable[str]) -> None:
+        """Take how rows become windows, and the extra words for a missing cell."""
+        self._window = window
+        self._words = cells.missing_words(missing)
+        self._number = _number(cells.sentinels(self._words))
+
+    def encode(self, values: Mapping[str, Sequence[Scalar]], only: str | None = None) -> tuple[list[str], np.ndarray] | None:
+        """Give the key and the time, `float64[rows]`, of each row; None where one is not plain, or another key than `only`."""
+        times = values[self._window.time]
+        try:
+            keys = [""] * len(times) if self._window.key is None else [self._key(cell, only) for cell in values[self._window.key]]
+            return keys, np.array([self._time(cell) for cell in times], dtype=np.float64)
+        except NotPlain:
+            return None
+
+    def _key(self, cell: Scalar, only: str | None) -> str:
+        text = cell if type(cell) is str else as_text(cell)
+        key = only if text is None else cells.category_text(text)
+        if key is None or (only is not None and key != only) or (text is not None and key.lower() in self._words):
+            raise NotPlain
+        return key
+
+    def _time(self, cell: Scalar) -> float:
+        if isinstance(cell, str):
+            if not PLAIN_TIME.fullmatch(cell):
+                raise NotPlain
+            try:
+                instant = dt.datetime.fromisoformat(cell)
+                since = (instant if instant.tzinfo else instant.replace(tzinfo=dt.UTC)) - EPOCH
+                return float(since // MICROSECOND) / 1e6  # rounded where `cells` rounds
+            except (ValueError, OverflowError):
+                raise NotPlain from None
+        time = self._number(cell)
+        if math.isnan(time):
+            raise NotPlain
+        return time
 
 
 def _reader(column: Column, words: frozenset[str]) -> Read:

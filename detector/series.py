@@ -8,7 +8,7 @@ are cut into frames, not on other keys, not on rows to come. `windows` says what
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +18,13 @@ from detector import cells, reasons
 from detector.alarm import Alarm
 from detector.columns import EXPECTED, Encoded, listing, nearest
 from detector.errors import TableError
+from detector.files.json_lines import Scalar
 from detector.graph import Outputs
 from detector.manifest import Manifest
 from detector.reasons import Explain
+from detector.records import SeriesEncoder
 from detector.rejects import Reject, shorten
-from detector.scorer import NO_REASONS, Scorer, Verdicts
+from detector.scorer import NO_REASONS, Cells, Scorer, Verdicts
 from detector.windows import JUDGED, MOST_KEYS, TOO_OLD, WARMING_UP, Cut, State, Window, Windows
 
 CHUNK = 1024  # rows whose windows are in memory at a time
@@ -45,6 +47,16 @@ class Keyed(NamedTuple):
         return Keyed(self.at[some], self.keys[some], self.times[some], self.matrix[some])
 
 
+class Asked(NamedTuple):
+    """What is wanted of rows: their cells for reasons, their numbers and file for rejects, and which reasons."""
+
+    cells: Cells
+    numbered: np.ndarray  # int64[rows of the frame]
+    file: str
+    explain: Explain
+    top: int
+
+
 class Series:
     """A run of a detector of windows."""
 
@@ -53,6 +65,7 @@ class Series:
     ) -> None:
         """Begin with no rows; `Scorer.series` calls this."""
         self.windows = Windows(window, len(scorer.columns), most_keys)
+        self._encoder = SeriesEncoder(window, scorer.manifest.missing)
         self._key = None if key is None or window.key is None else cells.category_text(key)
         self._scorer = scorer
         self._window = window
@@ -91,13 +104,38 @@ class Series:
         """
         require_window(frame.columns, self._window, keyed=self._key is None)
         keyed, rejects = keyed_rows(frame, encoded, self._window, numbered, self.manifest.missing, file, self._key)
-        judged = _Judged(len(keyed.at), explain)
+        return self._judge_keyed(keyed, encoded, rejects, Asked(lambda at: frame[at], numbered, file, explain, top))
+
+    def judge_plain(
+        self,
+        values: Mapping[str, Sequence[Scalar]],
+        matrix: np.ndarray,
+        cells: Cells,
+        numbered: np.ndarray,
+        *,
+        explain: Explain,
+        top: int,
+    ) -> Verdicts | None:
+        """Judge records of which `matrix` is known; None where their times and keys are not plain, and a frame is needed.
+
+        `cells` gives those that reasons tell of.
+        """
+        found = self._encoder.encode(values, self._key)
+        if found is None:
+            return None
+        keyed = Keyed(np.arange(len(matrix)), *found, matrix)
+        encoded = Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
+        return self._judge_keyed(keyed, encoded, [], Asked(cells, numbered, "", explain, top))
+
+    def _judge_keyed(self, keyed: Keyed, encoded: Encoded, rejects: list[Reject], asked: Asked) -> Verdicts:
+        """Judge rows that can take part; `rejects` cannot."""
+        judged = _Judged(len(keyed.at), asked.explain)
         for start in range(0, len(keyed.at), CHUNK):
             part = keyed.part(start)
             cut = self.windows.update(part.keys, part.times, part.matrix)
-            rejects += too_old(cut, part, self._window, numbered, file)
+            rejects += too_old(cut, part, self._window, asked.numbered, asked.file)
             self._judge(cut, start, judged)
-        return self._verdicts(frame, encoded, keyed, judged, rejects, top)
+        return self._verdicts(encoded, keyed, judged, rejects, asked)
 
     def save(self) -> bytes:
         """Give what is remembered of the one key, for `restore` in another run; nothing before a row was taken in."""
@@ -157,18 +195,18 @@ class Series:
             found[:, numbers] = np.where(there, newest, 0.0).sum(axis=1) / there.sum(axis=1)  # 0 / 0 is a missing cell
         return found
 
-    def _verdicts(
-        self, frame: pl.DataFrame, encoded: Encoded, keyed: Keyed, judged: _Judged, rejects: list[Reject], top: int
-    ) -> Verdicts:
+    def _verdicts(self, encoded: Encoded, keyed: Keyed, judged: _Judged, rejects: list[Reject], asked: Asked) -> Verdicts:
         """Put the verdicts of the rows that took part together."""
         kept = judged.fates != TOO_OLD
-        accepted = np.zeros(frame.height, dtype=bool)
+        accepted = np.zeros(len(encoded.accepted), dtype=bool)
         accepted[keyed.at[kept]] = True
         score, wanted, at = judged.score[kept], judged.wanted[kept], keyed.at[kept]
         p_value = np.full(len(score), np.nan)
         there = judged.fates[kept] == JUDGED
         p_value[there] = self._scorer.calibration.p_values(score[there])
-        told = self._reasons(frame[at[wanted]], judged, np.flatnonzero(wanted), top)
+        told = NO_REASONS
+        if asked.top > 0 and wanted.any():
+            told = self._reasons(asked.cells(at[wanted]), judged, np.flatnonzero(wanted), asked.top)
         return Verdicts(
             score=score,
             p_value=p_value,
@@ -183,8 +221,6 @@ class Series:
 
     def _reasons(self, told: pl.DataFrame, judged: _Judged, at: np.ndarray, top: int) -> pl.DataFrame:
         """Explain rows, which stand at `at` among the accepted ones."""
-        if not len(at) or top < 1:
-            return NO_REASONS
         outputs = Outputs(judged.score, np.concatenate(judged.contribution), np.concatenate(judged.expected))
         extra = self.manifest.score.extra_terms
         ranked = reasons.rank(told, np.concatenate(judged.found), outputs, self._scorer.columns, extra, top)

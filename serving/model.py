@@ -87,8 +87,10 @@ class Model:
 
         Of a series, `run` remembers what came before; without one the rows begin anew, as a file's do.
         """
+        if self.scorer.manifest.window:
+            return self._judge_series(lines, top, run)
         few = len(lines.rows) <= SHORT_WAY or (lines.typed and self._records.all_numbers)
-        short = few and not (self.scorer.manifest.image or self.scorer.manifest.window)
+        short = few and not self.scorer.manifest.image
         matrix = self._records.encode(lines.values, typed=lines.typed) if short else None
         if matrix is None:
             return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects, run)
@@ -100,6 +102,27 @@ class Model:
         if shadow := self.shadow:
             shadow.lines(lines, judged)
         return judged
+
+    def _judge_series(self, lines: Lines, top: int, run: Series | None) -> Judged:
+        """Judge rows of a series: few plain ones without a table."""
+        session = run or self.run()
+        matrix = None
+        if len(lines.rows) <= SHORT_WAY:
+            values = {column.name: lines.values[column.name] for column in self.scorer.columns}
+            matrix = self._records.encode(values, typed=lines.typed)
+        if matrix is not None and session:
+            rows = np.asarray(lines.rows, np.int64)
+            verdicts = session.judge_plain(
+                lines.values, matrix, lambda at: self._frame(lines)[at], rows, explain=explain(top), top=top
+            )
+            if verdicts:
+                accepted = verdicts.accepted
+                rejects = [*lines.rejects, *verdicts.rejects]
+                judged = self._watched(Judged(verdicts, rows[accepted], rejects, matrix[accepted]))
+                if (shadow := self.shadow) and run is None:
+                    shadow.lines(lines, judged)
+                return judged
+        return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects, run)
 
     def _reasons(self, explained: Explained, values: Mapping[str, Sequence[Scalar]], top: int) -> dict[int, list[Reason]]:
         """Tell the reasons of rows one by one."""

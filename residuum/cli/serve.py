@@ -50,6 +50,7 @@ def serve(
     ] = None,
     log: Annotated[Log | None, _flag("How the log is written; auto is for a person at a terminal.", "auto")] = None,
     access_share: Annotated[float | None, _flag("The share of requests that the log has a line of.", "0.01")] = None,
+    log_rows: Annotated[bool | None, _flag("Write the values of every row into the log; otherwise none is.", "off")] = None,
     max_body: Annotated[int | None, _flag("Bytes of a body.", "16777216", LIMITS)] = None,
     max_rows: Annotated[int | None, _flag("Rows of a body; NDJSON may have any number.", "100000", LIMITS)] = None,
     max_text: Annotated[int | None, _flag("Characters of one cell.", "10000", LIMITS)] = None,

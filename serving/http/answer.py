@@ -24,11 +24,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     rejected: int
     unjudged: int | UnsetType = UNSET  # of a series: rows that warm a window up or stand between two ...
     alarms: int | UnsetType = UNSET  # ... and how many alarms began
+    unknown_columns: list[str] | UnsetType = UNSET  # keys of the first rows that no column is read from
     verdicts: list[Row | Rejected]
 
 
-def answer(model: Model, judged: Judged, *, only_anomalies: bool) -> bytes:
-    """Encode the verdicts on a body."""
+def answer(model: Model, judged: Judged, *, only_anomalies: bool, unread: list[str] | None = None) -> bytes:
+    """Encode the verdicts on a body; `unread` are keys of its rows that the model does not know."""
     verdicts, unjudged = judged.verdicts, judged.unjudged
     return ENCODER.encode(
         Answer(
@@ -40,6 +41,7 @@ def answer(model: Model, judged: Judged, *, only_anomalies: bool) -> bytes:
             rejected=len(judged.rejects),
             unjudged=UNSET if unjudged is None else unjudged,
             alarms=UNSET if unjudged is None else verdicts.alarms,
+            unknown_columns=unread or UNSET,
             verdicts=in_order(judged, only_anomalies=only_anomalies),
         )
     )

@@ -18,6 +18,7 @@ import numpy as np
 from detector.files.json_lines import Lines, Scalar
 from detector.version import __version__
 from detector.windows import Window
+from serving.http import rowlog
 from serving.http.body import check_depth
 from serving.http.model import Model
 from serving.http.problem import Problem
@@ -125,6 +126,8 @@ def infer(body: bytes, request: Request, model: Model, settings: Settings) -> Re
     asked = _decode(head)
     outputs = _outputs(asked, model)
     lines = _lines(asked, tensors, model, settings)
+    if settings.log_rows:
+        rowlog.note(model, lines.values, lines.rows, request.id)
     judged = model.judge(lines, 0)
     arrays = _arrays(judged, model, len(lines.rows) + len(lines.rejects), [each.name for each in outputs])
     return _answer(asked, outputs, arrays, judged, model)

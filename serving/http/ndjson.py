@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from detector.files.stream import BOM
+from serving.http import rowlog, unread
 from serving.http.alarms import Alarms
 from serving.http.body import check_depth
 from serving.http.gate import Gate
@@ -41,6 +42,7 @@ class Done(msgspec.Struct):
     rejected: int = 0
     unjudged: int | UnsetType = UNSET  # of a series, as `alarms`; see `answer`
     alarms: int | UnsetType = UNSET
+    unknown_columns: list[str] | UnsetType = UNSET  # keys of the first lines that no column is read from
 
     def add(self, judged: Judged) -> None:
         """Count verdicts."""
@@ -106,11 +108,15 @@ class Exchange:
         if self._line == 1:
             block = block.removeprefix(BOM)
         lines = self._decoder.read(block, self._line)
+        if self._line == 1 and not lines.flat:
+            self.done.unknown_columns = unread.in_lines(block, self._model.columns) or UNSET
         self._line += len(lines.rows) + len(lines.rejects) + lines.blank
         if not lines.flat:
             check_depth(block, len(lines.rows) + len(lines.rejects), self._settings.max_depth)
         if len(block) > self._settings.max_text:
             lines = without_long_texts(lines, self._settings.max_text, self._model.numbers)
+        if self._settings.log_rows:
+            rowlog.note(self._model, lines.values, lines.rows, self._id)
         judged = self._model.judge(lines, self._wishes.reasons, self._run)
         self._alarms.note(self._model, judged, self._id)
         self.done.add(judged)

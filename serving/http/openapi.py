@@ -85,6 +85,7 @@ SCHEMAS: Json = {
         "properties": {
             "model": TEXT,
             "threshold": NUMBER,
+            "unknown_columns": {"type": "array", "items": TEXT, "description": "Keys of the first rows that no column has."},
             **dict.fromkeys(("version", "rows", "anomalies", "rejected", "unjudged", "alarms"), COUNT),
             "verdicts": {
                 "type": "array",

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.errors import SettingError, TableError
 from detector.images import Unreadable
-from serving.http import answer, arrow, inference, raw
+from serving.http import answer, arrow, inference, raw, rowlog, unread
 from serving.http.alarms import Alarms
 from serving.http.body import check_depth
 from serving.http.gate import AT_ONCE, Gate
@@ -139,13 +139,17 @@ class Scoring:
         lines = model.body.decode(body)
         rows = len(lines.rows) + len(lines.rejects)
         check_rows(rows, limits.max_rows)
+        unread_keys: list[str] = []
         if not lines.flat:
             check_depth(body, rows, limits.max_depth)
+            unread_keys = unread.in_body(body, model.columns)
         if len(body) > limits.max_text:
             lines = without_long_texts(lines, limits.max_text, model.numbers)
+        if limits.log_rows:
+            rowlog.note(model, lines.values, lines.rows, request_id)
         judged = model.judge(lines, wishes.reasons, run)
         self._alarms.note(model, judged, request_id)
-        return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
+        return Reply(answer.answer(model, judged, only_anomalies=wishes.only_anomalies, unread=unread_keys))
 
     def _ndjson(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series) -> Reply:
         """Judge the lines of a session, which come and go whole."""
@@ -155,6 +159,8 @@ class Scoring:
         """Judge an Arrow stream."""
         frame = arrow.read(body)
         check_rows(frame.height, self._settings.max_rows)
+        if self._settings.log_rows:
+            rowlog.note(model, frame.to_dict(as_series=False), range(frame.height), request_id)
         try:
             judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons, run=run)
         except TableError as error:
@@ -170,6 +176,9 @@ class Scoring:
         encoded = raw.read(body, model.scorer.columns, window.length if window else None)
         rows = len(encoded.accepted)
         check_rows(rows, self._settings.max_rows)
+        if self._settings.log_rows:
+            cells = dict(zip(model.columns, encoded.matrix.T.tolist(), strict=False))
+            rowlog.note(model, cells, np.flatnonzero(encoded.accepted).tolist(), request_id)
         judged = model.judge_windows(encoded, window.length) if window else model.judge_matrix(encoded)
         self._alarms.note(model, judged, request_id)
         return Reply(raw.write(judged, rows // window.length if window else rows), raw.STREAM.encode())

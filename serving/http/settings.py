@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid
     shadow_share: float = 0.1  # of requests that a newer version judges too, where a pin holds an older one
     log: Form = "auto"
     access_share: float = 0.01  # of requests that the log has a line of
+    log_rows: bool = False  # with their values
 
     max_body: int = 16 * MIB
     max_rows: int = 100_000

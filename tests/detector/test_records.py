@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.columns import Column, encode
+from detector.columns import Column, Encoded, encode
 from detector.files.json_lines import Scalar
 from detector.files.ndjson import column
-from detector.records import RecordEncoder
+from detector.records import RecordEncoder, SeriesEncoder
+from detector.series import keyed_rows
+from detector.windows import Window
 
 COLUMNS = (
     Column(name="load", kind="number"),
@@ -52,3 +54,34 @@ def test_ordinary_rows_go_the_short_way(row: tuple[Scalar, ...]) -> None:
 )
 def test_what_cannot_be_read_is_left_to_the_long_way(row: tuple[Scalar, ...]) -> None:
     assert RecordEncoder(COLUMNS, MISSING).encode({each.name: [cell] for each, cell in zip(COLUMNS, row, strict=True)}) is None
+
+
+WINDOW = Window(time="ts", key="machine", length=3, max_gap=10.0)
+OFFSETS = st.sampled_from(["", "Z", "z", "+02:00", "-11:30", "+0200", " UTC", "+25:00"])
+TIMES = st.tuples(st.datetimes(), st.sampled_from([" ", "T", "  "]), OFFSETS).map(lambda it: it[0].isoformat(it[1][:1]) + it[2])
+KEYS = st.sampled_from(["press", " press ", "7", "7.0", 7, 7.0, "", "N/A", "unknown", None, True, "PRESS"])
+
+
+@given(st.lists(st.tuples(TIMES | CELLS, KEYS), min_size=1, max_size=3), st.sampled_from([None, "press", "7"]))
+def test_times_and_keys_are_read_as_those_of_a_table(rows: list[tuple[Scalar, Scalar]], only: str | None) -> None:
+    values = {"ts": [row[0] for row in rows], "machine": [row[1] for row in rows]}
+    short = SeriesEncoder(WINDOW, MISSING).encode(values, only)
+    if short is None:
+        return
+    frame = pl.DataFrame([column(name, cells, (), typed=False) for name, cells in values.items()])
+    encoded = Encoded(np.zeros((len(rows), 1)), np.ones(len(rows), dtype=bool), [], 0)
+    long, rejects = keyed_rows(frame, encoded, WINDOW, np.arange(len(rows)), MISSING, "", only)
+    assert rejects == []
+    assert short[0] == long.keys
+    np.testing.assert_array_equal(short[1], long.times)
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-01-31 18:30:00", "2026-01-31T18:30:00.25Z", "2026-01-31T18:30:00+02:00", 1.5, 1_769_000_000]
+)
+def test_ordinary_times_go_the_short_way(time: Scalar) -> None:
+    encoder = SeriesEncoder(WINDOW, MISSING)
+    assert encoder.encode({"ts": [time], "machine": ["press"]}) is not None
+    assert encoder.encode({"ts": [time], "machine": [None]}, "press") is not None
+    assert encoder.encode({"ts": [time], "machine": [None]}) is None
+    assert encoder.encode({"ts": [time], "machine": ["lathe"]}, "press") is None

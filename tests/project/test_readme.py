@@ -66,13 +66,14 @@ def test_the_table_of_variants_is_the_programs(project: Path) -> None:
 
 
 def test_every_line_that_asks_the_service_works(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, presses: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = pl.concat([normal_rows(80, seed=5), planted_anomalies(20, seed=6)])
     rows.write_csv(tmp_path / "today.csv")
     rows.write_ndjson(tmp_path / "today.ndjson")
     rows.write_json(tmp_path / "today.json")
     shutil.copytree(KEPT, tmp_path / "models" / "pumps" / "1")
+    shutil.copytree(presses[0], tmp_path / "models" / "presses")
     port = str(free_port())
     said = [line.replace("8080", port) for line in fenced_lines(project / "README.md")]
     (serving,) = [words for line in said if (words := words_of(line))[:2] == ["residuum", "serve"]]
@@ -90,6 +91,7 @@ def test_every_line_that_asks_the_service_works(
         assert '"rejected":{"column":"temperature"' in answers[0]
         assert answers[1].count("\n") == 101
         assert pl.read_csv(tmp_path / "by-http.csv").height == 100
+        assert any('"session":"press-7","rows":1' in answer for answer in answers)
         monkeypatch.chdir(tmp_path)
         (client,) = [block.replace("8080", port) for block in blocks(project / "README.md", "python") if ASKING in block]
         exec(compile(client, "README.md", "exec"), {})  # noqa: S102 - the README is ours

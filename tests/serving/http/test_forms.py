@@ -67,6 +67,20 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def test_keys_that_no_column_is_read_from_are_named(service: Service, rows: list[Any]) -> None:
+    few = rows[:30]
+    assert "unknown_columns" not in service.post(few).json()
+    misspelt = [few[0], few[1] | {"temprature": 7, "at ": None}, *({"x": 1} for _ in range(40))]
+    for body in (misspelt, {"rows": misspelt}):
+        assert service.post(body).json()["unknown_columns"] == ["temprature", "at ", "x"]
+    many = service.post([few[0] | {f"{place}{'y' * 500}": [{"deep": 1}] for place in range(20)}]).json()["unknown_columns"]
+    assert len(many) == 10
+    assert max(map(len, many)) < 200
+    assert service.post([few[0] | {"machine": 7, "flow": "fast"}]).json().get("unknown_columns") is None
+    last = json.loads(score(service, lines(misspelt), NDJSON).text.splitlines()[-1])
+    assert last["done"]["unknown_columns"] == ["temprature", "at ", "x"]
+
+
 def test_ndjson(service: Service, rows: list[Any], by_json: list[Any]) -> None:
     done = score(service, b"\xef\xbb\xbf" + lines(rows) + b"\n7\n" + lines([{"machine": 1}])[:-1], NDJSON)
     assert done.headers["content-type"] == "application/x-ndjson"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import ssl
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -17,6 +19,7 @@ from residuum.cli import app
 from tests.data.make_bundle import KEPT
 from tests.programs import program
 from tests.serving.http.conftest import ASK, Service, Start, copy, free_port, until
+from tests.tables import normal_rows
 
 SCORE, OPERATE, METRICS = "first-secret", "second-secret", "third-secret"
 
@@ -120,6 +123,30 @@ def test_security_headers(service: Service) -> None:
         assert done.headers["cache-control"] == "no-store"
         assert "default-src 'none'" in done.headers["content-security-policy"]
         assert "server" not in done.headers
+
+
+def test_the_log_has_values_where_it_is_told_so(start: Start) -> None:
+    service = start("--log", "json", "--log-rows")
+    table = normal_rows(2, seed=5, holes=0.0)
+    body = io.BytesIO()
+    table.write_ipc_stream(body)
+    address = f"{service.url}/v1/models/pumps/score"
+    asked = [
+        service.post(table.to_dicts()),
+        ASK.post(address, content=table.write_ndjson().encode(), headers={"content-type": "application/x-ndjson"}),
+        ASK.post(address, content=body.getvalue(), headers={"content-type": "application/vnd.apache.arrow.stream"}),
+        ASK.post(address, content=np.zeros((2, 10)).tobytes(), headers={"content-type": "application/octet-stream"}),
+    ]
+    inputs = [{"name": each.name, "shape": [2], "datatype": "BYTES", "data": each.to_list()} for each in table]
+    asked.append(ASK.post(f"{service.url}/v2/models/pumps/infer", json={"inputs": inputs}))
+    assert {each.status_code for each in asked} == {200}
+    service.stop()
+    written = [event for text in service.log.splitlines() if (event := json.loads(text))["event"] == "row"]
+    assert len(written) == 10
+    assert [each["request_id"] for each in written[::2]] == [each.headers["x-request-id"] for each in asked]
+    for place in (0, 2, 4, 8):
+        assert written[place]["values"]["temperature"] == table["temperature"][0]
+    assert written[1]["values"]["machine"] == table["machine"][1]
 
 
 def test_the_log_names_the_request_and_no_value(start: Start) -> None:

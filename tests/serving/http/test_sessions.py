@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 from detector import bundle as bundles
+from detector import pin
 from detector.scorer import Scorer
 from detector.windows import FATES
 from serving.http.model import Model
@@ -187,7 +188,8 @@ def test_a_new_version_goes_on_if_it_reads_the_same_windows(
         bundles.write(place / str(version), msgspec.structs.replace(manifest, version=version, **changed), files)
         until(lambda: ASK.get(f"{service.url}/v1/models/presses").json()["version"] == version)
 
-    write(2, created="2026-03-01T00:00:00+00:00")
+    moved = ASK.post(f"{service.url}/v1/models/presses/thresholds", json={"false_alarm_rate": 0.3})
+    assert moved.json()["version"] == 2, moved.text
     assert ASK.get(url(service, "a")).json()["rows"] == LENGTH
     assert states(post(service, "a", press[20:21])) == ["judged"]
     other = tuple(msgspec.structs.replace(each, vocabulary=each.vocabulary[::-1]) for each in manifest.columns)
@@ -226,3 +228,40 @@ def test_the_session_unheard_of_for_longest_makes_room_and_an_idle_one_is_forgot
     assert [key for key in "abc" if sessions.find(at[key])] == ["c"]
     assert sessions.counts() == {"presses": 1}
     assert sessions.forgotten() == {("presses", "room"): 1, ("presses", "idle"): 1}
+
+
+def test_what_is_remembered_is_limited(bundle: Path, start: Start, press: pl.DataFrame) -> None:
+    service = start("--max-keys", 1, "--session-timeout", 2, at=bundle.parent)
+    for key in ("a", "b"):
+        post(service, key, press[:2])
+    assert [ASK.get(url(service, key)).status_code for key in ("a", "b")] == [404, 200]
+    until(lambda: ASK.get(url(service, "b")).status_code == 404)
+    read = Read(service)
+    for reason in ("room", "idle"):
+        assert read.value("residuum_sessions_forgotten_total", model="presses", reason=reason) == 1
+    said = ASK.post(f"{service.url}/v1/models/presses/score", json=today().to_dicts()).json()
+    assert said["rows"] == 0  # of two series by turns the one forgets the other
+    said = ASK.post(f"{service.url}/v1/models/presses/score", json=today().sort("machine", "ts").to_dicts()).json()
+    assert said["unjudged"] == 2 * (LENGTH - 1)
+
+
+def test_a_shadow_judges_whole_requests_and_no_parts(bundle: Path, tmp_path: Path, start: Start, press: pl.DataFrame) -> None:
+    place = tmp_path / "models" / "presses"
+    shutil.copytree(bundle, place)
+    manifest = bundles.read_manifest(place / "1")
+    files = {name: (place / "1" / name).read_bytes() for name in manifest.files}
+    decision = msgspec.structs.replace(manifest.decision, threshold=manifest.decision.threshold * 1e6)
+    (place / "2").mkdir()
+    bundles.write(place / "2", msgspec.structs.replace(manifest, version=2, decision=decision), files)
+    pin.promote(place, 1)
+    service = start("--shadow-share", 1, at=tmp_path / "models")
+    said = ASK.post(f"{service.url}/v1/models/presses/score", json=today().to_dicts()).json()
+    post(service, "a", press)
+
+    def found() -> dict[str, Any]:
+        agreement: dict[str, Any] = ASK.get(f"{service.url}/v1/models/presses/shadow").json()["agreement"]
+        return agreement
+
+    until(lambda: found()["rows"] >= said["rows"])
+    assert (found()["rows"], found()["current_alone"], found()["rejected_by_one"]) == (said["rows"], said["anomalies"], 0)
+    assert found()["rank_correlation"] == pytest.approx(1.0)

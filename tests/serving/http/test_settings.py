@@ -17,7 +17,7 @@ def test_every_setting_is_a_flag_that_shows_its_default() -> None:
     assert {field.name for field in settings} == set(flags) - {"models", "config"}
     for field in settings:
         default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
-        default = "none" if field.default is None else default
+        default = "none" if field.default is None else "off" if field.default is False else default
         assert flags[field.name].annotation.__metadata__[0].show_default == default
 
 
