@@ -286,6 +286,8 @@ class KafkaSource:
         self._owned.update((each.partition, next(TENURES)) for each in partitions)
         if self._paused:
             self._pause(partitions)
+        elif partitions:
+            consumer.resume(partitions)  # one that went while it rested rests still when it is back (librdkafka 2.16)
         self._changed("assigned", partitions)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
