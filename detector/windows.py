@@ -137,7 +137,7 @@ class Windows:
         """Know no key yet."""
         self.window = window
         self.columns = columns
-        self.most_keys = most_keys
+        self._most_keys = most_keys
         self._states: OrderedDict[str, State] = OrderedDict()  # the one unheard of for longest first
         self._before: list[dict[str, State | None]] = []  # for each savepoint, how the keys stood that were touched since
 
@@ -262,5 +262,5 @@ class Windows:
 
     def _forget(self) -> None:
         """Forget the key unheard of for longest, if there are too many."""
-        if len(self._states) > self.most_keys:
+        if len(self._states) > self._most_keys:
             self.forget(self.coldest())

@@ -71,13 +71,13 @@ class Judge:
             return
         if batch.keyed and self._runs.window.key:
             lines = self._without_wrong_keys(lines, batch, self._runs.window.key, whys)
-        partitions = batch.partitions()
-        there = sorted({partitions[row] for row in lines.rows})
-        self._runs.begin(batch.ours, there, recall)
+        partitions, there = batch.partitions(), dict[int, list[int]]()
+        for place, row in enumerate(lines.rows):
+            there.setdefault(partitions[row], []).append(place)
+        self._runs.begin(batch.ours, list(there), recall)
         rejects = lines.rejects
-        for partition in there:
-            some = [place for place, row in enumerate(lines.rows) if partitions[row] == partition]
-            part = lines if len(there) == 1 else taken(lines, some)
+        for partition, places in there.items():
+            part = lines if len(there) == 1 else taken(lines, places)
             yield from self._judged(part._replace(rejects=rejects), whys, self._runs.run(partition))
             rejects = []
         if rejects and not there:

@@ -120,10 +120,7 @@ class Runs:
         self._layout = slots.layout(model.scorer.manifest)
 
     def _new_run(self) -> Series:
-        run = self._model.scorer.session()
-        assert isinstance(run, Series)  # noqa: S101 - it has a window
-        run.windows.most_keys = sys.maxsize  # all runs are bounded together, and what is forgotten has to be told
-        return run
+        return self._model.scorer.series(sys.maxsize)  # all runs are bounded together, and what is forgotten has to be told
 
     def _recall(self, tenures: Mapping[int, int], recall: Recall) -> None:
         """Make the windows of partitions that came."""

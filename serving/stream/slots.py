@@ -57,7 +57,7 @@ def emptied(partition: int, key: str, window: Window) -> Iterator[Slot]:
 def rebuild(slots: Iterable[Slot], into: Mapping[int, Windows], made_for: bytes) -> tuple[int, int]:
     """Make windows of slots, by partition, in the order in which they were written; gives how many slots and keys left out.
 
-    A key is left out whose newest rows are not all there, as where another layout has overwritten some.
+    A key is left out whose newest rows are not all there, as where they are of another layout.
     """
     rings: dict[tuple[int, str], _Ring] = {}
     read = 0
@@ -72,7 +72,7 @@ def rebuild(slots: Iterable[Slot], into: Mapping[int, Windows], made_for: bytes)
         if ring.is_whole():
             into[partition].put(key, ring.state)
         else:
-            left_out += ring.head > 0
+            left_out += ring.was_there
     return read, left_out
 
 
@@ -82,6 +82,7 @@ class _Ring:
     def __init__(self, windows: Windows) -> None:
         self.state = State(windows.window.length, windows.columns)
         self.head = 0  # the newest row's number
+        self.was_there = False  # and not forgotten
         self._numbers = np.zeros(windows.window.length, dtype=np.int64)
 
     def take(self, slot: Slot, made_for: bytes) -> None:
@@ -90,6 +91,7 @@ class _Ring:
         if place >= len(self._numbers):
             return
         self._numbers[place] = 0
+        self.was_there = value is not None
         if value is None or len(value) != _BODY + 8 * state.rows.shape[1]:
             return
         mark, layout_, number, time = _HEAD.unpack_from(value)

@@ -3,7 +3,8 @@
     connect     what an address means; the checks before anything is read
     consumer    the source: batches, what is ours, where to go on
     producer    messages out, in transactions or without
-    sink        verdicts and dead letters as messages
+    sink        verdicts, dead letters and windows as messages
+    changelog   the windows of series, read again
     errors      what each of Kafka's errors means: again, lost, or the end
     config      the client's settings: ours, the user's, and what may not be changed
     replay      dead letters put back

@@ -25,6 +25,7 @@ READING = "read the changelog"
 TICK = 0.1  # seconds
 AT_ONCE = 2000  # records
 PATIENCE = 90.0  # seconds without a record: more than a transaction may stay open
+SAY = 5.0  # seconds without one, until it is told what is waited for
 ANSWER = 10.0  # seconds that brokers have to tell of an end
 PLACE = 4  # bytes of a place in a record's key, before the series'
 
@@ -40,7 +41,7 @@ class Changelog:
     def __init__(self, topic: str, consumer: Config, admin: AdminClient) -> None:
         """Take the settings of a consumer, which is made when it is first needed."""
         self._topic = topic
-        self._settings = {**consumer, "enable.partition.eof": True}
+        self._settings = {**consumer, "enable.partition.eof": True, "fetch.wait.max.ms": 10}
         self._admin = admin
 
     def read(self, partitions: Sequence[int]) -> Iterator[Slot]:
@@ -61,12 +62,12 @@ class Changelog:
 
     def _slots(self, consumer: Consumer, ends: dict[int, int], left: set[int]) -> Iterator[Slot]:
         """Read until each partition's end has come."""
-        heard = time.monotonic()
+        heard, said = time.monotonic(), 0.0
         while left:
             for message in consumer.consume(AT_ONCE, TICK):
                 error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
                 if error is None:
-                    heard = time.monotonic()
+                    heard, said = time.monotonic(), 0.0
                     key = message.key() or b""
                     name = key[PLACE:].decode()
                     yield Slot(partition, name, int.from_bytes(key[:PLACE], "big"), message.value())
@@ -78,9 +79,12 @@ class Changelog:
                     raise lost_or_worse(READING, error)
                 else:
                     log().warning("reading", said=told(READING, error))  # the client mends it itself
-            if time.monotonic() - heard > PATIENCE:
-                waiting = sorted(left)
-                raise Lost(f"{self._topic}: the end of partitions {waiting} is not decided after {PATIENCE:.0f} s")
+            silent = time.monotonic() - heard
+            if silent > said + SAY:
+                said = silent
+                log().info("waiting for a transaction to be decided", topic=self._topic, partitions=sorted(left))
+            if silent > PATIENCE:
+                raise Lost(f"{self._topic}: the end of partitions {sorted(left)} is not decided after {PATIENCE:.0f} s")
 
     def _ends(self, partitions: Sequence[int]) -> dict[int, int]:
         """Give where partitions end now, whatever of them is decided."""

@@ -119,17 +119,19 @@ class Kafka:
         changelog, admin = source._replace(name=name), self._admin(source)
         partitions = _partitions(admin, source)
         if window.key is None and partitions > 1:
-            raise StreamError(
-                f"{source} has {partitions} partitions, but the model knows no --key and takes all rows for one series"
-            )
-        first = source.brokers.split(",")[0]
-        make = f"kafka-topics.sh --bootstrap-server {first} --create --topic {name} --partitions {partitions}"
-        make = f"make it so: {make} --config cleanup.policy=compact"
+            raise StreamError(f"{source} has {partitions} partitions, and the model, trained without --key, knows but one series")
+        server = f"--bootstrap-server {source.brokers.split(',')[0]}"
         if why := self._missing_for_long(admin, changelog):
-            raise StreamError(f"{changelog}, which keeps the windows of series: {why}; {make}")
+            make = f"kafka-topics.sh {server} --create --topic {name} --partitions {partitions} --config cleanup.policy=compact"
+            raise StreamError(f"{changelog}, which keeps the windows of series: {why}; make it so: {make}")
         if (found := _partitions(admin, changelog)) != partitions:
-            raise StreamError(f"{changelog} has {found} partitions and {source} has {partitions}: windows need as many; {make}")
+            make = f"kafka-topics.sh {server} --alter --topic {name} --partitions {partitions}"
+            what = f"{changelog} has {found} partitions and {source} has {partitions}: windows need as many"
+            raise StreamError(f"{what}; {'name another by --changelog' if found > partitions else make}")
         if (policy := _policy(admin, changelog)) != "compact":
+            make = (
+                f"kafka-configs.sh {server} --alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact"
+            )
             raise StreamError(f"{changelog} has cleanup.policy={policy}, by which windows would be lost; {make}")
         return changelog
 

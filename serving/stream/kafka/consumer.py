@@ -277,11 +277,17 @@ class KafkaSource:
         self._watcher.behind(lag)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take partitions; those that come while we rest, rest."""
+        """Take partitions; those that come while we rest, rest.
+
+        A partition that was ours before and was taken away while it rested would rest on: the client remembers that.
+        """
         consumer.incremental_assign(partitions)
+        consumer.resume(partitions)
         self._owned.update((each.partition, next(TENURES)) for each in partitions)
         if self._paused:
             self._pause(partitions)
+        elif partitions:
+            consumer.resume(partitions)  # one that went while it rested rests still when it is back (librdkafka 2.16)
         self._changed("assigned", partitions)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -12,17 +12,21 @@ import msgspec
 import pytest
 
 from detector.rejects import Reject
+from detector.windows import Window
 from serving.stream.addresses import Topic
 from serving.stream.follow import FollowSource
 from serving.stream.kafka.connect import Kafka
 from serving.stream.metrics import Metrics
 from serving.stream.protocol import Batch, Letter, Origin, Outcome, Sink, Source, Verdict
+from serving.stream.run import ends
 from serving.stream.settings import Guarantee, Settings
+from serving.stream.slots import Slot
 from serving.stream.text import StdinSource, TextBatch, TextSink
-from tests.serving.stream.conftest import WITHIN, Topics
+from tests.serving.stream.conftest import QUICK, WITHIN, Topics, until
 
 LINES = [b'{"n":%d}' % place for place in range(30)]
 LINGER = 0.05
+QUICK_SETTINGS = dict(setting.split("=") for setting in map(str, QUICK[1::2]) if "transaction" not in setting)
 
 
 class Place(NamedTuple):
@@ -194,6 +198,27 @@ def test_nothing_comes_while_it_rests_and_everything_after(fed: Fed) -> None:
         assert sorted(values_of(batches + taken(source, 25))) == sorted(LINES)
 
 
+def test_a_partition_that_went_away_while_it_rested_is_read_when_it_is_back(topics: Topics) -> None:
+    def joined() -> Source[Any]:
+        here = Topic(topics.bootstrap, topics.readings)
+        settings = Settings(source=here, sink=here, group=topics.group, guarantee="at-least-once", kafka=QUICK_SETTINGS)
+        return ends(settings, Metrics(list), lambda: None)()[0]
+
+    def holds(source: Source[Any]) -> int:
+        batch = source.take()
+        assert batch is not None
+        assert not len(batch)
+        return len(batch.ours)
+
+    with contextlib.closing(joined()) as source:
+        until(lambda: holds(source) == 2)
+        with contextlib.closing(joined()) as other:
+            until(lambda: source.idle(0.05) or holds(other) == 1)
+        until(lambda: holds(source) == 2)
+        topics.send(LINES)
+        assert sorted(values_of(taken(source, len(LINES)))) == sorted(LINES)
+
+
 def test_a_source_goes_on_where_it_was_committed(fed: Fed) -> None:
     if not fed.remembers:
         pytest.skip("what was read of a pipe is gone")
@@ -241,3 +266,86 @@ def test_what_a_sink_discards_is_not_to_be_seen_where_it_can(emptied: Emptied) -
     assert 2 in scores
     if emptied.takes_back:
         assert scores == [2]
+
+
+WINDOW = Window(time="ts", key="machine", length=3, max_gap=60.0)
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "guarantee"),
+    [
+        ("file", "file", None),
+        ("file", "topic", None),
+        ("topic", "file", None),
+        ("topic", "topic", "at-least-once"),
+        ("topic", "topic", "exactly-once"),
+    ],
+)
+def test_windows_stand_where_the_position_stands(
+    source: str, sink: str, guarantee: Guarantee | None, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """What a batch changed comes back if the batch was committed, and else the batch does."""
+    connect, feed = _pair(source, sink, guarantee, tmp_path, request)
+    feed(LINES[:10])
+    kept: list[Slot] = []
+    with _opened(connect) as (reading, writing):
+        for batch in taken(reading, 10):
+            slots = [Slot(partition, "ä", at % 3, b"%d" % at) for at, partition in enumerate(batch.partitions())]
+            _deliver(writing, batch, slots)
+            writing.commit(batch.claim)
+            reading.commit(batch, slots)
+            kept += slots
+        feed(LINES[10:20])
+        for batch in taken(reading, 10):
+            _deliver(writing, batch, [Slot(batch.partitions()[0], "ä", 0, b"never committed")])
+    with _opened(connect) as (reading, _):
+        batches = taken(reading, 10)
+        assert sorted(values_of(batches)) == sorted(LINES[10:20])
+        partitions = sorted({slot.partition for slot in kept})
+        last = {(slot.partition, slot.place): slot for slot in kept}
+        assert {(slot.partition, slot.place): slot for slot in reading.recall(partitions)} == last
+
+
+Connect = Callable[[], tuple[Source[Any], Sink]]
+
+
+def _pair(
+    source: str, sink: str, guarantee: Guarantee | None, folder: Path, request: pytest.FixtureRequest
+) -> tuple[Connect, Callable[[list[bytes]], None]]:
+    """Give what opens such a source and such a sink for a model of series, and what feeds the source."""
+    some: Topics | None = request.getfixturevalue("topics").for_series() if "topic" in {source, sink} else None
+    path, group = folder / "readings.ndjson", some.group if some else "none"
+
+    def address(kind: str, file: Path, topic: Callable[[Topics], str]) -> Path | Topic:
+        return Topic(some.bootstrap, topic(some)) if some and kind == "topic" else file
+
+    settings = Settings(
+        source=address(source, path, lambda topics: topics.readings),
+        sink=address(sink, folder / "verdicts.ndjson", lambda topics: topics.verdicts),
+        dead_letters=address(sink, folder / "letters.ndjson", lambda topics: topics.letters),
+        group=group,
+        guarantee=guarantee,
+        worker_id="contract",
+    )
+
+    def feed(lines: list[bytes]) -> None:
+        if some and source == "topic":
+            some.send(lines)
+            return
+        with path.open("ab") as file:
+            _write(file.fileno(), lines)
+
+    return ends(settings, Metrics(list), lambda: WINDOW), feed
+
+
+@contextlib.contextmanager
+def _opened(connect: Connect) -> Iterator[tuple[Source[Any], Sink]]:
+    source, sink = connect()
+    with contextlib.closing(sink), contextlib.closing(source):
+        yield source, sink
+
+
+def _deliver(sink: Sink, batch: Batch, slots: list[Slot]) -> None:
+    verdicts = [Verdict(1.0, 0.5, False, "presses", 1, origin) for origin in batch.origins(range(len(batch)))]  # noqa: FBT003
+    sink.add(Outcome(batch, verdicts, range(len(batch)), [], slots))
+    sink.flush()

@@ -13,7 +13,20 @@ import polars as pl
 import pytest
 
 from tests.kafka.shared import own
-from tests.serving.stream.conftest import QUICK, SEED, TORTURE, Start, Topics, check, check_series, machines, rows, until, values
+from tests.serving.stream.conftest import (
+    QUICK,
+    SEED,
+    TORTURE,
+    Read,
+    Start,
+    Topics,
+    check,
+    check_series,
+    machines,
+    rows,
+    until,
+    values,
+)
 
 KILLS, FREEZES, CHANGES = (200, 20, 60) if TORTURE else (20, 1, 5)
 RATE = 400  # records a second
@@ -50,25 +63,50 @@ class SeriesFlow(Flow):
     def __init__(self, topics: Topics, frame: pl.DataFrame, rate: float) -> None:
         super().__init__(topics, frame, rate)
         self._keys = frame["machine"].to_list()
+        self.last = threading.Event()  # the last rows wait for it, and with it for the last worker
 
     def put(self, at: int, handful: Sequence[bytes | None]) -> None:
         """Send a handful."""
+        if at > 0.9 * len(self.sent):
+            self.last.wait()
         self._topics.put_keyed(zip(self._keys[at : at + len(handful)], handful, strict=True))
 
 
-def settle_series(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within: float = 60) -> None:
-    """Wait for the last verdict on rows of machines, and hold all of them against what was sent."""
+def settle_series(topics: Topics, flow: SeriesFlow, frame: pl.DataFrame, bundle: Path, *, once: bool = True) -> None:
+    """Wait for the last verdict on rows of machines, and hold all of them against what was sent.
+
+    Unless each comes `once`, those that come again have to say the same.
+    """
+    within = 60
+    flow.last.set()
     flow.join()
     good = frame.filter(pl.int_range(pl.len()) % 50 != 7)
-    letters = topics.read(topics.letters, frame.height - good.height, within)
-    verdicts = topics.read(topics.verdicts, good.height, within)
-    assert sorted(repr(each.value) for each in letters) == sorted(repr(value) for value in flow.sent[7::50])
-    origins = [each.said["origin"] for each in verdicts]
-    assert len({(origin["partition"], origin["offset"]) for origin in origins}) == len(verdicts) == good.height  # type: ignore[index,call-overload]
+    bad = flow.sent[7::50]
+    found: dict[tuple[int, int], Read] = {}
+    verdicts: list[Read] = []
+
+    def all_answered() -> bool:
+        verdicts[:] = topics.read(topics.verdicts, good.height, within)
+        found.update((place_of(each), each) for each in verdicts)
+        return len(found) >= good.height
+
+    until(all_answered)
+    letters = topics.read(topics.letters, len(bad), within)
+    if once:
+        assert len(verdicts) == len(found) == good.height
+        assert sorted(repr(each.value) for each in letters) == sorted(map(repr, bad))
+    assert all(each.value == found[place_of(each)].value for each in verdicts)
+    assert {each.value for each in letters} == set(bad)
     for (name,), rows_ in good.group_by("machine"):
-        mine = [each.said for each in verdicts if each.key == str(name).encode()]
-        mine.sort(key=lambda said: said["origin"]["offset"])  # type: ignore[index,call-overload]
+        mine = [each.said for _, each in sorted(found.items()) if each.key == str(name).encode()]
         check_series(mine, rows_, bundle)
+
+
+def place_of(verdict: Read) -> tuple[int, int]:
+    """Give the partition and offset of a verdict's record."""
+    origin = verdict.said["origin"]
+    assert isinstance(origin, dict)
+    return origin["partition"], origin["offset"]
 
 
 def settle(topics: Topics, flow: Flow, frame: pl.DataFrame, bundle: Path, within: float = 60) -> None:
@@ -120,6 +158,8 @@ def test_series_go_on_where_a_killed_worker_stood(kills: int, broker: str, press
         worker = start(*topics.flags, *QUICK, "--id", "one", at=presses[0])
         if number % 4 != 3:
             until(lambda: "partitions assigned" in worker.log)  # noqa: B023 - called at once
+        if not number:
+            topics.read(topics.verdicts, 200)  # so that windows are whole
         time.sleep(chance.uniform(0, 0.6))
         worker.kill()
     worker = start(*topics.flags, *QUICK, "--id", "one", at=presses[0])
@@ -129,12 +169,22 @@ def test_series_go_on_where_a_killed_worker_stood(kills: int, broker: str, press
 
 
 @pytest.mark.long
-def test_frozen_beyond_its_session_it_commits_nothing(broker: str, pumps: Path, start: Start) -> None:
+@pytest.mark.parametrize("of", ["rows", "series"])
+def test_frozen_beyond_its_session_it_commits_nothing(
+    of: str, broker: str, pumps: Path, start: Start, request: pytest.FixtureRequest
+) -> None:
     """A worker that was stopped, and whose partitions are another's by then, wakes up in the middle of what it did."""
-    topics, frame, chance = Topics(broker, 4), rows(FREEZES * 7 * RATE), np.random.default_rng(SEED)
-    flow = Flow(topics, frame, RATE)
+    topics, count, chance = Topics(broker, 4), FREEZES * 7 * RATE, np.random.default_rng(SEED)
+    if of == "rows":
+        bundle, frame = pumps, rows(count)
+        flow = Flow(topics, frame, RATE)
+    else:
+        names = [f"machine {number}" for number in range(12)]
+        bundle, frame = request.getfixturevalue("presses")[0], machines(count // len(names), names)
+        flow = SeriesFlow(topics.for_series(), frame, RATE)
+        flow.last.set()
     flow.start()
-    pair = [start(*topics.flags, *QUICK) for _ in range(2)]
+    pair = [start(*topics.flags, *QUICK, at=bundle) for _ in range(2)]
     until(lambda: all("partitions assigned" in worker.log for worker in pair))
     for number in range(FREEZES):
         frozen = pair[number % 2]
@@ -142,9 +192,38 @@ def test_frozen_beyond_its_session_it_commits_nothing(broker: str, pumps: Path, 
         frozen.process.send_signal(signal.SIGSTOP)
         time.sleep(5.5)  # beyond the session, and beyond what a transaction may take
         frozen.process.send_signal(signal.SIGCONT)
-    settle(topics, flow, frame, pumps)
+    if isinstance(flow, SeriesFlow):
+        settle_series(topics, flow, frame, bundle)
+    else:
+        settle(topics, flow, frame, bundle)
     assert all("partitions lost" in worker.log or "connection lost" in worker.log for worker in pair[: min(2, FREEZES)])
     assert [worker.stop() for worker in pair] == [0, 0]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("guarantee", "protocol"), [("exactly-once", "classic"), ("at-least-once", "consumer")])
+def test_series_follow_their_partitions(
+    guarantee: str, protocol: str, broker: str, presses: tuple[Path, str], start: Start
+) -> None:
+    """Workers come, go and are killed; a partition's windows are with whoever has it."""
+    names, chance = [f"machine {number}" for number in range(12)], np.random.default_rng(SEED)
+    topics, frame = Topics(broker, 4).for_series(), machines(CHANGES * 2 * RATE // len(names), names)
+    quick = QUICK if protocol == "classic" else QUICK[-2:]
+    flags = [*topics.flags, *quick, "--guarantee", guarantee, "--kafka", f"group.protocol={protocol}"]
+    flow = SeriesFlow(topics, frame, RATE)
+    flow.start()
+    working = [start(*flags, at=presses[0])]
+    for number in range(CHANGES):
+        working.append(start(*flags, at=presses[0]))
+        time.sleep(chance.uniform(0.8, 2))
+        if number % 3:
+            leaving = working.pop(0)
+            until(lambda: '"streaming"' in leaving.log)  # noqa: B023 - called at once
+            assert leaving.stop() == 0, leaving.log
+        elif protocol == "classic" and number:
+            working.pop(0).kill()
+    settle_series(topics, flow, frame, presses[0], once=guarantee == "exactly-once")
+    assert [worker.stop() for worker in working] == [0] * len(working)
 
 
 @pytest.mark.parametrize("protocol", [pytest.param("classic", marks=pytest.mark.long), "consumer"])
