@@ -100,20 +100,35 @@ def stopped_by_signals(worker: Worker, deadline: float) -> Iterator[None]:
 
     What is not committed by then comes again: a transaction that is open is aborted by the brokers.
     """
-
-    def stop(number: int, _frame: object) -> None:
-        log().info("stopping", signal=signal.Signals(number).name)
-        worker.stop()
-        last = threading.Timer(deadline, _give_up)
-        last.daemon = True
-        last.start()
-
-    kept = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    waiting, woken = os.pipe()
+    os.set_blocking(woken, False)
+    following = threading.Thread(target=_follow, args=(waiting, worker, deadline), daemon=True)
+    following.start()
+    before = signal.set_wakeup_fd(woken)
+    kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(woken)
+        following.join()
+        os.close(waiting)
+
+
+def _follow(waiting: int, worker: Worker, deadline: float) -> None:
+    """Take the numbers of signals from a pipe, in a thread of its own.
+
+    A handler interrupts the main thread anywhere, also where that holds a lock of the log's or of an event's: whatever takes
+    such a lock in a handler may wait forever.
+    """
+    while number := os.read(waiting, 1):
+        log().info("stopping", signal=signal.Signals(number[0]).name)
+        worker.stop()
+        last = threading.Timer(deadline, _give_up)
+        last.daemon = True
+        last.start()
 
 
 def _give_up() -> None:

@@ -84,8 +84,13 @@ SMALL = (("sizes", "8"), ("components", "8"), ("places", "1"))
 IMAGE_CASES = [
     Case("convolutional", SMALL, Image(width=64, height=64, mode="rgb")),
     Case("convolutional", SMALL, Image(width=23, height=14, files=False)),
-    Case("convolutional", (*SMALL, ("score", "mse"), ("light", "linear")), Image(width=20, height=20)),
-    Case("convolutional", (*SMALL, BERNOULLI), Image(width=20, height=20, files=False)),
+    *(
+        pytest.param(case, marks=pytest.mark.long)
+        for case in (
+            Case("convolutional", (*SMALL, ("score", "mse"), ("light", "linear")), Image(width=20, height=20)),
+            Case("convolutional", (*SMALL, BERNOULLI), Image(width=20, height=20, files=False)),
+        )
+    ),
 ]
 
 

@@ -72,7 +72,9 @@ def test_every_value_is_proven_of_a_variant_of_its_own() -> None:
     assert shared - {("activation", "silu"), ("likelihood", "gaussian"), ("score", "whitened")} <= {one for _, one in proven}
 
 
-@pytest.mark.parametrize("text", ["patches", "gaussian level=0.5", "none light=linear"])
+@pytest.mark.parametrize(
+    "text", ["patches", *(pytest.param(text, marks=pytest.mark.long) for text in ("gaussian level=0.5", "none light=linear"))]
+)
 def test_images_are_learnt_under_every_setting(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "STEPS", STEPS)
     case = Case(

@@ -20,6 +20,7 @@ from serving.stream.protocol import Again, Headers, Lost
 PATIENCE = 20.0  # seconds for a call, all attempts together: less than a transaction may take
 CALL = 5.0  # seconds of one attempt
 BREATH = 0.1
+GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 - the client's own errors begin so
 
 
 class Claim(Protocol):
@@ -65,6 +66,7 @@ class Delivery:
         self._transactional = transactional
         self._open = False  # a transaction
         self._failed: KafkaError | None = None  # a message
+        self._topics: set[str] = set()  # that were written to
         with config.told(given):
             self._producer = Producer({**settings, "on_delivery": self._delivered})
         if transactional:
@@ -79,6 +81,7 @@ class Delivery:
         if self._transactional and not self._open:
             self.begin()
         topic, value, key, headers, made, partition = message
+        self._topics.add(topic)
         while True:
             try:
                 self._producer.produce(topic, value, key, partition, timestamp=made, headers=list(headers) or None)
@@ -187,7 +190,9 @@ class Delivery:
         """Give what to raise: a message that could not be delivered says more than the transaction that failed for it."""
         failed, self._failed = self._failed, None
         if failed and meaning(failed) == "end":
-            return raised("deliver", failed)
+            doing, error = "deliver", failed
+        if error.code() in GONE:  # of a transaction it is not told which one
+            doing = f"{doing} to {' or '.join(sorted(self._topics))}"
         return raised(doing, error)
 
     def _delivered(self, error: KafkaError | None, _message: object) -> None:

@@ -95,6 +95,8 @@ class Topics:
         key = first - 1
         for key, value in enumerate(values, first):
             self._producer.produce(self.readings, value, str(key), **options)  # type: ignore[arg-type]
+            if key % 10_000 == 0:
+                self.flush()  # its queue has an end
         self._producer.poll(0)
         return key + 1
 

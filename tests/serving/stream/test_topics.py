@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # it is there
 
 from tests.data.make_bundle import write_least
+from tests.kafka.brokers import QUIET, make_topics
 from tests.ports import free_port
 from tests.serving.stream.conftest import (
     QUICK,
@@ -255,3 +257,21 @@ def _spoilt(value: bytes, random: np.random.Generator) -> bytes:
         value[:place] + value[place + len(noise) :],
         noise,
     ][kind]
+
+
+@pytest.mark.long
+def test_a_dead_letter_topic_that_goes_away_stops_the_worker(topics: Topics, start: Start) -> None:
+    """Nothing is lost: what could not be written comes again once the topic is back."""
+    topics.send([b"{", *values(FRAME[:10])])
+    worker = start(*topics.flags)
+    assert len(topics.read(topics.verdicts, 10)) == 10
+    admin = AdminClient({"bootstrap.servers": topics.bootstrap, **QUIET})
+    admin.delete_topics([topics.letters])[topics.letters].result(30)
+    topics.send([b"[", *values(FRAME[10:20])], 11)
+    assert worker.process.wait(120) == 2
+    assert topics.letters in worker.log.splitlines()[-1]
+    make_topics(topics.bootstrap, **{topics.letters: 1})
+    worker = start(*topics.flags)
+    assert [each.value for each in topics.read(topics.letters, 1)] == [b"["]
+    assert len(topics.read(topics.verdicts, 20)) == 20
+    assert worker.stop() == 0
