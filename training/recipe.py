@@ -73,7 +73,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         given = {"key": self.wishes.key, "stride": self.stride != 1, "max-gap": self.max_gap is not None}
         alone = [name for name, wish in given.items() if wish]
         if alone:
-            raise SettingError(f"--{' and --'.join(alone)} is for windows of a series: say by --window how many rows one has")
+            are = "is" if len(alone) == 1 else "are"
+            raise SettingError(f"--{' and --'.join(alone)} {are} for windows of a series: say by --window how many rows one has")
 
     def _check_window(self, length: int) -> None:
         """Refuse windows that cannot be cut."""
