@@ -80,6 +80,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse windows that cannot be cut."""
         if self.wishes.time is None:
             raise SettingError("a window is cut from rows in the order of time: name the column that tells it by --time")
+        if self.image is not None:
+            raise SettingError("rows are either pixels of an image or a series: leave out --image or --window")
         if not SHORTEST <= length <= LONGEST:
             raise SettingError(f"a window has from {SHORTEST} to {LONGEST:,} rows; got {length}")
         if not 1 <= self.stride <= LONGEST:

@@ -200,7 +200,7 @@ REFUSED = {
         "today/heat lies among the images",
     ),
     "heat maps in a file": (("score", "{model}", "today", "--to", "out.csv", "--heatmaps", "rows.csv"), "rows.csv is a file"),
-    "which is normal": (("evaluate", "{model}", "today/spot"), "Say it with --normal-value; there are 'spot'"),
+    "one class": (("evaluate", "{model}", "today/spot"), "are 'spot': rows of another class are needed"),
     "a label": (("evaluate", "{model}", "today", "--label", "kind"), "labelled by the folders that they lie in"),
     "names without files": (("evaluate", "{model}", "today", "--names", "rows.csv"), "rows.csv has no column 'file'"),
     "classes": (("finetune", "{model}", "today", "--label", "kind"), "judges files of images"),
