@@ -120,7 +120,10 @@ class Operations:
         return _json({"model": name, "written": len(several)})
 
     def _effect(self, model: Model, decision: Decision) -> dict[str, Any]:
-        """Say what a threshold does to the calibration rows, and would have done to the latest rows."""
+        """Say what a threshold does to the calibration rows, and would have done to the latest rows.
+
+        Of a series these are stretches, and rows whose scores lie above it: how long an alarm lasts is not told.
+        """
         self._hub.settle()
         latest, now = self._hub.recent(model).latest, model.scorer.manifest.decision
         alarms, alarms_now = int(decision.is_anomaly(latest).sum()), int(now.is_anomaly(latest).sum())

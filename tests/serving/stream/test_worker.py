@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from detector.errors import StreamError
+from detector.scorer import Scorer
 from serving.log import set_up
+from serving.model import Model
 from serving.stream import worker as loop
 from serving.stream.current import Current
 from serving.stream.judge import Judge, Limits
@@ -45,8 +47,9 @@ class Ends:
     def commit(self, batch: TextBatch, slots: Sequence[Slot]) -> None:  # noqa: ARG002 - `Source`
         self.called("source.commit")
 
-    def recall(self, partitions: Sequence[int]) -> Sequence[Slot]:
-        raise AssertionError(partitions)
+    def recall(self, partitions: Sequence[int]) -> Sequence[Slot]:  # noqa: ARG002 - `Source`
+        self.called("recall")
+        return ()
 
     def rewind(self, batch: TextBatch) -> None:
         self.called("rewind")
@@ -155,3 +158,22 @@ def test_the_source_lives_while_judging_takes_long(pumps: Path, monkeypatch: pyt
     run(ends, pumps)
     assert ends.calls.count("idle") > 5
     assert ends.seen == [0]
+
+
+def test_a_version_that_judges_series_where_the_last_one_did_not_has_source_and_sink_opened_anew(
+    pumps: Path, presses: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only then are there topics to look for, and windows to recall."""
+    series = Model("presses", Scorer.open(presses[0], "cpu"))
+
+    def look(self: Current) -> bool:
+        taken_up, self.model = self.model is not series, series
+        return taken_up
+
+    monkeypatch.setattr(Current, "look", look)
+    ends = Ends(records=2)
+    worker = run(ends, pumps)
+    once = ["take", "add", "flush", "commit", "source.commit"]
+    closed = ["close", "sink.close"]
+    assert ends.calls == ["connect", *once, *closed, "connect", "take", "recall", *once[1:], "take", *closed]
+    assert worker.done.letters == 1
