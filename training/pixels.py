@@ -28,7 +28,8 @@ def arrange(matrix: np.ndarray, columns: Sequence[Column], image: Image, *, ligh
     """Lay pixels out by the training matrix `[rows, columns]`, scaled by all of its values.
 
     Under `light` "logarithmic" it is the ratio of two values that counts, as where a surface reflects a share of what
-    light there is; under "linear" their difference. Without `scaled`, values are probabilities already.
+    light there is; under "linear" their difference. Without `scaled`, values are probabilities already,
+    or bytes of a file, which become such.
 
     Raises:
         TableError: all pixels of all images are alike.
@@ -38,7 +39,8 @@ def arrange(matrix: np.ndarray, columns: Sequence[Column], image: Image, *, ligh
         raise TableError("every pixel of every training image is the same, so there is nothing to learn")
     lowest, highest = (0.0, 255.0) if image.files else (lowest, highest)
     some = matrix[:: max(1, matrix.size // ENOUGH)].astype(np.float64)
-    scaling = _scaling(some[np.isfinite(some)], lowest, highest, light) if scaled else AS_IT_IS
+    shares = AS_IT_IS._replace(unit=highest) if image.files else AS_IT_IS  # bytes of files are shares of 255
+    scaling = _scaling(some[np.isfinite(some)], lowest, highest, light) if scaled else shares
     return Layout(
         columns=tuple(msgspec.structs.replace(column, lowest=lowest, highest=highest) for column in columns),
         numbers=tuple(range(len(columns))),

@@ -73,12 +73,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         given = {"key": self.wishes.key, "stride": self.stride != 1, "max-gap": self.max_gap is not None}
         alone = [name for name, wish in given.items() if wish]
         if alone:
-            raise SettingError(f"--{' and --'.join(alone)} is for windows of a series: say by --window how many rows one has")
+            are = "is" if len(alone) == 1 else "are"
+            raise SettingError(f"--{' and --'.join(alone)} {are} for windows of a series: say by --window how many rows one has")
 
     def _check_window(self, length: int) -> None:
         """Refuse windows that cannot be cut."""
         if self.wishes.time is None:
             raise SettingError("a window is cut from rows in the order of time: name the column that tells it by --time")
+        if self.image is not None:
+            raise SettingError("rows are either pixels of an image or a series: leave out --image or --window")
         if not SHORTEST <= length <= LONGEST:
             raise SettingError(f"a window has from {SHORTEST} to {LONGEST:,} rows; got {length}")
         if not 1 <= self.stride <= LONGEST:

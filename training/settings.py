@@ -51,6 +51,7 @@ class Windowed(Settings, frozen=True, kw_only=True):
 
     sizes: Sizes = ()
     activation: Activation = "tanh"
+    likelihood: Annotated[Literal["gaussian"], Meta(description="bernoulli is for single rows")] = "gaussian"
     score: Annotated[
         Literal["level-energy", "whitened"],
         Meta(
@@ -74,7 +75,7 @@ class WindowedConvolutional(Windowed, frozen=True, kw_only=True):
 class WindowedRecurrent(Windowed, frozen=True, kw_only=True):
     """One that reads a window row by row."""
 
-    sizes: Annotated[Sizes, Meta(description="the width of its state")] = (32,)
+    sizes: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=1, description="the width of its state")] = (32,)
     cell: Annotated[Literal["lstm", "gru"], Meta(description="what reads and unrolls")] = "lstm"
 
 
@@ -239,8 +240,12 @@ def _takes(found: Type) -> str:
             return " or ".join(", ".join(map(str, values)).rsplit(", ", 1))
         case BoolType():
             return "true or false"
-        case VarTupleType(item_type=IntType() as width):
-            return f"widths such as 300-150, each {_range(width)}, or none"
+        case VarTupleType(item_type=IntType() as width, max_length=most):
+            return (
+                f"one width such as 32, {_range(width)}"
+                if most == 1
+                else f"widths such as 300-150, each {_range(width)}, or none"
+            )
         case IntType() as number:
             return f"a whole number {_range(number)}"
         case FloatType() as number:

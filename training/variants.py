@@ -392,8 +392,6 @@ def windowed_plan(name: str, values: Mapping[str, Any] | None = None) -> Windowe
         takers = ", ".join(each for each, variant in VARIANTS.items() if variant.windowed)
         raise SettingError(f"{name} takes single rows; variants that take windows of a series: {takers}")
     settings = of.settings_of(windowed.settings, values or {})
-    if settings.likelihood != "gaussian":
-        raise SettingError("likelihood=bernoulli is for single rows; windows take gaussian")
     if settings.m > settings.n:
         raise SettingError(f"m={settings.m} of n={settings.n} newest scores can never be above a threshold: m is at most n")
     return WindowedPlan(windowed, settings)

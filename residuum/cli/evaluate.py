@@ -85,10 +85,20 @@ def _ranking(rows: Labelled, evaluation: Evaluation) -> Table:
     )
 
 
+def _promised(scorer: Scorer) -> str:
+    """Say what is promised of normal rows; of a series it is no share of rows."""
+    rate, window = scorer.manifest.decision.false_alarm_rate, scorer.manifest.window
+    if not rate:
+        return ""
+    if window:
+        return f"; promised: alarms begin in {talk.share(rate)} of normal stretches of {window.length} rows"
+    return f"; promised {talk.share(rate)}"
+
+
 def _verdicts(scorer: Scorer, evaluation: Evaluation) -> Table:
     """Say what the threshold makes of it."""
     decision = scorer.manifest.decision
-    promised = f"; promised {talk.share(decision.false_alarm_rate)}" if decision.false_alarm_rate else ""
+    promised = _promised(scorer)
     passed, missed = evaluation.passed, evaluation.missed
     return talk.facts(
         f"Verdicts at the threshold of {decision.threshold:.4g}",

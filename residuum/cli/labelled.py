@@ -148,6 +148,8 @@ def _normal_values(seen: Sequence[str], asked: Asked) -> list[str]:
     if strange:
         raise SettingError(f"--normal-value {listing(strange)} is no label {asked.where}; there are {listing(seen)}")
     normal = list(asked.normal_values) or [value for value in seen if value.lower() in NORMAL]
+    if not normal and len(seen) == 1:
+        raise SettingError(f"all labels {asked.where} are {seen[0]!r}: rows of another class are needed")
     if not normal:
         raise SettingError(f"which labels {asked.where} mean normal? Say it with --normal-value; there are {listing(seen)}")
     return normal

@@ -15,7 +15,10 @@ MODEL = Annotated[
 ]
 FILES = Annotated[
     list[str],
-    typer.Argument(help="CSV, Parquet or NDJSON, also .gz and .zst; patterns; - is standard input.", show_default=False),
+    typer.Argument(
+        help="CSV, Parquet or NDJSON, also .gz and .zst; images, or folders of them; patterns; - is standard input.",
+        show_default=False,
+    ),
 ]
 TO = Annotated[
     str,

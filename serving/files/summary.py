@@ -44,7 +44,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def warning(self) -> str:
         """What is wrong with the run as a whole: no row to score, or alarms as normal rows do not give; else nothing."""
-        if self.rejected and not self.rows:
+        if self.rejected and not self.rows and not self.unjudged:
             return "every row was rejected: not the data it was trained for, or written otherwise (such as 1,5 for 1.5)"
         if self.unjudged and not self.rows:
             return "no row was judged: no series has as many rows as a window, or a larger --max-gap at training was needed"

@@ -15,6 +15,7 @@ from detector import graph
 from detector.columns import encode
 from detector.decision import TOLERANCE
 from detector.errors import SettingError, TableError
+from detector.images import Image
 from detector.scorer import Scorer, Verdicts
 from detector.windows import JUDGED, WARMING_UP
 from tests.alone import alone
@@ -301,8 +302,11 @@ def train_on(frame: pl.DataFrame, to: Path, **recipe: object) -> training.Traine
         ({"wishes": Wishes(time="ts", key="mashine")}, "near: 'machine'"),
         ({"variant": "denoising"}, "takes single rows; variants that take windows of a series: plain, convolutional"),
         ({"variant": "recurrent", "window": None, "wishes": Wishes()}, "takes windows of a series: name the column of time"),
+        ({"image": Image(width=4, height=4, files=False)}, "leave out --image or --window"),
         ({"window": None}, "--key is for windows of a series"),
-        ({"settings": {"likelihood": "bernoulli"}}, "windows take gaussian"),
+        ({"settings": {"likelihood": "bernoulli"}}, "likelihood takes gaussian"),
+        ({"variant": "recurrent", "settings": {"sizes": "none"}}, "sizes takes one width such as 32"),
+        ({"variant": "recurrent", "settings": {"sizes": "8-8"}}, "sizes takes one width such as 32"),
         ({"settings": {"m": "3", "n": "2"}}, "m is at most n"),
         ({"settings": {"corruption": "swap"}}, "there is no setting 'corruption'"),
         ({"false_alarm_rate": 0.001}, "stretches of 12 rows cannot promise"),

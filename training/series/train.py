@@ -66,11 +66,12 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch) -> Trained:
     layout = lay_out(material.matrix, material.columns)
     if not layout.modelled:
         raise TableError("every column is constant in the training rows, so there is nothing to learn")
+    rate, lowered_from = rate_of(len(_highest(np.zeros(len(material.rows.starts)), material)), recipe, material.window)
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(recipe.seed)
         learnt = learn(layout, material, plan, recipe.seed, device, watch)
     calibration = Calibration(stretches(learnt.scores, material, alarm_of(plan)))
-    decision, lowered_from = decide(calibration, recipe, material.window)
+    decision = calibration.decide_stretches(rate, material.window.length)
     model = export.proven(learnt.graph, some := material.windows(_evenly(material.rows.starts, PROVED)))
     parity = [export.prove(learnt.graph, model, some, decision, one) for one in provers_of(recipe.device)]
     summary = _training(material, recipe, learnt.fit, device, len(calibration), time.monotonic() - began)
@@ -110,12 +111,17 @@ def stretches(scores: np.ndarray, material: Material, alarm: Alarm) -> np.ndarra
         if begun:
             state.clear()
         smoothed[place] = state.step(alarm, np.inf, score)
+    return _highest(smoothed, material)
+
+
+def _highest(scores: np.ndarray, material: Material) -> np.ndarray:
+    """Give the highest score of each stretch."""
     size = -(-material.window.length // material.window.stride)
-    runs = np.split(smoothed, np.flatnonzero(material.rows.begun)[1:])
-    return np.concatenate([_highest(run, size) for run in runs])
+    runs = np.split(scores, np.flatnonzero(material.rows.begun)[1:])
+    return np.concatenate([_highest_of(run, size) for run in runs])
 
 
-def _highest(run: np.ndarray, size: int) -> np.ndarray:
+def _highest_of(run: np.ndarray, size: int) -> np.ndarray:
     """Give the highest score of each stretch of a run."""
     starts = np.arange(0, len(run), size)
     if len(starts) > 1 and len(run) - starts[-1] < size / 2:
@@ -123,17 +129,21 @@ def _highest(run: np.ndarray, size: int) -> np.ndarray:
     return np.maximum.reduceat(run, starts)
 
 
-def decide(calibration: Calibration, recipe: Recipe, window: Window) -> tuple[Decision, float | None]:
-    """Give the decision, and the rate that it was lowered from, if so."""
+def rate_of(stretches: int, recipe: Recipe, window: Window) -> tuple[float, float | None]:
+    """Give the rate that so many stretches promise, and the one that it was lowered from, if so.
+
+    Raises:
+        SettingError: the rate that the user named is smaller than they can promise.
+    """
     asked = recipe.false_alarm_rate or DEFAULT_RATE
-    least = smallest_rate(len(calibration))
-    if recipe.false_alarm_rate is not None and asked < calibration.smallest_rate and not recipe.lenient:
+    least = smallest_rate(stretches)
+    if recipe.false_alarm_rate is not None and stretches < rows_for(asked) and not recipe.lenient:
         raise SettingError(
-            f"{len(calibration)} stretches of {window.length} rows cannot promise a false-alarm rate of {asked:g} of stretches: "
+            f"{stretches} stretches of {window.length} rows cannot promise a false-alarm rate of {asked:g} of stretches: "
             f"the smallest they can promise is {least:g}, and {asked:g} takes {rows_for(asked) * window.length:,} rows"
         )
-    rate = max(asked, least)
-    return calibration.decide_stretches(rate, window.length), asked if rate > asked else None
+    rate = least if stretches < rows_for(asked) else asked
+    return rate, asked if rate > asked else None
 
 
 def alarm_of(plan: WindowedPlan) -> Alarm:

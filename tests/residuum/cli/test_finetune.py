@@ -143,7 +143,7 @@ BAD = {
     "no such column": (labelled_rows().drop("kind"), "lacks the column 'kind'"),
     "too few of a class": (labelled_rows(hot=3), "each class needs 5 labelled rows, one for each fold"),
     "no label at all": (labelled_rows().with_columns(kind=pl.lit(None, pl.String)), "no row that can be scored has a label"),
-    "nothing normal": (labelled_rows().filter(pl.col("kind") != "ok"), "Say it with --normal-value; there are 'leak'"),
+    "nothing normal": (labelled_rows().filter(pl.col("kind") != "ok"), "are 'leak': rows of another class are needed"),
 }
 
 

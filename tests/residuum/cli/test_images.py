@@ -187,6 +187,8 @@ def test_a_row_of_pixels_is_the_image(model: Path, today: Path, run: Run) -> Non
     frame = images.as_table(matrix, SEEN)
     judged = residuum.load(model).score(frame)
     assert np.corrcoef(judged["anomaly_score"], pl.read_csv("out.csv")["anomaly_score"])[0, 1] > 0.9  # but for resizing
+    none = residuum.load(model).score(matrix[~judged["is_anomaly"].to_numpy()])
+    assert not none["is_anomaly"].any()
     assert residuum.load(model).score(matrix)["anomaly_score"].tolist() == pytest.approx(judged["anomaly_score"].to_list())
 
 
@@ -200,7 +202,7 @@ REFUSED = {
         "today/heat lies among the images",
     ),
     "heat maps in a file": (("score", "{model}", "today", "--to", "out.csv", "--heatmaps", "rows.csv"), "rows.csv is a file"),
-    "which is normal": (("evaluate", "{model}", "today/spot"), "Say it with --normal-value; there are 'spot'"),
+    "one class": (("evaluate", "{model}", "today/spot"), "are 'spot': rows of another class are needed"),
     "a label": (("evaluate", "{model}", "today", "--label", "kind"), "labelled by the folders that they lie in"),
     "names without files": (("evaluate", "{model}", "today", "--names", "rows.csv"), "rows.csv has no column 'file'"),
     "classes": (("finetune", "{model}", "today", "--label", "kind"), "judges files of images"),

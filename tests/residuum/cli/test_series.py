@@ -129,6 +129,7 @@ def test_labels_are_compared_with_the_alarms(run: Run, model: Path, table: Path)
     done = run("evaluate", model, table, "--label", "is_bad")
     assert done.exit_code == 0, done.output
     assert "98 normal, 40 anomalies" in done.stdout
+    assert "of normal stretches of 12 rows" in done.stdout
 
 
 def test_a_threshold_moves_by_rate_and_not_by_labels(run: Run, model: Path, table: Path) -> None:
