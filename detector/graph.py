@@ -107,7 +107,7 @@ class Graph:
             return in_batches(self._session, outputs, {self._input: matrix}, wanted, self._batch)
         images = {IMAGE_INPUT: matrix.reshape(len(matrix), *self.axes)}
         found = in_batches(self._session, outputs, images, wanted, self._batch)
-        return [part.reshape(len(part), -1) if part.ndim > 1 else part for part in found]
+        return [part.reshape(len(part), int(np.prod(part.shape[1:]))) if part.ndim > 1 else part for part in found]
 
 
 def in_batches(

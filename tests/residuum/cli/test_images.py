@@ -187,6 +187,8 @@ def test_a_row_of_pixels_is_the_image(model: Path, today: Path, run: Run) -> Non
     frame = images.as_table(matrix, SEEN)
     judged = residuum.load(model).score(frame)
     assert np.corrcoef(judged["anomaly_score"], pl.read_csv("out.csv")["anomaly_score"])[0, 1] > 0.9  # but for resizing
+    none = residuum.load(model).score(matrix[~judged["is_anomaly"].to_numpy()])
+    assert not none["is_anomaly"].any()
     assert residuum.load(model).score(matrix)["anomaly_score"].tolist() == pytest.approx(judged["anomaly_score"].to_list())
 
 
