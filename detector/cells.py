@@ -97,9 +97,9 @@ def number_texts(values: np.ndarray) -> pl.Series:
 
 def date_texts(values: np.ndarray) -> pl.Series:
     """Write epoch seconds, `float64[rows]`, as ISO 8601; what no calendar holds stays a number."""
-    micros = pl.Series(values * 1e6, nan_to_null=True).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
     in_calendar = np.abs(np.nan_to_num(values)) < LAST_SECOND
-    dates = pl.select(pl.when(pl.lit(pl.Series(in_calendar))).then(pl.lit(micros))).to_series().dt.strftime("%Y-%m-%d %H:%M:%S")
+    micros = pl.Series(np.where(in_calendar, values, np.nan) * 1e6, nan_to_null=True).cast(pl.Int64).cast(pl.Datetime("us"))
+    dates = micros.dt.strftime("%Y-%m-%d %H:%M:%S")
     return pl.select(pl.coalesce(pl.lit(dates), pl.lit(number_texts(values)))).to_series()
 
 

@@ -150,13 +150,14 @@ class Sessions:
             held.users += 1
             held.asked = self._clock()
             self._held.move_to_end(address)
-        self._make_room()
         return held
 
     def _left(self, address: Address, held: Held) -> None:
         """Let a session be without one of its users; one that is empty is kept for those alone who wait for it."""
         held.users -= 1
-        if not held and not held.users:
+        if held:
+            self._make_room()
+        elif not held.users:
             self._drop(address, held)
 
     def _drop(self, address: Address, held: Held) -> None:

@@ -35,7 +35,7 @@ OPEN = frozenset(
         "/v2/health/ready",
     }
 )
-OPERATING = ("/promote", "/rollback", "/thresholds", "/feedback")  # each ends a route under /v1/models
+OPERATING = frozenset({"promote", "rollback", "thresholds", "feedback"})  # of a name under /v1/models
 LOOK_EVERY = 1.0  # seconds
 _LINE = re.compile(r"([0-9a-f]{64})\s+([a-z,]+)(\s.*)?")
 
@@ -99,12 +99,15 @@ class Tokens:
 
 def role_for(method: str, path: str) -> Role:
     """Give the role that a route needs."""
-    if path == "/metrics":
-        return "metrics"
-    if path == "/v1/events":  # it tells of rows that others sent
-        return "operate"
-    if method == "POST" and (path.startswith("/v2/repository/models/") or path.endswith(OPERATING)):
-        return "operate"
+    match path.split("/"):
+        case ["", "metrics"]:
+            return "metrics"
+        case ["", "v1", "events"]:  # it tells of rows that others sent
+            return "operate"
+        case ["", "v2", "repository", "models", *_] if method == "POST":
+            return "operate"
+        case ["", "v1", "models", _, what] if method == "POST" and what in OPERATING:  # and no session whose key is such a word
+            return "operate"
     return "score"
 
 

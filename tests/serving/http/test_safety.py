@@ -50,6 +50,12 @@ def test_tokens(start: Start, tokens: Path) -> None:
     assert ASK.get(f"{service.url}/metrics", headers=bearer(METRICS)).status_code == 200
     assert ASK.get(f"{service.url}/v1/models").status_code == 401
     assert ASK.get(f"{service.url}/readyz").status_code == 200
+    for path in ("/metrics", "/v1/events", "/v1/models/pumps/promote", "/v1/models/pumps/rollback", "/v1/models/pumps/feedback"):
+        method = "POST" if "models" in path else "GET"
+        assert ASK.request(method, f"{service.url}{path}", headers=bearer(SCORE)).status_code == 403
+        assert ASK.request(method, f"{service.url}{path}%0A", headers=bearer(SCORE)).status_code == 404
+    session = ASK.post(f"{service.url}/v1/models/pumps/sessions/promote", json=[{}], headers=bearer(SCORE))
+    assert "judges single rows" in session.json()["detail"]  # a key may be any word
 
     tokens.write_text(line("fourth", "score"))
     until(lambda: service.post([{}], headers=bearer("fourth")).status_code == 200)

@@ -224,6 +224,14 @@ def test_the_session_unheard_of_for_longest_makes_room_and_an_idle_one_is_forgot
         asyncio.run(ask(key))
         now += 1.0
     assert [key for key in "abc" if sessions.find(at[key])] == ["a", "c"]
+
+    async def fail() -> None:
+        async with sessions.turn(at["b"]):
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        asyncio.run(fail())
+    assert [key for key in "abc" if sessions.find(at[key])] == ["a", "c"]  # what is not kept takes nobody's room
     now = 12.5
     assert [key for key in "abc" if sessions.find(at[key])] == ["c"]
     assert sessions.counts() == {"presses": 1}
