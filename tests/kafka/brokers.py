@@ -152,7 +152,7 @@ class Cluster:
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
             "log.cleaner.dedupe.buffer.size": 4194304,
             "log.index.size.max.bytes": 1048576,
-            "broker.session.timeout.ms": 2000,
+            "broker.session.timeout.ms": 2000 if several else 60_000,  # one alone is shut out by itself where the machine is slow
             "broker.heartbeat.interval.ms": 500,
             "num.network.threads": 2,
             "num.io.threads": 2,
