@@ -182,7 +182,7 @@ def test_a_state_file_that_is_broken_says_so(standing: Standing, tmp_path: Path,
     standing.commit(WHERE, [Slot(-1, "press", 0, b"row")])
     with contextlib.closing(sqlite3.connect(tmp_path / "state")) as file, file:
         file.execute(broken)
-    with pytest.raises(StreamError, match="holds no position.*--state"):
+    with pytest.raises(StreamError, match=r"holds no position.*--state"):
         _ = standing.position(), list(standing.slots())
 
 
