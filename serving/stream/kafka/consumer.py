@@ -277,12 +277,8 @@ class KafkaSource:
         self._watcher.behind(lag)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take partitions; those that come while we rest, rest.
-
-        A partition that was ours before and was taken away while it rested would rest on: the client remembers that.
-        """
+        """Take partitions; those that come while we rest, rest."""
         consumer.incremental_assign(partitions)
-        consumer.resume(partitions)
         self._owned.update((each.partition, next(TENURES)) for each in partitions)
         if self._paused:
             self._pause(partitions)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -159,16 +158,16 @@ class Delivery:
         self._failed = None
 
     def close(self) -> None:
-        """Abort what is open, and let go."""
-        with (
-            contextlib.suppress(KafkaException, SystemError),
-            warnings.catch_warnings(action="ignore"),
-        ):  # it may have failed for good
+        """Abort what is open, if that can be done soon, and let go.
+
+        Not by the client's own `close`: that one waits for ever for brokers that do not answer (confluent-kafka 2.16).
+        """
+        with contextlib.suppress(KafkaException, SystemError):  # it may have failed for good
             if self._open:
                 self._producer.abort_transaction(CALL)
-        with contextlib.suppress(KafkaException, SystemError), warnings.catch_warnings(action="ignore"):
+        with contextlib.suppress(KafkaException, SystemError):
             self._producer.purge()
-            self._producer.close()
+        del self._producer
 
     def _call(self, doing: str, call: Callable[[], object]) -> None:
         """Make a call, again and again while that is what its errors ask for."""

@@ -245,3 +245,21 @@ def test_workers_come_and_go(protocol: str, broker: str, pumps: Path, start: Sta
             working.pop(0).kill()
     settle(topics, flow, frame, pumps)
     assert [worker.stop() for worker in working] == [0] * len(working)
+
+
+@pytest.mark.long
+def test_frozen_brokers_are_waited_for(run_folder: Path, pumps: Path, start: Start) -> None:
+    """They answer nothing for longer than any call waits, with a transaction open; then they go on, and so does the worker."""
+    with own(run_folder, 1) as cluster:
+        topics, frame = Topics(cluster.bootstrap), rows(90 * RATE)
+        flow = Flow(topics, frame, RATE)
+        worker = start(*topics.flags, *QUICK)
+        until(lambda: "partitions assigned" in worker.log)
+        flow.start()
+        time.sleep(3)
+        cluster.processes[0].send_signal(signal.SIGSTOP)
+        time.sleep(60)
+        cluster.processes[0].send_signal(signal.SIGCONT)
+        settle(topics, flow, frame, pumps)
+        assert "connection lost" in worker.log
+        assert worker.stop() == 0
