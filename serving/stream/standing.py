@@ -9,6 +9,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -21,15 +22,17 @@ create table if not exists position (one integer primary key check (one = 1), sa
 create table if not exists slots (series text, place integer, value blob not null, unique (series, place));
 """
 
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
 
 class Position(msgspec.Struct, frozen=True):
     """Where the next line begins: in the file that had this inode and began with these bytes."""
 
     inode: int
     head: str  # SHA-256 of the first `head_bytes` bytes
-    head_bytes: int
-    offset: int
-    row: int
+    head_bytes: Count
+    offset: Count
+    row: Count
 
 
 class Standing:
@@ -61,7 +64,7 @@ class Standing:
             return
         with self._reading():
             yield from (
-                Slot(PARTITION, *found)
+                Slot(PARTITION, *msgspec.convert(found, tuple[str, int, bytes]))
                 for found in self._connection().execute("select series, place, value from slots order by rowid")
             )
 
@@ -89,7 +92,7 @@ class Standing:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
             what = f"{self._path} holds no position: {error}"
             raise StreamError(f"{what}; name another by --state, or delete it to begin anew") from error
 

@@ -69,7 +69,7 @@ class Changelog:
                 if error is None:
                     heard, said = time.monotonic(), 0.0
                     key = message.key() or b""
-                    name = key[PLACE:].decode()
+                    name = key[PLACE:].decode(errors="replace")  # of a stranger's record, whose value is passed over
                     yield Slot(partition, name, int.from_bytes(key[:PLACE], "big"), message.value())
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own errors begin so
                     # The end of what is decided, which may still be before the end.

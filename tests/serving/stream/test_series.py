@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from detector.errors import StreamError
 from detector.scorer import Scorer
 from serving.log import set_up
 from serving.model import Model
@@ -165,6 +167,23 @@ def test_a_state_file_holds_the_newest_rows_of_each_key_and_no_more(model: Model
     assert len(slots) == 2 * LENGTH
     assert all(len(slot.value or b"") < 8 * len(model.scorer.columns) + 64 for slot in slots)
     assert isinstance(slots[0], Slot)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "update position set said = 7",
+        """update position set said = '{"inode":1,"head":"","head_bytes":0,"offset":-5,"row":1}'""",
+        "update slots set value = 7",
+        "drop table slots",
+    ],
+)
+def test_a_state_file_that_is_broken_says_so(standing: Standing, tmp_path: Path, broken: str) -> None:
+    standing.commit(WHERE, [Slot(-1, "press", 0, b"row")])
+    with contextlib.closing(sqlite3.connect(tmp_path / "state")) as file, file:
+        file.execute(broken)
+    with pytest.raises(StreamError, match=r"holds no position.*--state"):
+        _ = standing.position(), list(standing.slots())
 
 
 def test_a_pipe_of_series_is_judged_to_its_end(presses: tuple[Path, str]) -> None:
