@@ -235,7 +235,9 @@ def test_nothing_malformed_is_lost(topics: Topics, start: Start) -> None:
     before = memory(worker.process.pid)
     topics.send(sent[5000:], 5000)
     until(lambda: _answered(port) >= len(sent), WITHIN + len(sent) / 1000)
-    letters, verdicts = topics.read(topics.letters, 1), topics.read(topics.verdicts, 1)
+    within, answered = WITHIN + len(sent) / 1000, metrics(port)
+    letters = topics.read(topics.letters, int(answered["residuum_stream_records_total", "dead_letter"]), within)
+    verdicts = topics.read(topics.verdicts, int(answered["residuum_stream_records_total", "scored"]), within)
     assert all(each.value == sent[int(each.key or b"")] for each in letters)
     assert sorted(int(each.key or b"") for each in (*letters, *verdicts)) == list(range(len(sent)))
     assert memory(worker.process.pid) < before + 60
