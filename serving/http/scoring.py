@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from detector.errors import SettingError, TableError
 from detector.images import Unreadable
@@ -159,12 +160,14 @@ class Scoring:
         """Judge an Arrow stream."""
         frame = arrow.read(body)
         check_rows(frame.height, self._settings.max_rows)
-        if self._settings.log_rows:
-            rowlog.note(model, frame.to_dict(as_series=False), range(frame.height), request_id)
         try:
+            if self._settings.log_rows:
+                rowlog.note(model, frame.to_dict(as_series=False), range(frame.height), request_id)
             judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons, run=run)
         except TableError as error:
             raise Problem(422, "columns", str(error)) from error
+        except pl.exceptions.PanicException as error:  # as of a date in the year 3,000,000
+            raise Problem(422, "cells", "a cell of the stream has no value that can be told") from error
         self._alarms.note(model, judged, request_id)
         return Reply(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
 

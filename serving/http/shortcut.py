@@ -39,7 +39,8 @@ class Ask:
             reply = self._judge(body)
         except Exception as error:  # noqa: BLE001 - whatever it is, a client learns no more than the ledger says
             reply = self._ledger.refused(error, self.request).reply(self.request.id, in_v2=self._route == "infer")
-        self._gate.leave()
+        finally:  # a panic of polars' is no Exception
+            self._gate.leave()
         self._ledger.answered(self.request, self._route, reply.status, self._began)
         return reply
 
