@@ -16,6 +16,7 @@ import polars as pl
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 BOOLEANS = {"true": 1, "yes": 1, "t": 1, "1": 1, "false": 0, "no": 0, "f": 0, "0": 0}
+DAY = 86_400  # seconds
 LAST_SECOND = 253_402_300_800  # of the year 9999
 FEW = 64  # so few numbers Python writes faster than polars can be called
 INFINITE = r"^[+-]?inf(inity)?$"
@@ -56,9 +57,10 @@ def dates(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
     """Read dates as epoch seconds, in UTC unless a cell gives its offset; numbers are epoch seconds already."""
     if series.dtype.is_numeric():
         return numbers(series, words)
-    if series.dtype in (pl.Date, pl.Datetime):  # no set: Datetime("us") equals Datetime but has another hash
-        instants = series.cast(pl.Datetime("us")) if series.dtype == pl.Date else series
-        return Parsed(_seconds(instants))
+    if series.dtype == pl.Date:  # by its days: one that no datetime holds would panic in a cast
+        return Parsed(series.cast(pl.Int32).cast(pl.Float64).to_numpy() * DAY)
+    if series.dtype == pl.Datetime:
+        return Parsed(_seconds(series))
     return _dates_in_text(_as_text(series), words)
 
 

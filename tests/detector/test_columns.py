@@ -161,6 +161,7 @@ def test_dates_of_every_type() -> None:
     naive = dt.datetime(2026, 1, 31, 18, 30)  # noqa: DTZ001 - UTC unless it says otherwise
     berlin = pl.Series([naive]).dt.replace_time_zone("Europe/Berlin")
     same(matrix([dt.date(2026, 1, 31), None], "date"), [DAY, NAN])
+    same(matrix(pl.Series([2**30], dtype=pl.Int32).cast(pl.Date), "date"), [86_400.0 * 2**30])  # beyond all calendars
     same(matrix([int(MOMENT), None], "date"), [MOMENT, NAN])
     same(matrix([MOMENT, NAN], "date"), [MOMENT, NAN])
     same(matrix(berlin, "date"), [MOMENT - 3600])
