@@ -30,107 +30,125 @@ class Detection(Collector):
         models = self._models()
         for model in models:
             model.watch.settle()
-        yield _gauge(
-            "residuum_model_info",
-            "A model that is open.",
-            ("provider", "variant"),
-            models,
-            lambda model: {(model.scorer.graph.provider, model.scorer.manifest.variant): 1.0},
-        )
-        yield _gauge(
-            "residuum_model_age_seconds",
-            "Time since training, and calibration with it.",
-            (),
-            models,
-            lambda model: {(): time.time() - model.watch.created},
-        )
-        yield _gauge(
-            "residuum_calibration_rows",
-            "Rows that calibrated the model; none of a series, where stretches did.",
-            (),
-            models,
-            lambda model: _of_rows(model, model.scorer.standing.rows),
-        )
-        yield _gauge(
-            "residuum_calibration_rows_above",
-            "Those of them that the threshold flags.",
-            (),
-            models,
-            lambda model: _of_rows(model, model.scorer.standing.above),
-        )
-        yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.watch.recent.rows})
-        yield _counter(
-            "residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.watch.recent.anomalies}
-        )
-        yield _counter(
-            "residuum_alarms",
-            "Alarms of a series that began; each lasts for some rows.",
-            (),
-            models,
-            lambda model: {(): model.watch.recent.alarms} if model.scorer.manifest.window else {},
-        )
-        yield _counter(
-            "residuum_rejected_rows",
-            "Rows that could not be read, by what was expected.",
-            ("reason",),
-            models,
-            lambda model: {(reason,): count for reason, count in model.watch.rejected.items()},
-        )
-        yield _counter(
-            "residuum_missing_cells",
-            "Cells that were missing.",
-            ("column",),
-            models,
-            lambda model: _by_column(model, model.watch.missing),
-        )
-        yield _counter(
-            "residuum_unseen_categories",
-            "Cells whose category training never saw.",
-            ("column",),
-            models,
-            lambda model: _by_column(model, model.watch.unseen),
-        )
-        yield _gauge(
-            "residuum_alarm_ratio",
-            "Share of alarms among the latest rows, about 2,000.",
-            (),
-            models,
-            lambda model: {(): model.watch.recent.alarm_ratio},
-        )
-        yield _gauge(
-            "residuum_promised_alarm_ratio",
-            "Share of alarms that the threshold promises at most among normal rows; none of a series.",
-            (),
-            models,
-            lambda model: _of_rows(model, model.scorer.manifest.decision.false_alarm_rate),
-        )
-        yield _gauge(
-            "residuum_drift_martingale",
-            "Decimal logarithm of the conformal test martingale: 2 is evidence of drift at 1 %; none of a series.",
-            (),
-            models,
-            lambda model: _of_rows(model, model.watch.recent.martingale),
-        )
-        yield _gauge(
-            "residuum_column_stability",
-            "Population stability index of the latest rows beside the first 2,000 since the start.",
-            ("column",),
-            models,
-            lambda model: {(name,): index for name, index in model.watch.recent.stability.items()},
-        )
-        yield _histogram(
-            "residuum_score_nats", "Scores.", SCORE_BUCKETS, models, lambda model: (model.watch.scores, model.watch.score_sum)
-        )
-        yield _histogram(
-            "residuum_p_value",
-            "p-values.",
-            P_VALUE_BUCKETS,
-            models,
-            lambda model: (model.watch.p_values, model.watch.p_value_sum),
-        )
+        yield from _what_they_are(models)
+        yield from _what_they_counted(models)
+        yield from _whether_rows_still_come_as_they_did(models)
+        yield from _how_scores_lie(models)
 
 
 Labelled = dict[tuple[str, ...], float]
+
+
+def _what_they_are(models: Sequence[Model]) -> Iterator[Metric]:
+    """Tell of the models and what calibrated them."""
+    yield _gauge(
+        "residuum_model_info",
+        "A model that is open.",
+        ("provider", "variant"),
+        models,
+        lambda model: {(model.scorer.graph.provider, model.scorer.manifest.variant): 1.0},
+    )
+    yield _gauge(
+        "residuum_model_age_seconds",
+        "Time since training, and calibration with it.",
+        (),
+        models,
+        lambda model: {(): time.time() - model.watch.created},
+    )
+    yield _gauge(
+        "residuum_calibration_rows",
+        "Rows that calibrated the model; none of a series, where stretches did.",
+        (),
+        models,
+        lambda model: _of_rows(model, model.scorer.standing.rows),
+    )
+    yield _gauge(
+        "residuum_calibration_rows_above",
+        "Those of them that the threshold flags.",
+        (),
+        models,
+        lambda model: _of_rows(model, model.scorer.standing.above),
+    )
+
+
+def _what_they_counted(models: Sequence[Model]) -> Iterator[Metric]:
+    """Tell of rows, anomalies and cells."""
+    yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.watch.recent.rows})
+    yield _counter("residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.watch.recent.anomalies})
+    yield _counter(
+        "residuum_alarms",
+        "Alarms of a series that began; each lasts for some rows.",
+        (),
+        models,
+        lambda model: {(): model.watch.recent.alarms} if model.scorer.manifest.window else {},
+    )
+    yield _counter(
+        "residuum_rejected_rows",
+        "Rows that could not be read, by what was expected.",
+        ("reason",),
+        models,
+        lambda model: {(reason,): count for reason, count in model.watch.rejected.items()},
+    )
+    yield _counter(
+        "residuum_missing_cells",
+        "Cells that were missing.",
+        ("column",),
+        models,
+        lambda model: _by_column(model, model.watch.missing),
+    )
+    yield _counter(
+        "residuum_unseen_categories",
+        "Cells whose category training never saw.",
+        ("column",),
+        models,
+        lambda model: _by_column(model, model.watch.unseen),
+    )
+
+
+def _whether_rows_still_come_as_they_did(models: Sequence[Model]) -> Iterator[Metric]:
+    """Tell of alarms beside the promise, and of drift."""
+    yield _gauge(
+        "residuum_alarm_ratio",
+        "Share of alarms among the latest rows, about 2,000.",
+        (),
+        models,
+        lambda model: {(): model.watch.recent.alarm_ratio},
+    )
+    yield _gauge(
+        "residuum_promised_alarm_ratio",
+        "Share of alarms that the threshold promises at most among normal rows; none of a series.",
+        (),
+        models,
+        lambda model: _of_rows(model, model.scorer.manifest.decision.false_alarm_rate),
+    )
+    yield _gauge(
+        "residuum_drift_martingale",
+        "Decimal logarithm of the conformal test martingale: 2 is evidence of drift at 1 %; none of a series.",
+        (),
+        models,
+        lambda model: _of_rows(model, model.watch.recent.martingale),
+    )
+    yield _gauge(
+        "residuum_column_stability",
+        "Population stability index of the latest rows beside the first 2,000 since the start.",
+        ("column",),
+        models,
+        lambda model: {(name,): index for name, index in model.watch.recent.stability.items()},
+    )
+
+
+def _how_scores_lie(models: Sequence[Model]) -> Iterator[Metric]:
+    """Tell of scores and p-values."""
+    yield _histogram(
+        "residuum_score_nats", "Scores.", SCORE_BUCKETS, models, lambda model: (model.watch.scores, model.watch.score_sum)
+    )
+    yield _histogram(
+        "residuum_p_value",
+        "p-values.",
+        P_VALUE_BUCKETS,
+        models,
+        lambda model: (model.watch.p_values, model.watch.p_value_sum),
+    )
 
 
 def _of_rows(model: Model, value: float | None) -> Labelled:
