@@ -55,7 +55,7 @@ def complete_in_onnx(residual: FLOAT, present: FLOAT, precision: FLOAT) -> FLOAT
     """Do the same, in the language of onnxscript: the `If` and the loop are ONNX's own, so batches without holes cost nothing."""
     one = op.CastLike(1.0, residual)
     if op.ReduceMin(present, keepdims=0) < one:
-        tiny = op.CastLike(1e-30, residual)
+        tiny = op.CastLike(TINY, residual)
         across, down = op.Constant(value_ints=[1]), op.Constant(value_ints=[0])
         absent = one - present
         scale = absent / op.ReduceSum(op.EyeLike(precision) * precision, down) + present
@@ -63,7 +63,7 @@ def complete_in_onnx(residual: FLOAT, present: FLOAT, precision: FLOAT) -> FLOAT
         direction = scale * rest
         power = op.ReduceSum(rest * direction, across)
         filled = op.Identity(residual)
-        for _ in range(12):
+        for _ in range(STEPS):
             image = op.MatMul(direction, precision) * absent
             step = power / op.Max(op.ReduceSum(direction * image, across), tiny)
             filled = filled + step * direction
