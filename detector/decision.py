@@ -74,8 +74,8 @@ class Calibration:
         """Give floor((n + 1) rate), of which the promise allows one less among the calibration rows."""
         return int(np.floor((len(self) + 1) * rate + 1e-9))
 
-    def decide(self, rate: float) -> Decision:
-        """Give the split-conformal decision for a false-alarm rate.
+    def decide(self, rate: float, of: str = "rows") -> Decision:
+        """Give the split-conformal decision for a false-alarm rate `of` rows, or of what else the scores are.
 
         Raises:
             SettingError: the rate is no rate, or smaller than these rows can promise.
@@ -84,7 +84,7 @@ class Calibration:
         allowed = self.alarms_allowed(rate)
         if allowed < 1:
             raise SettingError(
-                f"{len(self)} calibration rows cannot promise a false-alarm rate of {rate:g}: "
+                f"{len(self)} calibration {of} cannot promise a false-alarm rate of {rate:g}: "
                 f"the smallest they can promise is {smallest_rate(len(self)):g}"
             )
         threshold = float(self._edges[max(0, len(self) - allowed)])
@@ -101,7 +101,7 @@ class Calibration:
         Raises:
             SettingError: as `decide`.
         """
-        plain = self.decide(rate)
+        plain = self.decide(rate, "stretches")
         margin = 1.0 + 1.0 / math.sqrt(len(self))
         criterion = f"highest scores of {len(self)} stretches of {length} rows, and a margin of {margin - 1:.0%}"
         return msgspec.structs.replace(plain, threshold=plain.threshold * margin, criterion=criterion)

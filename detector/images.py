@@ -282,7 +282,7 @@ def _checked(opened: Opened) -> Opened:
     Raises:
         Unreadable: it is one of these.
     """
-    if getattr(opened, "n_frames", 1) > 1:
+    if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:  # a phone's JPEG: its first picture is the photo
         raise Unreadable("an animation", "an image that stands still")
     if opened.mode in {"LA", "RGBA", "PA"} or "transparency" in opened.info:
         try:

@@ -20,7 +20,7 @@ from detector import bundle, reasons, regions, repository
 from detector.bundle import Bundle
 from detector.classifier import Classes, Classifier
 from detector.columns import Column, Encoded, encode
-from detector.decision import Standing
+from detector.decision import Decision, Standing
 from detector.errors import BundleCorrupt, SettingError
 from detector.graph import Device, Graph, Outputs
 from detector.images import Image, Size
@@ -114,6 +114,15 @@ class Scorer:
     def standing(self) -> Standing:
         """Where the threshold stands among the calibration scores."""
         return self.calibration.standing(self.manifest.decision.threshold)
+
+    def decide(self, rate: float) -> Decision:
+        """Give the decision that promises a false-alarm rate: of rows, or of stretches of a series.
+
+        Raises:
+            SettingError: what calibrated the bundle cannot promise it.
+        """
+        window = self.manifest.window
+        return self.calibration.decide_stretches(rate, window.length) if window else self.calibration.decide(rate)
 
     def session(self, most_keys: int = MOST_KEYS) -> Scorer | Series:
         """Give what judges the parts of one table, one after the other; of a series it remembers so many keys at most."""

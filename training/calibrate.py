@@ -2,7 +2,7 @@
 
 | what is asked                          | from what                 | by                                                  |
 |----------------------------------------|---------------------------|-----------------------------------------------------|
-| a false-alarm rate (the default)       | normal calibration rows   | `detector.decision.Calibration` (split conformal)   |
+| a false-alarm rate (the default)       | normal calibration rows   | `detector.scorer.Scorer.decide` (split conformal)    |
 | the best F-beta                        | labelled rows             | `precision_recall_curve`                            |
 | a target precision                     | labelled rows             | `precision_recall_curve`                            |
 | the least cost, given a cost ratio     | labelled rows             | `roc_curve`                                         |
@@ -23,7 +23,6 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from detector.decision import Decision
 from detector.errors import SettingError
-from detector.scorer import Scorer
 
 
 class FBeta(msgspec.Struct, frozen=True):
@@ -57,16 +56,6 @@ class Precision(msgspec.Struct, frozen=True):
 
 
 Criterion = FBeta | CostRatio | Precision
-
-
-def by_rate(scorer: Scorer, rate: float) -> Decision:
-    """Give the decision that promises a false-alarm rate.
-
-    Raises:
-        SettingError: the bundle's calibration rows cannot promise it.
-    """
-    window = scorer.manifest.window
-    return scorer.calibration.decide_stretches(rate, window.length) if window else scorer.calibration.decide(rate)
 
 
 def by_labels(scores: np.ndarray, labels: np.ndarray, criterion: Criterion) -> Decision:

@@ -7,9 +7,7 @@ kinds -> split -> vocabularies, layout -> fit -> whitening -> graph -> export ->
 
 from __future__ import annotations
 
-import datetime as dt
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,14 +19,13 @@ import torch
 
 from detector import bundle, cells
 from detector.columns import Column, encode
-from detector.decision import Calibration, Decision
+from detector.decision import Calibration
 from detector.errors import SettingError, TableError
 from detector.graph import Device, Graph
 from detector.images import Image
-from detector.manifest import FORMAT, Ignored, Manifest, Rows, Score, Training
+from detector.manifest import Ignored, Manifest, Rows
 from detector.rejects import Reject
 from detector.successor import write_version
-from detector.version import __version__
 from training import decoder, export, pixels, variants, weights
 from training.decoder import DecoderGraph
 from training.features import Cells, Features
@@ -36,18 +33,18 @@ from training.fit import Fit, Watch, fit, one_thread, unwatched
 from training.graph import DetectorGraph
 from training.kinds import Kinds, infer
 from training.layout import Layout, arrange, vocabularies
+from training.manifest import describe, sum_up
 from training.models import Autoencoder, Model
 from training.pictures import Pictures, check_pixels, wishes_of_pixels
 from training.pixels import Pixels, features_of
 from training.recipe import Recipe, Table
-from training.settings import Convolutional, as_plain
+from training.settings import Convolutional
 from training.spatial import graph_of, usual
 from training.split import DEFAULT_RATE, Split, split
 from training.variants import Plan
 from training.whitening import precision
 
 MOST_AT_ONCE = 2**22  # cells that are scaled at a time
-LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
 class Study(NamedTuple):
@@ -140,9 +137,10 @@ def study(table: Table | Pictures, recipe: Recipe, watch: Watch = unwatched) -> 
         learnt = learn(layout, material, plan, recipe.seed, device, watch)
     calibrating = material.matrix[material.split.calibration]
     calibration = Calibration(export.torch_scores(learnt.graph, calibrating))
-    summary = _training(material, recipe, learnt.fit, device, time.monotonic() - began)
+    summary = sum_up(recipe, _rows(material), learnt.fit, device.type, time.monotonic() - began)
     decision = calibration.decide(material.split.rate)
-    manifest = _manifest(material, recipe, plan, learnt.graph, decision, summary)
+    manifest = describe(learnt.graph, recipe, plan.settings, material.ignored, decision, summary)
+    manifest = msgspec.structs.replace(manifest, image=material.image, prior=decoder.prior_of(learnt.graph.score.model))
     asked = recipe.false_alarm_rate or DEFAULT_RATE
     lowered_from = asked if material.split.rate > asked else None
     return Study(
@@ -303,45 +301,7 @@ def provers_of(device: Device) -> list[Device]:
     return ["cpu", "cuda"] if cuda else ["cpu"]
 
 
-def _training(material: Material, recipe: Recipe, fitted: Fit, device: torch.device, seconds: float) -> Training:
-    """Sum training up."""
+def _rows(material: Material) -> Rows:
+    """Count the rows of each part."""
     parts = material.split
-    rows = Rows(len(parts.training), len(parts.validation), len(parts.calibration), len(material.rejects))
-    return Training(
-        rows=rows,
-        seed=recipe.seed,
-        device=device.type,
-        steps=fitted.steps,
-        best_step=fitted.best_step,
-        loss=fitted.loss,
-        seconds=round(seconds, 2),
-        order=f"by {recipe.wishes.time}" if recipe.wishes.time else "shuffled",
-    )
-
-
-def _manifest(
-    material: Material, recipe: Recipe, plan: Plan, graph: DetectorGraph, decision: Decision, training: Training
-) -> Manifest:
-    """Write down what the detector is; the proofs of its graphs come later."""
-    score = graph.score
-    return Manifest(
-        format=FORMAT,
-        name="",
-        version=0,
-        parent=None,
-        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        residuum=__version__,
-        variant=recipe.variant,
-        settings={**as_plain(plan.settings), "latent": score.model.latent, "precision": graph.precision},
-        columns=graph.features.layout.columns,
-        image=material.image,
-        ignored=tuple(material.ignored),
-        missing=recipe.missing,
-        score=Score(score.name, score.unit, score.extra_terms),
-        decision=decision,
-        training=training,
-        parity=(),
-        prior=decoder.prior_of(score.model),
-        libraries={name: version(name) for name in LIBRARIES},
-        files={},
-    )
+    return Rows(len(parts.training), len(parts.validation), len(parts.calibration), len(material.rejects))

@@ -79,11 +79,11 @@ def _labelled(scorer: Scorer, wish: Wish, *, decimal_comma: bool) -> Labelled:
 
 def _decide(scorer: Scorer, wish: Wish, criterion: Criterion | None, rows: Labelled | None) -> Decision:
     """Choose the threshold."""
-    from training.calibrate import by_labels, by_rate
+    from training.calibrate import by_labels
 
     if criterion and rows:
         return by_labels(rows.scores, rows.labels, criterion)
-    return by_rate(scorer, wish.false_alarm_rate or 0.0)
+    return scorer.decide(wish.false_alarm_rate or 0.0)
 
 
 def _effect(scorer: Scorer, decision: Decision, rows: Labelled | None) -> Table:
@@ -96,12 +96,12 @@ def _effect(scorer: Scorer, decision: Decision, rows: Labelled | None) -> Table:
 
 def _column(scorer: Scorer, decision: Decision, rows: Labelled | None) -> dict[str, str]:
     """Say what a threshold does."""
-    rate = scorer.calibration.alarm_rate(decision.threshold)
+    rate, of = scorer.calibration.alarm_rate(decision.threshold), "rows" if scorer.manifest.window is None else "stretches"
     said = {
         "threshold": f"{decision.threshold:.6g}",
         "by": decision.criterion,
         "promised false-alarm rate": talk.share(decision.false_alarm_rate) if decision.false_alarm_rate else "none",
-        f"alarms among {len(scorer.calibration):,} calibration rows": talk.share(rate),
+        f"alarms among {len(scorer.calibration):,} calibration {of}": talk.share(rate),
     }
     if rows is None:
         return said

@@ -16,6 +16,6 @@ If you are here to read the code, start with these, in this order:
     protocol    one connection: which way a request takes, header and idle timeouts
     ledger      what is counted and noted down of a request
     service     these parts, put together; `inside` and `forward` are the two ends between worker 0 and the others
-    server      the process: sockets, signals, draining
+    server      the process: sockets, signals, draining; `listener` is what they have in common
     settings    everything that can be set, with its default
 """

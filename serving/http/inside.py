@@ -9,15 +9,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn import Config, Server
+from uvicorn import Server
 
 from detector.errors import SettingError
 from serving.http.hub import Hub
 from serving.http.ledger import Ledger
+from serving.http.listener import configured
 from serving.http.protocol import Connection
 from serving.http.report import REPORTS, Report
 from serving.http.request import Incoming, Request
@@ -69,7 +69,8 @@ async def listening(app: Inside, socket: Path, connection: Callable[..., Connect
     Raises:
         SettingError: there can be no such socket.
     """
-    server = _Server(_config(app, socket, connection, settings))
+    # Nothing is added to an answer, since the worker that passes it back does that.
+    server = _Server(configured(app, connection, settings, uds=str(socket), date_header=False, timeout_graceful_shutdown=1))
     task = asyncio.create_task(server.serve())
     while not server.started:
         if task.done():
@@ -83,22 +84,3 @@ async def listening(app: Inside, socket: Path, connection: Callable[..., Connect
                 await asyncio.sleep(LOOK_EVERY)
         server.should_exit = True
         await task
-
-
-def _config(app: Inside, socket: Path, connection: Callable[..., Connection], settings: Settings) -> Config:
-    """Set uvicorn up: nothing is added to an answer, since the worker that passes it back does that."""
-    return Config(
-        app,
-        uds=str(socket),
-        http=cast("Any", connection),
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=int(settings.idle_timeout) or 1,
-        timeout_graceful_shutdown=1,
-    )

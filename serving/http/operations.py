@@ -148,7 +148,7 @@ def _decision(wanted: Threshold, model: Model) -> Decision:
     match wanted:
         case Threshold(false_alarm_rate=float(rate), threshold=None):
             try:
-                return model.scorer.calibration.decide(rate)
+                return model.scorer.decide(rate)
             except SettingError as error:
                 raise Problem(422, "threshold", str(error), path="$.false_alarm_rate", found=f"{rate:g}") from error
         case Threshold(false_alarm_rate=None, threshold=float(value)) if math.isfinite(value):

@@ -11,11 +11,11 @@ import socket
 from collections.abc import Iterator
 from multiprocessing.connection import Connection as Parent
 from pathlib import Path
-from typing import Any, cast
 
 from uvicorn import Config, Server
 
 from detector.errors import SettingError
+from serving.http.listener import configured
 from serving.http.models import followed
 from serving.http.service import Door, Place, Service
 from serving.http.settings import Settings
@@ -147,27 +147,20 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _config(door: Door, settings: Settings) -> Config:
-    """Set uvicorn up: no access log, no lifespan, no proxies, our connections.
+    """Set uvicorn up for clients.
 
     Raises:
         SettingError: the certificate or its key cannot be used.
     """
-    config = Config(
+    config = configured(
         door.app,
-        http=cast("Any", door.connection),
+        door.connection,
+        settings,
         headers=[*SAFE, *(ALWAYS_TLS if settings.tls_certificate else [])],
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
-        ws="none",
-        lifespan="off",
         loop="uvloop",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=int(settings.idle_timeout) or 1,
         timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
     )
     try:

@@ -101,9 +101,8 @@ class Judge:
         """Decode a batch; rows are numbered by their place in it."""
         block, limits = batch.block, self._limits
         if len(block) <= limits.max_record or max(map(len, filter(None, batch.values)), default=0) <= limits.max_record:
-            flat = _opened(block) <= len(batch)
-            lines = self._decoder.read_clean(block, 0) if flat else None
-            if lines and len(lines.rows) == len(batch):
+            lines = self._decoder.read_clean(block, 0)
+            if lines and len(lines.rows) == len(batch) and (lines.flat or _opened(block) <= len(batch)):
                 return lines
         return self._read_each(batch, whys)
 

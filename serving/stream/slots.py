@@ -19,7 +19,7 @@ from detector.alarm import AlarmState
 from detector.manifest import Manifest
 from detector.windows import Changed, State, Window, Windows
 
-_HEAD = struct.Struct("<4s8sQd")  # mark, layout, the row's number in its window's life, the newest row's time
+_HEAD = struct.Struct("<4s8sqd")  # mark, layout, the row's number in its window's life, the newest row's time
 _BODY = _HEAD.size + AlarmState.SIZE
 _MARK = b"RSS1"
 
@@ -95,7 +95,7 @@ class _Ring:
         if value is None or len(value) != _BODY + 8 * state.rows.shape[1]:
             return
         mark, layout_, number, time = _HEAD.unpack_from(value)
-        if mark != _MARK or layout_ != made_for or (number - 1) % len(self._numbers) != place:
+        if mark != _MARK or layout_ != made_for or number < 1 or (number - 1) % len(self._numbers) != place:
             return
         self._numbers[place] = self.head = state.seen = number
         state.time, state.alarm = time, AlarmState.from_bytes(value[_HEAD.size : _BODY])

@@ -17,7 +17,9 @@ from detector.errors import StreamError
 from serving.stream.slots import Slot
 
 PARTITION = -1  # of lines
-TABLES = """
+OURS = 0x52534D31  # by which SQLite tells one program's files from another's
+TABLES = f"""
+pragma application_id = {OURS};
 create table if not exists position (one integer primary key check (one = 1), said blob not null);
 create table if not exists slots (series text, place integer, value blob not null, unique (series, place));
 """
@@ -101,12 +103,24 @@ class Standing:
             # Two threads call, one after the other: one recalls while the other waits for it.
             made = sqlite3.connect(self._path, check_same_thread=False)
             try:
+                _check(made)
                 made.executescript(TABLES)
             except BaseException:
                 made.close()
                 raise
             self._open = made
         return self._open
+
+
+def _check(opened: sqlite3.Connection) -> None:
+    """Make sure that a database is ours, or empty.
+
+    Raises:
+        sqlite3.DatabaseError: it is another program's.
+    """
+    ((mark,), (tables,)) = opened.execute("select * from pragma_application_id union all select count(*) from sqlite_schema")
+    if tables and mark != OURS:
+        raise sqlite3.DatabaseError("it is another program's database")
 
 
 def _places(slots: Iterable[Slot]) -> Iterator[tuple[str, int]]:

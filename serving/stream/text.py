@@ -21,7 +21,7 @@ from serving.stream.protocol import Headers, Origin, Outcome
 from serving.stream.slots import Slot
 
 ENCODER = msgspec.json.Encoder()
-BLOCK = 1 << 20  # bytes of a batch
+BLOCK = 1 << 19  # bytes of a batch: with what is made of it, it fits the cache
 STDIN = "-"
 
 

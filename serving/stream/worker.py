@@ -135,7 +135,7 @@ class Worker:
         self._runs.settle()
         self._metrics.delivered(outcome)
         records, anomalies, letters = self.done
-        flagged = sum(bool(verdict.is_anomaly) for verdict in outcome.verdicts)
+        flagged = [verdict.is_anomaly for verdict in outcome.verdicts].count(True)
         self.done = Progress(records + len(outcome.verdicts), anomalies + flagged, letters + len(outcome.letters))
         self._watch(self.done)
 

@@ -140,6 +140,15 @@ def test_what_cannot_be_taken_is_rejected_with_the_reason(fault: str, tmp_path: 
     assert expected in reject.expected
 
 
+def test_of_a_phones_photo_the_photo_is_taken(tmp_path: Path) -> None:
+    photo, preview = (pillow.new("L", (8, 6), grey) for grey in (200, 10))
+    photo.save(tmp_path / "plain.jpg")
+    photo.save(tmp_path / "phone.jpg", format="mpo", save_all=True, append_images=[preview])
+    with pillow.open(tmp_path / "phone.jpg") as both:
+        assert getattr(both, "n_frames", 1) == 2
+    assert np.array_equal(picture(tmp_path / "phone.jpg"), picture(tmp_path / "plain.jpg"))
+
+
 def test_a_file_too_large_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "LARGEST_FILE", 100)
     (tmp_path / "a.png").write_bytes(whole())

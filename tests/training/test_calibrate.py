@@ -18,7 +18,7 @@ from detector.errors import SettingError
 from detector.scorer import Scorer
 from detector.successor import recalibrate
 from tests.data.make_bundle import KEPT
-from training.calibrate import CostRatio, Criterion, FBeta, Precision, by_labels, by_rate
+from training.calibrate import CostRatio, Criterion, FBeta, Precision, by_labels
 
 scores = st.floats(-100, 1e6) | st.integers(0, 5).map(float)
 rows = st.lists(st.tuples(scores, st.booleans()), min_size=2, max_size=25).filter(lambda r: len({label for _, label in r}) == 2)
@@ -122,7 +122,7 @@ def scorer(tmp_path: Path) -> Scorer:
 
 def test_a_recalibrated_bundle_differs_in_its_decision_alone(scorer: Scorer) -> None:
     before = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in scorer.folder.iterdir()}
-    decision = by_rate(scorer, 0.02)
+    decision = scorer.decide(0.02)
     folder, manifest = recalibrate(scorer, decision)
     assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in scorer.folder.iterdir()} == before
     assert folder == scorer.folder.parent / "2"
@@ -136,8 +136,8 @@ def test_a_recalibrated_bundle_differs_in_its_decision_alone(scorer: Scorer) -> 
 
 
 def test_the_parent_is_the_version_that_was_recalibrated(scorer: Scorer) -> None:
-    recalibrate(scorer, by_rate(scorer, 0.02))
-    _, manifest = recalibrate(scorer, by_rate(scorer, 0.03))
+    recalibrate(scorer, scorer.decide(0.02))
+    _, manifest = recalibrate(scorer, scorer.decide(0.03))
     assert (manifest.version, manifest.parent) == (3, 1)
 
 
@@ -150,4 +150,4 @@ def test_a_bundle_that_changed_since_it_was_opened_is_not_copied(scorer: Scorer)
 
 def test_a_rate_too_small_is_refused(scorer: Scorer) -> None:
     with pytest.raises(SettingError, match=r"100 calibration rows cannot promise .* smallest they can promise is 0\.01$"):
-        by_rate(scorer, 0.001)
+        scorer.decide(0.001)

@@ -26,6 +26,7 @@ class WindowScore(nn.Module):
 
     name: str
     unit: str
+    extra_terms = ()  # every term belongs to a column
     owned: Tensor
 
     def __init__(self, model: SeriesModel) -> None:

@@ -8,9 +8,7 @@ time is scored once by a network that did not see it. What that finds becomes th
 
 from __future__ import annotations
 
-import datetime as dt
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -20,28 +18,25 @@ import torch
 from detector import bundle, cells
 from detector.alarm import Alarm, AlarmState
 from detector.columns import encode
-from detector.decision import Calibration, Decision, rows_for, smallest_rate
+from detector.decision import Calibration, rows_for, smallest_rate
 from detector.errors import SettingError, TableError
-from detector.manifest import FORMAT, Manifest, Score, Training
 from detector.manifest import Rows as Counted
 from detector.rejects import Reject
 from detector.series import keyed_rows
 from detector.successor import write_version
-from detector.version import __version__
 from detector.windows import Window
 from training import export, variants
-from training.fit import Fit, Watch, one_thread
+from training.fit import Watch, one_thread
 from training.kinds import infer
 from training.layout import arrange as lay_out
 from training.layout import vocabularies
+from training.manifest import describe, sum_up
 from training.recipe import Recipe, Table
-from training.series.graph import SeriesGraph
 from training.series.learn import learn
 from training.series.model import Spans
 from training.series.rows import Material, Rows, arrange, usual_step
-from training.settings import as_plain
 from training.split import DEFAULT_RATE, LEAST_ROWS
-from training.train import LIBRARIES, Trained, device_of, provers_of, rejected
+from training.train import Trained, device_of, provers_of, rejected
 from training.variants import WindowedPlan
 
 LEAST_BLOCKS = 2  # in which windows end
@@ -74,9 +69,12 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch) -> Trained:
     decision = calibration.decide_stretches(rate, material.window.length)
     model = export.proven(learnt.graph, some := material.windows(_evenly(material.rows.starts, PROVED)))
     parity = [export.prove(learnt.graph, model, some, decision, one) for one in provers_of(recipe.device)]
-    summary = _training(material, recipe, learnt.fit, device, len(calibration), time.monotonic() - began)
-    manifest = _manifest(material, recipe, plan, learnt.graph, decision, summary)
-    manifest = msgspec.structs.replace(manifest, parity=tuple(parity))
+    rows = len(material.rows.places)
+    counted = Counted(rows, rows, len(calibration), len(material.rejects))
+    summary = sum_up(recipe, counted, learnt.fit, device.type, time.monotonic() - began)
+    manifest = describe(learnt.graph, recipe, plan.settings, material.ignored, decision, summary)
+    of_windows = {"window": material.window, "alarm": alarm_of(plan)}
+    manifest = msgspec.structs.replace(manifest, parity=tuple(parity), **of_windows)
     contents = {bundle.MODEL: model, bundle.CALIBRATION: bundle.calibration_bytes(calibration)}
     folder, manifest = write_version(to, manifest, contents)
     return Trained(folder, manifest, material.rejects, material.infinite, lowered_from)
@@ -185,45 +183,3 @@ def _check_enough(rows: Rows, window: Window, rejects: list[Reject]) -> None:
 def _evenly(starts: np.ndarray, most: int) -> np.ndarray:
     """Give some windows, evenly spread."""
     return starts[:: -(-len(starts) // most)]
-
-
-def _training(material: Material, recipe: Recipe, fitted: Fit, device: torch.device, calibrated: int, seconds: float) -> Training:
-    """Sum training up."""
-    rows = len(material.rows.places)
-    return Training(
-        rows=Counted(rows, rows, calibrated, len(material.rejects)),
-        seed=recipe.seed,
-        device=device.type,
-        steps=fitted.steps,
-        best_step=fitted.best_step,
-        loss=fitted.loss,
-        seconds=round(seconds, 2),
-        order=f"by {recipe.wishes.time}",
-    )
-
-
-def _manifest(
-    material: Material, recipe: Recipe, plan: WindowedPlan, graph: SeriesGraph, decision: Decision, training: Training
-) -> Manifest:
-    """Write down what the detector is."""
-    return Manifest(
-        format=FORMAT,
-        name="",
-        version=0,
-        parent=None,
-        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        residuum=__version__,
-        variant=recipe.variant,
-        settings={**as_plain(plan.settings), "latent": graph.model.latent, "precision": graph.precision},
-        columns=graph.features.layout.columns,
-        ignored=tuple(material.ignored),
-        missing=recipe.missing,
-        score=Score(graph.score.name, graph.score.unit),
-        decision=decision,
-        training=training,
-        parity=(),
-        window=material.window,
-        alarm=alarm_of(plan),
-        libraries={name: version(name) for name in LIBRARIES},
-        files={},
-    )

@@ -135,6 +135,7 @@ def test_labels_are_compared_with_the_alarms(run: Run, model: Path, table: Path)
 def test_a_threshold_moves_by_rate_and_not_by_labels(run: Run, model: Path, table: Path) -> None:
     done = run("calibrate", model, "--false-alarm-rate", "0.3", "--dry-run")
     assert done.exit_code == 0, done.output
+    assert "calibration stretches" in done.output
     refused = run("calibrate", model, "--labels", table, "--label", "is_bad", "--maximise", "f1", "--dry-run")
     assert refused.exit_code == 2
     assert "judges windows of 12 rows, and a threshold from labels takes single rows" in refused.stderr

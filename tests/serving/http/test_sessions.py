@@ -131,6 +131,16 @@ def test_rows_of_another_series_and_rows_that_come_twice_are_rejected(served: Se
     assert ASK.get(url(served, "a")).json()["rows"] == 2
 
 
+def test_a_threshold_promises_of_stretches_as_the_command_does(served: Service, bundle: Path) -> None:
+    asked = {"json": {"false_alarm_rate": 0.3}, "params": {"dry_run": "1"}}
+    decision = ASK.post(f"{served.url}/v1/models/presses/thresholds", **asked).json()["decision"]
+    assert decision == msgspec.to_builtins(Scorer.open(bundle).decide(0.3))
+    assert "stretches of 12 rows" in decision["criterion"]
+    few = ASK.post(f"{served.url}/v1/models/presses/thresholds", json={"false_alarm_rate": 1e-6})
+    assert few.status_code == 422
+    assert "calibration stretches cannot promise" in few.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "status"),
     [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.serving.stream.conftest import (
     Read,
     Start,
     Topics,
+    Worker,
     check,
     check_series,
     machines,
@@ -200,28 +202,34 @@ def test_frozen_beyond_its_session_it_commits_nothing(
     assert [worker.stop() for worker in pair] == [0, 0]
 
 
+def come_and_go(another: Callable[[], Worker], *, kills: bool) -> list[Worker]:
+    """Start one worker after the other, and ask earlier ones to end, or kill them; give those that are left."""
+    chance, working = np.random.default_rng(SEED), [another()]
+    for number in range(CHANGES):
+        working.append(another())
+        time.sleep(chance.uniform(0.8, 2))
+        if number % 3:
+            leaving = working.pop(0)
+            until(lambda: '"streaming"' in leaving.log)  # noqa: B023 - called at once
+            assert leaving.stop() == 0, leaving.log
+        elif kills and number:
+            working.pop(0).kill()
+    return working
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(("guarantee", "protocol"), [("exactly-once", "classic"), ("at-least-once", "consumer")])
 def test_series_follow_their_partitions(
     guarantee: str, protocol: str, broker: str, presses: tuple[Path, str], start: Start
 ) -> None:
     """Workers come, go and are killed; a partition's windows are with whoever has it."""
-    names, chance = [f"machine {number}" for number in range(12)], np.random.default_rng(SEED)
+    names = [f"machine {number}" for number in range(12)]
     topics, frame = Topics(broker, 4).for_series(), machines(CHANGES * 2 * RATE // len(names), names)
     quick = QUICK if protocol == "classic" else QUICK[-2:]
     flags = [*topics.flags, *quick, "--guarantee", guarantee, "--kafka", f"group.protocol={protocol}"]
     flow = SeriesFlow(topics, frame, RATE)
     flow.start()
-    working = [start(*flags, at=presses[0])]
-    for number in range(CHANGES):
-        working.append(start(*flags, at=presses[0]))
-        time.sleep(chance.uniform(0.8, 2))
-        if number % 3:
-            leaving = working.pop(0)
-            until(lambda: '"streaming"' in leaving.log)  # noqa: B023 - called at once
-            assert leaving.stop() == 0, leaving.log
-        elif protocol == "classic" and number:
-            working.pop(0).kill()
+    working = come_and_go(partial(start, *flags, at=presses[0]), kills=protocol == "classic")
     settle_series(topics, flow, frame, presses[0], once=guarantee == "exactly-once")
     assert [worker.stop() for worker in working] == [0] * len(working)
 
@@ -229,20 +237,11 @@ def test_series_follow_their_partitions(
 @pytest.mark.parametrize("protocol", [pytest.param("classic", marks=pytest.mark.long), "consumer"])
 def test_workers_come_and_go(protocol: str, broker: str, pumps: Path, start: Start) -> None:
     """Some are asked to end, others are killed; partitions move all the while."""
-    topics, frame, chance = Topics(broker, 4), rows(CHANGES * 2 * RATE), np.random.default_rng(SEED)
+    topics, frame = Topics(broker, 4), rows(CHANGES * 2 * RATE)
     flags = [*topics.flags, *(QUICK if protocol == "classic" else QUICK[-2:]), "--kafka", f"group.protocol={protocol}"]
     flow = Flow(topics, frame, RATE)
     flow.start()
-    working = [start(*flags)]
-    for number in range(CHANGES):
-        working.append(start(*flags))
-        time.sleep(chance.uniform(0.8, 2))
-        if number % 3:
-            leaving = working.pop(0)
-            until(lambda: '"streaming"' in leaving.log)  # noqa: B023 - called at once
-            assert leaving.stop() == 0, leaving.log
-        elif protocol == "classic" and number:
-            working.pop(0).kill()
+    working = come_and_go(partial(start, *flags), kills=protocol == "classic")
     settle(topics, flow, frame, pumps)
     assert [worker.stop() for worker in working] == [0] * len(working)
 

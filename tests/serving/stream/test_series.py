@@ -6,6 +6,7 @@ import contextlib
 import json
 import resource
 import sqlite3
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -184,6 +185,29 @@ def test_a_state_file_that_is_broken_says_so(standing: Standing, tmp_path: Path,
         file.execute(broken)
     with pytest.raises(StreamError, match=r"holds no position.*--state"):
         _ = standing.position(), list(standing.slots())
+
+
+def test_another_programs_database_is_refused_and_left_as_it_is(standing: Standing, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state")) as file, file:
+        file.execute("create table invoices (number integer)")
+    before = (tmp_path / "state").read_bytes()
+    with pytest.raises(StreamError, match=r"another program's database.*--state"):
+        standing.position()
+    with pytest.raises(StreamError, match="another program's database"):
+        standing.commit(WHERE, [])
+    assert (tmp_path / "state").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [0, -5, 2**63 - 1, -(2**63)])
+def test_a_strangers_slot_makes_its_key_warm_up(model: Model, standing: Standing, number: int) -> None:
+    worker = Worker(model, standing)
+    worker.deliver(LINES[:40])
+    strange = next(slot for slot in standing.slots() if slot.key == "press")
+    assert strange.value
+    changed = strange.value[:12] + struct.pack("<q", number) + strange.value[20:]
+    standing.commit(WHERE, [strange._replace(value=changed)])
+    outcome = Worker(model, standing).judged(LINES[40:42])
+    assert [verdict.state for verdict in outcome.verdicts] == ["judged", "warming up"]  # of the lathe, of the press
 
 
 def test_a_pipe_of_series_is_judged_to_its_end(presses: tuple[Path, str]) -> None:

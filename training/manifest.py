@@ -1,0 +1,63 @@
+"""What every kind of detector writes down of itself once it is trained; `detector.manifest` says what the fields mean."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from detector.decision import Decision
+from detector.manifest import FORMAT, Ignored, Manifest, Rows, Score, Training
+from detector.version import __version__
+from training.fit import Fit
+from training.graph import DetectorGraph
+from training.recipe import Recipe
+from training.series.graph import SeriesGraph
+from training.settings import Settings, as_plain
+
+LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
+
+
+def sum_up(recipe: Recipe, rows: Rows, fitted: Fit, device: str, seconds: float) -> Training:
+    """Sum training up: `seconds` is how long it took on torch's `device`."""
+    return Training(
+        rows=rows,
+        seed=recipe.seed,
+        device=device,
+        steps=fitted.steps,
+        best_step=fitted.best_step,
+        loss=fitted.loss,
+        seconds=round(seconds, 2),
+        order=f"by {recipe.wishes.time}" if recipe.wishes.time else "shuffled",
+    )
+
+
+def describe(
+    graph: DetectorGraph | SeriesGraph,
+    recipe: Recipe,
+    settings: Settings,
+    ignored: Sequence[Ignored],
+    decision: Decision,
+    training: Training,
+) -> Manifest:
+    """Write down what a detector is, but for what its kind has alone, and for the proofs of its graphs, which come later."""
+    score = graph.score
+    return Manifest(
+        format=FORMAT,
+        name="",
+        version=0,
+        parent=None,
+        created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        residuum=__version__,
+        variant=recipe.variant,
+        settings={**as_plain(settings), "latent": score.model.latent, "precision": graph.precision},
+        columns=graph.features.layout.columns,
+        ignored=tuple(ignored),
+        missing=recipe.missing,
+        score=Score(score.name, score.unit, score.extra_terms),
+        decision=decision,
+        training=training,
+        parity=(),
+        libraries={name: version(name) for name in LIBRARIES},
+        files={},
+    )
