@@ -129,9 +129,10 @@ class Decoder:
             SettingError: nothing shaped the codes, so there is no prior to draw from; or there is nothing to draw.
         """
         if self.manifest.prior is None:
+            on = ", on a table with a pixel a column and without --image" if self.manifest.image else ""
             raise SettingError(
                 f"rows are generated from a prior, and {self.manifest.name} is {self.manifest.variant}, which has none: "
-                f"train one with --variant {' or --variant '.join(WITH_PRIOR)}"
+                f"train one with --variant {' or --variant '.join(WITH_PRIOR)}{on}"
             )
         if rows < 1:
             raise SettingError(f"at least 1 row can be generated; got {rows}")

@@ -206,7 +206,7 @@ REFUSED = {
     "a label": (("evaluate", "{model}", "today", "--label", "kind"), "labelled by the folders that they lie in"),
     "names without files": (("evaluate", "{model}", "today", "--names", "rows.csv"), "rows.csv has no column 'file'"),
     "classes": (("finetune", "{model}", "today", "--label", "kind"), "judges files of images"),
-    "rows to generate": (("generate", "{model}", "--to", "new.csv"), "which has none"),
+    "rows to generate": (("generate", "{model}", "--to", "new.csv"), "on a table with a pixel a column and without --image"),
     "another variant": (
         ("train", "today", "--to", "new", "--variant", "denoising"),
         "images are learnt by --variant convolutional",
