@@ -19,7 +19,10 @@ import numpy as np
 
 BLOCK = 512 * 1024
 BATCH = 2048
-VERDICT = b'{"anomaly_score":13.448890588623763,"p_value":0.6633663366336634,"is_anomaly":false,"row":123456}'
+VERDICT = (
+    b'{"anomaly_score":13.448890588623763,"p_value":0.6633663366336634,"is_anomaly":false,"model":"pumps","version":1,'
+    b'"origin":{"topic":"rows","partition":2,"offset":123456}}'
+)
 
 
 class _Verdict(msgspec.Struct, gc=False):

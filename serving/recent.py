@@ -11,7 +11,7 @@ from serving.martingale import Martingale
 from serving.stability import FADING, Stability
 
 LATEST = 10_000  # scores that are held, for whoever wants to try another threshold
-BET_ON = 256  # rows of a heap, the first ones
+BET_ON = 128  # rows of a heap, the first ones
 
 
 class Recent:

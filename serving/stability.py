@@ -15,7 +15,7 @@ from detector.columns import Column
 
 REFERENCE = 2000  # rows
 FADING = 2000  # rows after which a row counts for 1/e
-LOOKED_AT = 1024  # rows of those that are counted at a time: columns are many, and a share of the rows tells as much
+LOOKED_AT = 512  # rows of those that are counted at a time: columns are many, and a share of the rows tells as much
 MOST_VALUES = 50  # of a category
 SMOOTH = 0.5
 

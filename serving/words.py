@@ -66,7 +66,7 @@ def _rows(judged: Judged) -> Iterator[Row]:
         return map(Row, *told)
     nothing = [UNSET] * len(rows)
     told += [each.tolist() for each in verdicts.classes] if verdicts.classes else [nothing, nothing]
-    return map(Row, *told, [reasons.get(at, UNSET) for at in range(len(rows))], states_of(verdicts) or nothing)
+    return map(Row, *told, placed(reasons, len(rows)), states_of(verdicts) or nothing)
 
 
 def flags_of(verdicts: Verdicts) -> list[bool | None]:
@@ -87,6 +87,14 @@ def reasons_of(judged: Judged) -> Mapping[int, list[Reason]]:
     if judged.reasons or judged.verdicts.reasons is NO_REASONS:
         return judged.reasons
     return grouped(judged.verdicts.reasons)
+
+
+def placed(reasons: Mapping[int, list[Reason]], rows: int) -> list[list[Reason] | UnsetType]:
+    """Give the reasons of each of so many rows."""
+    told: list[list[Reason] | UnsetType] = [UNSET] * rows
+    for at, some in reasons.items():
+        told[at] = some
+    return told
 
 
 def grouped(reasons: pl.DataFrame) -> dict[int, list[Reason]]:

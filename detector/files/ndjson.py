@@ -15,7 +15,7 @@ import polars as pl
 
 from detector.errors import TableError
 from detector.files import blocks
-from detector.files.blocks import Cutter
+from detector.files.blocks import Cutter, count
 from detector.files.json_lines import LineDecoder, Lines, Scalar, all_keys
 from detector.files.source import Block, Closing, check_wanted
 from detector.files.stream import BOM, ByteStream
@@ -65,7 +65,7 @@ class NdjsonSource(Closing):
         while data := self._cutter.take(line):
             keys |= dict.fromkeys(all_keys(data))
             read = LineDecoder(self.name, tuple(keys), ()).read(data, line)
-            line += data.count(b"\n")
+            line += count(data, b"\n")
             yield _block(read, ())
 
     def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:
@@ -79,7 +79,7 @@ class NdjsonSource(Closing):
         line, rows = 1, 0
         while data := self._cutter.take(line):
             read = decoder.read(data, line)
-            line += data.count(b"\n")
+            line += count(data, b"\n")
             rows += len(read.rows)
             unmet = unmet and absent(unmet, data, read)
             yield _block(read, numbers)

@@ -50,8 +50,10 @@ class FollowSource:
         if self._file is None or not self._read(self._file):
             time.sleep(self._linger)
         block = self._cutter.cut()
-        row = self._cutter.row + block.count(b"\n")
-        return self._cutter.batch(block, self._position(row) if block else None)
+        batch = self._cutter.batch(block)
+        if block:
+            batch.end = self._position(self._cutter.row)
+        return batch
 
     def commit(self, batch: TextBatch, slots: Sequence[Slot]) -> None:
         """Write the position down, and with it what changed in the windows of series.

@@ -34,7 +34,8 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def headers(letter: Letter, batch: Batch) -> list[tuple[str, bytes | None]]:
     """Give a letter's headers: the record's own, and ours behind them."""
-    (origin,) = batch.origins([letter.at])
+    at = [letter.at]
+    (origin,), (carried,), (made,) = batch.origins(at), batch.headers(at), batch.times(at)
     ours = {
         "reason": letter.why,
         "column": letter.fault.column,
@@ -43,10 +44,10 @@ def headers(letter: Letter, batch: Batch) -> list[tuple[str, bytes | None]]:
         "topic": origin.topic or origin.file,
         "partition": str(max(origin.partition, 0)),
         "offset": str(origin.offset if origin.topic else origin.row),
-        "timestamp": str(batch.time(letter.at)),
+        "timestamp": str(made),
         "time": str(int(time.time() * 1000)),
     }
-    return [*own(batch.headers(letter.at)), *((PREFIX + name, value.encode()) for name, value in ours.items())]
+    return [*own(carried), *((PREFIX + name, value.encode()) for name, value in ours.items())]
 
 
 def own(some: Headers) -> list[tuple[str, bytes | None]]:
@@ -56,11 +57,11 @@ def own(some: Headers) -> list[tuple[str, bytes | None]]:
 
 def line(letter: Letter, batch: Batch) -> bytes:
     """Give a letter as a line of JSON, without its break."""
-    (origin,) = batch.origins([letter.at])
+    (origin,), (came_with,) = batch.origins([letter.at]), batch.keys([letter.at])
     fault = letter.fault
     rejected = _Rejected(letter.why, fault.column, fault.found, fault.expected)
     value, value_base64 = _text(batch.values[letter.at])
-    key, key_base64 = _text(batch.key(letter.at))
+    key, key_base64 = _text(came_with)
     return msgspec.json.encode(_Line(rejected, origin, value, value_base64, key, key_base64))
 
 

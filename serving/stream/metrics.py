@@ -78,7 +78,7 @@ class Metrics:
             self._letters.labels(letter.why).inc()
         now = time.time()
         self._last.set(now)
-        made = outcome.batch.time(0)
+        (made,) = outcome.batch.times([0])
         if made:
             self._age.observe(max(0.0, now - made / 1000))
 

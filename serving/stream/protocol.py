@@ -86,14 +86,14 @@ class Batch(Protocol):
     def keyed(self) -> bool:
         """Whether records have keys, by which they came into their partitions; that of a series' row is its series then."""
 
-    def key(self, at: int) -> bytes | None:
-        """Give the key of a record, if it has one."""
+    def keys(self, at: Sequence[int]) -> Sequence[bytes | None]:
+        """Give the keys of records, as far as they have some."""
 
-    def headers(self, at: int) -> Headers:
-        """Give the headers of a record."""
+    def headers(self, at: Sequence[int]) -> Sequence[Headers]:
+        """Give the headers of records."""
 
-    def time(self, at: int) -> int:
-        """When a record was made, in milliseconds since 1970; 0: it does not say."""
+    def times(self, at: Sequence[int]) -> Sequence[int]:
+        """When records were made, in milliseconds since 1970; 0: it does not say."""
 
     def is_blank(self, at: int) -> bool:
         """Whether a record is only a line between two others."""

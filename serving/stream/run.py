@@ -40,7 +40,6 @@ def stream(path: Path, settings: Settings, watch: Callable[[Progress], None]) ->
     models.append(Current(path, settings.device, metrics.loaded))
     connect = ends(settings, metrics, lambda: models[0].model.scorer.manifest.window)
     worker = Worker(connect, models[0], settings.limits, metrics, watch, settings.worker_id, settings.state_memory)
-    gc.collect()
     gc.freeze()  # what is there now stays: it need not be looked through again and again
     with scraped(settings.metrics_host, settings.metrics_port, metrics.registry), stopped_by_signals(worker, settings.deadline):
         model = models[0].model

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from detector.errors import OutputError, StreamError
-from detector.files.blocks import LONGEST
+from detector.files.blocks import LONGEST, count
 from detector.files.stream import BOM
 from serving.files.output import STDOUT, telling
 from serving.stream import letters
@@ -29,16 +29,16 @@ class TextBatch:
     """Lines of a file; a blank one is no record."""
 
     claim: object = None
+    end: object = None  # where the source stands behind these lines, if it says so
     ours: Mapping[int, int] = {-1: 0}
     keyed = False
 
-    def __init__(self, block: bytes, file: str, row: int, end: object = None) -> None:
-        """Take whole lines, the first of which is number `row`; `end` is where the source stands behind them."""
+    def __init__(self, block: bytes, file: str, row: int) -> None:
+        """Take whole lines, the first of which is number `row`."""
         self.block = block
-        self.end = end
         self._file = file
         self._row = row
-        self._lines = block.count(b"\n")
+        self._lines = count(block, b"\n")
 
     def __len__(self) -> int:
         """How many lines there are."""
@@ -58,17 +58,17 @@ class TextBatch:
         """Give none."""
         return [-1] * self._lines
 
-    def key(self, at: int) -> bytes | None:  # noqa: ARG002 - `Batch`
+    def keys(self, at: Sequence[int]) -> Sequence[None]:
         """Give nothing: lines have no keys."""
-        return None
+        return [None] * len(at)
 
-    def headers(self, at: int) -> Headers:  # noqa: ARG002 - `Batch`
+    def headers(self, at: Sequence[int]) -> Sequence[Headers]:
         """Give nothing: lines have no headers."""
-        return ()
+        return [()] * len(at)
 
-    def time(self, at: int) -> int:  # noqa: ARG002 - `Batch`
+    def times(self, at: Sequence[int]) -> Sequence[int]:
         """Give nothing: lines do not say when they were made."""
-        return 0
+        return [0] * len(at)
 
     def is_blank(self, at: int) -> bool:
         """Whether there is nothing in a line."""
@@ -110,10 +110,11 @@ class Cutter:
         del self._held[:end]
         return block
 
-    def batch(self, block: bytes, end: object = None) -> TextBatch:
+    def batch(self, block: bytes) -> TextBatch:
         """Make a batch of lines that were cut."""
-        row, self.row = self.row, self.row + block.count(b"\n")
-        return TextBatch(block.removeprefix(BOM) if row == 1 else block, self._file, row, end)
+        made = TextBatch(block.removeprefix(BOM) if self.row == 1 else block, self._file, self.row)
+        self.row += len(made)
+        return made
 
 
 class StdinSource:

@@ -72,17 +72,25 @@ class Claim(NamedTuple):
             raise Again("partitions were taken away while their batch was at work")
 
 
+class Taker(NamedTuple):
+    """Who took a batch."""
+
+    metadata: object  # as the group knows it
+    is_held: Callable[[KafkaBatch], bool]  # whether the batch is still theirs
+
+
 class KafkaBatch:
     """Records of some partitions."""
 
     keyed = True
 
-    def __init__(self, records: Sequence[Record], claim: Claim, starts: dict[int, int], ours: dict[int, int]) -> None:
-        """Take records with the first offset of each of their partitions, and since when every partition is ours."""
+    def __init__(self, topic: str, records: Sequence[Record], ours: dict[int, int], taker: Taker) -> None:
+        """Take a topic's records, and since when each partition is ours."""
+        self.topic = topic
         self.records = records
-        self.claim = claim
-        self.starts = starts
         self.ours = ours
+        self._taker = taker
+        self._partitions = [record.partition() for record in records]
 
     def __len__(self) -> int:
         """How many records there are."""
@@ -100,24 +108,46 @@ class KafkaBatch:
 
     def origins(self, at: Sequence[int]) -> Sequence[Origin]:
         """Where records stood."""
-        records = [self.records[place] for place in at]
-        return [Origin(record.topic(), record.partition(), record.offset()) for record in records]
+        topic, partitions, records = self.topic, self._partitions, self.records
+        return [Origin(topic, partitions[place], records[place].offset()) for place in at]
 
     def partitions(self) -> Sequence[int]:
         """Give the partition of each record."""
-        return [record.partition() for record in self.records]
+        return self._partitions
 
-    def key(self, at: int) -> bytes | None:
-        """Give the key of a record."""
-        return self.records[at].key()
+    @cached_property
+    def starts(self) -> dict[int, int]:
+        """The first offset of each partition."""
+        first = dict(zip(reversed(self._partitions), reversed(self.records), strict=True))
+        return {partition: record.offset() for partition, record in first.items()}
 
-    def headers(self, at: int) -> Headers:
-        """Give the headers of a record."""
-        return self.records[at].headers() or ()
+    @cached_property
+    def ends(self) -> dict[int, int]:
+        """The offset behind the last one of each partition."""
+        last = dict(zip(self._partitions, self.records, strict=True))
+        return {partition: record.offset() + 1 for partition, record in last.items()}
 
-    def time(self, at: int) -> int:
-        """Give when a record was made."""
-        return max(0, self.records[at].timestamp()[1])
+    @cached_property
+    def claim(self) -> Claim:
+        """What is to be committed with the verdicts."""
+        offsets = [TopicPartition(self.topic, partition, end) for partition, end in self.ends.items()]
+        metadata, is_held = self._taker
+        return Claim(offsets, metadata, lambda: is_held(self))
+
+    def keys(self, at: Sequence[int]) -> Sequence[bytes | None]:
+        """Give the keys of records."""
+        records = self.records
+        return [records[place].key() for place in at]
+
+    def headers(self, at: Sequence[int]) -> Sequence[Headers]:
+        """Give the headers of records."""
+        records = self.records
+        return [records[place].headers() or () for place in at]
+
+    def times(self, at: Sequence[int]) -> Sequence[int]:
+        """Give when records were made; of one that does not say, Kafka says -1."""
+        records = self.records
+        return [made if (made := records[place].timestamp()[1]) > 0 else 0 for place in at]
 
     def is_blank(self, at: int) -> bool:  # noqa: ARG002 - `Batch`
         """Give no: an empty record is a record."""
@@ -166,20 +196,12 @@ class KafkaSource:
             self._heed(found)
         with understood("see how much waits"):
             self._look()
-        starts: dict[int, int] = {}
-        ends: dict[int, int] = {}
-        for record in records:
-            partition, offset = record.partition(), record.offset()
-            starts.setdefault(partition, offset)
-            ends[partition] = offset + 1
-        ours = dict(self._owned)
-        offsets = [TopicPartition(self._topic, partition, end) for partition, end in ends.items()]
 
-        def is_held() -> bool:
-            same = all(self._owned.get(partition) == ours[partition] for partition in starts)
+        def is_held(batch: KafkaBatch) -> bool:
+            same = all(self._owned.get(partition) == batch.ours[partition] for partition in batch.ends)
             return same and bool(member) and self._consumer.memberid() == member
 
-        batch = KafkaBatch(records, Claim(offsets, metadata, is_held), starts, ours)
+        batch = KafkaBatch(self._topic, records, dict(self._owned), Taker(metadata, is_held))
         if records:
             self._next = self._fitting(batch)
         return batch

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
@@ -41,15 +41,8 @@ class Claim(Protocol):
         """
 
 
-class Message(NamedTuple):
-    """What is sent."""
-
-    topic: str
-    value: bytes | None
-    key: bytes | None
-    headers: Headers
-    time: int  # ms; 0: now
-    partition: int = -1  # by the key
+BY_KEY = -1  # the partition
+Message = tuple[bytes | None, bytes | None, Headers, int, int]  # value, key, headers, time in ms (0: now), partition
 
 
 class Delivery:
@@ -75,21 +68,22 @@ class Delivery:
                 self.close()
                 raise
 
-    def send(self, message: Message) -> None:
-        """Hand a message over, in a transaction if there are any; it is safe after `flush`, seen after `commit`."""
+    def send(self, topic: str, messages: Iterable[Message]) -> None:
+        """Hand messages over, in a transaction if there are any; they are safe after `flush`, seen after `commit`."""
         if self._transactional and not self._open:
             self.begin()
-        topic, value, key, headers, made, partition = message
         self._topics.add(topic)
-        while True:
-            try:
-                self._producer.produce(topic, value, key, partition, timestamp=made, headers=list(headers) or None)
-            except BufferError:
-                self._producer.poll(BREATH)
-            except KafkaException as error:
-                raise self._raised(f"send to {topic}", error_of(error)) from error
-            else:
-                return
+        produce = self._producer.produce
+        for value, key, headers, made, partition in messages:
+            while True:
+                try:
+                    produce(topic, value, key, partition, timestamp=made, headers=list(headers) if headers else None)
+                except BufferError:
+                    self._producer.poll(BREATH)
+                except KafkaException as error:
+                    raise self._raised(f"send to {topic}", error_of(error)) from error
+                else:
+                    break
 
     def begin(self) -> None:
         """Begin a transaction."""

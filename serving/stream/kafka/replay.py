@@ -13,7 +13,7 @@ from serving.stream.addresses import Topic
 from serving.stream.kafka import config
 from serving.stream.kafka.consumer import Claim, Record
 from serving.stream.kafka.errors import raised
-from serving.stream.kafka.producer import Delivery, Message
+from serving.stream.kafka.producer import BY_KEY, Delivery
 from serving.stream.protocol import Again, Lost
 
 AT_ONCE = 500
@@ -74,7 +74,7 @@ def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]
                 wanted = [record for record in records if _is_wanted(record, job.reason)]
                 for record in wanted:
                     headers = letters.own(record.headers() or ())
-                    delivery.send(Message(job.to.name, record.value(), record.key(), headers, max(0, record.timestamp()[1])))
+                    delivery.send(job.to.name, [(record.value(), record.key(), headers, max(0, record.timestamp()[1]), BY_KEY)])
                 if not wanted:
                     delivery.begin()  # the offsets of those that are passed over
                 delivery.flush()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
 
 from serving.stream import letters
 from serving.stream.kafka.changelog import key_of
-from serving.stream.kafka.producer import Claim, Delivery, Message
-from serving.stream.protocol import Outcome, Sink
+from serving.stream.kafka.producer import BY_KEY, Claim, Delivery, Message
+from serving.stream.protocol import Batch, Headers, Outcome, Sink
 
 ENCODER = msgspec.json.Encoder()
 
@@ -33,17 +35,14 @@ class KafkaSink:
     def add(self, outcome: Outcome) -> None:
         """Hand verdicts and letters over."""
         batch, send = outcome.batch, self._delivery.send
-        if topic := self._names.verdicts:
-            for at, verdict in zip(outcome.at, outcome.verdicts, strict=True):
-                send(Message(topic, ENCODER.encode(verdict), batch.key(at), batch.headers(at), batch.time(at)))
-        if topic := self._names.letters:
-            for letter in outcome.letters:
-                at = letter.at
-                send(Message(topic, batch.values[at], batch.key(at), letters.headers(letter, batch), batch.time(at)))
-
-        if topic := self._names.changelog:
-            for slot in outcome.slots:
-                send(Message(topic, slot.value, key_of(slot), (), 0, slot.partition))
+        if (topic := self._names.verdicts) and outcome.verdicts:
+            send(topic, _carried(map(ENCODER.encode, outcome.verdicts), batch.headers(outcome.at), batch, outcome.at))
+        if (topic := self._names.letters) and outcome.letters:
+            at = [letter.at for letter in outcome.letters]
+            headers = [letters.headers(letter, batch) for letter in outcome.letters]
+            send(topic, _carried([batch.values[place] for place in at], headers, batch, at))
+        if (topic := self._names.changelog) and outcome.slots:
+            send(topic, ((slot.value, key_of(slot), (), 0, slot.partition) for slot in outcome.slots))
 
     def flush(self) -> None:
         """Wait until the brokers have every message."""
@@ -60,6 +59,11 @@ class KafkaSink:
     def close(self) -> None:
         """Let go."""
         self._delivery.close()
+
+
+def _carried(values: Iterable[bytes | None], headers: Sequence[Headers], batch: Batch, at: Sequence[int]) -> Iterator[Message]:
+    """Give messages with the keys and times of the records that they are about."""
+    return zip(values, batch.keys(at), headers, batch.times(at), itertools.repeat(BY_KEY, len(at)), strict=True)
 
 
 class Both:

@@ -20,7 +20,7 @@ from serving.stream.judge import Judge, Limits
 from serving.stream.kafka import connect
 from serving.stream.kafka.changelog import key_of
 from serving.stream.kafka.connect import Kafka
-from serving.stream.kafka.consumer import Claim, KafkaBatch
+from serving.stream.kafka.consumer import KafkaBatch, Taker
 from serving.stream.metrics import Metrics
 from serving.stream.protocol import Headers
 from serving.stream.runs import Runs
@@ -133,7 +133,7 @@ def judge(presses: tuple[Path, str]) -> tuple[Judge, Runs]:
 
 
 def batch(records: list[Record], ours: dict[int, int]) -> KafkaBatch:
-    return KafkaBatch(records, Claim([], None, lambda: True), {}, ours)
+    return KafkaBatch("readings", records, ours, Taker(None, lambda _: True))
 
 
 def test_a_record_with_another_key_than_its_row_is_a_letter(judge: tuple[Judge, Runs]) -> None:
