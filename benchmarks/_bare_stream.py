@@ -1,8 +1,9 @@
 """The loops that `residuum stream` is measured against: `python -m benchmarks._bare_stream WHAT ...`, in a process of its own.
 
 `lines BUNDLE`: lines from standard input, parsed with msgspec, scored by ONNX Runtime, encoded; no p-value, no reasons, no
-check of what was read. `copy BROKERS FROM TO GROUP ROWS TRANSACTIONS BATCH`: a topic read and as many messages of a verdict's
-size written, with the offsets, without any scoring; says its processor time of all but the first tenth.
+check of what was read. `alone BUNDLE FILE BATCH`: the same with a file's lines; says its processor time without the start.
+`copy BROKERS FROM TO GROUP ROWS TRANSACTIONS BATCH`: a topic read and as many messages of a verdict's size written, with the
+offsets, without any scoring; says its processor time of all but the first tenth.
 """
 
 import itertools
@@ -34,13 +35,10 @@ class _Verdict(msgspec.Struct, gc=False):
 def main() -> None:
     """Run one of the loops."""
     what, *how = sys.argv[1:]
-    if what == "lines":
-        _lines(*how)
-    else:
-        _copy(*how)
+    LOOPS[what](*how)
 
 
-def scorer(bundle: str) -> Callable[[bytes, int], bytes]:
+def scorer(bundle: str) -> Callable[[bytes], bytes]:
     """Give what parses, scores and encodes a block."""
     import onnxruntime
 
@@ -53,27 +51,39 @@ def scorer(bundle: str) -> Callable[[bytes, int], bytes]:
     decoder: Any = msgspec.json.Decoder(msgspec.defstruct("Row", [(name, float | None, None) for name in names], gc=False))
     cells, encoder = attrgetter(*names), msgspec.json.Encoder()
 
-    def score(block: bytes, row: int) -> bytes:
+    rows = itertools.count(1)
+
+    def score(block: bytes) -> bytes:
         records = decoder.decode_lines(block)
         size = len(records) * len(names)
         matrix = np.fromiter(itertools.chain.from_iterable(map(cells, records)), np.float64, size).reshape(-1, len(names))
         parts = [session.run(["score"], {"row": matrix[at : at + BATCH]})[0] for at in range(0, len(matrix), BATCH)]
         scores = np.concatenate(parts)
-        return encoder.encode_lines(map(_Verdict, scores.tolist(), (scores > threshold).tolist(), itertools.count(row)))
+        return encoder.encode_lines(map(_Verdict, scores.tolist(), (scores > threshold).tolist(), rows))
 
     return score
 
 
 def _lines(bundle: str) -> None:
     """Score standard input."""
-    score, held, row = scorer(bundle), b"", 1
+    score, held = scorer(bundle), b""
     while piece := sys.stdin.buffer.read(BLOCK):
         cut = piece.rfind(b"\n") + 1
         block, held = held + piece[:cut], piece[cut:]
-        sys.stdout.buffer.write(score(block, row))
-        row += block.count(b"\n")
+        sys.stdout.buffer.write(score(block))
     if held:
-        sys.stdout.buffer.write(score(held, row))
+        sys.stdout.buffer.write(score(held))
+
+
+def _alone(bundle: str, source: str, batch: str) -> None:
+    """Score the lines of a file in batches that are cut already."""
+    score, lines, size = scorer(bundle), Path(source).read_bytes().splitlines(keepends=True), int(batch)
+    batches = [b"".join(lines[at : at + size]) for at in range(0, len(lines), size)]
+    score(batches[0])
+    began = time.process_time()
+    for each in batches:
+        score(each)
+    sys.stdout.write(json.dumps({"cpu": time.process_time() - began, "rows": len(lines)}))
 
 
 def _copy(brokers: str, source: str, to: str, group: str, rows: str, transactions: str, batch: str) -> None:
@@ -123,6 +133,8 @@ def _copy(brokers: str, source: str, to: str, group: str, rows: str, transaction
     sys.stdout.write(json.dumps({"cpu": time.process_time() - began, "rows": done - warmed}))
     consumer.close()
 
+
+LOOPS: dict[str, Callable[..., None]] = {"lines": _lines, "alone": _alone, "copy": _copy}
 
 if __name__ == "__main__":
     main()

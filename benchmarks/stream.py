@@ -15,6 +15,7 @@ beside that of the row itself.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,6 @@ import msgspec
 import numpy as np
 
 from benchmarks import _rows
-from benchmarks._bare_stream import scorer
 from benchmarks._child import RESIDUUM, ROOT, Pairs, in_turns, measure
 from benchmarks._detector import train
 from benchmarks._options import Options, Size, parse, unless_tiny
@@ -39,7 +39,8 @@ from benchmarks._report import Report, line
 FULL, QUICK = Size(300_000, 5), Size(100_000, 3)
 LINES, KAFKA, SCALING, QUIX = 0.85, 0.8, 0.85, 5.0
 RATE = 1000  # rows a second
-SECONDS = unless_tiny(20, 2)
+SECONDS = unless_tiny(22, 2)
+WARM = unless_tiny(2, 0)  # of them, in which everybody finds the brokers
 BATCH = 1000
 LOOK = 0.1  # seconds
 PARTITIONS = 4
@@ -87,16 +88,19 @@ def _missing() -> str:
 def lines(report: Report, folder: Path, model: Path, text: bytes, options: Options) -> None:
     """Compare standard input to standard output."""
     ours = [RESIDUUM, "stream", model, "--from", "-", "--to", "-"]
-    bare = [sys.executable, "-m", "benchmarks._bare_stream", "lines", model]
+    alone = [sys.executable, "-m", "benchmarks._bare_stream", "lines", model]
     whole, tenth = folder / "rows.ndjson", folder / "tenth.ndjson"
     whole.write_bytes(text)
     tenth.write_bytes(b"".join(text.splitlines(keepends=True)[: options.rows // 10]))
 
     def pairs(source: Path) -> Pairs:
         shell = ["/bin/sh", "-c", REDIRECTED.format(source, folder / "verdicts"), "sh"]
-        return in_turns(options.rounds, lambda: measure(*shell, *bare, threads=1), lambda: measure(*shell, *ours, threads=1))
+        return in_turns(2, lambda: measure(*shell, *alone, threads=1), lambda: measure(*shell, *ours, threads=1))
 
-    all_rows, first_rows = pairs(whole), pairs(tenth)
+    all_rows, first_rows = [], []
+    for _ in range(-(-options.rounds // 2)):
+        all_rows += pairs(whole)
+        first_rows += pairs(tenth)
     costs = [
         (other.cpu - first_other.cpu, one.cpu - first_one.cpu)
         for (other, one), (first_other, first_one) in zip(all_rows, first_rows, strict=True)
@@ -113,7 +117,7 @@ def topics(report: Report, folder: Path, model: Path, text: bytes, options: Opti
     """Compare topics to topics."""
     from tests.kafka.brokers import Cluster
 
-    records = text.splitlines()
+    records, source = text.splitlines(), folder / "rows.ndjson"
     (folder / "broker").mkdir()
     cluster = Cluster(folder / "broker").start()
     try:
@@ -122,7 +126,7 @@ def topics(report: Report, folder: Path, model: Path, text: bytes, options: Opti
             ratios, costs = [], []
             for turn in range(options.rounds):
                 name = f"{kind}-{turn}"
-                alone = scored_alone(model, records)
+                alone = scored_alone(model, source)
                 raw = copied(cluster.bootstrap, name, options.rows, kind)
                 (mine,) = judged(cluster.bootstrap, model, f"ours-{name}", options.rows, guarantee, 1)
                 ratios.append((raw.micros + alone.micros) / mine.micros)
@@ -186,7 +190,8 @@ def latency(report: Report, bootstrap: str, model: Path, records: list[bytes]) -
         readers = [threading.Thread(target=_read, args=(bootstrap, topic, found)) for topic, found in seen.items()]
         for reader in readers:
             reader.start()
-        until_assigned(port)
+        while metrics(port)["residuum_stream_assigned_partitions"] < PARTITIONS:
+            time.sleep(LOOK)
         producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
         sent, began = {}, time.perf_counter()
         for at in range(RATE * SECONDS):
@@ -198,9 +203,10 @@ def latency(report: Report, bootstrap: str, model: Path, records: list[bytes]) -
         for reader in readers:
             reader.join()
     for topic, name in (("live", "a row is read"), ("live-verdicts", "its verdict is read")):
-        took = [1000 * (seen[topic][key] - when) for key, when in sent.items() if key in seen[topic]]
+        later = itertools.islice(sent.items(), RATE * WARM, None)
+        took = [1000 * (seen[topic][key] - when) for key, when in later if key in seen[topic]]
         p50, p99 = np.percentile(took, [50, 99]).tolist()
-        note = f"p99 {p99:.0f} ms, {len(took):,} of {len(sent):,} rows at {RATE:,} a second, exactly once"
+        note = f"p99 {p99:.0f} ms, {len(took):,} of {len(sent) - RATE * WARM:,} rows at {RATE:,} a second, exactly once"
         report.add(line(f"ms from sending until {name}, median", [p50], note=note))
 
 
@@ -220,24 +226,22 @@ def _read(bootstrap: str, topic: str, found: dict[bytes, float]) -> None:
     consumer.close()
 
 
-def scored_alone(model: Path, records: list[bytes]) -> Work:
+def scored_alone(model: Path, source: Path) -> Work:
     """Parse, score and encode the same batches, with nothing around."""
-    score = scorer(str(model))
-    batches = [b"\n".join(records[at : at + BATCH]) + b"\n" for at in range(0, len(records), BATCH)]
-    score(batches[0], 0)
-    began = time.process_time()
-    for batch in batches:
-        score(batch, 0)
-    return Work(len(records), time.process_time() - began)
+    return bare("alone", model, source, BATCH)
 
 
 def copied(bootstrap: str, name: str, rows: int, kind: str) -> Work:
     """Run the loop that scores nothing."""
     make(bootstrap, f"copy-{name}", rows=False)
-    command = [sys.executable, "-m", "benchmarks._bare_stream", "copy", bootstrap, "rows", f"copy-{name}-verdicts"]
-    done = subprocess.run([*command, name, str(rows), kind, str(BATCH)], cwd=ROOT, capture_output=True, text=True, check=True)
-    said = msgspec.json.decode(done.stdout)
-    return Work(said["rows"], said["cpu"])
+    return bare("copy", bootstrap, "rows", f"copy-{name}-verdicts", name, rows, kind, BATCH)
+
+
+def bare(*how: object) -> Work:
+    """Run one of the bare loops, which says what it did."""
+    command = [sys.executable, "-m", "benchmarks._bare_stream", *map(str, how)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return msgspec.json.decode(done.stdout, type=Work)
 
 
 def judged(bootstrap: str, model: Path, name: str, rows: int, guarantee: str, workers: int) -> list[Work]:
@@ -251,9 +255,9 @@ def judged(bootstrap: str, model: Path, name: str, rows: int, guarantee: str, wo
     return [Work(end.rows - begin.rows, end.cpu - begin.cpu) for begin, end in zip(first, last, strict=True)]
 
 
-def _when(ports: list[int], written: Callable[[], int], rows: int) -> list[Work]:
+def _when(ports: list[int], so_far: Callable[[], int], rows: int) -> list[Work]:
     """Wait until so many verdicts are written, and ask the workers once: all that they are asked is at their own cost."""
-    while written() < rows:
+    while so_far() < rows:
         time.sleep(LOOK)
     return [asked(port) for port in ports]
 
@@ -281,28 +285,34 @@ def worker(bootstrap: str, model: Path, source: str, to: str, guarantee: str) ->
     command += ["--group", to, "--guarantee", guarantee, "--metrics-port", str(port), "--max-batch", str(BATCH)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
-        until_assigned(port, process)
+        until_up(port, process)
         yield port
     finally:
         process.terminate()
         process.wait()
 
 
-def until_assigned(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+def until_up(port: int, process: subprocess.Popen[bytes]) -> None:
     """Wait until a worker answers."""
-    while process is None or process.poll() is None:
+    while process.poll() is None:
         with contextlib.suppress(OSError):
-            if asked(port):
-                return
-        time.sleep(0.05)
+            metrics(port)
+            return
+        time.sleep(LOOK)
     raise RuntimeError("the worker has ended")
 
 
 def asked(port: int) -> Work:
     """Ask a worker what it has done."""
+    said = metrics(port)
+    return Work(said.get('residuum_stream_records_total{outcome="scored"}', 0), said["process_cpu_seconds_total"])
+
+
+def metrics(port: int) -> dict[str, float]:
+    """Ask a worker for its metrics."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        said = dict(each.rsplit(" ", 1) for each in answer.read().decode().splitlines() if not each.startswith("#"))
-    return Work(float(said.get('residuum_stream_records_total{outcome="scored"}', 0)), float(said["process_cpu_seconds_total"]))
+        said = (each.rsplit(" ", 1) for each in answer.read().decode().splitlines() if not each.startswith("#"))
+        return {name: float(value) for name, value in said}
 
 
 def feed(bootstrap: str, topic: str, records: list[bytes]) -> None:

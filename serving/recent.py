@@ -8,10 +8,10 @@ import numpy as np
 
 from detector.scorer import Scorer
 from serving.martingale import Martingale
-from serving.stability import FADING, Stability
+from serving.stability import FADING, Stability, evenly
 
 LATEST = 10_000  # scores that are held, for whoever wants to try another threshold
-BET_ON = 128  # rows of a heap, the first ones
+BET_ON = 256  # rows of a heap
 
 
 class Recent:
@@ -33,7 +33,7 @@ class Recent:
         self._faded = self._faded * np.exp(-rows / FADING) + (anomalies, rows)
         self.latest = np.concatenate([self.latest, scores])[-LATEST:]
         if self._martingale:
-            self._martingale.add(scores[:BET_ON])
+            self._martingale.add(evenly(scores, BET_ON))
         self._stability.add(cells)
 
     @property

@@ -15,7 +15,7 @@ from detector.columns import Column
 
 REFERENCE = 2000  # rows
 FADING = 2000  # rows after which a row counts for 1/e
-LOOKED_AT = 512  # rows of those that are counted at a time: columns are many, and a share of the rows tells as much
+LOOKED_AT = 1024  # rows of those that are counted at a time: columns are many, and a share of the rows tells as much
 MOST_VALUES = 50  # of a category
 SMOOTH = 0.5
 
@@ -33,7 +33,7 @@ class Stability:
     def add(self, matrix: np.ndarray) -> None:
         """Count rows, `float64[rows, columns]`."""
         if self._reference:
-            some = matrix[:LOOKED_AT]
+            some = evenly(matrix, LOOKED_AT)
             fade = np.exp(-len(some) / FADING)
             self._present = [fade * old + new for old, new in zip(self._present, self._counted(some), strict=True)]
             return
@@ -59,6 +59,11 @@ class Stability:
             bins = np.where(np.isnan(cells), len(edges) + 1, np.searchsorted(edges, cells))
             counted.append(np.bincount(bins, minlength=len(edges) + 2).astype(float))
         return counted
+
+
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """Give about so many rows at most, evenly spread: those that come together may be alike."""
+    return rows[:: max(1, -(-len(rows) // most))]
 
 
 def psi(present: np.ndarray, reference: np.ndarray) -> float:

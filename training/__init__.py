@@ -11,6 +11,7 @@ Read in this order:
     fit          the one training loop
     graph        the whole computation as one module: matrix in; score, contribution, expected, latent out
     export       that module as ONNX, and the proof that it is the same
+    manifest     what a detector says of itself
     calibrate    thresholds
     train        all of it, in order (`series`: the same on windows of a series)
 """

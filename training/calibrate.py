@@ -2,7 +2,7 @@
 
 | what is asked                          | from what                 | by                                                  |
 |----------------------------------------|---------------------------|-----------------------------------------------------|
-| a false-alarm rate (the default)       | normal calibration rows   | `detector.scorer.Scorer.decide` (split conformal)    |
+| a false-alarm rate (the default)       | normal calibration rows   | `detector.scorer.Scorer.decide` (split conformal)   |
 | the best F-beta                        | labelled rows             | `precision_recall_curve`                            |
 | a target precision                     | labelled rows             | `precision_recall_curve`                            |
 | the least cost, given a cost ratio     | labelled rows             | `roc_curve`                                         |

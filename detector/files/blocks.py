@@ -61,7 +61,7 @@ class Cutter:
                 return closed(block)
             self._tail += chunk
             if len(self._tail) > LONGEST:
-                line += self._front.count(b"\n")
+                line += count(self._front, b"\n")
                 raise TableError(f"{self._stream.name}, line {line} does not end within {LONGEST >> 20} MB: is this a table?")
         return b""
 

@@ -96,7 +96,8 @@ def _effect(scorer: Scorer, decision: Decision, rows: Labelled | None) -> Table:
 
 def _column(scorer: Scorer, decision: Decision, rows: Labelled | None) -> dict[str, str]:
     """Say what a threshold does."""
-    rate, of = scorer.calibration.alarm_rate(decision.threshold), "rows" if scorer.manifest.window is None else "stretches"
+    rate = scorer.calibration.alarm_rate(decision.threshold)
+    of = "rows" if scorer.manifest.window is None else "stretches"
     said = {
         "threshold": f"{decision.threshold:.6g}",
         "by": decision.criterion,

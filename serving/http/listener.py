@@ -1,4 +1,4 @@
-"""uvicorn, as every socket of ours is listened on."""
+"""uvicorn, as every socket of ours is listened on: `server` is the one for clients, `inside` the one between workers."""
 
 from __future__ import annotations
 

@@ -24,6 +24,8 @@ from serving.stream.settings import Settings
 from serving.stream.text import StdinSource, TextSink
 from serving.stream.worker import Ends, Progress, Worker
 
+SELDOM = 50_000  # new objects between two looks for those that hold each other
+
 
 def stream(path: Path, settings: Settings, watch: Callable[[Progress], None]) -> None:
     """Judge a stream by the bundle at a path until it ends, or a signal comes; `watch` is told how far it is.
@@ -34,13 +36,14 @@ def stream(path: Path, settings: Settings, watch: Callable[[Progress], None]) ->
         StreamError: the stream cannot go on.
         OutputError: verdicts cannot be written.
     """
+    gc.freeze()  # what is there now stays: it need not be looked through again and again ...
+    gc.set_threshold(SELDOM)  # ... and what a batch makes goes with it
     set_up(settings.log)
     models: list[Current] = []
     metrics = Metrics(lambda: [current.model for current in models])
     models.append(Current(path, settings.device, metrics.loaded))
     connect = ends(settings, metrics, lambda: models[0].model.scorer.manifest.window)
     worker = Worker(connect, models[0], settings.limits, metrics, watch, settings.worker_id, settings.state_memory)
-    gc.freeze()  # what is there now stays: it need not be looked through again and again
     with scraped(settings.metrics_host, settings.metrics_port, metrics.registry), stopped_by_signals(worker, settings.deadline):
         model = models[0].model
         log().info("streaming", model=f"{model.name}/{model.version}", **said(settings))

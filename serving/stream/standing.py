@@ -19,9 +19,11 @@ from serving.stream.slots import Slot
 PARTITION = -1  # of lines
 OURS = 0x52534D31  # by which SQLite tells one program's files from another's
 TABLES = f"""
+begin;
 pragma application_id = {OURS};
-create table if not exists position (one integer primary key check (one = 1), said blob not null);
-create table if not exists slots (series text, place integer, value blob not null, unique (series, place));
+create table position (one integer primary key check (one = 1), said blob not null);
+create table slots (series text, place integer, value blob not null, unique (series, place));
+commit;
 """
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -103,8 +105,8 @@ class Standing:
             # Two threads call, one after the other: one recalls while the other waits for it.
             made = sqlite3.connect(self._path, check_same_thread=False)
             try:
-                _check(made)
-                made.executescript(TABLES)
+                if not _is_ours(made):
+                    made.executescript(TABLES)
             except BaseException:
                 made.close()
                 raise
@@ -112,15 +114,16 @@ class Standing:
         return self._open
 
 
-def _check(opened: sqlite3.Connection) -> None:
-    """Make sure that a database is ours, or empty.
+def _is_ours(opened: sqlite3.Connection) -> bool:
+    """Tell whether a database is ours; if not, it is empty.
 
     Raises:
         sqlite3.DatabaseError: it is another program's.
     """
-    ((mark,), (tables,)) = opened.execute("select * from pragma_application_id union all select count(*) from sqlite_schema")
+    ((mark,),), ((tables,),) = map(opened.execute, ("pragma application_id", "select count(*) from sqlite_schema"))
     if tables and mark != OURS:
         raise sqlite3.DatabaseError("it is another program's database")
+    return bool(tables)
 
 
 def _places(slots: Iterable[Slot]) -> Iterator[tuple[str, int]]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -76,7 +76,7 @@ class Taker(NamedTuple):
     """Who took a batch."""
 
     metadata: object  # as the group knows it
-    is_held: Callable[[KafkaBatch], bool]  # whether the batch is still theirs
+    is_held: Callable[[Mapping[int, int]], bool]  # whether partitions are still theirs, and have been all the while
 
 
 class KafkaBatch:
@@ -131,8 +131,8 @@ class KafkaBatch:
     def claim(self) -> Claim:
         """What is to be committed with the verdicts."""
         offsets = [TopicPartition(self.topic, partition, end) for partition, end in self.ends.items()]
-        metadata, is_held = self._taker
-        return Claim(offsets, metadata, lambda: is_held(self))
+        tenures = {partition: self.ours[partition] for partition in self.ends}
+        return Claim(offsets, self._taker.metadata, partial(self._taker.is_held, tenures))
 
     def keys(self, at: Sequence[int]) -> Sequence[bytes | None]:
         """Give the keys of records."""
@@ -190,18 +190,18 @@ class KafkaSource:
             self._resume()
             found = cast("list[Record]", self._consumer.consume(self._next, self._most.linger))
             metadata, member = self._consumer.consumer_group_metadata(), self._consumer.memberid()
-        owned = self._owned
-        records = [record for record in found if record.error() is None and record.partition() in owned]
+        ours = dict(self._owned)
+        records = [record for record in found if record.error() is None and record.partition() in ours]
         if len(records) < len(found):
             self._heed(found)
         with understood("see how much waits"):
             self._look()
 
-        def is_held(batch: KafkaBatch) -> bool:
-            same = all(self._owned.get(partition) == batch.ours[partition] for partition in batch.ends)
+        def is_held(tenures: Mapping[int, int]) -> bool:
+            same = all(self._owned.get(partition) == tenure for partition, tenure in tenures.items())
             return same and bool(member) and self._consumer.memberid() == member
 
-        batch = KafkaBatch(self._topic, records, dict(self._owned), Taker(metadata, is_held))
+        batch = KafkaBatch(self._topic, records, ours, Taker(metadata, is_held))
         if records:
             self._next = self._fitting(batch)
         return batch

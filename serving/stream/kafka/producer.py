@@ -69,9 +69,13 @@ class Delivery:
                 raise
 
     def send(self, topic: str, messages: Iterable[Message]) -> None:
-        """Hand messages over, in a transaction if there are any; they are safe after `flush`, seen after `commit`."""
+        """Hand messages over, in a transaction if there are any; they are safe after `flush`, seen after `commit`.
+
+        Raises:
+            Again, Lost, StreamError: they are not taken.
+        """
         if self._transactional and not self._open:
-            self.begin()
+            self._begin()
         self._topics.add(topic)
         produce = self._producer.produce
         for value, key, headers, made, partition in messages:
@@ -85,7 +89,7 @@ class Delivery:
                 else:
                     break
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Begin a transaction."""
         self._call("begin a transaction", self._producer.begin_transaction)
         self._open = True
@@ -120,7 +124,7 @@ class Delivery:
         if not self._open:
             if not (self._transactional and claim):
                 return
-            self.begin()
+            self._begin()
         if claim:
             # Without member id and generation a broker takes offsets from whoever sends them, even from one that is no
             # longer a member: so the claim is checked here, behind which no callback runs.

@@ -13,7 +13,7 @@ from serving.stream.addresses import Topic
 from serving.stream.kafka import config
 from serving.stream.kafka.consumer import Claim, Record
 from serving.stream.kafka.errors import raised
-from serving.stream.kafka.producer import BY_KEY, Delivery
+from serving.stream.kafka.producer import BY_KEY, Delivery, Message
 from serving.stream.protocol import Again, Lost
 
 AT_ONCE = 500
@@ -72,11 +72,7 @@ def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]
             claim = _claim(consumer, job.source.name, records := _records(found, ends, at_end))
             if records:
                 wanted = [record for record in records if _is_wanted(record, job.reason)]
-                for record in wanted:
-                    headers = letters.own(record.headers() or ())
-                    delivery.send(job.to.name, [(record.value(), record.key(), headers, max(0, record.timestamp()[1]), BY_KEY)])
-                if not wanted:
-                    delivery.begin()  # the offsets of those that are passed over
+                delivery.send(job.to.name, map(_put_back, wanted))
                 delivery.flush()
                 delivery.commit(claim)
                 done = Replayed(done.back + len(wanted), done.passed + len(records) - len(wanted))
@@ -85,6 +81,12 @@ def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]
                 return done
     finally:
         consumer.close()
+
+
+def _put_back(letter: Record) -> Message:
+    """Give a letter as the record that it was."""
+    headers = letters.own(letter.headers() or ())
+    return letter.value(), letter.key(), headers, max(0, letter.timestamp()[1]), BY_KEY
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
