@@ -241,7 +241,7 @@ def bare(*how: object) -> Work:
     """Run one of the bare loops, which says what it did."""
     command = [sys.executable, "-m", "benchmarks._bare_stream", *map(str, how)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return msgspec.json.decode(done.stdout, type=Work)
+    return Work(**msgspec.json.decode(done.stdout))
 
 
 def judged(bootstrap: str, model: Path, name: str, rows: int, guarantee: str, workers: int) -> list[Work]:
