@@ -21,7 +21,7 @@ reloads: .venv/set-up  ## Change versions under load for a minute, and say what 
 	@RESIDUUM_RELOADS=60 $(BIN)/pytest -q -s tests/serving/http/test_reloads.py
 
 torture: .venv/set-up  ## Break the stream worker again and again: needs a JDK and Maven
-	@RESIDUUM_TORTURE=1 RESIDUUM_CI=1 $(BIN)/pytest tests/serving/stream -m 'long or not long' -k 'exactly_once or malformed or soak' --durations 0
+	@RESIDUUM_TORTURE=1 RESIDUUM_CI=1 $(BIN)/pytest tests/serving/stream -m 'long or not long' -k 'exactly_once or malformed or goes_away or soak' --durations 0
 
 check: .venv/set-up  ## Lint, check the format, the types and the directions of imports
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
