@@ -60,17 +60,17 @@ def complete_in_onnx(residual: FLOAT, present: FLOAT, precision: FLOAT) -> FLOAT
         absent = one - present
         scale = absent / op.ReduceSum(op.EyeLike(precision) * precision, down) + present
         rest = op.Neg(op.MatMul(residual, precision)) * absent
-        direction = scale * rest
-        power = op.ReduceSum(rest * direction, across)
-        filled = op.Identity(residual)
+        # One state: onnxscript orders several by the hash of their names, and the same seed would give other bytes.
+        state = op.Concat(residual, rest, scale * rest, axis=1)
         for _ in range(STEPS):
+            done, left, direction = op.Split(state, axis=1, num_outputs=3)
+            power = op.ReduceSum(left * scale * left, across)
             image = op.MatMul(direction, precision) * absent
             step = power / op.Max(op.ReduceSum(direction * image, across), tiny)
-            filled = filled + step * direction
-            rest = rest - step * image
-            previous = op.Max(power, tiny)
-            power = op.ReduceSum(rest * scale * rest, across)
-            direction = scale * rest + power / previous * direction
+            after = left - step * image
+            turn = op.ReduceSum(after * scale * after, across) / op.Max(power, tiny)
+            state = op.Concat(done + step * direction, after, scale * after + turn * direction, axis=1)
+        filled, _left, _direction = op.Split(state, axis=1, num_outputs=3)
     else:
         filled = op.Identity(residual)
     return filled  # type: ignore[no-any-return]  # see `op`

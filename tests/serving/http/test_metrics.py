@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from pathlib import Path
 
 import httpx
@@ -16,7 +15,7 @@ from detector.columns import Column
 from serving.martingale import Martingale
 from serving.stability import REFERENCE, Stability, psi
 from tests.programs import program
-from tests.serving.http.conftest import ASK, Service, Start, free_port
+from tests.serving.http.conftest import ASK, Service, Start, free_port, until
 from tests.tables import normal_rows, planted_anomalies
 
 PUMPS = {"model": "pumps", "version": "2"}
@@ -94,21 +93,19 @@ def test_promtool_is_content(service: Service) -> None:
 
 def test_prometheus_scrapes_the_running_service(start: Start, tmp_path: Path) -> None:
     prometheus = program("prometheus", "prometheus")
-    targets, port = tmp_path / "targets.json", free_port()
+    targets = tmp_path / "targets.json"
     service = start("--workers", 2, "--metrics-port", free_port(), "--metrics-targets", targets)
     service.post(normal_rows(40, seed=5).to_dicts())
     config = {"job_name": "residuum", "scrape_interval": "1s", "file_sd_configs": [{"files": [str(targets)]}]}
     (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [config]}))  # JSON is YAML
-    listen = f"--web.listen-address=127.0.0.1:{port}"
+    listen = f"--web.listen-address=127.0.0.1:{(port := free_port())}"  # not before the others have theirs
     command = [prometheus, f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'data'}", listen]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         wanted = {"up": "2", 'residuum_rows_total{model="pumps"}': "40"}
-        for _ in range(300):
-            time.sleep(0.1)
-            if all(_asked(port, f"sum({query})") == value for query, value in wanted.items()):
-                return
-        pytest.fail(f"{ {query: _asked(port, f'sum({query})') for query in wanted} } after 30 s")
+        until(lambda: server.poll() is not None or wanted == {query: _asked(port, f"sum({query})") for query in wanted}, 60)
+        assert server.poll() is None, (tmp_path / "log").read_text()
     finally:
         server.terminate()
         server.wait()
