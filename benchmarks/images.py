@@ -193,8 +193,8 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
     from PIL import Image as pillow  # noqa: N813 - it is a module
 
     from detector.decision import Calibration
-    from serving.drawing import drawn, warmth
     from serving.files.heatmaps import looking
+    from serving.heatmap import drawn, warmth
 
     threshold = Calibration(detector.score(detector.calibrating)).decide(RATE).threshold
     odd = [at for at in rest if data.kinds[at] != NORMAL]

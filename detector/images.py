@@ -2,7 +2,7 @@
 
 An image is a row whose columns are its pixels, channel by channel and line by line: what `Image.columns` names. So all
 that works on rows works on images; what is different is told by the manifest's `image`. Needs Pillow (the extra
-`images`). Next: `detector.regions` says where in an image the error lies.
+`images`). Next: `detector.image_reasons` says where in an image the error lies.
 """
 
 from __future__ import annotations

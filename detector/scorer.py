@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
-from detector import bundle, reasons, regions, repository
+from detector import bundle, image_reasons, reasons, repository
 from detector.bundle import Bundle
 from detector.classifier import Classes, Classifier
 from detector.columns import Column, Encoded, encode
@@ -245,7 +245,7 @@ class Scorer:
             return NO_REASONS
         chosen, outputs, extra = explained.rows, explained.outputs, self.manifest.score.extra_terms
         if image := self.manifest.image:
-            ranked = regions.rank(chosen, outputs, image, _originals(cells(at), image, len(at)), top)
+            ranked = image_reasons.rank(chosen, outputs, image, _originals(cells(at), image, len(at)), top)
         else:
             ranked = reasons.rank(cells(at), chosen, outputs, self.columns, extra, top)
         return ranked.replace_column(ranked.get_column_index("at"), pl.Series("at", at[ranked["at"].to_numpy()]))

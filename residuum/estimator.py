@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from detector.errors import TableError
 from detector.graph import Device
-from detector.successor import write_version
+from detector.versioning import write_version
 from residuum.door import Detector, as_polars, warn
 from training.eager import scorer
 from training.recipe import Recipe, Table

@@ -15,14 +15,14 @@ from detector.files.ndjson import column
 from detector.reasons import Explain
 from detector.records import RecordEncoder
 from detector.rejects import Reject
+from detector.row_reasons import Reason, Teller
 from detector.scorer import NO_REASONS, Explained, Scorer, Verdicts, accepted_of
-from detector.telling import Reason, Teller
 from detector.windows import JUDGED, MOST_KEYS
-from serving.watch import Watch
+from serving.monitoring.rolling import Watch
 
 if TYPE_CHECKING:
     from detector.series import Series
-    from serving.shadow import Shadow
+    from serving.monitoring.shadow import Shadow
 
 SHORT_WAY = 512  # rows; of more that are not all numbers, columns are the faster ones
 ALL = np.ones(SHORT_WAY, dtype=bool)

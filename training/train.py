@@ -25,7 +25,7 @@ from detector.graph import Device, Graph
 from detector.images import Image
 from detector.manifest import Ignored, Manifest, Rows
 from detector.rejects import Reject
-from detector.successor import write_version
+from detector.versioning import write_version
 from training import decoder, export, pixels, variants, weights
 from training.decoder import DecoderGraph
 from training.features import Cells, Features

@@ -13,9 +13,9 @@ import polars as pl
 
 from detector.files import blocks
 from detector.files.blocks import Cutter
-from detector.files.clean import CleanReader
+from detector.files.fast_reader import CleanReader
 from detector.files.header import take_header
-from detector.files.sieve import Sieve, Sifted
+from detector.files.lenient_reader import Sieve, Sifted
 from detector.files.source import Block, Closing, ReadOptions, check_wanted
 from detector.files.stream import ByteStream
 

@@ -119,7 +119,7 @@ def _column(scorer: Scorer, decision: Decision, rows: Labelled | None) -> dict[s
 
 def _write(scorer: Scorer, decision: Decision) -> None:
     """Write the next version."""
-    from detector.successor import recalibrate
+    from detector.versioning import recalibrate
 
     folder, manifest = recalibrate(scorer, decision)
     talk.tell([("bundle", f"{folder}, from version {manifest.parent}"), *talk.pinned(folder)])

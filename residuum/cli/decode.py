@@ -36,7 +36,7 @@ def decode(
     from detector.errors import SettingError
     from detector.scorer import Scorer
     from residuum.cli.rewrite import job_of, rewrite, rows_by, tell
-    from serving.files.rewriting import decoding, walk_between
+    from serving.files.transform import decoding, walk_between
 
     if steps is not None and between is None:
         raise SettingError("--steps belongs to a walk: give --between and two row numbers too")

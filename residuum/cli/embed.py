@@ -17,7 +17,7 @@ def embed(
     """Write each row's code: its place in the latent space, as latent_1, latent_2 ..."""
     from detector.scorer import Scorer
     from residuum.cli.rewrite import job_of, rewrite
-    from serving.files.rewriting import embedder
+    from serving.files.transform import embedder
 
     scorer = Scorer.open(model, device).only_rows("embed")
     job = job_of(files, to, force=force, decimal_comma=decimal_comma, manifest=scorer.manifest)

@@ -39,7 +39,7 @@ def promote(
         return
     from detector import pin, repository
     from detector.scorer import Scorer
-    from serving.warm import warm
+    from serving.preload import warm
 
     folder = repository.name_of(model)
     pin.require(folder, version)

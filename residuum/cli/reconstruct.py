@@ -18,7 +18,7 @@ def reconstruct(
     """Write each row as the detector rebuilds it: what it expects there, in your units; holes filled, noise cleaned."""
     from detector.scorer import Scorer
     from residuum.cli.rewrite import job_of, rewrite
-    from serving.files.rewriting import rebuilder
+    from serving.files.transform import rebuilder
 
     scorer = Scorer.open(model, device).only_rows("reconstruct")
     job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image, manifest=scorer.manifest)

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from detector.errors import SettingError
-from serving.agreement import Agreement
+from serving.monitoring.agreement import Agreement
 
 T = TypeVar("T")
 

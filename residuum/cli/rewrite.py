@@ -12,8 +12,8 @@ from residuum.cli import talk
 from residuum.cli.extra import need_drawing
 from residuum.cli.score import inputs, watching
 from residuum.cli.talk import Fact
-from serving.files.rewriting import Job, Rewriter, Rewritten, rewrite_files
 from serving.files.scoring import rejects_beside
+from serving.files.transform import Job, Rewriter, Rewritten, rewrite_files
 
 
 def job_of(

@@ -112,7 +112,7 @@ def watching(paths: tuple[str, ...], done: str = "scored", noun: str = "row") ->
 def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Judge, tuple[str, str]]]:
     """Open a bundle, or a service's; gives it, and who and where that is."""
     if url:
-        from serving.files.service import Service
+        from serving.files.remote import Service
 
         with contextlib.closing(Service(url, model.as_posix(), os.environ.get("RESIDUUM_TOKEN", ""))) as service:
             yield service, (f"{url} ({model.as_posix()})", "")

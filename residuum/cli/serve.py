@@ -21,7 +21,7 @@ LIMITS = "Limits (bytes and seconds)"
 
 
 def _flag(said: str, default: str, panel: str | None = None) -> Any:  # noqa: ANN401 - typer's own
-    """Give a flag that goes before a setting; its default stands in `serving.http.settings`, too heavy for --help."""
+    """Give a flag that goes before a setting; its default stands in `serving.http.core.settings`, too heavy for --help."""
     return typer.Option(help=said, show_default=default, rich_help_panel=panel)
 
 
@@ -70,7 +70,7 @@ def serve(
     """Serve bundles: verdicts by HTTP, until SIGTERM or Ctrl-C."""
     given = {name: value for name, value in locals().items() if name not in {"models", "config"}}
     need_serving()
-    from serving.http.server import serve as run
-    from serving.http.settings import load
+    from serving.http.core.settings import load
+    from serving.http.process.server import serve as run
 
     run(models, load(config, given))

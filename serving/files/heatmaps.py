@@ -1,4 +1,4 @@
-"""A folder of pictures of where the error is; `serving.drawing` draws them."""
+"""A folder of pictures of where the error is; `serving.heatmap` draws them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from detector.errors import OutputError
 from detector.images import Image, Picture, read
-from serving.drawing import Look, drawn, warmth
 from serving.files import output
 from serving.files.images import Seen
+from serving.heatmap import Look, drawn, warmth
 
 
 class HeatMaps:

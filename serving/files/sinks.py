@@ -134,7 +134,7 @@ def open_sink(path: str, image: str | None = None) -> Sink:
 def _open_sheet(path: str, image: str) -> Sink:
     """Open a sheet of images."""
     from detector.images import size_of
-    from serving.files.sheet import SheetSink
+    from serving.files.contact_sheet import SheetSink
 
     size = size_of(image, "--image")
     if PurePath(path).suffix.lower() != ".png":

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from serving.detection import Detection
 from serving.model import Model
-from serving.stream.protocol import Outcome
+from serving.monitoring.model_metrics import Detection
+from serving.stream.base import Outcome
 
 ROWS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 STAGE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # seconds

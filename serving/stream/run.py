@@ -14,13 +14,13 @@ from typing import Any
 from detector.windows import Window
 from serving.files.output import STDOUT
 from serving.log import log, set_up
-from serving.scraped import scraped
+from serving.monitoring.metrics_server import scraped
 from serving.stream.addresses import Topic
-from serving.stream.current import Current
-from serving.stream.follow import FollowSource
+from serving.stream.base import Sink, Source
 from serving.stream.metrics import Metrics
-from serving.stream.protocol import Sink, Source
+from serving.stream.model_watcher import Current
 from serving.stream.settings import Settings
+from serving.stream.tail import FollowSource
 from serving.stream.text import StdinSource, TextSink
 from serving.stream.worker import Ends, Progress, Worker
 

@@ -14,7 +14,7 @@ from detector.errors import SettingError
 from detector.graph import Device
 from serving.log import Form
 from serving.stream.addresses import Address, Topic
-from serving.stream.judge import Limits
+from serving.stream.scoring import Limits
 
 Guarantee = Literal["exactly-once", "at-least-once"]
 MIB = 2**20

@@ -16,9 +16,9 @@ from detector.errors import OutputError, StreamError
 from detector.files.blocks import LONGEST, count
 from detector.files.stream import BOM
 from serving.files.output import STDOUT, telling
-from serving.stream import letters
-from serving.stream.protocol import Headers, Origin, Outcome
-from serving.stream.slots import Slot
+from serving.stream import dead_letters
+from serving.stream.base import Headers, Origin, Outcome
+from serving.stream.changelog_records import Slot
 
 ENCODER = msgspec.json.Encoder()
 BLOCK = 1 << 19  # bytes of a batch: with what is made of it, it fits the cache
@@ -183,7 +183,7 @@ class TextSink:
     def add(self, outcome: Outcome) -> None:
         """Write verdicts and letters."""
         if outcome.letters and self._letters:
-            self._letters.add(b"".join(letters.line(letter, outcome.batch) + b"\n" for letter in outcome.letters))
+            self._letters.add(b"".join(dead_letters.line(letter, outcome.batch) + b"\n" for letter in outcome.letters))
         if self._verdicts:
             mixed = outcome.letters and self._in_place
             self._verdicts.add(_in_place(outcome) if mixed else ENCODER.encode_lines(outcome.verdicts))
@@ -251,7 +251,7 @@ class Growing:
 def _in_place(outcome: Outcome) -> bytes:
     """Write verdicts and letters in the order of their records."""
     lines = [(at, ENCODER.encode(verdict)) for at, verdict in zip(outcome.at, outcome.verdicts, strict=True)]
-    lines += [(letter.at, letters.line(letter, outcome.batch)) for letter in outcome.letters]
+    lines += [(letter.at, dead_letters.line(letter, outcome.batch)) for letter in outcome.letters]
     return b"".join(line + b"\n" for _, line in sorted(lines))
 
 

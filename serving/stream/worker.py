@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from detector.errors import StreamError
 from serving.log import log
 from serving.model import Model
-from serving.stream.current import Current
-from serving.stream.judge import Judge, Limits
+from serving.stream.base import Again, Batch, Lost, Outcome, Sink, Source
 from serving.stream.metrics import Metrics
-from serving.stream.protocol import Again, Batch, Lost, Outcome, Sink, Source
-from serving.stream.runs import Runs
+from serving.stream.model_watcher import Current
+from serving.stream.scoring import Judge, Limits
+from serving.stream.series_state import Runs
 
 PATIENCE = 0.5  # seconds that judging may take before the source is told to rest
 TICK = 0.1

@@ -10,9 +10,9 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import serving.stream.metrics as stream
-from serving.http.metrics import Metrics
-from serving.http.models import Models
-from serving.http.sessions import Sessions
+from serving.http.core.metrics import Metrics
+from serving.http.models.registry import Models
+from serving.http.models.sessions import Sessions
 from tests.serving.http.loads import write
 
 SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}

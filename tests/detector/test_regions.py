@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from detector.graph import Outputs
+from detector.image_reasons import rank, regions
 from detector.images import Image, Size
-from detector.regions import rank, regions
 
 IMAGE = Image(width=30, height=20)
 

@@ -16,7 +16,7 @@ from detector.columns import encode
 from detector.files.json_lines import Scalar
 from detector.files.ndjson import column
 from detector.graph import Outputs
-from detector.telling import Teller, rounded
+from detector.row_reasons import Teller, rounded
 from tests.detector.test_reasons import COLUMNS, NAMES
 
 EXTRA = ["latent"]

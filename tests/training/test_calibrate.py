@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from detector.decision import Decision
 from detector.errors import SettingError
 from detector.scorer import Scorer
-from detector.successor import recalibrate
+from detector.versioning import recalibrate
 from tests.data.make_bundle import KEPT
 from training.calibrate import CostRatio, Criterion, FBeta, Precision, by_labels
 

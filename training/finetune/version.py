@@ -16,7 +16,7 @@ from detector.decision import TOLERANCE
 from detector.errors import TrainingError
 from detector.graph import Device
 from detector.manifest import Manifest, Parity
-from detector.successor import write_version
+from detector.versioning import write_version
 from training.finetune import frozen, joint
 from training.finetune.comparison import Comparison, compare
 from training.finetune.examples import Examples, Fit, Fitted

@@ -23,7 +23,7 @@ from detector.errors import SettingError, TableError
 from detector.manifest import Rows as Counted
 from detector.rejects import Reject
 from detector.series import keyed_rows
-from detector.successor import write_version
+from detector.versioning import write_version
 from detector.windows import Window
 from training import export, variants
 from training.fit import Watch, one_thread

@@ -16,10 +16,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaErr
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # which its documentation names
 
 from serving.log import log
+from serving.stream.base import Lost
+from serving.stream.changelog_records import Slot
 from serving.stream.kafka.config import Config
 from serving.stream.kafka.errors import lost_or_worse, meaning, told, understood
-from serving.stream.protocol import Lost
-from serving.stream.slots import Slot
 
 READING = "read the changelog"
 TICK = 0.1  # seconds

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 from detector.errors import SettingError, StreamError
 from detector.windows import Window
 from serving.stream.addresses import Topic
+from serving.stream.base import Lost, Sink, Source, Watcher
 from serving.stream.kafka import config
 from serving.stream.kafka.changelog import Changelog
 from serving.stream.kafka.config import told
@@ -19,7 +20,6 @@ from serving.stream.kafka.consumer import KafkaSource, Most, TransactionalSource
 from serving.stream.kafka.errors import error_of, meaning, raised, understood
 from serving.stream.kafka.producer import Delivery
 from serving.stream.kafka.sink import Both, KafkaSink, Names
-from serving.stream.protocol import Lost, Sink, Source, Watcher
 from serving.stream.settings import Settings
 
 SPREADS, AGAIN = 3.0, 0.2  # seconds until every broker knows of a new topic

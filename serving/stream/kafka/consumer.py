@@ -16,10 +16,10 @@ from typing import NamedTuple, Protocol, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from serving.log import log
+from serving.stream.base import Again, Headers, Origin, Watcher
+from serving.stream.changelog_records import Slot
 from serving.stream.kafka.changelog import Changelog
 from serving.stream.kafka.errors import error_of, lost_or_worse, meaning, raised, told, understood
-from serving.stream.protocol import Again, Headers, Origin, Watcher
-from serving.stream.slots import Slot
 
 TICK = 0.1  # seconds
 LOOK = 1.0  # seconds between two looks at how much waits

@@ -9,7 +9,7 @@ from typing import Literal
 from confluent_kafka import KafkaError, KafkaException
 
 from detector.errors import StreamError
-from serving.stream.protocol import Again, Lost
+from serving.stream.base import Again, Lost
 
 Meaning = Literal["call again", "batch again", "lost", "fenced", "end"]
 

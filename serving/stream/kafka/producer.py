@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from serving.stream.base import Again, Headers, Lost
 from serving.stream.kafka import config
 from serving.stream.kafka.errors import error_of, meaning, raised, told
-from serving.stream.protocol import Again, Headers, Lost
 
 PATIENCE = 20.0  # seconds for a call, all attempts together: less than a transaction may take
 CALL = 5.0  # seconds of one attempt

@@ -8,13 +8,13 @@ from typing import NamedTuple, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from detector.errors import SettingError, StreamError
-from serving.stream import letters
+from serving.stream import dead_letters
 from serving.stream.addresses import Topic
+from serving.stream.base import Again, Lost
 from serving.stream.kafka import config
 from serving.stream.kafka.consumer import Claim, Record
 from serving.stream.kafka.errors import raised
 from serving.stream.kafka.producer import BY_KEY, Delivery, Message
-from serving.stream.protocol import Again, Lost
 
 AT_ONCE = 500
 WAIT = 0.5  # seconds for a batch
@@ -85,7 +85,7 @@ def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]
 
 def _put_back(letter: Record) -> Message:
     """Give a letter as the record that it was."""
-    headers = letters.own(letter.headers() or ())
+    headers = dead_letters.own(letter.headers() or ())
     return letter.value(), letter.key(), headers, max(0, letter.timestamp()[1]), BY_KEY
 
 
@@ -130,4 +130,4 @@ def _claim(consumer: Consumer, topic: str, records: Sequence[Record]) -> Claim:
 
 def _is_wanted(record: Record, reason: str | None) -> bool:
     """Whether a letter is to be put back."""
-    return reason is None or dict(record.headers() or ()).get(f"{letters.PREFIX}reason") == reason.encode()
+    return reason is None or dict(record.headers() or ()).get(f"{dead_letters.PREFIX}reason") == reason.encode()

@@ -8,10 +8,10 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from serving.stream import letters
+from serving.stream import dead_letters
+from serving.stream.base import Batch, Headers, Outcome, Sink
 from serving.stream.kafka.changelog import key_of
 from serving.stream.kafka.producer import BY_KEY, Claim, Delivery, Message
-from serving.stream.protocol import Batch, Headers, Outcome, Sink
 
 ENCODER = msgspec.json.Encoder()
 
@@ -39,7 +39,7 @@ class KafkaSink:
             send(topic, _carried(map(ENCODER.encode, outcome.verdicts), batch.headers(outcome.at), batch, outcome.at))
         if (topic := self._names.letters) and outcome.letters:
             at = [letter.at for letter in outcome.letters]
-            headers = [letters.headers(letter, batch) for letter in outcome.letters]
+            headers = [dead_letters.headers(letter, batch) for letter in outcome.letters]
             send(topic, _carried([batch.values[place] for place in at], headers, batch, at))
         if (topic := self._names.changelog) and outcome.slots:
             send(topic, ((slot.value, key_of(slot), (), 0, slot.partition) for slot in outcome.slots))

@@ -11,7 +11,7 @@ import pytest
 
 from detector.files import ReadOptions, open_source
 from detector.files import blocks as cutting
-from detector.files.clean import CleanReader
+from detector.files.fast_reader import CleanReader
 from detector.rejects import Reject
 
 

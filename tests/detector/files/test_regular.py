@@ -6,7 +6,7 @@ from itertools import chain
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from detector.files.regular import is_regular
+from detector.files.shape_check import is_regular
 from tests.detector.files.reading import written
 
 GOOD = [b"1,2\n", b'"x,y",2\n', b'"a""b",\n', b",\n", b'"",""\r\n', b'1,""""\n']

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from residuum.cli import app
-from serving.files import service as client
+from serving.files import remote as client
 from tests.presses import LENGTH, today
 from tests.serving.http.conftest import Service, Start
 from tests.serving.http.test_safety import SCORE, line

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.columns import Column
-from serving.martingale import Martingale
-from serving.stability import REFERENCE, Stability, psi
+from serving.monitoring.drift import Martingale
+from serving.monitoring.population_stability import REFERENCE, Stability, psi
 from tests.programs import program
 from tests.serving.http.conftest import ASK, Service, Start, free_port, until
 from tests.tables import normal_rows, planted_anomalies

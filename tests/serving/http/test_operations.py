@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from detector import bundle
 from detector.decision import Decision
 from residuum.cli import app
-from serving.agreement import rank_correlation
-from serving.http.models import Models
+from serving.http.models.registry import Models
+from serving.monitoring.agreement import rank_correlation
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import ASK, Service, Start, until
 from tests.serving.http.loads import add_failing

@@ -19,8 +19,8 @@ from detector import bundle as bundles
 from detector import pin
 from detector.scorer import Scorer
 from detector.windows import FATES
-from serving.http.model import Model
-from serving.http.sessions import Address, Sessions
+from serving.http.models.model import Model
+from serving.http.models.sessions import Address, Sessions
 from tests.presses import LENGTH, today
 from tests.serving.http.conftest import ASK, Service, Start, running, until
 from tests.serving.http.test_forms import ARROW, NDJSON

@@ -8,7 +8,7 @@ import pytest
 
 from detector.errors import SettingError
 from residuum.cli.serve import serve
-from serving.http.settings import Settings, load
+from serving.http.core.settings import Settings, load
 
 
 def test_every_setting_is_a_flag_that_shows_its_default() -> None:

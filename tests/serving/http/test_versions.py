@@ -13,7 +13,7 @@ import pytest
 
 from detector import pin
 from detector.errors import BundleCorrupt
-from serving.http.models import Models
+from serving.http.models.registry import Models
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import Service, Start, copy, until
 from tests.serving.http.loads import Load, add, add_bad, add_failing, write

@@ -16,16 +16,16 @@ from detector.windows import Window
 from serving.log import set_up
 from serving.model import Model
 from serving.stream.addresses import Topic
-from serving.stream.judge import Judge, Limits
+from serving.stream.base import Headers
+from serving.stream.changelog_records import Slot
 from serving.stream.kafka import connect
 from serving.stream.kafka.changelog import key_of
 from serving.stream.kafka.connect import Kafka
 from serving.stream.kafka.consumer import KafkaBatch, Taker
 from serving.stream.metrics import Metrics
-from serving.stream.protocol import Headers
-from serving.stream.runs import Runs
+from serving.stream.scoring import Judge, Limits
+from serving.stream.series_state import Runs
 from serving.stream.settings import Settings
-from serving.stream.slots import Slot
 from tests.kafka.brokers import QUIET, make_topics
 from tests.serving.stream.conftest import WITHIN, Topics, check_series, machines, values
 from tests.serving.stream.test_series import told

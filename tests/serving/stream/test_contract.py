@@ -14,13 +14,13 @@ import pytest
 from detector.rejects import Reject
 from detector.windows import Window
 from serving.stream.addresses import Topic
-from serving.stream.follow import FollowSource
+from serving.stream.base import Batch, Letter, Origin, Outcome, Sink, Source, Verdict
+from serving.stream.changelog_records import Slot
 from serving.stream.kafka.connect import Kafka
 from serving.stream.metrics import Metrics
-from serving.stream.protocol import Batch, Letter, Origin, Outcome, Sink, Source, Verdict
 from serving.stream.run import ends
 from serving.stream.settings import Guarantee, Settings
-from serving.stream.slots import Slot
+from serving.stream.tail import FollowSource
 from serving.stream.text import StdinSource, TextBatch, TextSink
 from tests.serving.stream.conftest import QUICK, WITHIN, Topics, until
 

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import KafkaError
 
 from detector.errors import StreamError
+from serving.stream.base import Again, Lost
 from serving.stream.kafka.errors import lost_or_worse, meaning, raised
-from serving.stream.protocol import Again, Lost
 
 ABORT, RETRY, FATAL = {"txn_requires_abort": True}, {"retriable": True}, {"fatal": True}
 TABLE = [

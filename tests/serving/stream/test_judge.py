@@ -19,10 +19,10 @@ from detector.graph import Graph
 from detector.scorer import Scorer
 from serving.log import set_up
 from serving.model import Model
-from serving.stream import letters
-from serving.stream.judge import Judge, Limits
+from serving.stream import dead_letters
 from serving.stream.metrics import Metrics
-from serving.stream.runs import Runs
+from serving.stream.scoring import Judge, Limits
+from serving.stream.series_state import Runs
 from serving.stream.text import ENCODER, TextBatch
 from tests.data.make_bundle import KEPT
 from tests.serving.stream.conftest import check, rows, values
@@ -65,7 +65,7 @@ def test_each_record_has_one_answer(records: list[bytes]) -> None:
     answered = sorted([*outcome.at, *(letter.at for letter in outcome.letters)])
     assert answered == [at for at, line in enumerate(lines) if line.strip()]
     for letter in outcome.letters:
-        said = msgspec.json.decode(letters.line(letter, batch))
+        said = msgspec.json.decode(dead_letters.line(letter, batch))
         assert letter.fault.expected
         if "value" in said:
             assert said["value"].encode() == lines[letter.at]

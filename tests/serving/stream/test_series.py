@@ -21,12 +21,12 @@ from detector.errors import StreamError
 from detector.scorer import Scorer
 from serving.log import set_up
 from serving.model import Model
-from serving.stream.judge import Judge, Limits
+from serving.stream.base import Letter, Outcome
+from serving.stream.changelog_records import Slot
 from serving.stream.metrics import Metrics
-from serving.stream.protocol import Letter, Outcome
-from serving.stream.runs import Runs
-from serving.stream.slots import Slot
-from serving.stream.standing import Position, Standing
+from serving.stream.scoring import Judge, Limits
+from serving.stream.series_state import Runs
+from serving.stream.state_store import Position, Standing
 from serving.stream.text import ENCODER, TextBatch
 from tests.presses import LENGTH
 from tests.serving.stream.conftest import RUN, Start, check_series, machines, until, values

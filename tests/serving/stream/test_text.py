@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.stream.standing import Position, Standing
+from serving.stream.state_store import Position, Standing
 from serving.stream.text import Growing
 from tests.serving.stream.conftest import RUN, Start, check, rows, until, values
 

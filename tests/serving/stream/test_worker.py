@@ -13,12 +13,12 @@ from detector.scorer import Scorer
 from serving.log import set_up
 from serving.model import Model
 from serving.stream import worker as loop
-from serving.stream.current import Current
-from serving.stream.judge import Judge, Limits
+from serving.stream.base import Again, Lost, Outcome
+from serving.stream.changelog_records import Slot
 from serving.stream.metrics import Metrics
-from serving.stream.protocol import Again, Lost, Outcome
-from serving.stream.runs import Recall
-from serving.stream.slots import Slot
+from serving.stream.model_watcher import Current
+from serving.stream.scoring import Judge, Limits
+from serving.stream.series_state import Recall
 from serving.stream.text import TextBatch
 from serving.stream.worker import Worker
 from tests.serving.stream.conftest import rows, values

@@ -1,0 +1,213 @@
+"""The one hot route: rows in, verdicts out, by the body's content type."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from detector.errors import SettingError, TableError
+from detector.images import Unreadable
+from serving.codecs import arrow, json_answer, raw
+from serving.codecs.json_body import check_depth
+from serving.codecs.json_limits import without_long_texts
+from serving.codecs.ndjson import Exchange
+from serving.http.api import oip, row_log, unknown_columns
+from serving.http.api.query_params import Wishes, unknown, wishes_of
+from serving.http.core.concurrency import AT_ONCE, Gate
+from serving.http.core.hot_routes import Target
+from serving.http.core.problem_details import Problem
+from serving.http.core.request import Incoming, Request
+from serving.http.core.response import Reply
+from serving.http.core.settings import Settings
+from serving.http.models.model import Model
+from serving.http.models.registry import Models
+from serving.monitoring.alarms import Alarms
+
+if TYPE_CHECKING:
+    from detector.series import Series
+
+NDJSON = "application/x-ndjson"
+
+
+class Stream(NamedTuple):
+    """An answer that is sent while it is made."""
+
+    pieces: AsyncIterator[bytes]
+    content_type: bytes
+
+
+class Scoring:
+    """Answers bodies of rows."""
+
+    def __init__(self, models: Models, gate: Gate, alarms: Alarms, settings: Settings) -> None:
+        self._models = models
+        self._gate = gate
+        self._alarms = alarms
+        self._settings = settings
+        self._opening = asyncio.Lock()
+        self._whole: dict[str, Callable[[bytes, Model, Wishes, str], Reply]] = {
+            "application/json": self._json,
+            arrow.STREAM: self._arrow,
+            raw.STREAM: self._raw,
+            "image/png": self._image,
+            "image/jpeg": self._image,
+        }
+        self._known = (NDJSON, *self._whole)
+
+    async def answer(self, request: Incoming, name: str, version: str | None) -> Reply | Stream:
+        """Judge the rows of a request.
+
+        Raises:
+            Problem: it cannot be answered.
+            ClientGone: nobody waits for the answer.
+        """
+        form = request.content_type
+        if form not in self._known:
+            known = ", ".join(self._known)
+            raise Problem(415, "content_type", f"rows come as {known}", found=form[:80], expected=known)
+        wishes = wishes_of(request.query, form)
+        model = await self.model(name, version)
+        if form == NDJSON:
+            return Stream(Exchange(model, wishes, self._alarms, self._settings).answers(request, self._gate), NDJSON.encode())
+        body = await request.body(self._settings.max_body)
+        judge = self._whole[form]
+        work = AT_ONCE + 1 if wishes.heatmap else len(body)  # drawing takes its time, however small the image
+        return await self._gate.run(request, work, lambda: judge(body, model, wishes, request.id))
+
+    def in_session(self, form: str) -> Callable[[bytes, Model, Wishes, str, Series], Reply]:
+        """Give what judges a whole body whose rows go on with a run.
+
+        Raises:
+            Problem: it cannot come in this form.
+        """
+        judges = {"application/json": self._json, NDJSON: self._ndjson, arrow.STREAM: self._arrow}
+        if form not in judges:
+            known = ", ".join(judges)
+            raise Problem(415, "content_type", f"rows of a session come as {known}", found=form[:80], expected=known)
+        return judges[form]
+
+    def at_once(self, request: Request, target: Target, size: int) -> Callable[[bytes], Reply] | None:
+        """Give what judges a whole body of so many bytes without waiting for anything; None where there is no such thing.
+
+        Raises:
+            Problem: it cannot be answered.
+        """
+        model = self._models.opened(target.name, target.version)
+        if model is None or size > self._settings.max_body:
+            return None
+        if target.route == "infer":
+            return lambda body: oip.infer(body, request, model, self._settings)
+        judge = self._whole.get(request.content_type)
+        if judge is None:
+            return None
+        wishes = wishes_of(request.query, request.content_type)
+        if wishes.heatmap:
+            return None
+        return lambda body: judge(body, model, wishes, request.id)
+
+    async def infer(self, request: Incoming, name: str, version: str | None) -> Reply:
+        """Judge the rows of a request in the Open Inference Protocol.
+
+        Raises:
+            Problem: it cannot be answered.
+            ClientGone: nobody waits for the answer.
+        """
+        model = await self.model(name, version)
+        body = await request.body(self._settings.max_body)
+        return await self._gate.run(request, len(body), lambda: oip.infer(body, request, model, self._settings))
+
+    async def model(self, name: str, version: str | None) -> Model:
+        """Give a model; a version that is not open yet is opened, one at a time."""
+        if model := self._models.opened(name, version):
+            return model
+        async with self._opening:
+            if model := self._models.opened(name, version):
+                return model
+            return await self._gate.aside(partial(self._models.open, name, version or ""))
+
+    async def reload(self, name: str) -> Model:
+        """Answer by the version that is pinned, or highest, now."""
+        async with self._opening:
+            return await self._gate.aside(partial(self._models.reload, name))
+
+    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Reply:
+        """Judge a body of JSON."""
+        limits = self._settings
+        lines = model.body.decode(body)
+        rows = len(lines.rows) + len(lines.rejects)
+        check_rows(rows, limits.max_rows)
+        unread_keys: list[str] = []
+        if not lines.flat:
+            check_depth(body, rows, limits.max_depth)
+            unread_keys = unknown_columns.in_body(body, model.columns)
+        if len(body) > limits.max_text:
+            lines = without_long_texts(lines, limits.max_text, model.numbers)
+        if limits.log_rows:
+            row_log.note(model, lines.values, lines.rows, request_id)
+        judged = model.judge(lines, wishes.reasons, run)
+        self._alarms.note(model, judged, request_id)
+        return Reply(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies, unread=unread_keys))
+
+    def _ndjson(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series) -> Reply:
+        """Judge the lines of a session, which come and go whole."""
+        return Reply(Exchange(model, wishes, self._alarms, self._settings, run).whole(body, request_id), NDJSON.encode())
+
+    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Reply:
+        """Judge an Arrow stream."""
+        frame = arrow.read(body)
+        check_rows(frame.height, self._settings.max_rows)
+        try:
+            if self._settings.log_rows:
+                row_log.note(model, frame.to_dict(as_series=False), range(frame.height), request_id)
+            judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons, run=run)
+        except TableError as error:
+            raise Problem(422, "columns", str(error)) from error
+        except pl.exceptions.PanicException as error:  # as of a date in the year 3,000,000
+            raise Problem(422, "cells", "a cell of the stream has no value that can be told") from error
+        self._alarms.note(model, judged, request_id)
+        return Reply(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
+
+    def _raw(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
+        """Judge a matrix, or windows of a series."""
+        if wishes != Wishes():
+            raise unknown("reasons or only", "", "neither, where the answer is numbers")
+        window = model.scorer.manifest.window
+        encoded = raw.read(body, model.scorer.columns, window.length if window else None)
+        rows = len(encoded.accepted)
+        check_rows(rows, self._settings.max_rows)
+        if self._settings.log_rows:
+            cells = dict(zip(model.columns, encoded.matrix.T.tolist(), strict=False))
+            row_log.note(model, cells, np.flatnonzero(encoded.accepted).tolist(), request_id)
+        judged = model.judge_windows(encoded, window.length) if window else model.judge_matrix(encoded)
+        self._alarms.note(model, judged, request_id)
+        return Reply(raw.write(judged, rows // window.length if window else rows), raw.STREAM.encode())
+
+    def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
+        """Judge an image, or draw where its error is."""
+        try:
+            judged, drawn = (
+                model.draw_image(body, wishes.reasons) if wishes.heatmap else (model.judge_image(body, wishes.reasons), b"")
+            )
+        except SettingError as error:
+            raise Problem(415, "content_type", str(error)) from error
+        except Unreadable as error:
+            raise Problem(422, "image", "nothing can be drawn", found=error.found, expected=error.expected) from error
+        self._alarms.note(model, judged, request_id)
+        if wishes.heatmap:
+            return Reply(drawn, b"image/png")
+        return Reply(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
+
+
+def check_rows(rows: int, most: int) -> None:
+    """Refuse more rows than a request may have.
+
+    Raises:
+        Problem: it has.
+    """
+    if rows > most:
+        raise Problem(413, "rows", f"{rows:,} rows in one request; NDJSON may have any number", expected=f"at most {most:,} rows")

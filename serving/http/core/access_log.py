@@ -1,0 +1,68 @@
+"""What is written down of a request when it is over: counts, a line of the log; and what its client may know of an error."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from starlette.exceptions import HTTPException
+
+from serving.http.core.metrics import Metrics
+from serving.http.core.problem_details import Problem
+from serving.http.core.request import Request
+from serving.http.core.request_id import trace_id
+from serving.log import fault, log
+
+LEFT = 499  # as nginx has it: the client went before its answer
+
+
+class Ledger:
+    """Counts requests and notes some of them down."""
+
+    def __init__(self, metrics: Metrics, access_share: float) -> None:
+        self._metrics = metrics
+        self._share = access_share
+
+    def refused(self, error: Exception, request: Request) -> Problem:
+        """Count a refusal, and say what a client may know of it."""
+        problem = _problem(error, request)
+        self._metrics.refused(problem.reason)
+        return problem
+
+    def dropped(self, reason: str) -> None:
+        """Count a client that was dropped."""
+        self._metrics.refused(reason)
+
+    def answered(self, request: Request, route: str, status: int, began: float) -> None:
+        """Count an answer, and note it down if its turn has come; `began` as `time.perf_counter` had it."""
+        seconds = time.perf_counter() - began
+        self._metrics.answered(route, status, seconds)
+        if self._share > random.random():  # noqa: S311 - a sample, no secret
+            self._note(request, route, status, seconds)
+
+    def _note(self, request: Request, route: str, status: int, seconds: float) -> None:
+        """Write a line of the access log."""
+        more = {"trace_id": found} if (found := trace_id(request.headers)) else {}
+        log().info(
+            "request",
+            request_id=request.id,
+            method=request.method,
+            path=request.path,
+            route=route,
+            status=status,
+            seconds=round(seconds, 6),
+            **more,
+        )
+
+
+def _problem(error: Exception, request: Request) -> Problem:
+    """Say what a client may know of an error."""
+    match error:
+        case Problem():
+            return error
+        case HTTPException():  # starlette's: no such method here
+            headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+            return Problem(error.status_code, "route", error.detail, headers=headers)
+        case _:
+            log().error("fault", request_id=request.id, path=request.path, **fault(error))
+            return Problem(500, "fault", "this is a fault of the service; its log says more under the request's id")

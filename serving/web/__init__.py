@@ -1,0 +1,1 @@
+"""The live page: HTML, CSS and JavaScript, served as they are."""
