@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from detector import cells
+from detector.batch import Scalar
 from detector.columns import Column
-from detector.files.json_lines import Records, Scalar
+from detector.files.json_lines import Records
 from detector.files.ndjson import as_text
 from detector.windows import Window
 

@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 
 from detector import cells
+from detector.batch import Scalar
 from detector.columns import Column
-from detector.files.json_lines import Scalar
 from detector.files.ndjson import as_text
 from detector.graph import Outputs
 from detector.reasons import EXPECTED_DIGITS, FOUND_DIGITS, MISSING, POWERS, SOME_DATE, largest, shares_of, worth_telling

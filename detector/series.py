@@ -16,9 +16,9 @@ import polars as pl
 
 from detector import cells, reasons
 from detector.alarm import Alarm
+from detector.batch import Scalar
 from detector.columns import EXPECTED, Encoded, listing, nearest
 from detector.errors import TableError
-from detector.files.json_lines import Scalar
 from detector.graph import Outputs
 from detector.manifest import Manifest
 from detector.reasons import Explain

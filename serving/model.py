@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import polars as pl
 
+from detector.batch import RecordBatch, Scalar
 from detector.columns import Encoded
-from detector.files.json_lines import LineDecoder, Lines, Scalar
+from detector.files.json_lines import LineDecoder
 from detector.files.ndjson import column
 from detector.reasons import Explain
 from detector.records import RecordEncoder
@@ -82,7 +83,7 @@ class Model:
         """Give a decoder of NDJSON."""
         return LineDecoder("", self.columns, self.numbers)
 
-    def judge(self, lines: Lines, top: int, run: Series | None = None) -> Judged:
+    def judge(self, lines: RecordBatch, top: int, run: Series | None = None) -> Judged:
         """Judge decoded rows; explains the anomalies by `top` reasons.
 
         Of a series, `run` remembers what came before; without one the rows begin anew, as a file's do.
@@ -103,7 +104,7 @@ class Model:
             shadow.lines(lines, judged)
         return judged
 
-    def _judge_series(self, lines: Lines, top: int, run: Series | None) -> Judged:
+    def _judge_series(self, lines: RecordBatch, top: int, run: Series | None) -> Judged:
         """Judge rows of a series: few plain ones without a table."""
         session = run or self.run()
         matrix = None
@@ -170,7 +171,7 @@ class Model:
         self.watch.add(judged.verdicts, judged.matrix, judged.rejects)
         return judged
 
-    def _frame(self, lines: Lines) -> pl.DataFrame:
+    def _frame(self, lines: RecordBatch) -> pl.DataFrame:
         """Give rows as a table, exactly as a file's would be."""
         return pl.DataFrame([column(name, cells, self.numbers, typed=lines.typed) for name, cells in lines.values.items()])
 

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from detector.batch import TableBatch
 from detector.files import blocks
 from detector.files.blocks import Cutter
 from detector.files.fast_reader import CleanReader
 from detector.files.header import take_header
 from detector.files.lenient_reader import Sieve, Sifted
-from detector.files.source import Block, Closing, ReadOptions, check_wanted
+from detector.files.source import Closing, ReadOptions, check_wanted
 from detector.files.stream import ByteStream
 
 DECIMAL_COMMA = r"^(?:(\s*[-+]?[0-9]+),([0-9]*)|(\s*[-+]?),([0-9]+))((?:[eE][-+]?[0-9]+)?\s*)$"
@@ -48,7 +49,7 @@ class DelimitedSource(Closing):
         """Close the file."""
         self._stream.close()
 
-    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:
+    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[TableBatch]:
         """Give the table in blocks.
 
         Raises:
@@ -57,7 +58,7 @@ class DelimitedSource(Closing):
         check_wanted(self.name, self.columns, wanted)
         return self._blocks(list(wanted), numbers)
 
-    def _blocks(self, wanted: list[str], numbers: Collection[str]) -> Iterator[Block]:
+    def _blocks(self, wanted: list[str], numbers: Collection[str]) -> Iterator[TableBatch]:
         clean = CleanReader(self.columns, self._header.separator, wanted, numbers, self._options)
         sieve = Sieve(self.name, self.columns, self._header.separator)
         cutter = Cutter(self._stream, blocks.BLOCK)
@@ -74,7 +75,7 @@ class DelimitedSource(Closing):
                 if sifted.rows or sifted.rejects or sifted.blank:
                     yield self._sifted_block(sifted, clean, sieve, wanted)
 
-    def _sifted_block(self, sifted: Sifted, clean: CleanReader, sieve: Sieve, wanted: list[str]) -> Block:
+    def _sifted_block(self, sifted: Sifted, clean: CleanReader, sieve: Sieve, wanted: list[str]) -> TableBatch:
         """Give what the sieve kept, which polars reads faster if it now is clean."""
         lines = sifted.plain()
         frame = clean.read(lines) if lines else None
@@ -84,9 +85,9 @@ class DelimitedSource(Closing):
         block = self._block(frame, np.array(sifted.rows), wanted)
         return block._replace(rejects=sifted.rejects, blank=sifted.blank)
 
-    def _block(self, frame: pl.DataFrame, rows: npt.NDArray[np.int64], wanted: list[str]) -> Block:
+    def _block(self, frame: pl.DataFrame, rows: npt.NDArray[np.int64], wanted: list[str]) -> TableBatch:
         """Reduce a frame to the wanted columns, and give text the decimal point that the rest of the world reads."""
         frame = frame if frame.columns == wanted else frame[wanted]
         if self._options.decimal_comma:
             frame = frame.with_columns(pl.col(pl.String).str.replace(DECIMAL_COMMA, DECIMAL_POINT))
-        return Block(frame, rows.astype(np.int64, copy=False), [], 0)
+        return TableBatch(frame, rows.astype(np.int64, copy=False), [], 0)

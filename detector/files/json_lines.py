@@ -11,26 +11,15 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from detector.batch import RecordBatch, Scalar
 from detector.rejects import Reject, shorten
 
-Scalar = str | int | float | bool | None
 Decoder = msgspec.json.Decoder[Any]
 
 OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 SCALAR = msgspec.json.Decoder(Scalar)
 NULL = msgspec.Raw(b"null")
 BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-class Lines(NamedTuple):
-    """What a block held."""
-
-    values: Mapping[str, Sequence[Scalar]]  # by wanted key
-    rows: Sequence[int]
-    rejects: list[Reject]
-    blank: int
-    typed: bool  # whether the numbers are known to be numbers
-    flat: bool = False  # whether there is known to be nothing but wanted keys, so that nothing lies in anything else
 
 
 class RecordType(NamedTuple):
@@ -49,20 +38,20 @@ class LineDecoder:
         self._wanted = wanted
         self._decoders = [(kind, msgspec.json.Decoder(kind.record)) for kind in record_types(wanted, numbers)]
 
-    def read(self, block: bytes, line: int) -> Lines:
+    def read(self, block: bytes, line: int) -> RecordBatch:
         """Read a block of whole lines, the first being number `line`."""
         return self.read_clean(block, line) or self._read_lines(block, line)
 
-    def read_clean(self, block: bytes, line: int) -> Lines | None:
+    def read_clean(self, block: bytes, line: int) -> RecordBatch | None:
         """Read a block in which every line is one object of plain values; None for any other."""
         for kind, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
                 rows = range(line, line + len(records))
-                return Lines(Records(records, self._wanted), rows, [], 0, kind.typed, kind.flat)
+                return RecordBatch(Records(records, self._wanted), rows, [], 0, kind.typed, kind.flat)
         return None
 
-    def _read_lines(self, block: bytes, line: int) -> Lines:
+    def _read_lines(self, block: bytes, line: int) -> RecordBatch:
         """Read line by line."""
         records, rows, rejects, blank = [], [], [], 0
         for row, text in enumerate(block.split(b"\n")[:-1], line):
@@ -76,7 +65,7 @@ class LineDecoder:
                 records.append(record)
                 rows.append(row)
         values = {key: [record[key] for record in records] for key in self._wanted}
-        return Lines(values, rows, rejects, blank, typed=False)
+        return RecordBatch(values, rows, rejects, blank, typed=False)
 
     def read_one(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
         """Read one object, or say why not."""

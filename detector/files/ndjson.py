@@ -13,11 +13,12 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import polars as pl
 
+from detector.batch import RecordBatch, Scalar, TableBatch
 from detector.errors import TableError
 from detector.files import blocks
 from detector.files.blocks import Cutter, count
-from detector.files.json_lines import LineDecoder, Lines, Scalar, all_keys
-from detector.files.source import Block, Closing, check_wanted
+from detector.files.json_lines import LineDecoder, all_keys
+from detector.files.source import Closing, check_wanted
 from detector.files.stream import BOM, ByteStream
 
 SHARE = 8  # of a block: Python's objects for the cells of a whole one leave the cache, which halves the rate
@@ -54,7 +55,7 @@ class NdjsonSource(Closing):
         """Close the file."""
         self._stream.close()
 
-    def blocks_of_all(self) -> Iterator[Block]:
+    def blocks_of_all(self) -> Iterator[TableBatch]:
         """Give the table in blocks of all keys that were met so far: a later block may have more columns.
 
         Raises:
@@ -68,7 +69,7 @@ class NdjsonSource(Closing):
             line += count(data, b"\n")
             yield _block(read, ())
 
-    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:
+    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[TableBatch]:
         """Give the table in blocks.
 
         Raises:
@@ -87,17 +88,17 @@ class NdjsonSource(Closing):
             check_wanted(self.name, [name for name in (*self.columns, *wanted) if name not in unmet], unmet)
 
 
-def absent(keys: Sequence[str], data: bytes, read: Lines) -> list[str]:
+def absent(keys: Sequence[str], data: bytes, read: RecordBatch) -> list[str]:
     """Give those keys that no object of a block has, not even with null."""
     empty = [key for key in keys if all(value is None for value in read.values[key])]
     there = all_keys(data) if empty else ()
     return [key for key in empty if key not in there]
 
 
-def _block(read: Lines, numbers: Collection[str]) -> Block:
+def _block(read: RecordBatch, numbers: Collection[str]) -> TableBatch:
     """Make columns of what a block held."""
     frame = pl.DataFrame([column(name, values, numbers, typed=read.typed) for name, values in read.values.items()])
-    return Block(frame, np.array(read.rows, np.int64), read.rejects, read.blank)
+    return TableBatch(frame, np.array(read.rows, np.int64), read.rejects, read.blank)
 
 
 def column(name: str, values: Sequence[Scalar], numbers: Collection[str], *, typed: bool) -> pl.Series:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import polars as pl
 
+from detector.batch import TableBatch
 from detector.errors import TableError
-from detector.files.source import Block, Closing, check_wanted
+from detector.files.source import Closing, check_wanted
 from detector.files.stream import CountedFile
 
 WINDOW = 16 << 20  # bytes, were all cells eight bytes wide
@@ -41,7 +42,7 @@ class ParquetSource(Closing):
         """Bytes on disk that were consumed so far, were all rows alike."""
         return (self.size or 0) * self._done // max(self._rows, 1)
 
-    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:  # noqa: ARG002 - types are the file's
+    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[TableBatch]:  # noqa: ARG002 - types are the file's
         """Give the table in blocks.
 
         Raises:
@@ -50,12 +51,12 @@ class ParquetSource(Closing):
         check_wanted(self.name, self.columns, wanted)
         return self._blocks(list(wanted))
 
-    def _blocks(self, wanted: list[str]) -> Iterator[Block]:
+    def _blocks(self, wanted: list[str]) -> Iterator[TableBatch]:
         window = max(1, WINDOW // (8 * max(1, len(wanted))))
         for start in range(0, self._rows, window):
             frame = self._read(wanted, start, window)
             self._done = min(start + window, self._rows)
-            yield Block(frame, np.arange(start + 1, self._done + 1, dtype=np.int64), [], 0)
+            yield TableBatch(frame, np.arange(start + 1, self._done + 1, dtype=np.int64), [], 0)
 
     def _read(self, wanted: list[str], start: int, rows: int) -> pl.DataFrame:
         try:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
-import polars as pl
 
+from detector.batch import TableBatch
 from detector.columns import listing, nearest
 from detector.errors import TableError
-from detector.rejects import Reject
 
 
 class ReadOptions(msgspec.Struct, frozen=True):
@@ -25,20 +22,6 @@ class ReadOptions(msgspec.Struct, frozen=True):
 
     missing: tuple[str, ...] = ()
     decimal_comma: bool = False
-
-
-class Block(NamedTuple):
-    """Some consecutive records of a table.
-
-    `frame` holds the accepted records: exactly the wanted columns, in the wanted order. `rows` says where each of them
-    starts (its physical line, a CSV header being line 1; in Parquet its number, counted from 1). `rejects` are the
-    records that could not be read; `blank` counts the blank lines that were skipped.
-    """
-
-    frame: pl.DataFrame
-    rows: npt.NDArray[np.int64]
-    rejects: list[Reject]
-    blank: int
 
 
 class Source(Protocol):
@@ -60,7 +43,7 @@ class Source(Protocol):
     def position(self) -> int:
         """Bytes on disk that were consumed so far: with `size`, a progress bar."""
 
-    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[Block]:
+    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[TableBatch]:
         """Give the table in blocks of a few megabytes.
 
         A column in `numbers` comes as Float64 where its whole block is clean, else as the text that stands in the

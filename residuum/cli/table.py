@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from detector.batch import TableBatch
 from detector.columns import listing
 from detector.errors import TableError
-from detector.files import Block, ReadOptions, Source, open_source
+from detector.files import ReadOptions, Source, open_source
 from detector.files.ndjson import NdjsonSource
 from detector.rejects import Reject
 from training.recipe import Table
@@ -38,7 +39,7 @@ def read(files: Sequence[str], options: ReadOptions) -> Read:
     first: Source | None = None  # of those with a header
     objects: Source | None = None  # the first NDJSON
     keys: dict[str, None] = {}
-    blocks: list[Block] = []
+    blocks: list[TableBatch] = []
     for place, file in enumerate(files):
         with open_source(file, options) as source:
             if isinstance(source, NdjsonSource):
@@ -92,7 +93,7 @@ def _check_same(first: Source, file: str, found: Collection[str]) -> None:
     raise TableError(f"{file} has other columns than {first.name}: {' and '.join(differences)}")
 
 
-def _joined(blocks: list[Block]) -> pl.DataFrame:
+def _joined(blocks: list[TableBatch]) -> pl.DataFrame:
     """Put the blocks under each other; a column that has several types, such as out of CSV and Parquet, becomes text."""
     types: dict[str, set[pl.DataType]] = {}
     for block in blocks:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detector.files.json_lines import BAD_JSON, LineDecoder, Lines, Records, RecordType, record_types
+from detector.batch import RecordBatch
+from detector.files.json_lines import BAD_JSON, LineDecoder, Records, RecordType, record_types
 from detector.rejects import Reject
 from serving.codecs.json_limits import depth
 from serving.http.core.problem_details import Problem
@@ -40,7 +41,7 @@ class BodyDecoder:
             body = msgspec.defstruct("Body", [("rows", rows)], forbid_unknown_fields=kind.flat)
             self._decoders.append((kind, msgspec.json.Decoder(rows | body)))
 
-    def decode(self, body: bytes) -> Lines:
+    def decode(self, body: bytes) -> RecordBatch:
         """Decode a body, its rows numbered from 0; a row that is no object of plain values is rejected.
 
         Raises:
@@ -54,10 +55,10 @@ class BodyDecoder:
             except BAD_JSON:
                 continue
             records = found if type(found) is list else found.rows
-            return Lines(Records(records, self._wanted), range(len(records)), [], 0, kind.typed, kind.flat)
+            return RecordBatch(Records(records, self._wanted), range(len(records)), [], 0, kind.typed, kind.flat)
         return self._one_by_one(body)
 
-    def _one_by_one(self, body: bytes) -> Lines:
+    def _one_by_one(self, body: bytes) -> RecordBatch:
         """Decode row by row."""
         rows, records, rejects = [], [], []
         for row, text in enumerate(_rows(body)):
@@ -68,7 +69,7 @@ class BodyDecoder:
                 rows.append(row)
                 records.append(record)
         values = {key: [record[key] for record in records] for key in self._wanted}
-        return Lines(values, rows, rejects, 0, typed=False)
+        return RecordBatch(values, rows, rejects, 0, typed=False)
 
 
 def check_depth(body: bytes, rows: int, most: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from detector.files.json_lines import Lines
+from detector.batch import RecordBatch
 from detector.rejects import Reject
 
 
@@ -19,7 +19,7 @@ def depth(text: bytes) -> int:
     return int(np.cumsum(opened.astype(np.int64) - closed).max(initial=0))
 
 
-def without_long_texts(lines: Lines, most: int, numbers: Collection[str] = ()) -> Lines:
+def without_long_texts(lines: RecordBatch, most: int, numbers: Collection[str] = ()) -> RecordBatch:
     """Reject the rows that hold a text of more than `most` characters; columns of `numbers` hold none where they are typed."""
     if lines.typed and numbers and lines.values.keys() <= set(numbers):
         return lines
@@ -38,4 +38,4 @@ def without_long_texts(lines: Lines, most: int, numbers: Collection[str] = ()) -
         Reject(lines.rows[at], key, f"a text of {len(str(lines.values[key][at])):,} characters", f"at most {most:,}")
         for at, key in long.items()
     ]
-    return Lines(values, [lines.rows[at] for at in kept], [*lines.rejects, *rejects], lines.blank, lines.typed)
+    return RecordBatch(values, [lines.rows[at] for at in kept], [*lines.rejects, *rejects], lines.blank, lines.typed)

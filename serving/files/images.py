@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from detector.batch import TableBatch
 from detector.columns import Encoded
-from detector.files import Block
 from detector.graph import Outputs
 from detector.images import Image, Picture, read
 from detector.rejects import Reject
@@ -47,7 +47,7 @@ def judge_images(scorer: Scorer, question: Question, watch: Watch = unwatched, l
 class Decoded(NamedTuple):
     """A block of files, and the matrix of those that could be read."""
 
-    block: Block
+    block: TableBatch
     matrix: np.ndarray  # uint8[images, values]
 
 
@@ -76,7 +76,7 @@ def _block(paths: tuple[str, ...], start: int, image: Image) -> Decoded:
     rows = np.array([start + place + 1 for place, _ in pictures], dtype=np.int64)
     rejects = [each for each in found if isinstance(each, Reject)]
     matrix = np.stack([each.values for _, each in pictures]) if pictures else np.empty((0, image.values), np.uint8)
-    return Decoded(Block(frame, rows, rejects, 0), matrix)
+    return Decoded(TableBatch(frame, rows, rejects, 0), matrix)
 
 
 def _judged(scorer: Scorer, question: Question, decoded: Decoded, look: Look | None) -> Judged:

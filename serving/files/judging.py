@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from detector.batch import TableBatch
 from detector.columns import Column
 from detector.decision import Standing
 from detector.errors import SettingError
-from detector.files import Block, ReadOptions
+from detector.files import ReadOptions
 from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject
@@ -63,7 +64,7 @@ class Judged(NamedTuple):
     """A block and its verdicts."""
 
     file: str
-    block: Block
+    block: TableBatch
     verdicts: Verdicts
     unused: tuple[str, ...]  # columns of the file that nobody asked for
 

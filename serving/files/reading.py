@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from detector.batch import TableBatch
 from detector.columns import Column
 from detector.errors import TableError
-from detector.files import Block, ReadOptions, Source, open_source
+from detector.files import ReadOptions, Source, open_source
 from detector.files.source import check_wanted
 
 HARDLY_EVER = 0.01  # share of the training rows in which a cell was missing
@@ -20,7 +21,7 @@ class Read(NamedTuple):
     """A block of a file."""
 
     file: str
-    block: Block
+    block: TableBatch
     unused: tuple[str, ...]  # columns of the file that nobody asked for
 
 
@@ -63,7 +64,7 @@ def _check(paths: Sequence[str], wanted: list[str], expected: list[str], options
                 _blocks(source, wanted, expected)
 
 
-def _blocks(source: Source, wanted: list[str], expected: list[str], numbers: Sequence[str] = ()) -> Iterator[Block]:
+def _blocks(source: Source, wanted: list[str], expected: list[str], numbers: Sequence[str] = ()) -> Iterator[TableBatch]:
     """Begin to read; only NDJSON can lack a column here, and what training met in every row is not waited for."""
     blocks = source.blocks(wanted, numbers)
     if source.columns:

@@ -15,8 +15,8 @@ import polars as pl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from detector.batch import RecordBatch
 from detector.columns import Encoded
-from detector.files.json_lines import Lines
 from serving.log import fault, log
 from serving.model import Judged, Model
 from serving.monitoring.agreement import Comparison
@@ -37,7 +37,7 @@ class Shadow:
         self._work: queue.Queue[Work | None] = queue.Queue(WAITING)
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
 
-    def lines(self, lines: Lines, judged: Judged) -> None:
+    def lines(self, lines: RecordBatch, judged: Judged) -> None:
         """Judge decoded rows as well, if their turn has come."""
         values = {name: lines.values[name] for name in self.model.columns}
         self._put(lambda: self.model.judge(lines._replace(values=values), 0), judged)

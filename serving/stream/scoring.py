@@ -14,9 +14,10 @@ import numpy as np
 from msgspec import UNSET
 
 from detector import cells
+from detector.batch import RecordBatch, Scalar
 from detector.errors import StreamError
 from detector.files.blocks import count
-from detector.files.json_lines import Lines, Scalar, show
+from detector.files.json_lines import show
 from detector.files.ndjson import column
 from detector.rejects import Reject
 from detector.series import AFTER, Series
@@ -65,7 +66,7 @@ class Judge:
         letters = [Letter(each.row, self._why(each, whys), each) for part in parts for each in part.rejects]
         return Outcome(batch, verdicts, at, sorted(letters), list(self._runs.slots()))
 
-    def _apart(self, lines: Lines, batch: Batch, whys: dict[int, Why], recall: Recall) -> Iterator[Judged]:
+    def _apart(self, lines: RecordBatch, batch: Batch, whys: dict[int, Why], recall: Recall) -> Iterator[Judged]:
         """Judge the rows of a series by partition; single rows all at once."""
         if self._runs.window is None:
             yield from self._judged(lines, whys)
@@ -84,7 +85,7 @@ class Judge:
         if rejects and not there:
             yield self.model.judge(nothing(lines), self._limits.reasons)
 
-    def _without_wrong_keys(self, lines: Lines, batch: Batch, named: str, whys: dict[int, Why]) -> Lines:
+    def _without_wrong_keys(self, lines: RecordBatch, batch: Batch, named: str, whys: dict[int, Why]) -> RecordBatch:
         """Reject the rows whose record has another key than they: it may be in any partition, away from its series."""
         said = keys_in(lines.values[named], self.model.scorer.manifest.missing)
         kept, rejects = [], []
@@ -97,7 +98,7 @@ class Judge:
             rejects.append(Reject(row, named, shown, f"the record's key to be {key!r}, as in its row"))
         return taken(lines, kept)._replace(rejects=[*lines.rejects, *rejects]) if rejects else lines
 
-    def _read(self, batch: Batch, whys: dict[int, Why]) -> Lines:
+    def _read(self, batch: Batch, whys: dict[int, Why]) -> RecordBatch:
         """Decode a batch; rows are numbered by their place in it."""
         block, limits = batch.block, self._limits
         if len(block) <= limits.max_record or max(map(len, filter(None, batch.values)), default=0) <= limits.max_record:
@@ -106,7 +107,7 @@ class Judge:
                 return lines
         return self._read_each(batch, whys)
 
-    def _read_each(self, batch: Batch, whys: dict[int, Why]) -> Lines:
+    def _read_each(self, batch: Batch, whys: dict[int, Why]) -> RecordBatch:
         """Decode record by record."""
         rows, records, rejects = [], [], []
         for at, value in enumerate(batch.values):
@@ -119,7 +120,7 @@ class Judge:
                 rows.append(at)
                 records.append(record)
         values = {key: [record[key] for record in records] for key in self.model.columns}
-        return Lines(values, rows, rejects, 0, typed=False)
+        return RecordBatch(values, rows, rejects, 0, typed=False)
 
     def _limited(self, at: int, value: bytes | None, whys: dict[int, Why]) -> Reject | None:
         """Refuse a record that is not to be decoded."""
@@ -134,13 +135,13 @@ class Judge:
             return Reject(at, "", f"{found} levels", f"at most {limits.max_depth} levels")
         return None
 
-    def _without_long_texts(self, lines: Lines, whys: dict[int, Why]) -> Lines:
+    def _without_long_texts(self, lines: RecordBatch, whys: dict[int, Why]) -> RecordBatch:
         """Reject the rows that hold a text that is too long."""
         kept = without_long_texts(lines, self._limits.max_text, self.model.numbers)
         whys.update((each.row, "too big") for each in kept.rejects[len(lines.rejects) :])
         return kept
 
-    def _judged(self, lines: Lines, whys: dict[int, Why], run: Series | None = None) -> Iterator[Judged]:
+    def _judged(self, lines: RecordBatch, whys: dict[int, Why], run: Series | None = None) -> Iterator[Judged]:
         """Judge rows; where the scorer fails, find the row on which it does, and judge the others as if it had not come."""
         try:
             with _as_one(run):
@@ -210,19 +211,19 @@ def _as_one(run: Series | None) -> Iterator[None]:
     run.windows.release()
 
 
-def _halves(lines: Lines) -> tuple[Lines, Lines]:
+def _halves(lines: RecordBatch) -> tuple[RecordBatch, RecordBatch]:
     """Cut rows in two; what was rejected already goes with the first."""
     cut, rows = len(lines.rows) // 2, range(len(lines.rows))
     return taken(lines, rows[:cut]), taken(lines, rows[cut:])._replace(rejects=[])
 
 
-def taken(lines: Lines, places: Sequence[int]) -> Lines:
+def taken(lines: RecordBatch, places: Sequence[int]) -> RecordBatch:
     """Give some of the rows, and everything that was rejected."""
     values = {key: [found[place] for place in places] for key, found in lines.values.items()}
-    return Lines(values, [lines.rows[place] for place in places], lines.rejects, 0, lines.typed)
+    return RecordBatch(values, [lines.rows[place] for place in places], lines.rejects, 0, lines.typed)
 
 
-def nothing(lines: Lines, *further: Reject) -> Lines:
+def nothing(lines: RecordBatch, *further: Reject) -> RecordBatch:
     """Give no row, and everything that was rejected."""
     return taken(lines, ())._replace(rejects=[*lines.rejects, *further])
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.batch import Scalar
 from detector.columns import Column, Encoded, encode
-from detector.files.json_lines import Scalar
 from detector.files.ndjson import column
 from detector.records import RecordEncoder, SeriesEncoder
 from detector.series import keyed_rows

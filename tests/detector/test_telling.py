@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector import reasons
+from detector.batch import Scalar
 from detector.columns import encode
-from detector.files.json_lines import Scalar
 from detector.files.ndjson import column
 from detector.graph import Outputs
 from detector.row_reasons import Teller, rounded

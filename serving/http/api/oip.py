@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from detector.files.json_lines import Lines, Scalar
+from detector.batch import RecordBatch, Scalar
 from detector.version import __version__
 from detector.windows import Window
 from serving.codecs.json_body import check_depth
@@ -184,7 +184,7 @@ def _outputs(asked: _Inference, model: Model) -> list[_Output]:
     return asked.outputs or [_Output(name) for name in _usual(model)]
 
 
-def _lines(asked: _Inference, tensors: bytes, model: Model, settings: Settings) -> Lines:
+def _lines(asked: _Inference, tensors: bytes, model: Model, settings: Settings) -> RecordBatch:
     """Gather the columns."""
     values: dict[str, list[Scalar]] = {}
     start = rows = 0
@@ -216,7 +216,7 @@ def _lines(asked: _Inference, tensors: bytes, model: Model, settings: Settings) 
             expected=", ".join(model.columns)[:1000],
         )
     wanted = {name: values[name] for name in model.columns}
-    return without_long_texts(Lines(wanted, range(rows), [], 0, typed=False), settings.max_text)
+    return without_long_texts(RecordBatch(wanted, range(rows), [], 0, typed=False), settings.max_text)
 
 
 def _rows(each: _Input, path: str, rows: int | None, most: int) -> int:
