@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from detector import errors
     from detector.version import __version__
-    from residuum.door import Detector, load, train
+    from residuum.api import Detector, load, train
     from residuum.estimator import AutoencoderDetector
 
 __all__ = ["AutoencoderDetector", "Detector", "__version__", "errors", "load", "train"]
@@ -26,10 +26,10 @@ __all__ = ["AutoencoderDetector", "Detector", "__version__", "errors", "load", "
 _HOME = __path__[0].removesuffix(__name__)
 _PLACES = {
     "AutoencoderDetector": "residuum.estimator",
-    "Detector": "residuum.door",
+    "Detector": "residuum.api",
     "__version__": "detector.version",
-    "load": "residuum.door",
-    "train": "residuum.door",
+    "load": "residuum.api",
+    "train": "residuum.api",
 }
 
 

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from detector.errors import TableError
 from detector.graph import Device
 from detector.versioning import write_version
-from residuum.door import Detector, as_polars, warn
+from residuum.api import Detector, as_polars, warn
 from training.eager import scorer
 from training.recipe import Recipe, Table
 from training.split import FEWEST_ROWS

@@ -1,7 +1,7 @@
 """The command line: `residuum VERB ...`, one file a verb.
 
 Nothing heavy is imported before a verb runs, so that `residuum --help` answers at once. `verb` is what all verbs share:
-`--debug`, and errors in one line; `options` the options that several have; `talk` how they speak.
+`--debug`, and errors in one line; `options` the options that several have; `output` how they speak.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from residuum.cli.calibrate import calibrate
+from residuum.cli.command import DEBUG, end_like_an_exception, verb
 from residuum.cli.decode import decode
 from residuum.cli.embed import embed
 from residuum.cli.evaluate import evaluate
@@ -27,7 +28,6 @@ from residuum.cli.serve import serve
 from residuum.cli.stream import stream
 from residuum.cli.train import train
 from residuum.cli.variants import variants
-from residuum.cli.verb import DEBUG, end_like_an_exception, verb
 
 app = typer.Typer(
     name="residuum",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from residuum.cli import talk
-from residuum.cli.extra import need_training
+from residuum.cli import output
+from residuum.cli.optional_dependencies import need_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, MODEL, NORMAL_VALUES
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def calibrate(
         scorer.only_rows("a threshold from labels")
     rows = _labelled(scorer, wish, decimal_comma=decimal_comma) if criterion else None
     decision = _decide(scorer, wish, criterion, rows)
-    talk.show(_effect(scorer, decision, rows))
+    output.print_tables(_effect(scorer, decision, rows))
     if not dry_run:
         _write(scorer, decision)
 
@@ -91,7 +91,7 @@ def _effect(scorer: Scorer, decision: Decision, rows: Labelled | None) -> Table:
     before = _column(scorer, scorer.manifest.decision, rows)
     after = _column(scorer, decision, rows)
     lines = [(name, before[name], after[name]) for name in before]
-    return talk.table("Threshold", ("", f"version {scorer.manifest.version}", "new"), lines)
+    return output.table("Threshold", ("", f"version {scorer.manifest.version}", "new"), lines)
 
 
 def _column(scorer: Scorer, decision: Decision, rows: Labelled | None) -> dict[str, str]:
@@ -101,8 +101,8 @@ def _column(scorer: Scorer, decision: Decision, rows: Labelled | None) -> dict[s
     said = {
         "threshold": f"{decision.threshold:.6g}",
         "by": decision.criterion,
-        "promised false-alarm rate": talk.share(decision.false_alarm_rate) if decision.false_alarm_rate else "none",
-        f"alarms among {len(scorer.calibration):,} calibration {of}": talk.share(rate),
+        "promised false-alarm rate": output.percentage(decision.false_alarm_rate) if decision.false_alarm_rate else "none",
+        f"alarms among {len(scorer.calibration):,} calibration {of}": output.percentage(rate),
     }
     if rows is None:
         return said
@@ -122,4 +122,4 @@ def _write(scorer: Scorer, decision: Decision) -> None:
     from detector.versioning import recalibrate
 
     folder, manifest = recalibrate(scorer, decision)
-    talk.tell([("bundle", f"{folder}, from version {manifest.parent}"), *talk.pinned(folder)])
+    output.print_facts([("bundle", f"{folder}, from version {manifest.parent}"), *output.pinned_facts(folder)])

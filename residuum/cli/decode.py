@@ -35,7 +35,7 @@ def decode(
     from detector.decoder import Decoder
     from detector.errors import SettingError
     from detector.scorer import Scorer
-    from residuum.cli.rewrite import job_of, rewrite, rows_by, tell
+    from residuum.cli.transform import job_of, rewrite, rows_by, tell
     from serving.files.transform import decoding, walk_between
 
     if steps is not None and between is None:

@@ -16,7 +16,7 @@ def embed(
 ) -> None:
     """Write each row's code: its place in the latent space, as latent_1, latent_2 ..."""
     from detector.scorer import Scorer
-    from residuum.cli.rewrite import job_of, rewrite
+    from residuum.cli.transform import job_of, rewrite
     from serving.files.transform import embedder
 
     scorer = Scorer.open(model, device).only_rows("embed")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from residuum.cli import talk
-from residuum.cli.extra import need_training
+from residuum.cli import output
+from residuum.cli.optional_dependencies import need_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORMAT, LABEL_OR_FOLDER, MODEL, NAMES, NORMAL_VALUES
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def evaluate(
     rows = score_labelled(scorer, asked)
     evaluation = compare(rows.scores, rows.flagged, rows.labels, rows.kinds)
     if format == "json":
-        talk.tell_json(_facts(scorer, rows, evaluation))
+        output.print_json(_facts(scorer, rows, evaluation))
     else:
-        talk.show(*_tables(scorer, rows, evaluation))
+        output.print_tables(*_tables(scorer, rows, evaluation))
 
 
 def _facts(scorer: Scorer, rows: Labelled, evaluation: Evaluation) -> dict[str, Any]:
@@ -73,11 +73,11 @@ def _ranking(rows: Labelled, evaluation: Evaluation) -> Table:
     """Say how well the scores rank, whatever the threshold."""
     anomalies = int(rows.labels.sum())
     probable = evaluation.probable_from
-    return talk.facts(
+    return output.facts(
         "Ranking, whatever the threshold",
         [
-            ("rows", f"{len(rows.labels) - anomalies:,} normal, {talk.plural(anomalies, 'anomaly', 'anomalies')}"),
-            ("left out", f"{talk.count(rows.rejected, 'row')} without a label or not readable" if rows.rejected else ""),
+            ("rows", f"{len(rows.labels) - anomalies:,} normal, {output.plural(anomalies, 'anomaly', 'anomalies')}"),
+            ("left out", f"{output.count(rows.rejected, 'row')} without a label or not readable" if rows.rejected else ""),
             ("AUROC", f"{evaluation.auroc:.4f}"),
             ("average precision", f"{evaluation.average_precision:.4f}"),
             ("probable from", f"a score of {probable:.4g}: more likely than not an anomaly among these rows" if probable else ""),
@@ -91,8 +91,8 @@ def _promised(scorer: Scorer) -> str:
     if not rate:
         return ""
     if window:
-        return f"; promised: alarms begin in {talk.share(rate)} of normal stretches of {window.length} rows"
-    return f"; promised {talk.share(rate)}"
+        return f"; promised: alarms begin in {output.percentage(rate)} of normal stretches of {window.length} rows"
+    return f"; promised {output.percentage(rate)}"
 
 
 def _verdicts(scorer: Scorer, evaluation: Evaluation) -> Table:
@@ -100,12 +100,12 @@ def _verdicts(scorer: Scorer, evaluation: Evaluation) -> Table:
     decision = scorer.manifest.decision
     promised = _promised(scorer)
     passed, missed = evaluation.passed, evaluation.missed
-    return talk.facts(
+    return output.facts(
         f"Verdicts at the threshold of {decision.threshold:.4g}",
         [
             ("normal rows", f"{evaluation.false_alarms:,} flagged, {passed:,} passed"),
             ("anomalies", f"{evaluation.true_alarms:,} flagged, {missed:,} missed"),
-            ("false alarms", f"{talk.share(evaluation.false_alarm_rate)} of normal rows{promised}"),
+            ("false alarms", f"{output.percentage(evaluation.false_alarm_rate)} of normal rows{promised}"),
             ("precision", f"{evaluation.precision:.4f}"),
             ("recall", f"{evaluation.recall:.4f}"),
             ("F1", f"{evaluation.f1:.4f}"),
@@ -116,6 +116,7 @@ def _verdicts(scorer: Scorer, evaluation: Evaluation) -> Table:
 def _by_label(evaluation: Evaluation) -> Table:
     """Say what was found of each kind of anomaly."""
     lines = [
-        (kind.label, f"{kind.rows:,}", f"{kind.flagged:,}", talk.share(kind.flagged / kind.rows)) for kind in evaluation.by_label
+        (kind.label, f"{kind.rows:,}", f"{kind.flagged:,}", output.percentage(kind.flagged / kind.rows))
+        for kind in evaluation.by_label
     ]
-    return talk.table("Anomalies by label", ("label", "rows", "flagged", "share"), lines)
+    return output.table("Anomalies by label", ("label", "rows", "flagged", "share"), lines)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from residuum.cli import talk
-from residuum.cli.extra import need_training
+from residuum.cli import output
+from residuum.cli.optional_dependencies import need_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, MODEL, NORMAL_VALUES
 
 if TYPE_CHECKING:
@@ -49,15 +49,15 @@ def finetune(
     asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma)
     examples, left_out = _examples(scorer, asked)
     comparison = compared(opened, examples, mode, seed)
-    talk.tell(_facts(examples, left_out, mode))
-    talk.show(_table(comparison))
+    output.print_facts(_facts(examples, left_out, mode))
+    output.print_tables(_table(comparison))
     if not comparison.is_better:
-        talk.tell([("not kept", f"no better than the score without labels; {opened.folder} stays as it is")])
+        output.print_facts([("not kept", f"no better than the score without labels; {opened.folder} stays as it is")])
     elif dry_run:
-        talk.tell([("better", "without --dry-run it would be kept")])
+        output.print_facts([("better", "without --dry-run it would be kept")])
     else:
         folder, manifest = write(opened, examples, mode, seed, "cuda" if scorer.graph.device == "cuda" else "cpu")
-        talk.tell([("kept", f"{folder}, from version {manifest.parent}"), *talk.pinned(folder)])
+        output.print_facts([("kept", f"{folder}, from version {manifest.parent}"), *output.pinned_facts(folder)])
 
 
 def _examples(scorer: Scorer, asked: Asked) -> tuple[Examples, int]:
@@ -70,12 +70,12 @@ def _examples(scorer: Scorer, asked: Asked) -> tuple[Examples, int]:
     return examples_of(Rows(matrix, rows.scores, alarms, rows.kinds, rows.labels)), rows.rejected
 
 
-def _facts(examples: Examples, left_out: int, mode: str) -> list[talk.Fact]:
+def _facts(examples: Examples, left_out: int, mode: str) -> list[output.Fact]:
     """Say what was learnt from."""
     counts = [f"{(examples.labels == place).sum():,} {name}" for place, name in enumerate(examples.classes)]
     return [
-        ("rows", f"{len(examples.labels):,}: {talk.names(counts)}"),
-        ("left out", f"{talk.count(left_out, 'row')} without a label or not readable" if left_out else ""),
+        ("rows", f"{len(examples.labels):,}: {output.join_names(counts)}"),
+        ("left out", f"{output.count(left_out, 'row')} without a label or not readable" if left_out else ""),
         ("mode", f"{mode}: {MODES[mode]}"),
     ]
 
@@ -91,4 +91,4 @@ def _table(comparison: Comparison) -> Table:
         (said, f"{getattr(comparison.unsupervised, name):.4f}", f"{getattr(comparison.classifier, name):.4f}")
         for said, name in names.items()
     ]
-    return talk.table(f"Mean of {FOLDS} held-out folds", ("", "score without labels", "classifier"), lines)
+    return output.table(f"Mean of {FOLDS} held-out folds", ("", "score without labels", "classifier"), lines)

@@ -25,21 +25,21 @@ def generate(
 
     from detector.columns import as_frame
     from detector.decoder import Decoder
-    from residuum.cli import talk
-    from residuum.cli.extra import need_drawing
-    from residuum.cli.rewrite import rows_by, tell
-    from serving.files import output
+    from residuum.cli import output
+    from residuum.cli.optional_dependencies import need_drawing
+    from residuum.cli.transform import rows_by, tell
+    from serving.files import output as output_files
     from serving.files.sinks import delivered, open_sink
 
     if image is not None:
         need_drawing()
     began = time.monotonic()
-    output.check(to, (), force=force)
+    output_files.check(to, (), force=force)
     decoder = Decoder.open(model, device)
     blocks = decoder.generate(rows, seed, mean=mean)
     sink = open_sink(to, image)
     done = 0
-    with delivered(sink), talk.progress("generating", rows) as advance:
+    with delivered(sink), output.progress("generating", rows) as advance:
         for block in blocks:
             sink.add(as_frame(block, decoder.columns))
             done += len(block)

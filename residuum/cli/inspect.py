@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from residuum.cli import talk, windows
+from residuum.cli import output, windows
 from residuum.cli.options import FORMAT, MODEL
 
 if TYPE_CHECKING:
@@ -28,35 +28,35 @@ def inspect(model: MODEL, *, format: FORMAT = "text") -> None:  # noqa: A002 - t
     folder = repository.find(model)
     manifest = bundle.read(folder).manifest
     if format == "json":
-        talk.tell_json(msgspec.to_builtins(manifest))
+        output.print_json(msgspec.to_builtins(manifest))
     else:
-        talk.show(*_tables(folder, manifest))
+        output.print_tables(*_tables(folder, manifest))
 
 
 def _tables(folder: Path, manifest: Manifest) -> list[Table]:
     """Lay the manifest out for a person."""
     image = manifest.image
     return [
-        talk.facts(f"{manifest.name}, version {manifest.version}", _identity(folder, manifest)),
-        talk.facts("Decision", _decision(manifest)),
-        talk.facts("Training", _training(manifest)),
-        talk.table(
+        output.facts(f"{manifest.name}, version {manifest.version}", _identity(folder, manifest)),
+        output.facts("Decision", _decision(manifest)),
+        output.facts("Training", _training(manifest)),
+        output.table(
             "Columns",
             ("column", "kind", "learnt", "missing"),
             [] if image else [(each.name, each.kind, _learnt(each), _missing(each, manifest)) for each in manifest.columns],
         ),
-        talk.facts("Left out", [(ignored.name, ignored.reason) for ignored in manifest.ignored]),
-        talk.facts(
+        output.facts("Left out", [(ignored.name, ignored.reason) for ignored in manifest.ignored]),
+        output.facts(
             "Proof: torch against ONNX Runtime", [(f"{proof.file}, {proof.provider}", _proof(proof)) for proof in manifest.parity]
         ),
-        talk.facts("Libraries", list(manifest.libraries.items())),
-        talk.facts(
+        output.facts("Libraries", list(manifest.libraries.items())),
+        output.facts(
             "Files", [(name, f"{digest.bytes:,} bytes, SHA-256 {digest.sha256}") for name, digest in manifest.files.items()]
         ),
     ]
 
 
-def _identity(folder: Path, manifest: Manifest) -> list[talk.Fact]:
+def _identity(folder: Path, manifest: Manifest) -> list[output.Fact]:
     """Say which bundle this is, and which others stand beside it."""
     from detector import repository
 
@@ -74,15 +74,15 @@ def _identity(folder: Path, manifest: Manifest) -> list[talk.Fact]:
     ]
 
 
-def _decision(manifest: Manifest) -> list[talk.Fact]:
+def _decision(manifest: Manifest) -> list[output.Fact]:
     """Say how a score becomes a verdict, and what that promises."""
     decision, score = manifest.decision, manifest.score
     extra = f", with the terms {', '.join(score.extra_terms)} beside the columns'" if score.extra_terms else ""
     rate = decision.false_alarm_rate
     window, alarm = manifest.window, manifest.alarm
-    nouns = f"{talk.noun_of(manifest)}s"
+    nouns = f"{output.row_noun(manifest)}s"
     promises: dict[str, str] = {
-        "false_alarm_rate": f"at most {talk.share(rate or 0)} of normal {nouns} are flagged: those with at most this p-value",
+        "false_alarm_rate": f"at most {output.percentage(rate or 0)} of normal {nouns} are flagged (p-value at or below it)",
         "labels": "chosen on labelled rows; p-values do not decide",
         "value": "a value that somebody chose; p-values do not decide",
     }
@@ -92,12 +92,12 @@ def _decision(manifest: Manifest) -> list[talk.Fact]:
         ("promise", windows.promise(manifest, None) if window and rate else promises[decision.promise]),
         ("windows", windows.described(window) if window else ""),
         ("alarm", windows.ends(alarm) if alarm else ""),
-        ("classes", f"{talk.names(manifest.classes)}, told by classifier.onnx" if manifest.classes else ""),
+        ("classes", f"{output.join_names(manifest.classes)}, told by classifier.onnx" if manifest.classes else ""),
         ("if", "the future is like the calibration stretch" if manifest.training.order != "shuffled" and not window else ""),
     ]
 
 
-def _training(manifest: Manifest) -> list[talk.Fact]:
+def _training(manifest: Manifest) -> list[output.Fact]:
     """Say how the detector came to be."""
     training, rows = manifest.training, manifest.training.rows
     settings = ", ".join(f"{name} {value}" for name, value in manifest.settings.items())
@@ -111,7 +111,7 @@ def _training(manifest: Manifest) -> list[talk.Fact]:
         ),
         ("seen as", _seen(manifest.image) if manifest.image else ""),
         ("order", training.order),
-        ("rejected", talk.count(rows.rejected, "row") if rows.rejected else ""),
+        ("rejected", output.count(rows.rejected, "row") if rows.rejected else ""),
         ("missing", f"also {', '.join(map(repr, manifest.missing))}" if manifest.missing else ""),
         ("loss", f"{training.loss:.4g}, best of {training.steps:,} steps at {training.best_step:,}"),
         ("took", f"{training.seconds:.3g} s on {training.device}, seed {training.seed}"),
@@ -133,7 +133,7 @@ def _learnt(column: Column) -> str:
 def _missing(column: Column, manifest: Manifest) -> str:
     """Say how many cells are missing; the rate is smoothed, so that none of n is told as 1/(n + 2)."""
     none = 1 / (manifest.training.rows.training + 2)
-    return talk.share(column.missing_rate) if column.missing_rate > none * 1.001 else "none"
+    return output.percentage(column.missing_rate) if column.missing_rate > none * 1.001 else "none"
 
 
 def _range(column: Column) -> str:
@@ -148,7 +148,7 @@ def _range(column: Column) -> str:
 def _words(column: Column) -> str:
     """Say which texts training saw."""
     rare = f", {len(column.rare)} rare" if column.rare else ""
-    return f"{len(column.vocabulary)} values: {talk.names(column.vocabulary, MOST_WORDS)}{rare}"
+    return f"{len(column.vocabulary)} values: {output.join_names(column.vocabulary, MOST_WORDS)}{rare}"
 
 
 def _date(seconds: float) -> str:
@@ -165,10 +165,10 @@ def _proof(proof: Parity) -> str:
     """Say what the proof found."""
     from detector.bundle import DECODER
 
-    fallen = f", {talk.count(proof.nodes_on_cpu, 'node')} fell back to the CPU" if proof.nodes_on_cpu else ""
+    fallen = f", {output.count(proof.nodes_on_cpu, 'node')} fell back to the CPU" if proof.nodes_on_cpu else ""
     apart = proof.verdicts_that_differ
-    differ = talk.plural(apart, "category", "categories") if proof.file == DECODER else talk.count(apart, "verdict")
+    differ = output.plural(apart, "category", "categories") if proof.file == DECODER else output.count(apart, "verdict")
     return (
-        f"{talk.count(proof.rows, 'row')}, largest difference {proof.largest_difference:.2g} "
+        f"{output.count(proof.rows, 'row')}, largest difference {proof.largest_difference:.2g} "
         f"(allowed {proof.tolerance:.0e}), {differ} differ{fallen}"
     )

@@ -91,7 +91,7 @@ def of_files(scorer: Scorer) -> bool:
 
 def _score_images(scorer: Scorer, asked: Asked) -> Labelled:
     """Score files of images and find their labels."""
-    from residuum.cli.names import labels_of
+    from residuum.cli.image_labels import labels_of
 
     question = Question(paths=inputs(scorer.manifest, asked.files), explain="none")
     label = labels_of(asked.names, asked.label, asked.files) if asked.names else folder_of

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from residuum.cli.extra import need_drawing
+from residuum.cli.optional_dependencies import need_drawing
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL
 
 if TYPE_CHECKING:
     from detector.scorer import Scorer
-    from residuum.drawing import Embedded
+    from residuum.latent_plot import Embedded
 
 
 def picture(
@@ -28,25 +28,25 @@ def picture(
     need_drawing()
     from detector.errors import SettingError
     from detector.scorer import Scorer
-    from residuum.cli import talk
+    from residuum.cli import output
     from residuum.cli.score import inputs
-    from residuum.drawing import Caption, draw
-    from serving.files import output
+    from residuum.latent_plot import Caption, draw
+    from serving.files import output as output_files
 
     if not to.lower().endswith(".png"):
         raise SettingError(f"{to}: pictures are written as .png")
     scorer = Scorer.open(model, device).only_rows("picture")
     paths = inputs(scorer.manifest, files)
-    output.check(to, paths, force=force)
+    output_files.check(to, paths, force=force)
     embedded, rejected = _embedded(scorer, paths, label, decimal_comma=decimal_comma)
     score = scorer.manifest.score
     title = f"Latent space of {scorer.manifest.name}, version {scorer.manifest.version} ({scorer.manifest.variant})"
     image = draw(embedded, Caption(title, f"{score.name} ({score.unit})", label))
-    output.write(to, image)
-    talk.tell(
+    output_files.write(to, image)
+    output.print_facts(
         [
-            ("rows", f"{len(embedded.scores):,} drawn, {talk.plural(int(embedded.is_anomaly.sum()), 'anomaly', 'anomalies')}"),
-            ("rejected", talk.count(rejected, "row") if rejected else "none"),
+            ("rows", f"{len(embedded.scores):,} drawn, {output.plural(int(embedded.is_anomaly.sum()), 'anomaly', 'anomalies')}"),
+            ("rejected", output.count(rejected, "row") if rejected else "none"),
             ("written", to),
         ]
     )
@@ -60,7 +60,7 @@ def _embedded(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, deci
     from detector.columns import encode
     from detector.files import ReadOptions
     from residuum.cli.score import watching
-    from residuum.drawing import Embedded
+    from residuum.latent_plot import Embedded
     from serving.files.reading import read
 
     image = scorer.manifest.image
@@ -89,7 +89,7 @@ def _embedded_images(scorer: Scorer, paths: tuple[str, ...], label: str | None) 
     from detector.errors import SettingError
     from residuum.cli.labelled import folder_of
     from residuum.cli.score import watching
-    from residuum.drawing import Embedded
+    from residuum.latent_plot import Embedded
     from serving.files.images import decode
 
     if label:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from residuum.cli import talk
+from residuum.cli import output
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,13 +44,13 @@ def promote(
     folder = repository.name_of(model)
     pin.require(folder, version)
     was = pin.meant(folder)
-    talk.show(_change(folder, was, version))
+    output.print_tables(_change(folder, was, version))
     opened = Scorer.open(folder / str(version), "cpu")
     if opened.manifest.window is None:  # series are judged by files and Python, which open a version when they need it
         warm(opened)
     if not dry_run:
         pin.promote(folder, version)
-        talk.tell([("promoted", f"{folder} means version {version}{_instead(was, version)}")])
+        output.print_facts([("promoted", f"{folder} means version {version}{_instead(was, version)}")])
 
 
 def rollback(model: NAME, *, url: URL = None) -> None:
@@ -59,13 +59,13 @@ def rollback(model: NAME, *, url: URL = None) -> None:
         from residuum.cli.remote import Remote
 
         there = Remote(url, model.absolute().name).rollback()
-        talk.tell([("back", f"{url} answers by version {there.version}{_instead(there.was, there.version)}")])
+        output.print_facts([("back", f"{url} answers by version {there.version}{_instead(there.was, there.version)}")])
         return
     from detector import pin, repository
 
     folder = repository.name_of(model)
     moved = pin.rollback(folder)
-    talk.tell([("back", f"{folder} means version {moved.version}{_instead(moved.was, moved.version)}")])
+    output.print_facts([("back", f"{folder} means version {moved.version}{_instead(moved.was, moved.version)}")])
 
 
 def _promote_there(url: str, name: str, version: int, *, dry_run: bool) -> None:
@@ -75,21 +75,23 @@ def _promote_there(url: str, name: str, version: int, *, dry_run: bool) -> None:
     remote = Remote(url, name)
     shadow = remote.shadow()
     if shadow.shadow == version:
-        talk.show(_agreement(shadow))
+        output.print_tables(_agreement(shadow))
     else:
-        talk.tell([("shadow", f"version {version} judges none of the traffic; in the shadow is {shadow.shadow or 'none'}")])
+        output.print_facts(
+            [("shadow", f"version {version} judges none of the traffic; in the shadow is {shadow.shadow or 'none'}")]
+        )
     if not dry_run:
         moved = remote.promote(version)
-        talk.tell([("promoted", f"{url} answers by version {moved.version}{_instead(moved.was, moved.version)}")])
+        output.print_facts([("promoted", f"{url} answers by version {moved.version}{_instead(moved.was, moved.version)}")])
 
 
 def _agreement(shadow: Shadow) -> Table:
     """Show how far a shadow agrees with the current version."""
     found = shadow.agreement
-    return talk.facts(
+    return output.facts(
         f"Version {shadow.shadow} in the shadow of version {shadow.version}",
         [
-            ("rows", f"{found.rows:,} that both judged, of {talk.share(shadow.share)} of the requests"),
+            ("rows", f"{found.rows:,} that both judged, of {output.percentage(shadow.share)} of the requests"),
             ("verdicts", f"{_share(found.same_verdicts)} the same"),
             (
                 "flagged",
@@ -109,7 +111,7 @@ def _change(folder: Path, was: int | None, version: int) -> Table:
     versions = list(dict.fromkeys(each for each in (was, version) if each is not None))
     sides = [_side(bundle.read_manifest(folder / str(each))) for each in versions]
     titles = [f"version {each}" for each in versions]
-    return talk.table(folder.name, ("", *titles), [(name, *(side[name] for side in sides)) for name in sides[-1]])
+    return output.table(folder.name, ("", *titles), [(name, *(side[name] for side in sides)) for name in sides[-1]])
 
 
 def _side(manifest: Manifest) -> dict[str, str]:
@@ -121,12 +123,12 @@ def _side(manifest: Manifest) -> dict[str, str]:
         "variant": manifest.variant,
         "rows": f"{rows.training:,} to learn from, {rows.calibration:,} to calibrate",
         "threshold": f"{decision.threshold:.6g}, by {decision.criterion}",
-        "promised false-alarm rate": talk.share(decision.false_alarm_rate) if decision.false_alarm_rate else "none",
+        "promised false-alarm rate": output.percentage(decision.false_alarm_rate) if decision.false_alarm_rate else "none",
     }
 
 
 def _share(part: float | None) -> str:
-    return "none" if part is None else talk.share(part)
+    return "none" if part is None else output.percentage(part)
 
 
 def _instead(was: int | None, version: int) -> str:

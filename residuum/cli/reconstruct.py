@@ -17,7 +17,7 @@ def reconstruct(
 ) -> None:
     """Write each row as the detector rebuilds it: what it expects there, in your units; holes filled, noise cleaned."""
     from detector.scorer import Scorer
-    from residuum.cli.rewrite import job_of, rewrite
+    from residuum.cli.transform import job_of, rewrite
     from serving.files.transform import rebuilder
 
     scorer = Scorer.open(model, device).only_rows("reconstruct")

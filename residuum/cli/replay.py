@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from residuum.cli import talk
-from residuum.cli.extra import need_streaming
+from residuum.cli import output
+from residuum.cli.optional_dependencies import need_streaming
 from residuum.cli.stream import KAFKA, KAFKA_CONFIG
 
 
@@ -33,8 +33,8 @@ def replay(
     letters, back = parse(source), parse(to)
     if not isinstance(letters, Topic) or not isinstance(back, Topic):
         raise SettingError("letters are put back from topic to topic: kafka://broker:9092/readings.dlq")
-    with talk.progress("put back") as advance:
+    with output.progress("put back") as advance:
         job = Replay(letters, back, group, reason, read_kafka(kafka_config, kafka or ()))
         done = run(job, lambda sofar: advance(sofar.back, None, f"{sofar.back:,} letters"))
-    passed = f"; {talk.count(done.passed, 'other')} passed over" if done.passed else ""
-    talk.tell([("put back", f"{talk.count(done.back, 'letter')} into {back}{passed}")])
+    passed = f"; {output.count(done.passed, 'other')} passed over" if done.passed else ""
+    output.print_facts([("put back", f"{output.count(done.back, 'letter')} into {back}{passed}")])

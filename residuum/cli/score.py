@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from residuum.cli import talk
+from residuum.cli import output
+from residuum.cli.command import let_ctrl_c_end_a_read
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL, TO, Device
-from residuum.cli.talk import Fact
-from residuum.cli.verb import let_ctrl_c_end_a_read
+from residuum.cli.output import Fact
 
 if TYPE_CHECKING:
     from detector.manifest import Manifest
@@ -67,9 +67,9 @@ def score(
         question = Question(paths=paths, keep=kept, decimal_comma=decimal_comma, explain=reasons, top=top)
         drawn = heatmaps or ""
         job = Job(question=question, to=to, rejects=kept_apart, heatmaps=drawn, only_anomalies=only_anomalies, force=force)
-        with watching(paths, noun=talk.noun_of(scorer.manifest)) as watch:
+        with watching(paths, noun=output.row_noun(scorer.manifest)) as watch:
             summary = score_files(scorer, job, watch)
-    talk.tell(_facts(scorer, place, job, summary), sys.stderr if to == "-" else sys.stdout)
+    output.print_facts(_facts(scorer, place, job, summary), sys.stderr if to == "-" else sys.stdout)
     if strict and summary.rejected:
         raise typer.Exit(SOME_REJECTED)
 
@@ -84,7 +84,7 @@ def inputs(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
     from detector import images
     from detector.errors import SettingError
     from detector.files import expand
-    from residuum.cli.extra import need_images
+    from residuum.cli.optional_dependencies import need_images
 
     paths = expand(files)
     learnt = manifest.image is not None and manifest.image.files
@@ -104,7 +104,7 @@ def watching(paths: tuple[str, ...], done: str = "scored", noun: str = "row") ->
     regular = all(Path(path).is_file() for path in paths)
     total = sum(Path(path).stat().st_size for path in paths) if regular else None
     began = time.monotonic()
-    with talk.progress(done, total) as advance:
+    with output.progress(done, total) as advance:
         yield lambda read, rows: advance(read, total, f"{rows:,} {noun}s, {rows / (time.monotonic() - began):,.0f} {noun}s/s")
 
 
@@ -125,22 +125,25 @@ def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Judg
 
 def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: Summary) -> list[Fact]:
     """Say how the run went."""
-    noun = talk.noun_of(scorer.manifest)
-    rejected = f"{talk.count(summary.rejected, noun)}{f', see {job.rejects}' if job.rejects else ''}"
+    noun = output.row_noun(scorer.manifest)
+    rejected = f"{output.count(summary.rejected, noun)}{f', see {job.rejects}' if job.rejects else ''}"
     by, on = place
     speed = f"{summary.seconds:.3g} s{on}, {summary.rows_per_second:,.0f} {noun}s/s"
     skipped = [
-        talk.count(summary.blank, "blank line") if summary.blank else "",
-        f"{talk.count(summary.infinite, 'infinite number')} taken as missing" if summary.infinite else "",
+        output.count(summary.blank, "blank line") if summary.blank else "",
+        f"{output.count(summary.infinite, 'infinite number')} taken as missing" if summary.infinite else "",
     ]
     return [
         (f"{noun}s", f"{summary.rows:,} scored by {by} in {speed}"),
-        ("unjudged", f"{talk.count(summary.unjudged, 'row')}: warming a window up, or between two" if summary.unjudged else ""),
-        ("anomalies", f"{summary.anomalies:,}, {talk.share(summary.alarm_rate)} of them; {_promised(scorer, summary)}"),
+        ("unjudged", f"{output.count(summary.unjudged, 'row')}: warming a window up, or between two" if summary.unjudged else ""),
+        ("anomalies", f"{summary.anomalies:,}, {output.percentage(summary.alarm_rate)} of them; {_promised(scorer, summary)}"),
         ("rejected", rejected if summary.rejected else "none"),
-        *talk.first_rejects(summary.first_rejects, numbered=noun == "row"),
+        *output.first_rejects(summary.first_rejects, numbered=noun == "row"),
         ("skipped", ", ".join(filter(None, skipped))),
-        ("unused", f"{talk.count(len(summary.unused), 'column')}: {talk.names(summary.unused)}" if summary.unused else ""),
+        (
+            "unused",
+            f"{output.count(len(summary.unused), 'column')}: {output.join_names(summary.unused)}" if summary.unused else "",
+        ),
         ("written", "" if job.to == "-" else job.to),
         ("heat maps", job.heatmaps),
         ("warning", summary.warning),
@@ -149,9 +152,9 @@ def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: Summary) ->
 
 def _promised(scorer: Judge, summary: Summary) -> str:
     """Say what share of alarms was to be expected."""
-    rate = talk.share(summary.promise.rate)
+    rate = output.percentage(summary.promise.rate)
     if window := scorer.manifest.window:
-        return f"in {talk.count(summary.alarms, 'alarm')}; {rate} of normal stretches of {window.length} rows may begin one"
+        return f"in {output.count(summary.alarms, 'alarm')}; {rate} of normal stretches of {window.length} rows may begin one"
     if scorer.manifest.decision.promise == "false_alarm_rate":
-        return f"promised: at most {rate} of normal {talk.noun_of(scorer.manifest)}s"
-    return f"of the calibration's normal {talk.noun_of(scorer.manifest)}s about {rate}"
+        return f"promised: at most {rate} of normal {output.row_noun(scorer.manifest)}s"
+    return f"of the calibration's normal {output.row_noun(scorer.manifest)}s about {rate}"

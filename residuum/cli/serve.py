@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from residuum.cli.extra import need_serving
+from residuum.cli.optional_dependencies import need_serving
 from residuum.cli.options import Device
 
 MODELS = Annotated[

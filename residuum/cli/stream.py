@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from residuum.cli import talk
-from residuum.cli.extra import need_streaming
+from residuum.cli import output
+from residuum.cli.optional_dependencies import need_streaming
 from residuum.cli.options import DEVICE, MODEL
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def stream(
 def watching() -> Iterator[Callable[[Progress], None]]:
     """Show on a terminal how far the worker is, and how fast."""
     began = time.monotonic()
-    with talk.progress("judged") as advance:
+    with output.progress("judged") as advance:
 
         def watch(done: Progress) -> None:
             rate = done.records / (time.monotonic() - began)

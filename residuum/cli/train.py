@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from residuum.cli import talk, windows
-from residuum.cli.extra import need_training
+from residuum.cli import output, windows
+from residuum.cli.command import let_ctrl_c_end_a_read
+from residuum.cli.optional_dependencies import need_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES
-from residuum.cli.talk import Fact
-from residuum.cli.verb import let_ctrl_c_end_a_read
+from residuum.cli.output import Fact
 
 if TYPE_CHECKING:
     from detector.images import Image, Mode
@@ -126,7 +126,7 @@ def train(
     of_files = images.are_meant(paths)
     seen = _seen(paths, size, mode, image, of_files=of_files)
     paths = images.files_in(paths) if of_files else paths
-    from residuum.cli.table import read
+    from residuum.cli.training_table import read
     from residuum.cli.windows import seconds_of
     from training.kinds import Wishes, check
     from training.recipe import Recipe
@@ -172,14 +172,14 @@ def train(
             trained = train_on(table, to, recipe, watch)
         list_rejects(trained.rejects)
     new = "FOLDER" if of_files else "NEW.csv"
-    talk.tell([*_facts(blank, trained), ("next", f"residuum score {to} {new} --to scored.csv")])
+    output.print_facts([*_facts(blank, trained), ("next", f"residuum score {to} {new} --to scored.csv")])
 
 
 def _seen(paths: list[str], size: str | None, mode: Mode | None, image: str | None, *, of_files: bool) -> Image | None:
     """Give the image that files, or rows of a table, are to be seen as; nothing for other tables."""
     from detector import images
     from detector.errors import SettingError
-    from residuum.cli.extra import need_images
+    from residuum.cli.optional_dependencies import need_images
 
     if of_files:
         if image:
@@ -195,7 +195,7 @@ def _pictures(paths: list[str], image: Image) -> Pictures:
     """Decode images."""
     from training.pictures import read_all
 
-    with talk.progress("reading", len(paths)) as advance:
+    with output.progress("reading", len(paths)) as advance:
         return read_all(paths, image, lambda done: advance(done, len(paths), f"{done:,} images"))
 
 
@@ -211,14 +211,14 @@ def _chosen(variant: str | None, config: Path | None, texts: list[str], default:
 @contextlib.contextmanager
 def _rejects_file(path: str | None, inputs: list[str]) -> Iterator[Callable[[list[Reject]], None]]:
     """Lend what lists rejected rows in a file, if one was asked for; refused before training if it cannot be."""
-    from serving.files import output
+    from serving.files import output as output_files
     from serving.files.layout import reject_table
     from serving.files.sinks import LazySink, delivered
 
     if path is None:
         yield lambda _rejects: None
         return
-    output.check(path, inputs, force=False)
+    output_files.check(path, inputs, force=False)
     sink = LazySink(path)
     with delivered(sink):
         yield lambda rejects: sink.add(reject_table(rejects, several_files=len(inputs) > 1)) if rejects else None
@@ -231,7 +231,7 @@ def _watching() -> Iterator[Callable[[Progress], None]]:
     def say(progress: Progress) -> str:
         return f"validation loss {progress.loss:.4g}, best {progress.best:.4g}; Ctrl-C keeps the best"
 
-    with talk.progress("training") as advance:
+    with output.progress("training") as advance:
         yield lambda progress: advance(progress.step, progress.steps, say(progress))
 
 
@@ -239,23 +239,23 @@ def _facts(blank_lines: int, trained: Trained) -> list[Fact]:
     """Say what was learnt, the promise first."""
     manifest = trained.manifest
     training, rows = manifest.training, manifest.training.rows
-    infinite = f"{talk.count(trained.infinite, 'infinite number')} taken as missing" if trained.infinite else ""
-    blank = f"{talk.count(blank_lines, 'blank line')} skipped" if blank_lines else ""
+    infinite = f"{output.count(trained.infinite, 'infinite number')} taken as missing" if trained.infinite else ""
+    blank = f"{output.count(blank_lines, 'blank line')} skipped" if blank_lines else ""
     used = f"{rows.training + rows.validation + rows.calibration:,} used"
     split = f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate"
     if manifest.window:
         used, split = f"{rows.training:,} used", "all to learn from, each of four blocks of time held out once to calibrate"
-    image, noun = manifest.image, talk.noun_of(manifest)
+    image, noun = manifest.image, output.row_noun(manifest)
     return [
         ("promise", _promise(trained)),
         (f"{noun}s", "; ".join(filter(None, [f"{used}: {split}, {training.order}", infinite, blank]))),
         ("windows", windows.described(manifest.window) if manifest.window else ""),
-        ("rejected", talk.count(len(trained.rejects), noun) if trained.rejects else ""),
-        *talk.first_rejects(trained.rejects[:FIRST], numbered=noun == "row"),
+        ("rejected", output.count(len(trained.rejects), noun) if trained.rejects else ""),
+        *output.first_rejects(trained.rejects[:FIRST], numbered=noun == "row"),
         ("columns", "" if image else _columns(manifest)),
         ("seen as", f"{image.size} pixels, {'grey' if image.mode == 'grey' else 'in colour'}" if image else ""),
-        ("left out", talk.names(f"{ignored.name} ({ignored.reason})" for ignored in manifest.ignored)),
-        ("constant", talk.names(column.name for column in manifest.columns if column.constant)),
+        ("left out", output.join_names(f"{ignored.name} ({ignored.reason})" for ignored in manifest.ignored)),
+        ("constant", output.join_names(column.name for column in manifest.columns if column.constant)),
         ("warning", _short_dates(manifest)),
         ("threshold", f"{manifest.decision.threshold:.4g} {manifest.score.unit}, {manifest.score.name}"),
         ("training", _training(manifest)),
@@ -276,24 +276,26 @@ def _short_dates(manifest: Manifest) -> str:
 
 def _promise(trained: Trained) -> str:
     """Say what the threshold promises, and that it is less than usual if it is."""
-    rate = talk.share(trained.manifest.decision.false_alarm_rate or 0.0)
+    rate = output.percentage(trained.manifest.decision.false_alarm_rate or 0.0)
     if trained.manifest.window:
         return windows.promise(trained.manifest, trained.lowered_from)
-    training, noun = trained.manifest.training, talk.noun_of(trained.manifest)
-    calibrated = talk.count(training.rows.calibration, noun)
+    training, noun = trained.manifest.training, output.row_noun(trained.manifest)
+    calibrated = output.count(training.rows.calibration, noun)
     promise = f"at most {rate} of normal {noun}s are flagged, by {calibrated} that training never saw"
     if training.order != "shuffled":
         promise += ", the newest, if the future is like them"
     if trained.lowered_from is None:
         return promise
-    return f"{promise}; these are too few for the usual {talk.share(trained.lowered_from)}"
+    return f"{promise}; these are too few for the usual {output.percentage(trained.lowered_from)}"
 
 
 def _columns(manifest: Manifest) -> str:
     """Say how many columns there are of each kind, and which."""
     named = {kind: [column.name for column in manifest.columns if column.kind == kind] for kind in PLURALS}
     return ", ".join(
-        f"{talk.plural(len(some), kind, PLURALS[kind])} ({talk.names(some, MOST)})" for kind, some in named.items() if some
+        f"{output.plural(len(some), kind, PLURALS[kind])} ({output.join_names(some, MOST)})"
+        for kind, some in named.items()
+        if some
     )
 
 

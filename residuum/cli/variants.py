@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from residuum.cli import talk
+from residuum.cli import output
 from residuum.cli.options import FORMAT
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ def variants(
 
     if format == "json":
         described = {each: _facts(each, variant) for each, variant in VARIANTS.items()}
-        talk.tell_json(described[name] if name and named(name) else list(described.values()))
+        output.print_json(described[name] if name and named(name) else list(described.values()))
     elif name:
-        talk.show(*_details(name, named(name)))
+        output.print_tables(*_details(name, named(name)))
     else:
-        talk.show(_overview(VARIANTS))
-        talk.tell(
+        output.print_tables(_overview(VARIANTS))
+        output.print_facts(
             [
                 ("settings", "residuum variants sparse"),
                 ("to set one", "residuum train --variant sparse --set driver=top-k ..."),
@@ -59,7 +59,7 @@ def _overview(table: dict[str, Variant]) -> Table:
         (name, f"{variant.summary}\nchoose it {variant.choose_when}\n{variant.paper}\n", _own(variant))
         for name, variant in table.items()
     ]
-    return talk.table("Variants", ("variant", "what it does", "settings of its own"), lines)
+    return output.table("Variants", ("variant", "what it does", "settings of its own"), lines)
 
 
 def _own(variant: Variant) -> str:
@@ -82,8 +82,8 @@ def _details(name: str, variant: Variant) -> list[Table]:
         for title, kind in kinds.items()
     }
     return [
-        talk.facts(name, [("does", variant.summary), ("choose it", variant.choose_when), ("paper", variant.paper)]),
-        *(talk.table(title, ("--set", "default", "meaning"), some) for title, some in lines.items()),
+        output.facts(name, [("does", variant.summary), ("choose it", variant.choose_when), ("paper", variant.paper)]),
+        *(output.table(title, ("--set", "default", "meaning"), some) for title, some in lines.items()),
     ]
 
 

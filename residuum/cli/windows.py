@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from detector.errors import SettingError
-from residuum.cli import talk
+from residuum.cli import output
 
 if TYPE_CHECKING:
     from detector.alarm import Alarm
@@ -38,13 +38,13 @@ def described(window: Window) -> str:
 
 def promise(manifest: Manifest, lowered_from: float | None) -> str:
     """Say what the threshold of a series promises, and that it is less than usual if it is."""
-    rate, rows = talk.share(manifest.decision.false_alarm_rate or 0.0), manifest.training.rows
+    rate, rows = output.percentage(manifest.decision.false_alarm_rate or 0.0), manifest.training.rows
     length = manifest.window.length if manifest.window else 0
     said = (
         f"an alarm begins in at most {rate} of normal stretches of {length} rows, if the future is like these: by "
-        f"{talk.count(rows.calibration, 'stretch').replace('stretchs', 'stretches')}, each held out"
+        f"{output.count(rows.calibration, 'stretch').replace('stretchs', 'stretches')}, each held out"
     )
-    return said if lowered_from is None else f"{said}; these are too few for the usual {talk.share(lowered_from)}"
+    return said if lowered_from is None else f"{said}; these are too few for the usual {output.percentage(lowered_from)}"
 
 
 def ends(alarm: Alarm) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from detector.errors import TableError
 from detector.files import ReadOptions, blocks
-from residuum.cli.table import read
+from residuum.cli.training_table import read
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from detector.files import expand
 from detector.manifest import Manifest
-from residuum.cli import talk
-from residuum.cli.extra import need_drawing
+from residuum.cli import output
+from residuum.cli.optional_dependencies import need_drawing
+from residuum.cli.output import Fact
 from residuum.cli.score import inputs, watching
-from residuum.cli.talk import Fact
 from serving.files.scoring import rejects_beside
 from serving.files.transform import Job, Rewriter, Rewritten, rewrite_files
 
@@ -41,7 +41,7 @@ def rewrite(rewriter: Rewriter, job: Job, folder: Path, done: str) -> None:
 
 def tell(to: str, facts: Sequence[Fact]) -> None:
     """Tell facts and where the result stands, out of the result's own way."""
-    talk.tell([*facts, ("written", "" if to == "-" else to)], sys.stderr if to == "-" else sys.stdout)
+    output.print_facts([*facts, ("written", "" if to == "-" else to)], sys.stderr if to == "-" else sys.stdout)
 
 
 def rows_by(rows: int, done: str, folder: Path, seconds: float) -> Fact:
@@ -51,16 +51,16 @@ def rows_by(rows: int, done: str, folder: Path, seconds: float) -> Fact:
 
 def _facts(rewritten: Rewritten, job: Job, folder: Path, done: str) -> list[Fact]:
     """Say how the run went."""
-    rejected = f"{talk.count(rewritten.rejected, 'row')}{f', see {job.rejects}' if job.rejects else ''}"
+    rejected = f"{output.count(rewritten.rejected, 'row')}{f', see {job.rejects}' if job.rejects else ''}"
     skipped = [
-        talk.count(rewritten.blank, "blank line") if rewritten.blank else "",
-        f"{talk.count(rewritten.infinite, 'infinite number')} taken as missing" if rewritten.infinite else "",
+        output.count(rewritten.blank, "blank line") if rewritten.blank else "",
+        f"{output.count(rewritten.infinite, 'infinite number')} taken as missing" if rewritten.infinite else "",
     ]
     unused = rewritten.unused
     return [
         rows_by(rewritten.rows, done, folder, rewritten.seconds),
         ("rejected", rejected if rewritten.rejected else "none"),
-        *talk.first_rejects(rewritten.first_rejects),
+        *output.first_rejects(rewritten.first_rejects),
         ("skipped", ", ".join(filter(None, skipped))),
-        ("unused", f"{talk.count(len(unused), 'column')}: {talk.names(unused)}" if unused else ""),
+        ("unused", f"{output.count(len(unused), 'column')}: {output.join_names(unused)}" if unused else ""),
     ]

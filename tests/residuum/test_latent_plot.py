@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.errors import TableError
-from residuum.drawing import Caption, Embedded, draw, plane_of
+from residuum.latent_plot import Caption, Embedded, draw, plane_of
 
 
 def embedded(codes: np.ndarray, labels: np.ndarray | None = None) -> Embedded:

@@ -25,7 +25,7 @@ WIDTH = 11
 WIDEST = 200
 
 
-def tell(facts: Iterable[Fact], to: IO[str] | None = None) -> None:
+def print_facts(facts: Iterable[Fact], to: IO[str] | None = None) -> None:
     """Print facts, one a line."""
     for name, said in facts:
         if said:
@@ -37,7 +37,7 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def noun_of(manifest: Manifest) -> str:
+def row_noun(manifest: Manifest) -> str:
     """Say what the detector judges, one of them."""
     return "image" if manifest.image and manifest.image.files else "row"
 
@@ -47,18 +47,18 @@ def plural(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"
 
 
-def share(part: float) -> str:
+def percentage(part: float) -> str:
     """Say a share as a percentage of three digits: `1.25 %`."""
     return f"{100 * part:.3g} %"
 
 
-def names(some: Iterable[str], most: int = 8) -> str:
+def join_names(some: Iterable[str], most: int = 8) -> str:
     """List names, cut where nobody would read on."""
     all_names = list(some)
     return ", ".join(all_names[:most]) + (f" and {len(all_names) - most:,} more" if len(all_names) > most else "")
 
 
-def pinned(folder: Path) -> list[Fact]:
+def pinned_facts(folder: Path) -> list[Fact]:
     """Say that a pin keeps a new version from being used, if one does."""
     from detector import repository
 
@@ -90,7 +90,7 @@ def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) ->
     return made
 
 
-def show(*tables: Table) -> None:
+def print_tables(*tables: Table) -> None:
     """Print the tables that hold something; what is not a terminal gets lines as long as they are."""
     from rich.console import Console
 
@@ -102,7 +102,7 @@ def show(*tables: Table) -> None:
             console.print(made)
 
 
-def tell_json(said: object) -> None:
+def print_json(said: object) -> None:
     """Print something for a program; numbers that JSON cannot write become null."""
     import msgspec
 

@@ -19,7 +19,7 @@ from detector.cells import texts
 from detector.decision import TOLERANCE
 from detector.errors import SettingError, TableError
 from detector.scorer import Scorer
-from residuum import Detector, door
+from residuum import Detector, api
 from tests.data.make_bundle import KEPT
 from tests.tables import normal_rows, planted_anomalies
 from training import fit
@@ -331,7 +331,7 @@ def test_training_says_what_it_cannot_use(tmp_path: Path) -> None:
 
 def _text(frame: Any, name: str) -> list[str | None]:  # noqa: ANN401 - any frame
     """Give a column's cells as the encoder reads categories."""
-    return texts(door._polars(door._opened(frame))[name]).str.replace(r"\.0$", "").to_list()  # noqa: SLF001
+    return texts(api._polars(api._opened(frame))[name]).str.replace(r"\.0$", "").to_list()  # noqa: SLF001
 
 
 def _list(column: Any) -> list[Any]:  # noqa: ANN401 - a polars or a pyarrow column
