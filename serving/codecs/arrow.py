@@ -9,7 +9,7 @@ import polars as pl
 
 from detector import reasons
 from serving.files.layout import told_of_series
-from serving.http.core.problem_details import Problem
+from serving.http.core.problem_details import HttpProblem
 from serving.model import Judged
 
 STREAM = "application/vnd.apache.arrow.stream"
@@ -20,12 +20,12 @@ def read(body: bytes) -> pl.DataFrame:
     """Read a stream whole.
 
     Raises:
-        Problem: it is none.
+        HttpProblem: it is none.
     """
     try:
         return pl.read_ipc_stream(io.BytesIO(body))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        raise Problem(400, "arrow", "the body is no Arrow stream that can be read") from error
+        raise HttpProblem(400, "arrow", "the body is no Arrow stream that can be read") from error
 
 
 def write(judged: Judged, rows: int, *, only_anomalies: bool) -> bytes:

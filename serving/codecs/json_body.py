@@ -12,7 +12,7 @@ from detector.batch import RecordBatch
 from detector.files.json_lines import BAD_JSON, LineDecoder, Records, RecordType, record_types
 from detector.rejects import Reject
 from serving.codecs.json_limits import depth
-from serving.http.core.problem_details import Problem
+from serving.http.core.problem_details import HttpProblem
 
 ROWS = '[{"duration": 0, ...}, ...] or {"rows": [...]}'
 
@@ -45,7 +45,7 @@ class BodyDecoder:
         """Decode a body, its rows numbered from 0; a row that is no object of plain values is rejected.
 
         Raises:
-            Problem: the body is not JSON, or holds no rows.
+            HttpProblem: the body is not JSON, or holds no rows.
         """
         if not body.isascii():
             _check_utf8(body)
@@ -76,14 +76,14 @@ def check_depth(body: bytes, rows: int, most: int) -> None:
     """Refuse lists and objects that are too deep inside each other.
 
     Raises:
-        Problem: they are.
+        HttpProblem: they are.
     """
     opened = np.count_nonzero(np.frombuffer(body, np.uint8) | BIT == OPENED)
     if opened <= rows + 2:
         return  # one for each row, and those around them
     found = depth(body)
     if found > most:
-        raise Problem(
+        raise HttpProblem(
             422,
             "depth",
             f"the body nests {found} deep; at most {most} are read",
@@ -98,9 +98,9 @@ def _rows(body: bytes) -> list[msgspec.Raw]:
         found = _RAW.decode(body)
     except msgspec.ValidationError as error:
         said, _, path = str(error).partition(" - at `")
-        raise Problem(422, "shape", f"{said}; expected {ROWS}", path=path.rstrip("`") or "$", expected=ROWS) from error
+        raise HttpProblem(422, "shape", f"{said}; expected {ROWS}", path=path.rstrip("`") or "$", expected=ROWS) from error
     except BAD_JSON as error:
-        raise Problem(400, "json", f"the body is not JSON: {error}") from error
+        raise HttpProblem(400, "json", f"the body is not JSON: {error}") from error
     rows: list[msgspec.Raw] = found if isinstance(found, list) else found.rows
     return rows
 
@@ -110,4 +110,4 @@ def _check_utf8(body: bytes) -> None:
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        raise Problem(400, "utf8", f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from error
+        raise HttpProblem(400, "utf8", f"the body is not UTF-8: byte {error.start} is {body[error.start]:#04x}") from error

@@ -19,10 +19,10 @@ from serving.codecs.json_body import check_depth
 from serving.codecs.json_limits import without_long_texts
 from serving.http.api import row_log, unknown_columns
 from serving.http.api.query_params import Wishes
-from serving.http.core.concurrency import Gate
-from serving.http.core.problem_details import Problem
-from serving.http.core.request import Incoming
-from serving.http.core.settings import Settings
+from serving.http.core.concurrency import ConcurrencyLimiter
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.request import Request
+from serving.http.core.settings import HttpSettings
 from serving.http.models.model import Model
 from serving.model import Judged
 from serving.monitoring.alarms import Alarms
@@ -58,7 +58,7 @@ class Done(msgspec.Struct):
 class Exchange:
     """One stream of rows, and the verdicts on them; of a series, all of it is one run."""
 
-    def __init__(self, model: Model, wishes: Wishes, alarms: Alarms, settings: Settings, run: Series | None = None) -> None:
+    def __init__(self, model: Model, wishes: Wishes, alarms: Alarms, settings: HttpSettings, run: Series | None = None) -> None:
         self._model = model
         self._run = run or model.run()
         self._wishes = wishes
@@ -69,31 +69,31 @@ class Exchange:
         self._id = ""
         self.done = Done()
 
-    async def answers(self, request: Incoming, gate: Gate) -> AsyncIterator[bytes]:
+    async def answers(self, request: Request, limiter: ConcurrencyLimiter) -> AsyncIterator[bytes]:
         """Give the answer piece by piece.
 
         Raises:
-            Problem: a line is too long, or nests too deep, or the service is too busy.
+            HttpProblem: a line is too long, or nests too deep, or the service is too busy.
             ClientGone: the client left.
         """
         self._id = request.id
         held = b""
-        async for piece in request.pieces():
+        async for piece in request.chunks():
             held += piece
             end = held.rfind(b"\n") + 1
             block, held = held[:end], held[end:]
             if block:
-                yield await gate.step(len(block), partial(self.judge, block))
+                yield await limiter.run_step(len(block), partial(self.judge, block))
             self._check_length(held)
         if held.strip():
-            yield await gate.step(len(held), partial(self.judge, held + b"\n"))
+            yield await limiter.run_step(len(held), partial(self.judge, held + b"\n"))
         yield self._last()
 
     def whole(self, body: bytes, request_id: str) -> bytes:
         """Give the whole answer to a whole body.
 
         Raises:
-            Problem: a line nests too deep.
+            HttpProblem: a line nests too deep.
         """
         self._id = request_id
         judged = self.judge(body if body.endswith(b"\n") else body + b"\n") if body.strip() else b""
@@ -126,9 +126,9 @@ class Exchange:
         """Refuse a line that is too long to be one."""
         longest = self._settings.max_line
         if len(held) > longest:
-            raise Problem(413, "line", f"a line has more than {longest:,} bytes", expected=f"at most {longest:,} bytes")
+            raise HttpProblem(413, "line", f"a line has more than {longest:,} bytes", expected=f"at most {longest:,} bytes")
 
 
-def error_line(problem: Problem, request_id: str) -> bytes:
+def error_line(problem: HttpProblem, request_id: str) -> bytes:
     """Give the last line of an answer that is not whole."""
     return ENCODER.encode({"error": msgspec.structs.replace(problem.details, request_id=request_id)}) + b"\n"

@@ -16,7 +16,7 @@ import numpy as np
 
 from detector.columns import EXPECTED, Column, Encoded
 from detector.rejects import Reject
-from serving.http.core.problem_details import Problem
+from serving.http.core.problem_details import HttpProblem
 from serving.model import Judged
 
 STREAM = "application/octet-stream"
@@ -26,13 +26,13 @@ def read(body: bytes, columns: Sequence[Column], length: int | None = None) -> E
     """Read a matrix, or windows of `length` rows; a row with a code that is none is rejected, an infinity is missing.
 
     Raises:
-        Problem: the bytes are not whole rows, or not whole windows.
+        HttpProblem: the bytes are not whole rows, or not whole windows.
     """
     width, what = 8 * len(columns), "rows"
     if length is not None:
         width, what = width * length, f"windows, float64[windows, {length}, {len(columns)}]"
     if len(body) % width:
-        raise Problem(
+        raise HttpProblem(
             422, "raw", f"the body is not whole {what}", found=f"{len(body):,} bytes", expected=f"a multiple of {width}"
         )
     matrix = np.frombuffer(body, "<f8").reshape(-1, len(columns))

@@ -11,7 +11,7 @@ If you are here to read the code, start with these, in this order:
     hub         what must be in one place of several workers: latest scores, alarms, agreement
     live        what the page at / shows of it; `page/` is the page
     sessions    what is remembered of series between requests; `series` are its routes
-    gate        how much is done at once, and what is refused
+    limiter        how much is done at once, and what is refused
     problem     what goes wrong, as problem details (RFC 9457)
     protocol    one connection: which way a request takes, header and idle timeouts
     ledger      what is counted and noted down of a request

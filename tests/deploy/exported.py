@@ -10,8 +10,8 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import serving.stream.metrics as stream
-from serving.http.core.metrics import Metrics
-from serving.http.models.registry import Models
+from serving.http.core.metrics import HttpMetrics
+from serving.http.models.registry import ModelRegistry
 from serving.http.models.sessions import Sessions
 from tests.serving.http.loads import write
 
@@ -22,8 +22,8 @@ def exported() -> set[str]:
     """Give the name of every series of the service and of the stream worker."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), 1)
-        metrics = Metrics(0)
-        metrics.watch(lambda: 0, Models(Path(folder), "cpu", metrics.loaded), Sessions(1, 1.0))
+        metrics = HttpMetrics(0)
+        metrics.watch(lambda: 0, ModelRegistry(Path(folder), "cpu", metrics.loaded), Sessions(1, 1.0))
         texts = [metrics.text(), generate_latest(stream.Metrics(list).registry)]
     families = [family for text in texts for family in text_string_to_metric_families(text.decode())]
     return {family.name + suffix for family in families for suffix in SUFFIXES.get(family.type, [""])}

@@ -20,15 +20,15 @@ from detector.decision import Decision
 from detector.errors import BundleMissing, OutputError, ResiduumError, SettingError
 from detector.versioning import recalibrate
 from serving.http.api.query_params import unknown
-from serving.http.core.metrics import Metrics
-from serving.http.core.problem_details import Problem
+from serving.http.core.metrics import HttpMetrics
+from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request_id import request_id
 from serving.http.core.response import JSON
 from serving.http.models import feedback
 from serving.http.models.feedback import Feedback
 from serving.http.models.model import Model
-from serving.http.models.registry import Models
-from serving.http.process.aggregator import Hub
+from serving.http.models.registry import ModelRegistry
+from serving.http.process.aggregator import Aggregator
 from serving.log import log
 from serving.monitoring.agreement import Comparison
 
@@ -37,23 +37,23 @@ T = TypeVar("T")
 MOST = 64 * 1024  # bytes of a body
 
 
-class Promotion(msgspec.Struct, forbid_unknown_fields=True):
+class PromotionRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What is to be promoted."""
 
     version: int
 
 
-class Threshold(msgspec.Struct, forbid_unknown_fields=True):
+class ThresholdRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Where the threshold is to be: by one of these."""
 
     false_alarm_rate: float | None = None
     threshold: float | None = None
 
 
-class Operations:
+class AdminApi:
     """The routes of those who operate the service."""
 
-    def __init__(self, models: Models, metrics: Metrics, hub: Hub, shadow_share: float) -> None:
+    def __init__(self, models: ModelRegistry, metrics: HttpMetrics, hub: Aggregator, shadow_share: float) -> None:
         self._models = models
         self._hub = hub
         self._metrics = metrics
@@ -79,13 +79,13 @@ class Operations:
 
     async def promote(self, request: Request) -> Response:
         """Answer by a version from here on."""
-        wanted = await _body(request, Promotion)
+        wanted = await _body(request, PromotionRequest)
         return await self._move(request, "promoted", lambda place: self._promote(place, wanted.version))
 
     def _promote(self, place: Path, version: int) -> pin.Moved:
         """Open a version and warm it up before it is pinned: one that cannot score is found out here."""
         pin.require(place, version)
-        if self._models.opened(place.name, str(version)) is None:
+        if self._models.find_open(place.name, str(version)) is None:
             self._models.open(place.name, str(version))
         return pin.promote(place, version)
 
@@ -96,13 +96,13 @@ class Operations:
     async def thresholds(self, request: Request) -> Response:
         """Say what another threshold would have done to the latest rows; unless `?dry_run=1`, write it as the next version."""
         name, dry_run = request.path_params["name"], _dry_run(request)
-        wanted = await _body(request, Threshold)
+        wanted = await _body(request, ThresholdRequest)
         model = self._models.current(name)
         decision = _decision(wanted, model)
         said = {"model": name, "version": model.version, "decision": decision, **self._effect(model, decision)}
         if dry_run:
             return _json(said)
-        place = self._models.place(name)
+        place = self._models.repository_folder(name)
         _, manifest = await _on_disk(place, lambda: recalibrate(model.scorer, decision))
         now = await _on_disk(place, lambda: self._models.reload(name))
         log().info("threshold", model=name, version=manifest.version, parent=model.version, request_id=_id(request))
@@ -112,7 +112,7 @@ class Operations:
         """Write down what verdicts were worth."""
         name = request.path_params["name"]
         given = await _body(request, Feedback | list[Feedback])
-        place, version = self._models.place(name), self._models.current(name).version
+        place, version = self._models.repository_folder(name), self._models.current(name).version
         several = given if isinstance(given, list) else [given]
         await _on_disk(place, lambda: feedback.append(place, version, several))
         for each in several:
@@ -136,25 +136,25 @@ class Operations:
     async def _move(self, request: Request, done: str, move: Callable[[Path], pin.Moved]) -> Response:
         """Move the pin, and answer once this worker has followed."""
         name = request.path_params["name"]
-        place = self._models.place(name)
+        place = self._models.repository_folder(name)
         moved = await _on_disk(place, lambda: move(place))
         model = await _on_disk(place, lambda: self._models.reload(name))
         log().info(done, model=name, version=moved.version, was=moved.was, request_id=_id(request))
         return _json({"model": name, "version": model.version, "was": moved.was})
 
 
-def _decision(wanted: Threshold, model: Model) -> Decision:
+def _decision(wanted: ThresholdRequest, model: Model) -> Decision:
     """Give the decision that is asked for."""
     match wanted:
-        case Threshold(false_alarm_rate=float(rate), threshold=None):
+        case ThresholdRequest(false_alarm_rate=float(rate), threshold=None):
             try:
                 return model.scorer.decide(rate)
             except SettingError as error:
-                raise Problem(422, "threshold", str(error), path="$.false_alarm_rate", found=f"{rate:g}") from error
-        case Threshold(false_alarm_rate=None, threshold=float(value)) if math.isfinite(value):
+                raise HttpProblem(422, "threshold", str(error), path="$.false_alarm_rate", found=f"{rate:g}") from error
+        case ThresholdRequest(false_alarm_rate=None, threshold=float(value)) if math.isfinite(value):
             return Decision(threshold=value, promise="value", criterion="chosen")
         case _:
-            raise Problem(422, "threshold", "a threshold is set by one of two", expected="false_alarm_rate or threshold")
+            raise HttpProblem(422, "threshold", "a threshold is set by one of two", expected="false_alarm_rate or threshold")
 
 
 def _dry_run(request: Request) -> bool:
@@ -178,16 +178,16 @@ async def _on_disk(place: Path, work: Callable[[], T]) -> T:
         raise _problem(error, place) from error
 
 
-def _problem(error: ResiduumError, place: Path) -> Problem:
+def _problem(error: ResiduumError, place: Path) -> HttpProblem:
     """Say what is wrong, and not where the repository lies."""
     said = str(error).replace(str(place.absolute()), place.name).replace(str(place), place.name)
     match error:
         case BundleMissing():
-            return Problem(404, "version", said)
+            return HttpProblem(404, "version", said)
         case OutputError():
-            return Problem(503, "disk", said)
+            return HttpProblem(503, "disk", said)
         case _:
-            return Problem(409, "refused", said)
+            return HttpProblem(409, "refused", said)
 
 
 async def _body(request: Request, kind: Any) -> Any:  # noqa: ANN401 - of that kind
@@ -196,14 +196,14 @@ async def _body(request: Request, kind: Any) -> Any:  # noqa: ANN401 - of that k
     async for piece in request.stream():
         body += piece
         if len(body) > MOST:
-            raise Problem(413, "body", f"the body has more than {MOST:,} bytes", expected=f"at most {MOST:,} bytes")
+            raise HttpProblem(413, "body", f"the body has more than {MOST:,} bytes", expected=f"at most {MOST:,} bytes")
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         said, _, path = str(error).partition(" - at `")
-        raise Problem(422, "shape", said, path=path.rstrip("`") or "$") from error
+        raise HttpProblem(422, "shape", said, path=path.rstrip("`") or "$") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, "json", f"the body is not JSON: {error}") from error
+        raise HttpProblem(400, "json", f"the body is not JSON: {error}") from error
 
 
 def _json(said: dict[str, Any]) -> Response:

@@ -9,20 +9,20 @@ from typing import Any
 
 import msgspec
 
-from serving.http.core.problem_details import Problem
-from serving.http.core.readiness import State
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.readiness import Readiness
 from serving.http.models.model import Model
-from serving.http.models.registry import Models
-from serving.http.process.aggregator import Hub
+from serving.http.models.registry import ModelRegistry
+from serving.http.process.aggregator import Aggregator
 
 MOST_LISTENERS = 16
 COLUMNS = 3  # that changed most
 
 
-class Live:
+class LivePage:
     """Shows what the hub knows."""
 
-    def __init__(self, models: Models, hub: Hub, state: State) -> None:
+    def __init__(self, models: ModelRegistry, hub: Aggregator, state: Readiness) -> None:
         self._models = models
         self._hub = hub
         self._state = state
@@ -32,10 +32,10 @@ class Live:
         """Let somebody look.
 
         Raises:
-            Problem: too many do.
+            HttpProblem: too many do.
         """
         if self._listeners >= MOST_LISTENERS:
-            raise Problem(429, "listeners", f"{self._listeners} pages are open already, which is as many as there may be")
+            raise HttpProblem(429, "listeners", f"{self._listeners} pages are open already, which is as many as there may be")
 
     async def events(self) -> AsyncIterator[bytes]:
         """Give a server-sent event each second, until the service goes down."""
@@ -45,7 +45,7 @@ class Live:
             while not self._state.draining:
                 now = int(time.time())
                 self._hub.settle()
-                said = {"models": [self._standing(model, alarms, since, now) for model in self._models.all()]}
+                said = {"models": [self._standing(model, alarms, since, now) for model in self._models.current_models()]}
                 alarms, since = self._hub.number, now
                 yield b"data: " + msgspec.json.encode(said) + b"\n\n"
                 await asyncio.sleep(1)

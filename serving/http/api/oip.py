@@ -21,10 +21,10 @@ from detector.windows import Window
 from serving.codecs.json_body import check_depth
 from serving.codecs.json_limits import without_long_texts
 from serving.http.api import row_log
-from serving.http.core.problem_details import Problem
-from serving.http.core.request import Request
-from serving.http.core.response import JSON, Reply
-from serving.http.core.settings import Settings
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.request import RequestHead
+from serving.http.core.response import JSON, Response
+from serving.http.core.settings import HttpSettings
 from serving.http.models.model import Model
 from serving.model import Judged
 from serving.verdict_records import states_of
@@ -115,11 +115,11 @@ def _of_series(name: str, window: Window) -> dict[str, Any]:
     return {"name": name, "datatype": "BYTES", "shape": [-1], "parameters": {"series": what}}
 
 
-def infer(body: bytes, request: Request, model: Model, settings: Settings) -> Reply:
+def infer(body: bytes, request: RequestHead, model: Model, settings: HttpSettings) -> Response:
     """Judge the rows of a request.
 
     Raises:
-        Problem: it is none, or lacks a column.
+        HttpProblem: it is none, or lacks a column.
     """
     head, tensors = _cut(body, request)
     check_depth(head, 0, settings.max_depth)
@@ -133,13 +133,13 @@ def infer(body: bytes, request: Request, model: Model, settings: Settings) -> Re
     return _answer(asked, outputs, arrays, judged, model)
 
 
-def _cut(body: bytes, request: Request) -> tuple[bytes, bytes]:
+def _cut(body: bytes, request: RequestHead) -> tuple[bytes, bytes]:
     """Cut a body into its JSON and its tensors."""
     said = request.headers.get(HEADER_LENGTH, b"")
     if not said:
         return body, b""
     if not said.isdigit() or int(said) > len(body):
-        raise Problem(
+        raise HttpProblem(
             400, "inference", "Inference-Header-Content-Length is no length of this body", found=said.decode("latin-1")[:40]
         )
     return body[: int(said)], body[int(said) :]
@@ -151,9 +151,9 @@ def _decode(head: bytes) -> _Inference:
         return _DECODER.decode(head)
     except msgspec.ValidationError as error:
         said, _, path = str(error).partition(" - at `")
-        raise Problem(422, "inference", f"no inference request: {said}", path=path.rstrip("`") or "$") from error
+        raise HttpProblem(422, "inference", f"no inference request: {said}", path=path.rstrip("`") or "$") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "json", f"the body is not JSON: {error}") from error
+        raise HttpProblem(400, "json", f"the body is not JSON: {error}") from error
 
 
 def _usual(model: Model) -> tuple[str, ...]:
@@ -173,7 +173,7 @@ def _outputs(asked: _Inference, model: Model) -> list[_Output]:
     known = _known(model)
     for place, each in enumerate(asked.outputs):
         if each.name not in known:
-            raise Problem(
+            raise HttpProblem(
                 422,
                 "inference",
                 "there is no such output",
@@ -184,7 +184,7 @@ def _outputs(asked: _Inference, model: Model) -> list[_Output]:
     return asked.outputs or [_Output(name) for name in _usual(model)]
 
 
-def _lines(asked: _Inference, tensors: bytes, model: Model, settings: Settings) -> RecordBatch:
+def _lines(asked: _Inference, tensors: bytes, model: Model, settings: HttpSettings) -> RecordBatch:
     """Gather the columns."""
     values: dict[str, list[Scalar]] = {}
     start = rows = 0
@@ -196,7 +196,7 @@ def _lines(asked: _Inference, tensors: bytes, model: Model, settings: Settings) 
             values[each.name] = _plain(each, rows, path)
             continue
         if not 0 <= size <= len(tensors) - start:
-            raise Problem(
+            raise HttpProblem(
                 422,
                 "inference",
                 "the body ends before the tensor does",
@@ -208,7 +208,7 @@ def _lines(asked: _Inference, tensors: bytes, model: Model, settings: Settings) 
         start += size
     absent = [name for name in model.columns if name not in values]
     if absent:
-        raise Problem(
+        raise HttpProblem(
             422,
             "inference",
             f"the inputs lack {', '.join(absent[:20])}",
@@ -223,7 +223,7 @@ def _rows(each: _Input, path: str, rows: int | None, most: int) -> int:
     """Give how many rows an input has."""
     found = each.shape[0] if each.shape and all(size == 1 for size in each.shape[1:]) else -1
     if found < 0 or (rows is not None and found != rows):
-        raise Problem(
+        raise HttpProblem(
             422,
             "inference",
             "every input has one cell a row",
@@ -232,7 +232,7 @@ def _rows(each: _Input, path: str, rows: int | None, most: int) -> int:
             expected=f"[{'rows' if rows is None else rows}]",
         )
     if found > most:
-        raise Problem(413, "rows", f"{found:,} rows in one request", path=f"{path}.shape", expected=f"at most {most:,} rows")
+        raise HttpProblem(413, "rows", f"{found:,} rows in one request", path=f"{path}.shape", expected=f"at most {most:,} rows")
     return found
 
 
@@ -240,12 +240,12 @@ def _plain(each: _Input, rows: int, path: str) -> list[Scalar]:
     """Read cells that stand in the JSON; those of shape [rows, 1] may be lists of one."""
     data = [cell[0] if isinstance(cell, list) and len(cell) == 1 else cell for cell in each.data or []]
     if len(data) != rows:
-        raise Problem(
+        raise HttpProblem(
             422, "inference", "data and shape differ", path=f"{path}.data", found=f"{len(data)} cells", expected=f"{rows} cells"
         )
     for place, cell in enumerate(data):
         if isinstance(cell, list | dict):
-            raise Problem(
+            raise HttpProblem(
                 422,
                 "inference",
                 "a cell is no plain value",
@@ -260,7 +260,7 @@ def _unpacked(tensor: bytes, datatype: str, rows: int, path: str) -> list[Scalar
     if datatype == "BYTES":
         return _texts(tensor, rows, path)
     if datatype not in NUMPY:
-        raise Problem(
+        raise HttpProblem(
             422,
             "inference",
             "the datatype is not known",
@@ -270,7 +270,7 @@ def _unpacked(tensor: bytes, datatype: str, rows: int, path: str) -> list[Scalar
         )
     dtype = np.dtype(NUMPY[datatype])
     if len(tensor) != rows * dtype.itemsize:
-        raise Problem(
+        raise HttpProblem(
             422,
             "inference",
             "size and shape differ",
@@ -292,9 +292,11 @@ def _texts(tensor: bytes, rows: int, path: str) -> list[Scalar]:
             cells.append(tensor[at + 4 : at + 4 + size].decode())
             at += 4 + size
     except (struct.error, UnicodeDecodeError) as error:
-        raise Problem(422, "inference", "the tensor holds no UTF-8 texts behind their lengths", path=path) from error
+        raise HttpProblem(422, "inference", "the tensor holds no UTF-8 texts behind their lengths", path=path) from error
     if at != len(tensor):
-        raise Problem(422, "inference", "size and shape differ", path=path, found=f"{len(tensor)} bytes", expected=f"{at} bytes")
+        raise HttpProblem(
+            422, "inference", "size and shape differ", path=path, found=f"{len(tensor)} bytes", expected=f"{at} bytes"
+        )
     return cells
 
 
@@ -325,7 +327,7 @@ def _spread(values: np.ndarray, at: Any, rows: int) -> np.ndarray:  # noqa: ANN4
     return spread
 
 
-def _answer(asked: _Inference, outputs: list[_Output], arrays: dict[str, np.ndarray], judged: Judged, model: Model) -> Reply:
+def _answer(asked: _Inference, outputs: list[_Output], arrays: dict[str, np.ndarray], judged: Judged, model: Model) -> Response:
     """Write the answer: JSON, and behind it the tensors that were wanted so."""
     told: list[dict[str, Any]] = []
     tensors: list[bytes] = []
@@ -346,5 +348,5 @@ def _answer(asked: _Inference, outputs: list[_Output], arrays: dict[str, np.ndar
         said["parameters"] = {"rejected": msgspec.json.encode(sorted(judged.rejects, key=lambda each: each.row)).decode()}
     head = msgspec.json.encode(said)
     if not tensors:
-        return Reply(head, JSON)
-    return Reply(head + b"".join(tensors), b"application/octet-stream", headers=[(HEADER_LENGTH, b"%d" % len(head))])
+        return Response(head, JSON)
+    return Response(head + b"".join(tensors), b"application/octet-stream", headers=[(HEADER_LENGTH, b"%d" % len(head))])

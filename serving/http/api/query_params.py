@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from serving.http.core.problem_details import Problem
+from serving.http.core.problem_details import HttpProblem
 
 MOST_REASONS = 100
 REASONS = frozenset(map(str, range(MOST_REASONS + 1)))
@@ -28,7 +28,7 @@ def wishes_of(query: bytes, form: str) -> Wishes:
     """Read the parameters behind a question mark, of a body in a form.
 
     Raises:
-        Problem: one is unknown, or cannot be meant.
+        HttpProblem: one is unknown, or cannot be meant.
     """
     return _read(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)), form) if query else USUAL
 
@@ -46,7 +46,7 @@ def _read(query: dict[str, str], form: str) -> Wishes:
     return Wishes(int(query.get("reasons", "3")), "only" in query, "heatmap" in query)
 
 
-def unknown(name: str, value: str, expected: str) -> Problem:
+def unknown(name: str, value: str, expected: str) -> HttpProblem:
     """Refuse a parameter."""
     path = f"?{name[:40]}"
-    return Problem(422, "query", f"{path} is not understood", path=path, found=value[:80], expected=expected)
+    return HttpProblem(422, "query", f"{path} is not understood", path=path, found=value[:80], expected=expected)

@@ -14,16 +14,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving import web
 from serving.http.api import oip, openapi
-from serving.http.api.admin import Operations
-from serving.http.api.live_page import Live
+from serving.http.api.admin import AdminApi
+from serving.http.api.live_page import LivePage
 from serving.http.api.score import Scoring
 from serving.http.api.sessions import Series
-from serving.http.core.metrics import CONTENT_TYPE, Metrics
-from serving.http.core.problem_details import Problem
-from serving.http.core.readiness import State
+from serving.http.core.metrics import CONTENT_TYPE, HttpMetrics
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.readiness import Readiness
 from serving.http.core.response import JSON
 from serving.http.models.model import Model
-from serving.http.models.registry import Models
+from serving.http.models.registry import ModelRegistry
 from serving.log import log
 
 WEB = Path(web.__file__).parent
@@ -41,12 +41,12 @@ class Routes:
 
     def __init__(  # noqa: PLR0913 - all that answers meets here
         self,
-        models: Models,
+        models: ModelRegistry,
         scoring: Scoring,
-        state: State,
-        metrics: Metrics,
-        operations: Operations,
-        live: Live,
+        state: Readiness,
+        metrics: HttpMetrics,
+        operations: AdminApi,
+        live: LivePage,
         series: Series,
         *,
         forward: ASGIApp | None,
@@ -113,8 +113,8 @@ class Routes:
 
     async def _ready(self, _request: Request) -> Response:
         if self._state.draining:
-            raise Problem(503, "draining", "the service is going down: ask another one")
-        return _json({"status": "ready", "models": len(self._models.all())})
+            raise HttpProblem(503, "draining", "the service is going down: ask another one")
+        return _json({"status": "ready", "models": len(self._models.current_models())})
 
     async def _events(self, _request: Request) -> Response:
         self._live.enter()
@@ -124,7 +124,7 @@ class Routes:
         return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
     async def _list(self, _request: Request) -> Response:
-        return _json({"models": [self._summary(model) for model in self._models.all()]})
+        return _json({"models": [self._summary(model) for model in self._models.current_models()]})
 
     async def _one(self, request: Request) -> Response:
         model = await self._scoring.model(request.path_params["name"], request.path_params.get("version"))
@@ -137,7 +137,7 @@ class Routes:
         return Response(openapi.page(self._document()), media_type="text/html")
 
     def _document(self) -> dict[str, Any]:
-        models = self._models.all()
+        models = self._models.current_models()
         versions = {model.name: self._models.versions(model.name) for model in models}
         return openapi.document(models, versions=versions, tokens=self._tokens)
 
@@ -152,7 +152,7 @@ class Routes:
         return _json(
             [
                 {"name": each.name, "version": str(each.version), "state": "READY", "reason": ""}
-                for each in self._models.open_ones()
+                for each in self._models.open_models()
             ]
         )
 
@@ -187,7 +187,7 @@ async def _score(_request: Request) -> Response:
 
 
 async def _nothing(scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise Problem(404, "route", f"there is nothing at {scope['path'][:80]}; /openapi.json says what there is")
+    raise HttpProblem(404, "route", f"there is nothing at {scope['path'][:80]}; /openapi.json says what there is")
 
 
 def _json(said: object) -> Response:

@@ -18,14 +18,14 @@ from serving.codecs.json_limits import without_long_texts
 from serving.codecs.ndjson import Exchange
 from serving.http.api import oip, row_log, unknown_columns
 from serving.http.api.query_params import Wishes, unknown, wishes_of
-from serving.http.core.concurrency import AT_ONCE, Gate
-from serving.http.core.hot_routes import Target
-from serving.http.core.problem_details import Problem
-from serving.http.core.request import Incoming, Request
-from serving.http.core.response import Reply
-from serving.http.core.settings import Settings
+from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
+from serving.http.core.hot_routes import ScoringTarget
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.request import Request, RequestHead
+from serving.http.core.response import Response
+from serving.http.core.settings import HttpSettings
 from serving.http.models.model import Model
-from serving.http.models.registry import Models
+from serving.http.models.registry import ModelRegistry
 from serving.monitoring.alarms import Alarms
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ class Stream(NamedTuple):
 class Scoring:
     """Answers bodies of rows."""
 
-    def __init__(self, models: Models, gate: Gate, alarms: Alarms, settings: Settings) -> None:
+    def __init__(self, models: ModelRegistry, limiter: ConcurrencyLimiter, alarms: Alarms, settings: HttpSettings) -> None:
         self._models = models
-        self._gate = gate
+        self._limiter = limiter
         self._alarms = alarms
         self._settings = settings
         self._opening = asyncio.Lock()
-        self._whole: dict[str, Callable[[bytes, Model, Wishes, str], Reply]] = {
+        self._whole: dict[str, Callable[[bytes, Model, Wishes, str], Response]] = {
             "application/json": self._json,
             arrow.STREAM: self._arrow,
             raw.STREAM: self._raw,
@@ -59,45 +59,45 @@ class Scoring:
         }
         self._known = (NDJSON, *self._whole)
 
-    async def answer(self, request: Incoming, name: str, version: str | None) -> Reply | Stream:
+    async def answer(self, request: Request, name: str, version: str | None) -> Response | Stream:
         """Judge the rows of a request.
 
         Raises:
-            Problem: it cannot be answered.
+            HttpProblem: it cannot be answered.
             ClientGone: nobody waits for the answer.
         """
         form = request.content_type
         if form not in self._known:
             known = ", ".join(self._known)
-            raise Problem(415, "content_type", f"rows come as {known}", found=form[:80], expected=known)
+            raise HttpProblem(415, "content_type", f"rows come as {known}", found=form[:80], expected=known)
         wishes = wishes_of(request.query, form)
         model = await self.model(name, version)
         if form == NDJSON:
-            return Stream(Exchange(model, wishes, self._alarms, self._settings).answers(request, self._gate), NDJSON.encode())
+            return Stream(Exchange(model, wishes, self._alarms, self._settings).answers(request, self._limiter), NDJSON.encode())
         body = await request.body(self._settings.max_body)
         judge = self._whole[form]
-        work = AT_ONCE + 1 if wishes.heatmap else len(body)  # drawing takes its time, however small the image
-        return await self._gate.run(request, work, lambda: judge(body, model, wishes, request.id))
+        work = MAX_INLINE_BYTES + 1 if wishes.heatmap else len(body)  # drawing takes its time, however small the image
+        return await self._limiter.run(request, work, lambda: judge(body, model, wishes, request.id))
 
-    def in_session(self, form: str) -> Callable[[bytes, Model, Wishes, str, Series], Reply]:
+    def in_session(self, form: str) -> Callable[[bytes, Model, Wishes, str, Series], Response]:
         """Give what judges a whole body whose rows go on with a run.
 
         Raises:
-            Problem: it cannot come in this form.
+            HttpProblem: it cannot come in this form.
         """
         judges = {"application/json": self._json, NDJSON: self._ndjson, arrow.STREAM: self._arrow}
         if form not in judges:
             known = ", ".join(judges)
-            raise Problem(415, "content_type", f"rows of a session come as {known}", found=form[:80], expected=known)
+            raise HttpProblem(415, "content_type", f"rows of a session come as {known}", found=form[:80], expected=known)
         return judges[form]
 
-    def at_once(self, request: Request, target: Target, size: int) -> Callable[[bytes], Reply] | None:
+    def at_once(self, request: RequestHead, target: ScoringTarget, size: int) -> Callable[[bytes], Response] | None:
         """Give what judges a whole body of so many bytes without waiting for anything; None where there is no such thing.
 
         Raises:
-            Problem: it cannot be answered.
+            HttpProblem: it cannot be answered.
         """
-        model = self._models.opened(target.name, target.version)
+        model = self._models.find_open(target.name, target.version)
         if model is None or size > self._settings.max_body:
             return None
         if target.route == "infer":
@@ -110,32 +110,32 @@ class Scoring:
             return None
         return lambda body: judge(body, model, wishes, request.id)
 
-    async def infer(self, request: Incoming, name: str, version: str | None) -> Reply:
+    async def infer(self, request: Request, name: str, version: str | None) -> Response:
         """Judge the rows of a request in the Open Inference Protocol.
 
         Raises:
-            Problem: it cannot be answered.
+            HttpProblem: it cannot be answered.
             ClientGone: nobody waits for the answer.
         """
         model = await self.model(name, version)
         body = await request.body(self._settings.max_body)
-        return await self._gate.run(request, len(body), lambda: oip.infer(body, request, model, self._settings))
+        return await self._limiter.run(request, len(body), lambda: oip.infer(body, request, model, self._settings))
 
     async def model(self, name: str, version: str | None) -> Model:
         """Give a model; a version that is not open yet is opened, one at a time."""
-        if model := self._models.opened(name, version):
+        if model := self._models.find_open(name, version):
             return model
         async with self._opening:
-            if model := self._models.opened(name, version):
+            if model := self._models.find_open(name, version):
                 return model
-            return await self._gate.aside(partial(self._models.open, name, version or ""))
+            return await self._limiter.run_in_thread(partial(self._models.open, name, version or ""))
 
     async def reload(self, name: str) -> Model:
         """Answer by the version that is pinned, or highest, now."""
         async with self._opening:
-            return await self._gate.aside(partial(self._models.reload, name))
+            return await self._limiter.run_in_thread(partial(self._models.reload, name))
 
-    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Reply:
+    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Response:
         """Judge a body of JSON."""
         limits = self._settings
         lines = model.body.decode(body)
@@ -151,13 +151,13 @@ class Scoring:
             row_log.note(model, lines.values, lines.rows, request_id)
         judged = model.judge(lines, wishes.reasons, run)
         self._alarms.note(model, judged, request_id)
-        return Reply(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies, unread=unread_keys))
+        return Response(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies, unread=unread_keys))
 
-    def _ndjson(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series) -> Reply:
+    def _ndjson(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series) -> Response:
         """Judge the lines of a session, which come and go whole."""
-        return Reply(Exchange(model, wishes, self._alarms, self._settings, run).whole(body, request_id), NDJSON.encode())
+        return Response(Exchange(model, wishes, self._alarms, self._settings, run).whole(body, request_id), NDJSON.encode())
 
-    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Reply:
+    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Response:
         """Judge an Arrow stream."""
         frame = arrow.read(body)
         check_rows(frame.height, self._settings.max_rows)
@@ -166,13 +166,13 @@ class Scoring:
                 row_log.note(model, frame.to_dict(as_series=False), range(frame.height), request_id)
             judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons, run=run)
         except TableError as error:
-            raise Problem(422, "columns", str(error)) from error
+            raise HttpProblem(422, "columns", str(error)) from error
         except pl.exceptions.PanicException as error:  # as of a date in the year 3,000,000
-            raise Problem(422, "cells", "a cell of the stream has no value that can be told") from error
+            raise HttpProblem(422, "cells", "a cell of the stream has no value that can be told") from error
         self._alarms.note(model, judged, request_id)
-        return Reply(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
+        return Response(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
 
-    def _raw(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
+    def _raw(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Response:
         """Judge a matrix, or windows of a series."""
         if wishes != Wishes():
             raise unknown("reasons or only", "", "neither, where the answer is numbers")
@@ -185,29 +185,31 @@ class Scoring:
             row_log.note(model, cells, np.flatnonzero(encoded.accepted).tolist(), request_id)
         judged = model.judge_windows(encoded, window.length) if window else model.judge_matrix(encoded)
         self._alarms.note(model, judged, request_id)
-        return Reply(raw.write(judged, rows // window.length if window else rows), raw.STREAM.encode())
+        return Response(raw.write(judged, rows // window.length if window else rows), raw.STREAM.encode())
 
-    def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Reply:
+    def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Response:
         """Judge an image, or draw where its error is."""
         try:
             judged, drawn = (
                 model.draw_image(body, wishes.reasons) if wishes.heatmap else (model.judge_image(body, wishes.reasons), b"")
             )
         except SettingError as error:
-            raise Problem(415, "content_type", str(error)) from error
+            raise HttpProblem(415, "content_type", str(error)) from error
         except Unreadable as error:
-            raise Problem(422, "image", "nothing can be drawn", found=error.found, expected=error.expected) from error
+            raise HttpProblem(422, "image", "nothing can be drawn", found=error.found, expected=error.expected) from error
         self._alarms.note(model, judged, request_id)
         if wishes.heatmap:
-            return Reply(drawn, b"image/png")
-        return Reply(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
+            return Response(drawn, b"image/png")
+        return Response(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
 
 
 def check_rows(rows: int, most: int) -> None:
     """Refuse more rows than a request may have.
 
     Raises:
-        Problem: it has.
+        HttpProblem: it has.
     """
     if rows > most:
-        raise Problem(413, "rows", f"{rows:,} rows in one request; NDJSON may have any number", expected=f"at most {most:,} rows")
+        raise HttpProblem(
+            413, "rows", f"{rows:,} rows in one request; NDJSON may have any number", expected=f"at most {most:,} rows"
+        )

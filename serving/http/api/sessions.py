@@ -16,11 +16,11 @@ from detector.cells import category_text
 from detector.series import in_words
 from serving.http.api.query_params import wishes_of
 from serving.http.api.score import Scoring
-from serving.http.core.concurrency import Gate
-from serving.http.core.problem_details import Problem
-from serving.http.core.request import Incoming
+from serving.http.core.concurrency import ConcurrencyLimiter
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.request import Request as HttpRequest
 from serving.http.core.response import JSON
-from serving.http.core.settings import Settings
+from serving.http.core.settings import HttpSettings
 from serving.http.models.model import Model
 from serving.http.models.sessions import LONGEST, Address, Held, Sessions
 
@@ -28,10 +28,10 @@ from serving.http.models.sessions import LONGEST, Address, Held, Sessions
 class Series:
     """Answers what is asked of sessions."""
 
-    def __init__(self, sessions: Sessions, scoring: Scoring, gate: Gate, settings: Settings) -> None:
+    def __init__(self, sessions: Sessions, scoring: Scoring, limiter: ConcurrencyLimiter, settings: HttpSettings) -> None:
         self._sessions = sessions
         self._scoring = scoring
-        self._gate = gate
+        self._limiter = limiter
         self._settings = settings
 
     async def answer(self, request: Request) -> Response:
@@ -39,7 +39,7 @@ class Series:
         address = _address(request)
         match request.method:
             case "POST":
-                with self._gate.entered():
+                with self._limiter.admitted():
                     return await self._judge(request.scope["incoming"], address)
             case "DELETE":
                 return await self._end(address)
@@ -47,7 +47,7 @@ class Series:
                 model = await self._model(address)
                 return _json(self._told(address, model, self._known(address)))
 
-    async def _judge(self, request: Incoming, address: Address) -> Response:
+    async def _judge(self, request: HttpRequest, address: Address) -> Response:
         """Judge rows that follow those of the requests before; what is remembered changes when all of them are judged."""
         judge = self._scoring.in_session(request.content_type)
         wishes = wishes_of(request.query, request.content_type)
@@ -56,7 +56,7 @@ class Series:
         async with self._sessions.turn(address) as held:
             model = await self._model(address)  # which may be another by now
             run = held.run(model, address.key)
-            reply = await self._gate.run(request, len(body), lambda: judge(body, model, wishes, request.id, run))
+            reply = await self._limiter.run(request, len(body), lambda: judge(body, model, wishes, request.id, run))
             held.keep(run, model)
         return Response(reply.body, reply.status, media_type=reply.content_type.decode())
 
@@ -87,14 +87,14 @@ class Series:
         """Give a session that there is."""
         held = self._sessions.find(address)
         if held is None:
-            raise Problem(404, "session", f"nothing is remembered of {address.key!r}: POST its rows first")
+            raise HttpProblem(404, "session", f"nothing is remembered of {address.key!r}: POST its rows first")
         return held
 
     async def _model(self, address: Address) -> Model:
         """Give the model that answers."""
         model = await self._scoring.model(address.name, address.version)
         if model.scorer.manifest.window is None:
-            raise Problem(
+            raise HttpProblem(
                 404, "session", f"{model.name} judges single rows, and remembers none: POST /v1/models/{model.name}/score"
             )
         return model
@@ -105,7 +105,7 @@ def _address(request: Request) -> Address:
     said = request.path_params
     key = category_text(said["key"])
     if not key or len(said["key"]) > LONGEST:
-        raise Problem(422, "session", f"the key of a session has 1 to {LONGEST} characters, and is not blank", found=key[:80])
+        raise HttpProblem(422, "session", f"the key of a session has 1 to {LONGEST} characters, and is not blank", found=key[:80])
     return Address(said["name"], said.get("version"), key)
 
 

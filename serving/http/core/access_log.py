@@ -7,23 +7,23 @@ import time
 
 from starlette.exceptions import HTTPException
 
-from serving.http.core.metrics import Metrics
-from serving.http.core.problem_details import Problem
-from serving.http.core.request import Request
+from serving.http.core.metrics import HttpMetrics
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.request import RequestHead
 from serving.http.core.request_id import trace_id
 from serving.log import fault, log
 
 LEFT = 499  # as nginx has it: the client went before its answer
 
 
-class Ledger:
+class AccessLog:
     """Counts requests and notes some of them down."""
 
-    def __init__(self, metrics: Metrics, access_share: float) -> None:
+    def __init__(self, metrics: HttpMetrics, access_share: float) -> None:
         self._metrics = metrics
         self._share = access_share
 
-    def refused(self, error: Exception, request: Request) -> Problem:
+    def refused(self, error: Exception, request: RequestHead) -> HttpProblem:
         """Count a refusal, and say what a client may know of it."""
         problem = _problem(error, request)
         self._metrics.refused(problem.reason)
@@ -33,14 +33,14 @@ class Ledger:
         """Count a client that was dropped."""
         self._metrics.refused(reason)
 
-    def answered(self, request: Request, route: str, status: int, began: float) -> None:
+    def answered(self, request: RequestHead, route: str, status: int, began: float) -> None:
         """Count an answer, and note it down if its turn has come; `began` as `time.perf_counter` had it."""
         seconds = time.perf_counter() - began
         self._metrics.answered(route, status, seconds)
         if self._share > random.random():  # noqa: S311 - a sample, no secret
             self._note(request, route, status, seconds)
 
-    def _note(self, request: Request, route: str, status: int, seconds: float) -> None:
+    def _note(self, request: RequestHead, route: str, status: int, seconds: float) -> None:
         """Write a line of the access log."""
         more = {"trace_id": found} if (found := trace_id(request.headers)) else {}
         log().info(
@@ -55,14 +55,14 @@ class Ledger:
         )
 
 
-def _problem(error: Exception, request: Request) -> Problem:
+def _problem(error: Exception, request: RequestHead) -> HttpProblem:
     """Say what a client may know of an error."""
     match error:
-        case Problem():
+        case HttpProblem():
             return error
         case HTTPException():  # starlette's: no such method here
             headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
-            return Problem(error.status_code, "route", error.detail, headers=headers)
+            return HttpProblem(error.status_code, "route", error.detail, headers=headers)
         case _:
             log().error("fault", request_id=request.id, path=request.path, **fault(error))
-            return Problem(500, "fault", "this is a fault of the service; its log says more under the request's id")
+            return HttpProblem(500, "fault", "this is a fault of the service; its log says more under the request's id")

@@ -10,25 +10,31 @@ from starlette.types import Message, Receive, Scope, Send
 from serving.codecs.ndjson import error_line
 from serving.http.api.routes import Routes
 from serving.http.api.score import Scoring, Stream
-from serving.http.core.access_log import LEFT, Ledger
-from serving.http.core.authentication import Tokens
-from serving.http.core.concurrency import Gate
-from serving.http.core.hot_routes import hot
+from serving.http.core.access_log import LEFT, AccessLog
+from serving.http.core.authentication import TokenAuthentication
+from serving.http.core.concurrency import ConcurrencyLimiter
+from serving.http.core.hot_routes import scoring_target
 from serving.http.core.problem_details import ClientGone
-from serving.http.core.request import Incoming, Request
-from serving.http.core.response import Header, Reply
-from serving.http.core.settings import Settings
+from serving.http.core.request import Request, RequestHead
+from serving.http.core.response import Header, Response
+from serving.http.core.settings import HttpSettings
 
 
 class App:
     """The service, as ASGI: large bodies and streams of rows; all other routes are starlette's. Small bodies: `shortcut`."""
 
     def __init__(
-        self, scoring: Scoring, routes: Routes, gate: Gate, ledger: Ledger, tokens: Tokens | None, settings: Settings
+        self,
+        scoring: Scoring,
+        routes: Routes,
+        limiter: ConcurrencyLimiter,
+        ledger: AccessLog,
+        tokens: TokenAuthentication | None,
+        settings: HttpSettings,
     ) -> None:
         self._scoring = scoring
         self._routes = routes
-        self._gate = gate
+        self._limiter = limiter
         self._ledger = ledger
         self._tokens = tokens
         self._patience = settings.idle_timeout
@@ -36,18 +42,18 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, count it and note it down."""
         began = time.perf_counter()
-        request = Incoming(scope, receive)
+        request = Request(scope, receive)
         route, status = "none", LEFT
         try:
             if self._tokens:
                 self._tokens.check(request)
-            target = hot(request.path) if request.method == "POST" else None
+            target = scoring_target(request.path) if request.method == "POST" else None
             if target:
                 route = target.route
                 ask = self._scoring.answer if route == "score" else self._scoring.infer
-                with self._gate.entered():
+                with self._limiter.admitted():
                     reply = await ask(request, target.name, target.version)
-                    if isinstance(reply, Reply):
+                    if isinstance(reply, Response):
                         status = await self._send(reply, request, send)
                     else:
                         status = await self._stream(reply, request, send)
@@ -61,7 +67,7 @@ class App:
             status = await self._send(problem.reply(request.id, in_v2=request.path.startswith("/v2")), request, send)
         self._ledger.answered(request, route, status, began)
 
-    async def _send(self, reply: Reply, request: Incoming, send: Send) -> int:
+    async def _send(self, reply: Response, request: Request, send: Send) -> int:
         """Send a whole answer; gives its status. A client that does not read what it asked for before is dropped."""
         try:
             async with asyncio.timeout(self._patience):
@@ -74,7 +80,7 @@ class App:
             return LEFT
         return reply.status
 
-    async def _stream(self, stream: Stream, request: Incoming, send: Send) -> int:
+    async def _stream(self, stream: Stream, request: Request, send: Send) -> int:
         """Send an answer while it is made; gives its status, or that of the fault that cut it short.
 
         A body that is not ended here makes uvicorn drop the connection, once what was sent is out.
@@ -102,7 +108,7 @@ class App:
             return problem.status
         return 200
 
-    async def _others(self, scope: Scope, receive: Receive, send: Send, request: Incoming) -> int:
+    async def _others(self, scope: Scope, receive: Receive, send: Send, request: Request) -> int:
         """Let starlette answer; gives the status."""
         status = LEFT
 
@@ -118,7 +124,7 @@ class App:
         return status
 
 
-def _head(status: int, content_type: bytes, request: Request, *more: Header) -> Message:
+def _head(status: int, content_type: bytes, request: RequestHead, *more: Header) -> Message:
     """Give the head of an answer."""
     headers = [(b"content-type", content_type), (b"x-request-id", request.id.encode()), *more]
     return {"type": "http.response.start", "status": status, "headers": headers}

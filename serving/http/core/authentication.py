@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from detector.errors import SettingError
-from serving.http.core.problem_details import Problem
-from serving.http.core.request import Request
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.request import RequestHead
 from serving.log import log
 
 Role = Literal["score", "operate", "metrics"]
@@ -40,7 +40,7 @@ LOOK_EVERY = 1.0  # seconds
 _LINE = re.compile(r"([0-9a-f]{64})\s+([a-z,]+)(\s.*)?")
 
 
-class Tokens:
+class TokenAuthentication:
     """The tokens of a file, read again when it changes."""
 
     def __init__(self, path: Path) -> None:
@@ -54,11 +54,11 @@ class Tokens:
         self._roles = _read(path)
         self._looked = time.monotonic()
 
-    def check(self, request: Request) -> None:
+    def check(self, request: RequestHead) -> None:
         """Let a request pass whose token has the role that its path needs.
 
         Raises:
-            Problem: it has none, or none that is known, or not that role.
+            HttpProblem: it has none, or none that is known, or not that role.
         """
         if request.path in OPEN:
             return
@@ -66,12 +66,12 @@ class Tokens:
         needed = role_for(request.method, request.path)
         kind, _, token = request.headers.get(b"authorization", b"").partition(b" ")
         if kind.lower() != b"bearer":
-            raise Problem(401, "token", "this needs a token: Authorization: Bearer ...")
+            raise HttpProblem(401, "token", "this needs a token: Authorization: Bearer ...")
         roles = self._roles_of(token.strip())
         if roles is None:
-            raise Problem(401, "token", "the token is not known")
+            raise HttpProblem(401, "token", "the token is not known")
         if needed not in roles:
-            raise Problem(403, "role", f"the token has not the role {needed!r}", expected=needed)
+            raise HttpProblem(403, "role", f"the token has not the role {needed!r}", expected=needed)
 
     def _roles_of(self, token: bytes) -> frozenset[str] | None:
         """Give a token's roles; takes as long whichever it is."""

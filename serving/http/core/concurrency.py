@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from serving.http.core.problem_details import ClientGone, Problem
-from serving.http.core.request import Incoming
+from serving.http.core.problem_details import ClientGone, HttpProblem
+from serving.http.core.request import Request
 
 T = TypeVar("T")
 
-AT_ONCE = 64 * 1024  # bytes; judging as much takes about a millisecond, less than it is worth to change threads for
+MAX_INLINE_BYTES = 64 * 1024  # bytes; judging as much takes about a millisecond, less than it is worth to change threads for
 
 
-class Gate:
+class ConcurrencyLimiter:
     """Lets requests in."""
 
     def __init__(self, max_requests: int, max_queue: int, threads: int) -> None:
@@ -28,40 +28,42 @@ class Gate:
         self._longest = max_queue
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "scoring")
-        self.inside = 0
-        self.at_work = 0  # given to the threads and not done
+        self.active_requests = 0
+        self.pending_jobs = 0  # given to the threads and not done
         self._in_turn = 0  # judged in this turn of the loop
 
     @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
+    def admitted(self) -> Iterator[None]:
         """Count a request while it is answered.
 
         Raises:
-            Problem: there are too many.
+            HttpProblem: there are too many.
         """
-        if not self.enter():
-            raise Problem(429, "requests", f"{self.inside} requests are being answered, which is as many as there may be")
+        if not self.try_acquire():
+            raise HttpProblem(
+                429, "requests", f"{self.active_requests} requests are being answered, which is as many as there may be"
+            )
         try:
             yield
         finally:
-            self.leave()
+            self.release()
 
-    def enter(self) -> bool:
+    def try_acquire(self) -> bool:
         """Count a request that is to be answered, if there is room for it."""
-        if self.inside >= self._most:
+        if self.active_requests >= self._most:
             return False
-        self.inside += 1
+        self.active_requests += 1
         return True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Count a request that entered out."""
-        self.inside -= 1
+        self.active_requests -= 1
 
-    def take_turn(self) -> None:
+    def admit_inline(self) -> None:
         """Count a small body that is to be judged at once.
 
         Raises:
-            Problem: too many were before it in this turn.
+            HttpProblem: too many were before it in this turn.
         """
         if not self._in_turn:
             asyncio.get_running_loop().call_soon(self._end_turn)
@@ -73,23 +75,23 @@ class Gate:
         self._in_turn = 0
 
     @staticmethod
-    def _busy(waiting: int) -> Problem:
-        return Problem(429, "queue", f"{waiting} requests wait to be judged, which is as many as may")
+    def _busy(waiting: int) -> HttpProblem:
+        return HttpProblem(429, "queue", f"{waiting} requests wait to be judged, which is as many as may")
 
-    async def run(self, request: Incoming, size: int, work: Callable[[], T]) -> T:
+    async def run(self, request: Request, size: int, work: Callable[[], T]) -> T:
         """Do the work of a request of so many bytes: at once if it is little, else in a thread.
 
         Raises:
-            Problem: too many wait already.
+            HttpProblem: too many wait already.
             ClientGone: nobody waits for the result any more; work that was not begun is not done.
         """
-        if size <= AT_ONCE:
+        if size <= MAX_INLINE_BYTES:
             return work()
-        waiting = self.at_work - self._threads
+        waiting = self.pending_jobs - self._threads
         if waiting >= self._longest:
             raise self._busy(waiting)
         job = self._submit(work)
-        leaving = asyncio.ensure_future(request.left())
+        leaving = asyncio.ensure_future(request.wait_for_disconnect())
         leaving.add_done_callback(lambda _: job.cancel())
         try:
             return await job
@@ -100,11 +102,11 @@ class Gate:
         finally:
             leaving.cancel()
 
-    async def step(self, size: int, work: Callable[[], T]) -> T:
+    async def run_step(self, size: int, work: Callable[[], T]) -> T:
         """Do a step of a stream, which waits for its turn: at once if it is little, else in a thread."""
-        return work() if size <= AT_ONCE else await self._submit(work)
+        return work() if size <= MAX_INLINE_BYTES else await self._submit(work)
 
-    async def aside(self, work: Callable[[], T]) -> T:
+    async def run_in_thread(self, work: Callable[[], T]) -> T:
         """Do something slow in a thread."""
         return await self._submit(work)
 
@@ -114,12 +116,12 @@ class Gate:
 
     def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Give work to the threads."""
-        self.at_work += 1
+        self.pending_jobs += 1
         job = asyncio.get_running_loop().run_in_executor(self._pool, work)
         job.add_done_callback(self._done)
         return job
 
     def _done(self, job: asyncio.Future[T]) -> None:
-        self.at_work -= 1
+        self.pending_jobs -= 1
         if not job.cancelled():
             job.exception()  # looked at, whether or not anybody waits for it

@@ -11,24 +11,24 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from serving.http.core.fast_path import Ask, Shortcut
-from serving.http.core.problem_details import Problem
-from serving.http.core.response import Header, Reply
-from serving.http.core.settings import Settings
+from serving.http.core.fast_path import FastPath, FastPathRequest
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.response import Header, Response
+from serving.http.core.settings import HttpSettings
 
 
 class _HeaderTooLarge(Exception):
     """The head of a request has too many bytes."""
 
 
-class Connection(HttpToolsProtocol):
+class ClientConnection(HttpToolsProtocol):
     """A client."""
 
     def __init__(
         self,
-        settings: Settings,
-        shortcut: Shortcut,
-        heads: Heads,
+        settings: HttpSettings,
+        shortcut: FastPath,
+        heads: ResponseWriter,
         dropped: Callable[[str], None],
         **uvicorns: Any,  # noqa: ANN401 - passed on
     ) -> None:
@@ -37,7 +37,7 @@ class Connection(HttpToolsProtocol):
         self._shortcut = shortcut
         self._heads = heads
         self._refused = dropped
-        self._ask: Ask | None = None  # on the short way
+        self._ask: FastPathRequest | None = None  # on the short way
         self._pieces: list[bytes] = []  # of its body
         self._last = False  # whether the connection ends with the answer
         self._awaited = "head"  # or "body", or "next", a request after an answer on the short way, or nothing
@@ -107,7 +107,7 @@ class Connection(HttpToolsProtocol):
         self.headers += headers  # the scope has this very list
         self.scope["extensions"] = {"residuum": {"abort": self.transport.abort}}
 
-    def _taken(self) -> Ask | None:
+    def _taken(self) -> FastPathRequest | None:
         """Take the short way if no answer is under way, and none lies unread."""
         cycle: RequestResponseCycle | None = self.cycle
         busy = cycle is not None and not cycle.response_complete
@@ -156,9 +156,9 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request."""
         if max(self._line, self._head) > self._settings.max_header:
-            self._refuse(Problem(431, "header", "the head of the request is too large"))
+            self._refuse(HttpProblem(431, "header", "the head of the request is too large"))
         else:
-            self._refuse(Problem(400, "http", msg))
+            self._refuse(HttpProblem(400, "http", msg))
 
     _line = 0
 
@@ -188,9 +188,9 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
             return
         what, reason = self._awaited, f"{self._awaited}_timeout"
-        self._refuse(Problem(408, reason, f"the {what} of the request did not come in time"))
+        self._refuse(HttpProblem(408, reason, f"the {what} of the request did not come in time"))
 
-    def _refuse(self, problem: Problem) -> None:
+    def _refuse(self, problem: HttpProblem) -> None:
         """Say why, unless an answer is under way, and close."""
         self._refused(problem.reason)
         cycle: RequestResponseCycle | None = self.cycle
@@ -205,14 +205,14 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
 
-class Heads:
+class ResponseWriter:
     """Writes answers without a server's help; one for all connections."""
 
     def __init__(self) -> None:
         self._headers: Sequence[Header] = ()
         self._lines = b""
 
-    def whole(self, reply: Reply, request_id: str, headers: Sequence[Header], *, last: bool) -> bytes:
+    def whole(self, reply: Response, request_id: str, headers: Sequence[Header], *, last: bool) -> bytes:
         """Write an answer; `headers` go with every one, `last` is the connection's."""
         if headers is not self._headers:  # uvicorn makes new ones each second, for the date
             self._headers, self._lines = headers, _in_lines(headers)

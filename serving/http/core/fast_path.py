@@ -10,70 +10,74 @@ import time
 from collections.abc import Callable, Sequence
 
 from serving.http.api.score import Scoring
-from serving.http.core.access_log import LEFT, Ledger
-from serving.http.core.authentication import Tokens
-from serving.http.core.concurrency import AT_ONCE, Gate
-from serving.http.core.hot_routes import address
-from serving.http.core.problem_details import Problem
-from serving.http.core.request import Request
-from serving.http.core.response import Header, Reply
+from serving.http.core.access_log import LEFT, AccessLog
+from serving.http.core.authentication import TokenAuthentication
+from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
+from serving.http.core.hot_routes import parse_scoring_url
+from serving.http.core.problem_details import HttpProblem
+from serving.http.core.request import RequestHead
+from serving.http.core.response import Header, Response
 
 
-class Ask:
+class FastPathRequest:
     """A request that was let in, and whose body is still to come."""
 
-    __slots__ = ("_began", "_gate", "_judge", "_ledger", "_route", "request")
+    __slots__ = ("_began", "_judge", "_ledger", "_limiter", "_route", "request")
 
-    def __init__(self, request: Request, route: str, judge: Callable[[bytes], Reply], gate: Gate, ledger: Ledger) -> None:
+    def __init__(
+        self, request: RequestHead, route: str, judge: Callable[[bytes], Response], limiter: ConcurrencyLimiter, ledger: AccessLog
+    ) -> None:
         self.request = request
         self._route = route
         self._judge = judge
-        self._gate = gate
+        self._limiter = limiter
         self._ledger = ledger
         self._began = time.perf_counter()
 
-    def answer(self, body: bytes) -> Reply:
+    def answer(self, body: bytes) -> Response:
         """Judge the body, count the request and note it down."""
         try:
-            self._gate.take_turn()
+            self._limiter.admit_inline()
             reply = self._judge(body)
         except Exception as error:  # noqa: BLE001 - whatever it is, a client learns no more than the ledger says
             reply = self._ledger.refused(error, self.request).reply(self.request.id, in_v2=self._route == "infer")
         finally:  # a panic of polars' is no Exception
-            self._gate.leave()
+            self._limiter.release()
         self._ledger.answered(self.request, self._route, reply.status, self._began)
         return reply
 
     def drop(self) -> None:
         """End without an answer: the body did not come."""
-        self._gate.leave()
+        self._limiter.release()
         self._ledger.answered(self.request, self._route, LEFT, self._began)
 
 
-class Shortcut:
+class FastPath:
     """Lets requests take the short way."""
 
-    def __init__(self, scoring: Scoring, gate: Gate, ledger: Ledger, tokens: Tokens | None) -> None:
+    def __init__(
+        self, scoring: Scoring, limiter: ConcurrencyLimiter, ledger: AccessLog, tokens: TokenAuthentication | None
+    ) -> None:
         self._scoring = scoring
-        self._gate = gate
+        self._limiter = limiter
         self._ledger = ledger
         self._tokens = tokens
 
-    def taken(self, url: bytes, headers: Sequence[Header]) -> Ask | None:
+    def taken(self, url: bytes, headers: Sequence[Header]) -> FastPathRequest | None:
         """Let a POST request in, of which the head is there; None if it has to go the long way."""
-        found = address(url)
+        found = parse_scoring_url(url)
         if found is None:
             return None
-        request = Request("POST", found.path, found.query, headers)
+        request = RequestHead("POST", found.path, found.query, headers)
         length = request.headers.get(b"content-length", b"")
-        if not length.isdigit() or int(length) > AT_ONCE:
+        if not length.isdigit() or int(length) > MAX_INLINE_BYTES:
             return None
         try:
             if self._tokens:
                 self._tokens.check(request)
             judge = self._scoring.at_once(request, found.target, int(length))
-        except Problem:
+        except HttpProblem:
             return None
-        if judge is None or not self._gate.enter():
+        if judge is None or not self._limiter.try_acquire():
             return None
-        return Ask(request, found.target.route, judge, self._gate, self._ledger)
+        return FastPathRequest(request, found.target.route, judge, self._limiter, self._ledger)

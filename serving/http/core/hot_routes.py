@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 
-class Target(NamedTuple):
+class ScoringTarget(NamedTuple):
     """A hot route, and what of it a path names."""
 
     route: Literal["score", "infer"]
@@ -15,34 +15,34 @@ class Target(NamedTuple):
     version: str | None
 
 
-class Address(NamedTuple):
+class ScoringUrl(NamedTuple):
     """The address of a hot route, taken apart."""
 
     path: str
     query: bytes
-    target: Target
+    target: ScoringTarget
 
 
-def hot(path: str) -> Target | None:
+def scoring_target(path: str) -> ScoringTarget | None:
     """Read a path; None if no rows are scored there."""
     match path.split("/"):
         case ["", "v1", "models", name, "score"]:
-            return Target("score", name, None)
+            return ScoringTarget("score", name, None)
         case ["", "v1", "models", name, "versions", version, "score"]:
-            return Target("score", name, version)
+            return ScoringTarget("score", name, version)
         case ["", "v2", "models", name, "infer"]:
-            return Target("infer", name, None)
+            return ScoringTarget("infer", name, None)
         case ["", "v2", "models", name, "versions", version, "infer"]:
-            return Target("infer", name, version)
+            return ScoringTarget("infer", name, version)
     return None
 
 
 @lru_cache(maxsize=1024)
-def address(url: bytes) -> Address | None:
+def parse_scoring_url(url: bytes) -> ScoringUrl | None:
     """Take an address apart as a request line has it; None if no rows are scored there."""
     raw, _, query = url.partition(b"?")
     if not raw.isascii() or b"#" in url:
         return None
     path = unquote(raw.decode())
-    target = hot(path)
-    return Address(path, query, target) if target else None
+    target = scoring_target(path)
+    return ScoringUrl(path, query, target) if target else None

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from serving.http.models.registry import Models
+from serving.http.models.registry import ModelRegistry
 from serving.http.models.sessions import Counted, Sessions
 from serving.monitoring.model_metrics import Detection
 from serving.monitoring.shadow import Shadows
@@ -21,7 +21,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # seconds
 
 
-class Metrics:
+class HttpMetrics:
     """Everything that is counted in this process."""
 
     def __init__(self, worker: int) -> None:
@@ -64,11 +64,11 @@ class Metrics:
         """Count what somebody said of a verdict."""
         self._feedback.labels(model, verdict).inc()
 
-    def watch(self, in_flight: Callable[[], float], models: Models, sessions: Sessions) -> None:
+    def watch(self, in_flight: Callable[[], float], models: ModelRegistry, sessions: Sessions) -> None:
         """Read from these what is asked for."""
         gauge = Gauge("residuum_http_requests_in_flight", "Requests being answered.", registry=self.registry)
         gauge.set_function(in_flight)
-        self.registry.register(Detection(models.open_ones))
+        self.registry.register(Detection(models.open_models))
         self.registry.register(Shadows(models.shadowed))
         self.registry.register(_Serving(models))
         self.registry.register(Counted(sessions))
@@ -125,7 +125,7 @@ class _Requests(Collector):
 class _Serving(Collector):
     """Which version of each name answers, read when it is asked for."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ModelRegistry) -> None:
         self._models = models
 
     def describe(self) -> list[Metric]:
@@ -135,6 +135,6 @@ class _Serving(Collector):
     def collect(self) -> Iterator[Metric]:
         """Name the versions."""
         serving = GaugeMetricFamily("residuum_model_serving", "The version that answers.", labels=("model", "version"))
-        for model in self._models.all():
+        for model in self._models.current_models():
             serving.add_metric([model.name, str(model.version)], 1.0)
         yield serving

@@ -7,13 +7,13 @@ from http import HTTPStatus
 
 import msgspec
 
-from serving.http.core.response import Header, Reply
+from serving.http.core.response import Header, Response
 
 RETRY = (b"retry-after", b"1")  # seconds
 HEADERS = {401: [(b"www-authenticate", b"Bearer")], 429: [RETRY], 503: [RETRY]}
 
 
-class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The body of an answer that says what went wrong; `path` is where, as JSONPath."""
 
     title: str
@@ -26,7 +26,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""  # the detail again, where clients of the Open Inference Protocol look for it
 
 
-class Problem(Exception):
+class HttpProblem(Exception):
     """A request that is not answered; `reason` is its name in the metrics, `headers` go with the answer."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Problem(Exception):
         super().__init__(detail)
         self.reason = reason
         self._headers = headers
-        self.details = Details(
+        self.details = ProblemDetails(
             title=HTTPStatus(status).phrase, status=status, detail=detail, path=path, found=found, expected=expected
         )
 
@@ -52,12 +52,12 @@ class Problem(Exception):
         """The status of the answer."""
         return self.details.status
 
-    def reply(self, request_id: str = "", *, in_v2: bool = False) -> Reply:
+    def reply(self, request_id: str = "", *, in_v2: bool = False) -> Response:
         """Give the answer."""
         error = self.details.detail if in_v2 else ""
         body = msgspec.json.encode(msgspec.structs.replace(self.details, request_id=request_id, error=error))
         headers = [*HEADERS.get(self.status, ()), *self._headers]
-        return Reply(body, b"application/problem+json", self.status, headers)
+        return Response(body, b"application/problem+json", self.status, headers)
 
 
 class ClientGone(Exception):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class State:
+class Readiness:
     """What the process does just now."""
 
     draining: bool = False

@@ -7,12 +7,12 @@ from functools import lru_cache
 
 from starlette.types import Receive, Scope
 
-from serving.http.core.problem_details import ClientGone, Problem
+from serving.http.core.problem_details import ClientGone, HttpProblem
 from serving.http.core.request_id import request_id
 from serving.http.core.response import Header
 
 
-class Request:
+class RequestHead:
     """What a client asks, but for the body."""
 
     def __init__(self, method: str, path: str, query: bytes, headers: Iterable[Header]) -> None:
@@ -33,7 +33,7 @@ def _plain(content_type: bytes) -> str:
     return content_type.partition(b";")[0].strip().lower().decode("latin-1")
 
 
-class Incoming(Request):
+class Request(RequestHead):
     """A request whose body comes piece by piece, as ASGI has it."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -45,21 +45,21 @@ class Incoming(Request):
         """Read the body.
 
         Raises:
-            Problem: it has more than `most` bytes.
+            HttpProblem: it has more than `most` bytes.
             ClientGone: it does not come.
         """
         said = self.headers.get(b"content-length", b"")
         if said.isdigit() and int(said) > most:
             raise _too_large(most)
         size, pieces = 0, []
-        async for piece in self.pieces():
+        async for piece in self.chunks():
             size += len(piece)
             if size > most:
                 raise _too_large(most)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         """Give the body as it comes.
 
         Raises:
@@ -73,7 +73,7 @@ class Incoming(Request):
             more = message.get("more_body", False)
             yield message.get("body", b"")
 
-    async def left(self) -> None:
+    async def wait_for_disconnect(self) -> None:
         """Wait until the client leaves; only after the whole body was read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
@@ -83,5 +83,5 @@ class Incoming(Request):
         self._scope["extensions"]["residuum"]["abort"]()
 
 
-def _too_large(most: int) -> Problem:
-    return Problem(413, "body", f"the body has more than {most:,} bytes", expected=f"at most {most:,} bytes")
+def _too_large(most: int) -> HttpProblem:
+    return HttpProblem(413, "body", f"the body has more than {most:,} bytes", expected=f"at most {most:,} bytes")

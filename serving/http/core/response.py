@@ -10,7 +10,7 @@ Header = tuple[bytes, bytes]
 JSON = b"application/json"
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     """Body, content type, status and further headers."""
 
     body: bytes

@@ -16,7 +16,7 @@ MIB = 2**20
 HIGHEST_PORT = 2**16 - 1
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
     """How the service runs; sizes in bytes, times in seconds."""
 
     host: str = "127.0.0.1"
@@ -48,17 +48,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid
     drain_timeout: float = 20.0
 
 
-def load(path: Path | None, given: dict[str, Any]) -> Settings:
+def load(path: Path | None, given: dict[str, Any]) -> HttpSettings:
     """Read a file of settings, over which what was `given` on the command line goes.
 
     Raises:
         SettingError: the file cannot be read, or a setting is unknown or of the wrong kind.
     """
-    names = {field.name: field.encode_name for field in msgspec.structs.fields(Settings)}
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(HttpSettings)}
     flags = {names[name]: value for name, value in given.items() if value is not None}
     try:
         said = tomllib.loads(path.read_text()) if path else {}
-        settings = msgspec.convert(said | flags, Settings, dec_hook=_path)
+        settings = msgspec.convert(said | flags, HttpSettings, dec_hook=_path)
     except OSError as error:
         raise SettingError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -76,7 +76,7 @@ def _path(wanted: type, found: object) -> Path:
     raise ValueError(f"expected a path, got {found!r}")
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: HttpSettings) -> None:
     """Refuse what cannot be meant."""
     for field in msgspec.structs.fields(settings):
         value = getattr(settings, field.name)

@@ -26,7 +26,7 @@ class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     note: Annotated[str, Meta(max_length=1000)] = ""
 
 
-class Line(msgspec.Struct, frozen=True):
+class FeedbackLine(msgspec.Struct, frozen=True):
     """A line of the file."""
 
     at: dt.datetime
@@ -41,7 +41,7 @@ def append(place: Path, version: int, given: Sequence[Feedback]) -> None:
         OutputError: it cannot be written, or is full.
     """
     now = dt.datetime.now(dt.UTC)
-    text = msgspec.json.Encoder().encode_lines([Line(now, version, each) for each in given])
+    text = msgspec.json.Encoder().encode_lines([FeedbackLine(now, version, each) for each in given])
     try:
         file = os.open(place / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:

@@ -18,7 +18,7 @@ from detector.errors import BundleError, BundleMissing, ResiduumError
 from detector.graph import Device
 from detector.scorer import Scorer
 from detector.windows import MOST_KEYS
-from serving.http.core.problem_details import Problem
+from serving.http.core.problem_details import HttpProblem
 from serving.http.models.model import Model
 from serving.log import fault, log
 from serving.memory import give_back
@@ -40,7 +40,7 @@ class _Refusal(NamedTuple):
     said: str
 
 
-class Models:
+class ModelRegistry:
     """The models of a service. Names come from the disk, never from a request, so none leads out of the repository.
 
     Safe to use from several threads: who asks takes a model once and answers by it alone, whatever is swapped meanwhile.
@@ -72,11 +72,11 @@ class Models:
         for name in self._places:
             self._take_up(name)
 
-    def all(self) -> list[Model]:
+    def current_models(self) -> list[Model]:
         """Give the current version of every name."""
         return list(self._current.values())
 
-    def open_ones(self) -> list[Model]:
+    def open_models(self) -> list[Model]:
         """Give every version that is open."""
         return [*self._current.values(), *self._others.values()]
 
@@ -84,38 +84,38 @@ class Models:
         """Give the current version of a name.
 
         Raises:
-            Problem: there is no such name.
+            HttpProblem: there is no such name.
         """
         try:
             return self._current[name]
         except KeyError:
-            raise Problem(404, "model", f"there is no model {name[:80]!r}; GET /v1/models lists those there are") from None
+            raise HttpProblem(404, "model", f"there is no model {name[:80]!r}; GET /v1/models lists those there are") from None
 
     def shadowed(self) -> list[tuple[Model, Shadow]]:
         """Give the current versions that have a shadow, and the shadow of each."""
         return [(model, shadow) for model in self._current.values() if (shadow := model.shadow)]
 
-    def place(self, name: str) -> Path:
+    def repository_folder(self, name: str) -> Path:
         """Give the folder of a name that has versions.
 
         Raises:
-            Problem: there is no such name, or one version of it is all that is served.
+            HttpProblem: there is no such name, or one version of it is all that is served.
         """
         self.current(name)
         place = self._places[name]
         if (place / bundle.MANIFEST).is_file():
-            raise Problem(409, "version", f"the service was given one version of {name} alone, and answers by it")
+            raise HttpProblem(409, "version", f"the service was given one version of {name} alone, and answers by it")
         return place
 
     def is_pinned(self, name: str) -> bool:
         """Tell whether a name's version is pinned."""
         return (self._places[name] / repository.PIN).is_file()
 
-    def opened(self, name: str, version: str | None) -> Model | None:
+    def find_open(self, name: str, version: str | None) -> Model | None:
         """Give a version, or the current one, if it is open.
 
         Raises:
-            Problem: there is no such name.
+            HttpProblem: there is no such name.
         """
         model = self.current(name)
         if version is None or version == str(model.version):
@@ -126,11 +126,11 @@ class Models:
         """Open a version, which takes a while, and keep it for the next request.
 
         Raises:
-            Problem: there is no such version.
+            HttpProblem: there is no such version.
             BundleError: it cannot be trusted.
         """
         if not VERSION.fullmatch(version) or int(version) not in self.versions(name):
-            raise Problem(404, "version", f"{name} has no version {version[:20]!r}; it has {self.versions(name)}")
+            raise HttpProblem(404, "version", f"{name} has no version {version[:20]!r}; it has {self.versions(name)}")
         with self._opening:
             model = self._open(name, self._places[name] / version)
             self._keep(model)
@@ -140,7 +140,7 @@ class Models:
         """Take up the version that is current now, without waiting for the next look.
 
         Raises:
-            Problem: there is no such name.
+            HttpProblem: there is no such name.
             BundleError: it cannot be trusted; the one that was open stays.
         """
         self.current(name)
@@ -151,7 +151,7 @@ class Models:
             raise refusal.kind(refusal.said)
         return model
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Take up what changed on disk; where that cannot be trusted, or the disk is gone, what is open serves on."""
         with self._opening:
             with contextlib.suppress(BundleError, OSError):
@@ -270,14 +270,14 @@ class Models:
 
 
 @contextlib.contextmanager
-def followed(models: Models) -> Iterator[None]:
+def watching_disk(models: ModelRegistry) -> Iterator[None]:
     """Take up what changes on disk, as long as the block lasts."""
     ended = threading.Event()
 
     def follow() -> None:
         while not ended.wait(LOOK_EVERY):
             try:
-                models.look()
+                models.poll()
             except Exception as error:  # noqa: BLE001 - whatever it is, what is open serves on and the next look comes
                 log().error("fault", **fault(error))
 

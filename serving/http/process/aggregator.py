@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 
 from serving.http.models.model import Model
-from serving.http.models.registry import Models
-from serving.http.process.worker_report import OfModel, Report, report
+from serving.http.models.registry import ModelRegistry
+from serving.http.process.worker_report import ModelReport, WorkerReport, take_report
 from serving.monitoring.agreement import Comparison
 from serving.monitoring.alarms import MOST, Alarm, Alarms
 from serving.monitoring.recent import Recent
@@ -30,7 +30,7 @@ REPORT_EVERY = 0.5  # seconds
 SECONDS = 600  # of scores that are kept
 
 
-class Second(msgspec.Struct):
+class SecondTotals(msgspec.Struct):
     """What was reported in a second."""
 
     at: int  # seconds since 1970
@@ -40,10 +40,10 @@ class Second(msgspec.Struct):
     total: float = 0.0  # of the scores
 
 
-class Hub:
+class Aggregator:
     """Puts the workers' reports together; only for the loop's thread."""
 
-    def __init__(self, models: Models, alarms: Alarms, lost: Callable[[str], None], *, alone: bool) -> None:
+    def __init__(self, models: ModelRegistry, alarms: Alarms, lost: Callable[[str], None], *, alone: bool) -> None:
         """Take what this worker has; `lost` is told why a report is lost; a worker that is alone counts nothing twice."""
         self._models = models
         self._noted = alarms
@@ -51,17 +51,17 @@ class Hub:
         self._alone = alone
         self._numbers = itertools.count(1)
         self._alarms: defaultdict[str, deque[Alarm]] = defaultdict(lambda: deque(maxlen=MOST))
-        self._seconds: defaultdict[str, deque[Second]] = defaultdict(lambda: deque(maxlen=SECONDS))
+        self._seconds: defaultdict[str, deque[SecondTotals]] = defaultdict(lambda: deque(maxlen=SECONDS))
         self._recent: WeakKeyDictionary[Model, Recent] = WeakKeyDictionary()
         self._comparisons: WeakKeyDictionary[Shadow, Comparison] = WeakKeyDictionary()
 
     def settle(self) -> None:
         """Take what this worker counted up to now."""
-        self.put(report(self._models, self._noted))
+        self.put(take_report(self._models, self._noted))
 
-    def put(self, told: Report) -> None:
+    def put(self, told: WorkerReport) -> None:
         """Take a worker's report."""
-        models = {(model.name, model.version): model for model in self._models.open_ones()}
+        models = {(model.name, model.version): model for model in self._models.open_models()}
         for each in told.models:
             self._note_second(each.name, each.news)
             if model := models.get((each.name, each.version)):
@@ -92,11 +92,11 @@ class Hub:
         """The number of the latest alarm."""
         return max((kept[-1].id for kept in self._alarms.values() if kept), default=0)
 
-    def seconds(self, name: str, since: int, before: int) -> list[Second]:
+    def seconds(self, name: str, since: int, before: int) -> list[SecondTotals]:
         """Give what was reported of a name in a time."""
         return [each for each in self._seconds[name] if since <= each.at < before]
 
-    def _add(self, model: Model, told: OfModel) -> None:
+    def _add(self, model: Model, told: ModelReport) -> None:
         """Add a model's rows to those of the other workers."""
         if self._alone:
             return
@@ -115,7 +115,7 @@ class Hub:
             return
         now, seconds = int(time.time()), self._seconds[name]
         if not seconds or seconds[-1].at != now:
-            seconds.append(Second(now))
+            seconds.append(SecondTotals(now))
         second = seconds[-1]
         second.rows += news.rows
         second.alarms += news.anomalies

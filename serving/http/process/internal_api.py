@@ -15,39 +15,39 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Server
 
 from detector.errors import SettingError
-from serving.http.core.access_log import Ledger
-from serving.http.core.connection import Connection
-from serving.http.core.request import Incoming, Request
-from serving.http.core.settings import Settings
-from serving.http.process.aggregator import Hub
-from serving.http.process.uvicorn_config import configured
-from serving.http.process.worker_report import REPORTS, Report
+from serving.http.core.access_log import AccessLog
+from serving.http.core.connection import ClientConnection
+from serving.http.core.request import Request, RequestHead
+from serving.http.core.settings import HttpSettings
+from serving.http.process.aggregator import Aggregator
+from serving.http.process.uvicorn_config import uvicorn_config
+from serving.http.process.worker_report import REPORTS, WorkerReport
 
 LOOK_EVERY = 0.01  # seconds
 LAST = 2.0  # seconds that the others have to ask for the last time
 
 
-class Uncounted(Ledger):
+class InternalAccessLog(AccessLog):
     """Counts refusals, whose reasons are known here alone, and not requests."""
 
-    def answered(self, request: Request, route: str, status: int, began: float) -> None:
+    def answered(self, request: RequestHead, route: str, status: int, began: float) -> None:
         """Leave that to the worker that took the request."""
 
 
-class Inside:
+class InternalApi:
     """The service as the other workers see it, as ASGI."""
 
-    def __init__(self, app: ASGIApp, hub: Hub) -> None:
+    def __init__(self, app: ASGIApp, hub: Aggregator) -> None:
         self._app = app
         self._hub = hub
-        self._decode = msgspec.msgpack.Decoder(Report).decode
+        self._decode = msgspec.msgpack.Decoder(WorkerReport).decode
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a report, or answer a request that was passed on."""
         if scope["path"] != REPORTS:
             await self._app(scope, receive, send)
             return
-        body = b"".join([piece async for piece in Incoming(scope, receive).pieces()])
+        body = b"".join([piece async for piece in Request(scope, receive).chunks()])
         self._hub.put(self._decode(body))
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -63,14 +63,16 @@ class _Server(Server):
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Inside, socket: Path, connection: Callable[..., Connection], settings: Settings) -> AsyncIterator[None]:
+async def listening(
+    app: InternalApi, socket: Path, connection: Callable[..., ClientConnection], settings: HttpSettings
+) -> AsyncIterator[None]:
     """Listen on a Unix socket as long as the block lasts, and then until the others have ended too, or for a little while.
 
     Raises:
         SettingError: there can be no such socket.
     """
     # Nothing is added to an answer, since the worker that passes it back does that.
-    server = _Server(configured(app, connection, settings, uds=str(socket), date_header=False, timeout_graceful_shutdown=1))
+    server = _Server(uvicorn_config(app, connection, settings, uds=str(socket), date_header=False, timeout_graceful_shutdown=1))
     task = asyncio.create_task(server.serve())
     while not server.started:
         if task.done():

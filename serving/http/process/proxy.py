@@ -10,12 +10,12 @@ import msgspec
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from serving.http.core.problem_details import ClientGone, Problem
-from serving.http.core.readiness import State
-from serving.http.core.request import Incoming
+from serving.http.core.problem_details import ClientGone, HttpProblem
+from serving.http.core.readiness import Readiness
+from serving.http.core.request import Request
 from serving.http.core.response import Header
-from serving.http.core.settings import Settings
-from serving.http.process.worker_report import REPORTS, Report
+from serving.http.core.settings import HttpSettings
+from serving.http.process.worker_report import REPORTS, WorkerReport
 
 CONNECT = 1.0  # seconds
 KEPT = 5.0  # seconds that a connection is kept; less than worker 0 keeps it
@@ -39,10 +39,10 @@ NOT_PASSED_ON = frozenset(
 AWAY = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError)
 
 
-class Forward:
+class Proxy:
     """Asks worker 0."""
 
-    def __init__(self, socket: Path, state: State, settings: Settings) -> None:
+    def __init__(self, socket: Path, state: Readiness, settings: HttpSettings) -> None:
         self._state = state
         self._pool = httpcore.AsyncConnectionPool(
             uds=str(socket), max_connections=settings.max_requests, keepalive_expiry=min(KEPT, settings.idle_timeout / 2)
@@ -54,13 +54,13 @@ class Forward:
         """Pass a request on, as ASGI has it, and its answer back, both while they come.
 
         Raises:
-            Problem: worker 0 is not there.
+            HttpProblem: worker 0 is not there.
             ClientGone: the client has left, or worker 0 in the middle of the answer, which is then broken off.
         """
-        request: Incoming = scope["incoming"]  # whose name is the one that the client is told
+        request: Request = scope["incoming"]  # whose name is the one that the client is told
         headers = [*_passed_on(scope["headers"]), (b"x-request-id", request.id.encode())]
         there = b"content-length" in request.headers or b"transfer-encoding" in request.headers
-        body = request.pieces() if there else None
+        body = request.chunks() if there else None
         target = scope["raw_path"] + (b"?" + request.query if request.query else b"")
         try:
             async with self._pool.stream(
@@ -68,11 +68,11 @@ class Forward:
             ) as got:
                 await self._pass_back(got, request, scope, receive, send)
         except httpcore.LocalProtocolError as error:
-            raise Problem(400, "http", "a header of the request is not such as HTTP has them") from error
+            raise HttpProblem(400, "http", "a header of the request is not such as HTTP has them") from error
         except AWAY as error:
-            raise Problem(503, "away", "worker 0, which alone knows this, does not answer") from error
+            raise HttpProblem(503, "away", "worker 0, which alone knows this, does not answer") from error
 
-    async def tell(self, report: Report) -> bool:
+    async def tell(self, report: WorkerReport) -> bool:
         """Hand a report in; tells whether it was taken."""
         try:
             content = msgspec.msgpack.encode(report)
@@ -85,7 +85,7 @@ class Forward:
         """Ask no more."""
         await self._pool.aclose()
 
-    async def _pass_back(self, got: httpcore.Response, request: Incoming, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_back(self, got: httpcore.Response, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an answer back."""
         answer = StreamingResponse(self._pieces(got), got.status)
         answer.raw_headers = list(_passed_on(got.headers))

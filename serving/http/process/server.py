@@ -15,14 +15,14 @@ from pathlib import Path
 from uvicorn import Config, Server
 
 from detector.errors import SettingError
-from serving.http.core.settings import Settings
-from serving.http.models.registry import followed
-from serving.http.process.service import Door, Place, Service
-from serving.http.process.uvicorn_config import configured
+from serving.http.core.settings import HttpSettings
+from serving.http.models.registry import watching_disk
+from serving.http.process.service import HttpService, Listener, WorkerIdentity
+from serving.http.process.uvicorn_config import uvicorn_config
 from serving.log import log, set_up
 from serving.monitoring.metrics_server import scraped
 
-ALONE = Place()
+ALONE = WorkerIdentity()
 BACKLOG = 2048
 # The page at / is all that is loaded, from here alone; everything else is data.
 CSP = "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; frame-ancestors 'none'"
@@ -36,7 +36,7 @@ SAFE = [
 ALWAYS_TLS = [("strict-transport-security", "max-age=31536000")]
 
 
-def serve(path: Path, settings: Settings) -> None:
+def serve(path: Path, settings: HttpSettings) -> None:
     """Serve the bundles at a path until a signal comes.
 
     Raises:
@@ -44,41 +44,43 @@ def serve(path: Path, settings: Settings) -> None:
         SettingError: the device or the address is not to be had.
     """
     if settings.workers > 1:
-        from serving.http.process.supervisor import Workers
+        from serving.http.process.supervisor import Supervisor
 
-        Workers(path, settings).run()
+        Supervisor(path, settings).run()
         return
     with bound(settings) as listening:
         run(path, settings, listening)
 
 
-def run(path: Path, settings: Settings, listening: socket.socket, place: Place = ALONE, parent: Parent | None = None) -> None:
+def run(
+    path: Path, settings: HttpSettings, listening: socket.socket, place: WorkerIdentity = ALONE, parent: Parent | None = None
+) -> None:
     """Serve in this process.
 
     Raises:
         BundleError, SettingError: as `serve`.
     """
     set_up(settings.log)
-    service, worker = Service(path, settings, place), place.worker
+    service, worker = HttpService(path, settings, place), place.worker
     config = _config(service.door(), settings)
-    names = [f"{each.name}/{each.version}" for each in service.models.all()]
+    names = [f"{each.name}/{each.version}" for each in service.models.current_models()]
     port = None if settings.metrics_port is None else settings.metrics_port + worker
     gc.collect()
     gc.freeze()  # what is there now stays: it need not be looked through again and again
-    with scraped(settings.host, port, service.metrics.registry), followed(service.models):
+    with scraped(settings.host, port, service.metrics.registry), watching_disk(service.models):
         log().info("serving", url=url(listening, settings), models=names, worker=worker)
-        server = Draining(config, service, parent)
+        server = DrainingServer(config, service, parent)
         server.run([listening])
     if server.orphaned and place.socket and not worker:
         shutil.rmtree(place.socket.parent, ignore_errors=True)
-    service.gate.close()
+    service.limiter.close()
     log().info("stopped", worker=worker)
 
 
-class Draining(Server):
+class DrainingServer(Server):
     """A server that says it is going down, and then finishes what was begun."""
 
-    def __init__(self, config: Config, service: Service, parent: Parent | None) -> None:
+    def __init__(self, config: Config, service: HttpService, parent: Parent | None) -> None:
         super().__init__(config)
         self._service = service
         self._parent = parent
@@ -116,14 +118,14 @@ class Draining(Server):
         self._end()
 
 
-def url(listening: socket.socket, settings: Settings) -> str:
+def url(listening: socket.socket, settings: HttpSettings) -> str:
     """Give the address of the service."""
     host, port = listening.getsockname()[:2]
     scheme = "https" if settings.tls_certificate else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def bound(settings: Settings, *, shared: bool = False) -> socket.socket:
+def bound(settings: HttpSettings, *, shared: bool = False) -> socket.socket:
     """Take the address, and leave listening to the server; `shared` with other workers, among whom the system deals.
 
     Raises:
@@ -146,13 +148,13 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _config(door: Door, settings: Settings) -> Config:
+def _config(door: Listener, settings: HttpSettings) -> Config:
     """Set uvicorn up for clients.
 
     Raises:
         SettingError: the certificate or its key cannot be used.
     """
-    config = configured(
+    config = uvicorn_config(
         door.app,
         door.connection,
         settings,

@@ -8,86 +8,86 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from serving.http.api.admin import Operations
-from serving.http.api.live_page import Live
+from serving.http.api.admin import AdminApi
+from serving.http.api.live_page import LivePage
 from serving.http.api.routes import Routes
 from serving.http.api.score import Scoring
 from serving.http.api.sessions import Series
-from serving.http.core.access_log import Ledger
+from serving.http.core.access_log import AccessLog
 from serving.http.core.app import App
-from serving.http.core.authentication import Tokens
-from serving.http.core.concurrency import Gate
-from serving.http.core.connection import Connection, Heads
-from serving.http.core.fast_path import Shortcut
-from serving.http.core.metrics import Metrics
-from serving.http.core.readiness import State
-from serving.http.core.settings import Settings
+from serving.http.core.authentication import TokenAuthentication
+from serving.http.core.concurrency import ConcurrencyLimiter
+from serving.http.core.connection import ClientConnection, ResponseWriter
+from serving.http.core.fast_path import FastPath
+from serving.http.core.metrics import HttpMetrics
+from serving.http.core.readiness import Readiness
+from serving.http.core.settings import HttpSettings
 from serving.http.core.timer import repeated
-from serving.http.models.registry import Models
+from serving.http.models.registry import ModelRegistry
 from serving.http.models.sessions import Sessions
-from serving.http.process.aggregator import REPORT_EVERY, Hub
-from serving.http.process.internal_api import Inside, Uncounted, listening
-from serving.http.process.worker_report import Reporter
+from serving.http.process.aggregator import REPORT_EVERY, Aggregator
+from serving.http.process.internal_api import InternalAccessLog, InternalApi, listening
+from serving.http.process.worker_report import WorkerReporter
 from serving.monitoring.alarms import Alarms
 
 if TYPE_CHECKING:
-    from serving.http.process.proxy import Forward
+    from serving.http.process.proxy import Proxy
 
 THREADS = 1
 
 
-class Place(NamedTuple):
+class WorkerIdentity(NamedTuple):
     """Which of several workers a process is."""
 
     worker: int = 0
     socket: Path | None = None  # on which worker 0 listens to the others, if there are any
 
 
-class Door(NamedTuple):
+class Listener(NamedTuple):
     """What clients meet."""
 
     app: App
-    connection: Callable[..., Connection]
+    connection: Callable[..., ClientConnection]
 
 
-class Service:
+class HttpService:
     """What one worker does."""
 
-    def __init__(self, path: Path, settings: Settings, place: Place) -> None:
+    def __init__(self, path: Path, settings: HttpSettings, place: WorkerIdentity) -> None:
         """Open the bundles at a path.
 
         Raises:
             BundleError: one cannot be trusted.
             SettingError: the device is not there, or the tokens cannot be read.
         """
-        self.state = State()
-        self.metrics = Metrics(place.worker)
-        self.tokens = Tokens(settings.token_file) if settings.token_file else None
-        self.gate = Gate(settings.max_requests, settings.max_queue, THREADS)
-        self.models = Models(path, settings.device, self.metrics.loaded, settings.shadow_share, settings.max_keys)
+        self.state = Readiness()
+        self.metrics = HttpMetrics(place.worker)
+        self.tokens = TokenAuthentication(settings.token_file) if settings.token_file else None
+        self.limiter = ConcurrencyLimiter(settings.max_requests, settings.max_queue, THREADS)
+        self.models = ModelRegistry(path, settings.device, self.metrics.loaded, settings.shadow_share, settings.max_keys)
         sessions = Sessions(settings.max_keys, settings.session_timeout)
-        self.metrics.watch(lambda: self.gate.inside, self.models, sessions)
+        self.metrics.watch(lambda: self.limiter.active_requests, self.models, sessions)
         self._settings = settings
         self._place = place
         self._alarms = Alarms()
-        self._hub = Hub(self.models, self._alarms, self.metrics.report_failed, alone=place.socket is None)
+        self._hub = Aggregator(self.models, self._alarms, self.metrics.report_failed, alone=place.socket is None)
         self._forward = _forward(place, self.state, settings)
-        self._scoring = Scoring(self.models, self.gate, self._alarms, settings)
+        self._scoring = Scoring(self.models, self.limiter, self._alarms, settings)
         self._routes = Routes(
             self.models,
             self._scoring,
             self.state,
             self.metrics,
-            Operations(self.models, self.metrics, self._hub, settings.shadow_share),
-            Live(self.models, self._hub, self.state),
-            Series(sessions, self._scoring, self.gate, settings),
+            AdminApi(self.models, self.metrics, self._hub, settings.shadow_share),
+            LivePage(self.models, self._hub, self.state),
+            Series(sessions, self._scoring, self.limiter, settings),
             forward=self._forward,
             tokens=self.tokens is not None,
         )
 
-    def door(self) -> Door:
+    def door(self) -> Listener:
         """Open it to clients."""
-        return self._door(Ledger(self.metrics, self._settings.access_share), self.tokens)
+        return self._door(AccessLog(self.metrics, self._settings.access_share), self.tokens)
 
     @contextlib.asynccontextmanager
     async def beside(self) -> AsyncIterator[None]:
@@ -99,7 +99,7 @@ class Service:
         async with contextlib.AsyncExitStack() as stack:
             if self._forward:
                 await stack.enter_async_context(contextlib.aclosing(self._forward))
-                reporter = Reporter(self.models, self._alarms, self._forward.tell, self.metrics.report_failed)
+                reporter = WorkerReporter(self.models, self._alarms, self._forward.tell, self.metrics.report_failed)
                 await stack.enter_async_context(repeated(REPORT_EVERY, reporter.hand_in))
             else:
                 await stack.enter_async_context(repeated(REPORT_EVERY, self._settle))
@@ -109,23 +109,23 @@ class Service:
 
     def _to_the_others(self, socket: Path) -> contextlib.AbstractAsyncContextManager[None]:
         """Open a door to the other workers, who have looked at tokens, and count requests, themselves."""
-        door = self._door(Uncounted(self.metrics, 0.0), None)
-        return listening(Inside(door.app, self._hub), socket, door.connection, self._settings)
+        door = self._door(InternalAccessLog(self.metrics, 0.0), None)
+        return listening(InternalApi(door.app, self._hub), socket, door.connection, self._settings)
 
-    def _door(self, ledger: Ledger, tokens: Tokens | None) -> Door:
+    def _door(self, ledger: AccessLog, tokens: TokenAuthentication | None) -> Listener:
         settings = self._settings
-        app = App(self._scoring, self._routes, self.gate, ledger, tokens, settings)
-        shortcut = Shortcut(self._scoring, self.gate, ledger, tokens)
-        return Door(app, partial(Connection, settings, shortcut, Heads(), ledger.dropped))
+        app = App(self._scoring, self._routes, self.limiter, ledger, tokens, settings)
+        shortcut = FastPath(self._scoring, self.limiter, ledger, tokens)
+        return Listener(app, partial(ClientConnection, settings, shortcut, ResponseWriter(), ledger.dropped))
 
     async def _settle(self) -> None:
         self._hub.settle()
 
 
-def _forward(place: Place, state: State, settings: Settings) -> Forward | None:
+def _forward(place: WorkerIdentity, state: Readiness, settings: HttpSettings) -> Proxy | None:
     """Give the way to worker 0, if this is another."""
     if place.socket is None or place.worker == 0:
         return None
-    from serving.http.process.proxy import Forward
+    from serving.http.process.proxy import Proxy
 
-    return Forward(place.socket, state, settings)
+    return Proxy(place.socket, state, settings)

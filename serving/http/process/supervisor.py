@@ -18,9 +18,9 @@ from typing import NamedTuple
 import msgspec
 
 from detector.errors import ResiduumError, SettingError
-from serving.http.core.settings import Settings
+from serving.http.core.settings import HttpSettings
 from serving.http.process.server import bound, run
-from serving.http.process.service import Place
+from serving.http.process.service import WorkerIdentity
 from serving.log import log, set_up
 
 PAUSE = 1.0  # seconds before a worker that died is started again
@@ -29,17 +29,17 @@ GRACE = 5.0  # seconds beyond the drain timeout before a worker is killed
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-class Worker(NamedTuple):
+class WorkerProcess(NamedTuple):
     """A process, and the line on which it says that it listens, or why it does not."""
 
     process: multiprocessing.process.BaseProcess
     line: Connection
 
 
-class Workers:
+class Supervisor:
     """The workers of one service."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, settings: HttpSettings) -> None:
         """Take the address.
 
         Raises:
@@ -50,7 +50,7 @@ class Workers:
             port: int = first.getsockname()[1]
         self._path = path
         self._settings = msgspec.structs.replace(settings, port=port)
-        self._workers: dict[int, Worker] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         self._socket = Path()
         self._ending = False
 
@@ -79,14 +79,14 @@ class Workers:
             self._end()
             self._await_all()
 
-    def _start(self, place: int) -> Worker:
+    def _start(self, place: int) -> WorkerProcess:
         """Start one worker."""
         line, theirs = _SPAWN.Pipe()
-        args = self._path, self._settings, Place(place, self._socket), theirs
+        args = self._path, self._settings, WorkerIdentity(place, self._socket), theirs
         process = _SPAWN.Process(target=_work, args=args, name=f"worker {place}")
         process.start()
         theirs.close()
-        return Worker(process, line)
+        return WorkerProcess(process, line)
 
     def _look_after(self) -> None:
         """Start those again that die."""
@@ -141,7 +141,7 @@ def _private() -> tempfile.TemporaryDirectory[str]:
         raise SettingError(f"no folder for the workers' socket: {error.strerror}; TMPDIR names another place") from error
 
 
-def _hear(worker: Worker) -> None:
+def _hear(worker: WorkerProcess) -> None:
     """Wait until a worker listens.
 
     Raises:
@@ -155,7 +155,7 @@ def _hear(worker: Worker) -> None:
         raise ResiduumError(said)
 
 
-def _work(path: Path, settings: Settings, place: Place, parent: Connection) -> None:
+def _work(path: Path, settings: HttpSettings, place: WorkerIdentity, parent: Connection) -> None:
     """Be a worker."""
     try:
         with bound(settings, shared=True) as listening:

@@ -8,11 +8,11 @@ from typing import Any, cast
 from starlette.types import ASGIApp
 from uvicorn import Config
 
-from serving.http.core.connection import Connection
-from serving.http.core.settings import Settings
+from serving.http.core.connection import ClientConnection
+from serving.http.core.settings import HttpSettings
 
 
-def configured(app: ASGIApp, connection: Callable[..., Connection], settings: Settings, **further: Any) -> Config:  # noqa: ANN401 - uvicorn's
+def uvicorn_config(app: ASGIApp, connection: Callable[..., ClientConnection], settings: HttpSettings, **further: Any) -> Config:  # noqa: ANN401 - uvicorn's
     """Set it up: our connections, no access log, no lifespan, no proxies, no web sockets; `further` are settings of its own."""
     return Config(
         app,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from serving.http.models.registry import Models
+from serving.http.models.registry import ModelRegistry
 from serving.monitoring.agreement import Compared
 from serving.monitoring.alarms import Alarm, Alarms
 from serving.monitoring.rolling import News
@@ -14,26 +14,26 @@ from serving.monitoring.rolling import News
 REPORTS = "/reports"  # where worker 0 takes them
 
 
-class Beside(msgspec.Struct, frozen=True, array_like=True):
+class ShadowReport(msgspec.Struct, frozen=True, array_like=True):
     """What a version in the shadow said."""
 
     version: int
     compared: Compared
 
 
-class OfModel(msgspec.Struct, frozen=True, array_like=True):
+class ModelReport(msgspec.Struct, frozen=True, array_like=True):
     """What one version said since the last report."""
 
     name: str
     version: int
     news: News
-    shadow: Beside | None
+    shadow: ShadowReport | None
 
 
-class Report(msgspec.Struct, frozen=True, array_like=True):
+class WorkerReport(msgspec.Struct, frozen=True, array_like=True):
     """What a worker's models said since its last report."""
 
-    models: Sequence[OfModel]
+    models: Sequence[ModelReport]
     alarms: dict[str, list[Alarm]]  # by the model's name
 
     def __bool__(self) -> bool:
@@ -41,33 +41,37 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
         return bool(self.models or self.alarms)
 
 
-def report(models: Models, alarms: Alarms) -> Report:
+def take_report(models: ModelRegistry, alarms: Alarms) -> WorkerReport:
     """Write a report."""
     some = []
-    for model in models.open_ones():
+    for model in models.open_models():
         news, shadow = model.watch.take(), model.shadow
         compared = shadow.comparison.take() if shadow else None
-        beside = Beside(shadow.model.version, compared) if shadow and compared else None
+        beside = ShadowReport(shadow.model.version, compared) if shadow and compared else None
         if news.rows or news.rejected or compared:
-            some.append(OfModel(model.name, model.version, news, beside))
-    return Report(some, alarms.take())
+            some.append(ModelReport(model.name, model.version, news, beside))
+    return WorkerReport(some, alarms.take())
 
 
-class Reporter:
+class WorkerReporter:
     """Hands this worker's reports in; while worker 0 is away one waits, and what is counted meanwhile is in the next."""
 
     def __init__(
-        self, models: Models, alarms: Alarms, tell: Callable[[Report], Awaitable[bool]], failed: Callable[[str], None]
+        self,
+        models: ModelRegistry,
+        alarms: Alarms,
+        tell: Callable[[WorkerReport], Awaitable[bool]],
+        failed: Callable[[str], None],
     ) -> None:
         self._models = models
         self._alarms = alarms
         self._tell = tell
         self._failed = failed
-        self._waiting: Report | None = None
+        self._waiting: WorkerReport | None = None
 
     async def hand_in(self) -> None:
         """Tell what is new."""
-        told = self._waiting or report(self._models, self._alarms)
+        told = self._waiting or take_report(self._models, self._alarms)
         if not told:
             return
         arrived = await self._tell(told)

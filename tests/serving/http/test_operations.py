@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from detector import bundle
 from detector.decision import Decision
 from residuum.cli import app
-from serving.http.models.registry import Models
+from serving.http.models.registry import ModelRegistry
 from serving.monitoring.agreement import rank_correlation
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import ASK, Service, Start, until
@@ -145,9 +145,9 @@ def test_what_reads_other_columns_casts_no_shadow(tmp_path: Path) -> None:
     write_least(tmp_path / "pumps" / "2", name="pumps", version=2, columns=other)
     (tmp_path / "pumps" / "pin").write_text("1")
     opened: list[str] = []
-    models = Models(tmp_path, "cpu", opened.append, 1.0)
+    models = ModelRegistry(tmp_path, "cpu", opened.append, 1.0)
     for _ in range(3):
-        models.look()
+        models.poll()
     assert models.current("pumps").shadow is None
     assert opened == ["opened"] * 2
 

@@ -8,12 +8,12 @@ import pytest
 
 from detector.errors import SettingError
 from residuum.cli.serve import serve
-from serving.http.core.settings import Settings, load
+from serving.http.core.settings import HttpSettings, load
 
 
 def test_every_setting_is_a_flag_that_shows_its_default() -> None:
     flags = inspect.signature(serve, eval_str=True).parameters
-    settings = msgspec.structs.fields(Settings)
+    settings = msgspec.structs.fields(HttpSettings)
     assert {field.name for field in settings} == set(flags) - {"models", "config"}
     for field in settings:
         default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)

@@ -13,7 +13,7 @@ import pytest
 
 from detector import pin
 from detector.errors import BundleCorrupt
-from serving.http.models.registry import Models
+from serving.http.models.registry import ModelRegistry
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import Service, Start, copy, until
 from tests.serving.http.loads import Load, add, add_bad, add_failing, write
@@ -33,22 +33,22 @@ def loads() -> list[str]:
 
 
 @pytest.fixture
-def models(folder: Path, loads: list[str]) -> Models:
-    return Models(folder, "cpu", loads.append)
+def models(folder: Path, loads: list[str]) -> ModelRegistry:
+    return ModelRegistry(folder, "cpu", loads.append)
 
 
-def test_a_new_version_answers_and_the_old_one_stays_open(models: Models, folder: Path) -> None:
+def test_a_new_version_answers_and_the_old_one_stays_open(models: ModelRegistry, folder: Path) -> None:
     old = models.current("pumps")
     add(folder, 2)
-    models.look()
+    models.poll()
     assert models.current("pumps").version == 2
-    assert models.opened("pumps", "1") is old
+    assert models.find_open("pumps", "1") is old
 
 
-def test_a_bad_version_is_refused_once_and_again_when_it_changed(models: Models, folder: Path, loads: list[str]) -> None:
+def test_a_bad_version_is_refused_once_and_again_when_it_changed(models: ModelRegistry, folder: Path, loads: list[str]) -> None:
     add_bad(folder, 2)
     for _ in range(3):
-        models.look()
+        models.poll()
     assert models.current("pumps").version == 1
     assert loads == ["opened", "refused"]
     with pytest.raises(BundleCorrupt, match="changed after it was written"):
@@ -56,7 +56,7 @@ def test_a_bad_version_is_refused_once_and_again_when_it_changed(models: Models,
 
     shutil.rmtree(folder / "pumps" / "2")
     add(folder, 2)
-    models.look()
+    models.poll()
     assert models.current("pumps").version == 2
     assert loads == ["opened", "refused", "opened"]
 
@@ -64,46 +64,46 @@ def test_a_bad_version_is_refused_once_and_again_when_it_changed(models: Models,
 def test_a_start_takes_what_running_workers_have(folder: Path, loads: list[str]) -> None:
     add(folder, 2)
     add_bad(folder, 3)
-    assert Models(folder, "cpu", loads.append).current("pumps").version == 2
+    assert ModelRegistry(folder, "cpu", loads.append).current("pumps").version == 2
     (folder / "pumps" / "pin").write_text("3")
     with pytest.raises(BundleCorrupt):
-        Models(folder, "cpu", loads.append)
+        ModelRegistry(folder, "cpu", loads.append)
 
 
-def test_a_graph_that_cannot_score_is_refused(models: Models, folder: Path, loads: list[str]) -> None:
+def test_a_graph_that_cannot_score_is_refused(models: ModelRegistry, folder: Path, loads: list[str]) -> None:
     add_failing(folder, 2)
-    models.look()
+    models.poll()
     assert models.current("pumps").version == 1
     assert loads[1:] == ["refused"]
     with pytest.raises(BundleCorrupt, match="cannot score rows such as it was trained on"):
         models.reload("pumps")
 
 
-def test_new_names_come_and_a_disk_that_is_gone_changes_nothing(models: Models, folder: Path) -> None:
+def test_new_names_come_and_a_disk_that_is_gone_changes_nothing(models: ModelRegistry, folder: Path) -> None:
     copy(folder, "fans", 1)
-    models.look()
-    assert [each.name for each in models.all()] == ["pumps", "fans"]
+    models.poll()
+    assert [each.name for each in models.current_models()] == ["pumps", "fans"]
     folder.rename(folder.with_name("gone"))
-    models.look()
+    models.poll()
     assert models.current("pumps").version == models.current("fans").version == 1
     folder.with_name("gone").rename(folder)
     add(folder, 2)
-    models.look()
+    models.poll()
     assert models.current("pumps").version == 2
 
 
-def test_a_version_that_is_written_anew_is_opened_anew(models: Models, folder: Path) -> None:
+def test_a_version_that_is_written_anew_is_opened_anew(models: ModelRegistry, folder: Path) -> None:
     add(folder, 2)
-    models.look()
+    models.poll()
     shutil.rmtree(folder / "pumps" / "2")
-    models.look()
+    models.poll()
     assert models.current("pumps").version == 1
     write_least(folder / "pumps" / "2", name="pumps", version=2, variant="another")
-    models.look()
+    models.poll()
     assert models.current("pumps").scorer.manifest.variant == "another"
 
 
-def test_memory_is_back_after_fifty_reloads(models: Models, folder: Path) -> None:
+def test_memory_is_back_after_fifty_reloads(models: ModelRegistry, folder: Path) -> None:
     for version in range(2, 6):
         add(folder, version)
 
@@ -112,7 +112,7 @@ def test_memory_is_back_after_fifty_reloads(models: Models, folder: Path) -> Non
         for at in range(times):
             (folder / "pumps" / "pin").write_text(str(at % 5 + 1))
             models._others = {}  # noqa: SLF001 - each is opened from disk
-            models.look()
+            models.poll()
             assert models.current("pumps").version == at % 5 + 1
         return resident()
 
@@ -120,14 +120,14 @@ def test_memory_is_back_after_fifty_reloads(models: Models, folder: Path) -> Non
     assert reload(50) - level < 8 * 2**20
 
 
-def test_a_refusal_keeps_no_model_alive(models: Models, folder: Path) -> None:
+def test_a_refusal_keeps_no_model_alive(models: ModelRegistry, folder: Path) -> None:
     was = weakref.ref(models.current("pumps"))
     add_bad(folder, 2)
-    models.look()
+    models.poll()
     add(folder, 3)
     gc.disable()
     try:
-        models.look()
+        models.poll()
         models._others = {}  # noqa: SLF001 - as if others had come since
         assert was() is None
     finally:
