@@ -18,9 +18,9 @@ import torch
 import training.fit
 from detector.columns import encode
 from training.export import torch_scores
-from training.fit import Fit, Watch, one_thread, unwatched
+from training.fit import Fit, ProgressCallback, ignore_progress, one_thread
 from training.graph import DetectorGraph
-from training.layout import arrange
+from training.layout import build_layout
 from training.recipe import Recipe, Table
 from training.train import Material, learn, prepare
 from training.variants import DEFAULT, plan
@@ -54,7 +54,7 @@ class Detector(NamedTuple):
 def detector(
     frame: pl.DataFrame,
     seed: int,
-    watch: Watch = unwatched,
+    watch: ProgressCallback = ignore_progress,
     *,
     variant: str = DEFAULT,
     settings: Mapping[str, str] = MappingProxyType({}),
@@ -62,7 +62,9 @@ def detector(
     """Train on normal rows, as `residuum train` does up to the export."""
     recipe = Recipe(variant=variant, settings=dict(settings), seed=seed, device="cpu")
     material, made = prepare(Table(frame, np.arange(frame.height), []), recipe), plan(variant, settings)
-    layout = arrange(material.matrix[material.split.training], material.columns, scaled=made.settings.likelihood == "gaussian")
+    layout = build_layout(
+        material.matrix[material.split.training], material.columns, scaled=made.settings.likelihood == "gaussian"
+    )
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         learnt = learn(layout, material, made, seed, torch.device("cpu"), watch)

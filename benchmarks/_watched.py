@@ -21,7 +21,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from benchmarks import _trained
-from training.fit import Progress, one_thread
+from training.fit import FitProgress, one_thread
 
 WITHIN = 0.01  # of the best loss
 
@@ -57,7 +57,7 @@ def ours(task: Task, seed: int) -> Learnt:
     seconds: list[float] = []
     began = time.process_time()
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: FitProgress) -> None:
         losses.append(progress.loss)
         seconds.append(time.process_time() - began)
 

@@ -28,7 +28,7 @@ from detector.graph import Graph
 from training.finetune import frozen, joint
 from training.fit import STEPS as USUAL_STEPS
 from training.recipe import Recipe, Table
-from training.train import export_study, study
+from training.train import export_detector, fit_detector
 
 FULL, QUICK = Size(10_000, 5), Size(2000, 1)  # training images at most; draws of the labelled ones
 STEPS = unless_tiny(USUAL_STEPS, 30)
@@ -62,7 +62,7 @@ def trained(digits: Digits, settings: dict[str, str]) -> Bundle:
     """Train on all digits."""
     frame = _trained.frame(digits.images)
     recipe = Recipe(variant="stacked", settings=settings, device="cpu")
-    product = export_study(study(Table(frame, np.arange(frame.height), []), recipe), "cpu")
+    product = export_detector(fit_detector(Table(frame, np.arange(frame.height), []), recipe), "cpu")
     return bundle.assemble(Path("digits"), product.manifest, product.contents)
 
 

@@ -36,8 +36,8 @@ from benchmarks._trained import Detector, steps
 from benchmarks._variant import Found, Task
 from detector.images import Image, files_in
 from training.fit import STEPS as USUAL_STEPS
-from training.fit import one_thread, unwatched
-from training.pictures import Pictures, read_all
+from training.fit import ignore_progress, one_thread
+from training.image_table import ImageTable, read_images
 from training.recipe import Recipe
 from training.train import lay_out, learn, prepare_pictures
 from training.variants import FOR_IMAGES, plan
@@ -106,10 +106,10 @@ def trained(image: Image, normal: np.ndarray, task: Task, rest: np.ndarray, seed
     """Train on normal images as `residuum train` does up to the export; gives images a second in torch too."""
     began = time.process_time()
     recipe = Recipe(variant=FOR_IMAGES, seed=seed, device="cpu", image=image, false_alarm_rate=RATE)
-    material, made = prepare_pictures(Pictures(image, normal, []), recipe), plan(FOR_IMAGES)
+    material, made = prepare_pictures(ImageTable(image, normal, []), recipe), plan(FOR_IMAGES)
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
-        learnt = learn(lay_out(material, made), material, made, seed, torch.device("cpu"), unwatched)
+        learnt = learn(lay_out(material, made), material, made, seed, torch.device("cpu"), ignore_progress)
     seconds = time.process_time() - began
     detector = Detector(material, learnt.graph, learnt.fit)
     began = time.process_time()
@@ -176,7 +176,7 @@ def tell(report: Report, name: str, found: Sequence[Found], note: str = "") -> N
 def tiles() -> Tiles:
     """Read all tiles."""
     files = files_in([str(_data.SHARED / "magnetic_tile")])
-    return Tiles(read_all(files, TILE).matrix, np.array([Path(file).parent.name for file in files]), files)
+    return Tiles(read_images(files, TILE).matrix, np.array([Path(file).parent.name for file in files]), files)
 
 
 def halves(data: Tiles, seed: int) -> tuple[np.ndarray, np.ndarray]:

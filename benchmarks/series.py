@@ -46,11 +46,11 @@ from detector.bundle import Bundle
 from detector.scorer import Scorer
 from detector.windows import JUDGED, Window, Windows
 from training.fit import STEPS as USUAL_STEPS
-from training.fit import one_thread, unwatched
-from training.kinds import Wishes
-from training.layout import arrange
+from training.fit import ignore_progress, one_thread
+from training.kinds import ColumnOptions
+from training.layout import build_layout
 from training.recipe import Recipe, Table
-from training.series.learn import learn
+from training.series.cross_fit import learn
 from training.series.train import prepare
 from training.train import train
 from training.variants import VARIANTS, windowed_plan
@@ -197,8 +197,8 @@ def beginnings(scores: np.ndarray, threshold: float) -> np.ndarray:
 def memory(report: Report, work: Path) -> None:
     """Measure the peak memory of scoring a file, and one of ten times as many rows."""
     frame = sensors(0, FILE_KEYS * FITTED)
-    wishes = Wishes(time="datetime", key="key")
-    recipe = Recipe(variant="plain", window=LENGTH, wishes=wishes, device="cpu")
+    wishes = ColumnOptions(time="datetime", key="key")
+    recipe = Recipe(variant="plain", window=LENGTH, columns=wishes, device="cpu")
     made = train(Table(frame, np.arange(frame.height), []), work / "file", recipe).folder
     used = []
     for times in (1, 10):
@@ -244,12 +244,12 @@ def speed(report: Report, options: Options, work: Path) -> None:
 
 def graphs(report: Report, variant: str, frame: pl.DataFrame, work: Path) -> None:
     """Time a variant's graph in ONNX Runtime beside torch, in turns."""
-    recipe = Recipe(variant=variant, window=LENGTH, wishes=Wishes(time="datetime"), device="cpu")
+    recipe = Recipe(variant=variant, window=LENGTH, columns=ColumnOptions(time="datetime"), device="cpu")
     table = Table(frame, np.arange(frame.height), [])
     with _trained.steps(20), one_thread():  # the weights do not matter
         material = prepare(table, recipe)
-        layout = arrange(material.matrix, material.columns)
-        learnt = learn(layout, material, windowed_plan(variant), 0, torch.device("cpu"), unwatched)
+        layout = build_layout(material.matrix, material.columns)
+        learnt = learn(layout, material, windowed_plan(variant), 0, torch.device("cpu"), ignore_progress)
         served = Scorer(bundle.read(train(table, work / variant, recipe).folder), "cpu").graph
     with one_thread(), torch.inference_mode():
         for size in _variant.BATCHES:
@@ -279,8 +279,8 @@ def bytes_per_key(report: Report, window: Window, keys: int) -> None:
 
 def trained(frame: pl.DataFrame, to: Path, time: str = "datetime", settings: Mapping[str, str] = MappingProxyType({})) -> Bundle:
     """Train by the code that trains; what labels a file is left out, where it has labels."""
-    wishes = Wishes(time=time, ignore=tuple(name for name in LABELS if name in frame.columns))
-    recipe = Recipe(variant="plain", settings=dict(settings), window=LENGTH, wishes=wishes, device="cpu")
+    wishes = ColumnOptions(time=time, ignore=tuple(name for name in LABELS if name in frame.columns))
+    recipe = Recipe(variant="plain", settings=dict(settings), window=LENGTH, columns=wishes, device="cpu")
     return bundle.read(train(Table(frame, np.arange(frame.height), []), to, recipe).folder)
 
 

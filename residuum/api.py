@@ -34,7 +34,7 @@ from detector.scorer import Scorer, Verdicts
 from detector.windows import FATES, JUDGED
 
 if TYPE_CHECKING:
-    from training.train import Study, Trained
+    from training.train import TrainedDetector, TrainingResult
 
 Frame = TypeVar("Frame")
 Names = str | tuple[str, ...] | list[str]  # one name, or several
@@ -252,12 +252,12 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         SettingError: an option cannot be honoured.
         OutputError: the bundle cannot be written.
     """
-    from training.kinds import Wishes
+    from training.kinds import ColumnOptions
     from training.recipe import Recipe, Table
     from training.train import train as train_table
     from training.variants import DEFAULT, DEFAULT_OF_WINDOWS
 
-    wishes = Wishes(
+    wishes = ColumnOptions(
         category=_names(category), numeric=_names(numeric), date=_names(date), ignore=_names(ignore), time=time, key=key
     )
     recipe = Recipe(
@@ -265,7 +265,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         settings=dict(settings or {}),
         false_alarm_rate=false_alarm_rate,
         seed=seed,
-        wishes=wishes,
+        columns=wishes,
         missing=_names(missing),
         device=device,
         window=window,
@@ -283,7 +283,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     return load(trained.folder, device)
 
 
-def warn(made: Study | Trained) -> None:
+def warn(made: TrainedDetector | TrainingResult) -> None:
     """Warn the caller's caller of what a summary of training would say first."""
     rate = made.manifest.decision.false_alarm_rate
     if made.lowered_from is not None:

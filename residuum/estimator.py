@@ -22,10 +22,10 @@ from detector.errors import TableError
 from detector.graph import Device
 from detector.versioning import write_version
 from residuum.api import Detector, as_polars, warn
-from training.eager import scorer
 from training.recipe import Recipe, Table
 from training.split import FEWEST_ROWS
-from training.train import export_study, study
+from training.torch_scorer import scorer
+from training.train import export_detector, fit_detector
 
 LARGEST_SEED = np.iinfo(np.int32).max
 
@@ -96,7 +96,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             device=self.device,
             lenient=True,
         )
-        self._study = study(Table(frame, np.arange(frame.height), []), recipe)
+        self._study = fit_detector(Table(frame, np.arange(frame.height), []), recipe)
         warn(self._study)
         self.offset_ = -self._study.manifest.decision.threshold
         self._scorer = scorer(self._study)
@@ -145,7 +145,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             OutputError: it cannot be written.
         """
         check_is_fitted(self)
-        product = export_study(copy.deepcopy(self._study), self.device)
+        product = export_detector(copy.deepcopy(self._study), self.device)
         return write_version(Path(path), product.manifest, product.contents)[0]
 
     @property

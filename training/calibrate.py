@@ -58,7 +58,7 @@ class Precision(msgspec.Struct, frozen=True):
 Criterion = FBeta | CostRatio | Precision
 
 
-def by_labels(scores: np.ndarray, labels: np.ndarray, criterion: Criterion) -> Decision:
+def threshold_from_labels(scores: np.ndarray, labels: np.ndarray, criterion: Criterion) -> Decision:
     """Give the decision that serves a criterion best on labelled rows, `bool[rows]`, true for an anomaly.
 
     Raises:

@@ -21,7 +21,7 @@ from detector.decision import Decision
 from detector.errors import TrainingError
 from detector.graph import OUTPUTS, Device, Graph
 from detector.manifest import Parity
-from training.holes import IN_ONNX
+from training.missing_cells import IN_ONNX
 
 OPSET = 20
 EXAMPLE_ROWS = 3

@@ -84,7 +84,7 @@ class Fit(NamedTuple):
     loss: float  # validation loss of the best step, nats a row
 
 
-class Progress(NamedTuple):
+class FitProgress(NamedTuple):
     """How far a fit has come, for whoever watches."""
 
     step: int
@@ -93,7 +93,7 @@ class Progress(NamedTuple):
     best: float
 
 
-Watch = Callable[[Progress], None]
+ProgressCallback = Callable[[FitProgress], None]
 
 
 @contextlib.contextmanager
@@ -107,8 +107,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def unwatched(progress: Progress) -> None:
-    """Let a fit go unwatched."""
+def ignore_progress(progress: FitProgress) -> None:
+    """Let a fit go ignore_progress."""
     del progress
 
 
@@ -126,7 +126,7 @@ def fit_for(model: Learner[E], training: E, steps: int, seed: int) -> Fit:
     return Fit(steps, steps, float("nan"))
 
 
-def fit(model: Learner[E], training: E, validation: E, corrupt: Corrupt[E], seed: int, watch: Watch) -> Fit:
+def fit(model: Learner[E], training: E, validation: E, corrupt: Corrupt[E], seed: int, watch: ProgressCallback) -> Fit:
     """Train `model` in place and leave the best weights in it; Ctrl-C ends training with what is best so far."""
     generator = torch.Generator(device=training.device).manual_seed(seed)
     steps = STEPS // model.slowness
@@ -143,7 +143,7 @@ def fit(model: Learner[E], training: E, validation: E, corrupt: Corrupt[E], seed
             if step % CHECK_EVERY and step != steps:
                 continue
             loss = held_out.loss()
-            watch(Progress(step, steps, loss, min(best, loss)))
+            watch(FitProgress(step, steps, loss, min(best, loss)))
             if loss < best:
                 best, weights, best_step = loss, copy.deepcopy(model.state_dict()), step
             elif step - best_step >= PATIENCE * CHECK_EVERY // model.slowness:

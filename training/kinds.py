@@ -24,7 +24,7 @@ DECIMAL_COMMA = r"^[+-]?[0-9]+,[0-9]+$"
 SPELT_BOOLEANS = cells.BOOLEANS.keys() - {"0", "1"}  # 0 and 1 are numbers: a 2 may follow one day
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+class ColumnOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the user says of columns.
 
     `time` orders the rows and is no feature unless it is among the dates; `key` tells series apart and is none.
@@ -54,7 +54,7 @@ class Kinds(NamedTuple):
     ignored: list[Ignored]
 
 
-def infer(frame: pl.DataFrame, wishes: Wishes, words: frozenset[str]) -> Kinds:
+def infer(frame: pl.DataFrame, wishes: ColumnOptions, words: frozenset[str]) -> Kinds:
     """Find out what each column of the whole table is.
 
     Raises:
@@ -69,7 +69,7 @@ def infer(frame: pl.DataFrame, wishes: Wishes, words: frozenset[str]) -> Kinds:
     return Kinds(columns, ignored)
 
 
-def check(wishes: Wishes, names: list[str]) -> None:
+def check(wishes: ColumnOptions, names: list[str]) -> None:
     """Refuse wishes that a table with these columns cannot meet.
 
     Raises:
@@ -84,7 +84,7 @@ def check(wishes: Wishes, names: list[str]) -> None:
         raise SettingError(f"column {listing(twice)} is named by more than one of the options for columns: keep one")
 
 
-def _judge(series: pl.Series, wishes: Wishes, words: frozenset[str]) -> Kind | Ignored:
+def _judge(series: pl.Series, wishes: ColumnOptions, words: frozenset[str]) -> Kind | Ignored:
     """Say what one column is, or why it is left out."""
     name = series.name
     left_out: dict[str | None, str] = (

@@ -63,7 +63,7 @@ def vocabularies(frame: pl.DataFrame, columns: list[Column], words: frozenset[st
     return kept, left
 
 
-def arrange(matrix: np.ndarray, columns: list[Column], *, scaled: bool = True) -> Layout:
+def build_layout(matrix: np.ndarray, columns: list[Column], *, scaled: bool = True) -> Layout:
     """Lay the columns out by the training matrix `float64[rows, columns]`.
 
     Numbers are scaled, or taken as they are for probabilities: then one that never changes is a network's business too,

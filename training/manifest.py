@@ -13,7 +13,7 @@ from training.fit import Fit
 from training.graph import DetectorGraph
 from training.recipe import Recipe
 from training.series.graph import SeriesGraph
-from training.settings import Settings, as_plain
+from training.settings import VariantSettings, as_plain
 
 LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
@@ -28,14 +28,14 @@ def sum_up(recipe: Recipe, rows: Rows, fitted: Fit, device: str, seconds: float)
         best_step=fitted.best_step,
         loss=fitted.loss,
         seconds=round(seconds, 2),
-        order=f"by {recipe.wishes.time}" if recipe.wishes.time else "shuffled",
+        order=f"by {recipe.columns.time}" if recipe.columns.time else "shuffled",
     )
 
 
 def describe(
     graph: DetectorGraph | SeriesGraph,
     recipe: Recipe,
-    settings: Settings,
+    settings: VariantSettings,
     ignored: Sequence[Ignored],
     decision: Decision,
     training: Training,

@@ -16,7 +16,7 @@ from detector.images import Image
 from detector.rejects import Reject
 from detector.windows import LONGEST
 from training import variants
-from training.kinds import Wishes
+from training.kinds import ColumnOptions
 
 LARGEST_SEED = 2**63 - 1  # torch's
 SHORTEST = 2  # rows of a window
@@ -41,7 +41,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     false_alarm_rate: float | None = None
     seed: int = 0
-    wishes: Wishes = Wishes()
+    wishes: ColumnOptions = ColumnOptions()
     missing: tuple[str, ...] = ()
     device: Device = "auto"
     lenient: bool = False

@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from training.adversarial import AdversarialAutoencoder
 from training.features import Cells
-from training.holes import complete
 from training.likelihood import Reconstruction, by_feature, categorical, outside
+from training.missing_cells import complete
 from training.models import Autoencoder, Model, VariationalAutoencoder
 from training.penalty import kl_divergence
 

@@ -27,7 +27,7 @@ Sizes = Annotated[tuple[Size, ...], Meta(description="the encoder's hidden layer
 Activation = Annotated[Literal["silu", "relu", "sigmoid", "tanh"], Meta(description="between layers")]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class VariantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all variants share."""
 
     sizes: Sizes = (128, 128)
@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "gaussian"
 
 
-class Point(Settings, frozen=True, kw_only=True):
+class PointSettings(VariantSettings, frozen=True, kw_only=True):
     """What all share whose code is a point."""
 
     score: Annotated[
@@ -46,7 +46,7 @@ class Point(Settings, frozen=True, kw_only=True):
     ] = "whitened"
 
 
-class Windowed(Settings, frozen=True, kw_only=True):
+class WindowSettings(VariantSettings, frozen=True, kw_only=True):
     """What all share that judge windows of a series."""
 
     sizes: Sizes = ()
@@ -66,26 +66,26 @@ class Windowed(Settings, frozen=True, kw_only=True):
     quiet: Annotated[int, Meta(ge=1, le=1_000_000, description="an alarm ends after so many quiet scores in a row")] = 5
 
 
-class WindowedConvolutional(Windowed, frozen=True, kw_only=True):
+class ConvolutionalWindowSettings(WindowSettings, frozen=True, kw_only=True):
     """One of convolutions over time."""
 
     sizes: Sizes = (16, 16)
 
 
-class WindowedRecurrent(Windowed, frozen=True, kw_only=True):
+class RecurrentWindowSettings(WindowSettings, frozen=True, kw_only=True):
     """One that reads a window row by row."""
 
     sizes: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=1, description="the width of its state")] = (32,)
     cell: Annotated[Literal["lstm", "gru"], Meta(description="what reads and unrolls")] = "lstm"
 
 
-class Stacked(Point, frozen=True, kw_only=True):
+class StackedSettings(PointSettings, frozen=True, kw_only=True):
     """A deep one: three hidden layers down, three up."""
 
     sizes: Sizes = (256, 128, 64)
 
 
-class Denoising(Point, frozen=True, kw_only=True):
+class DenoisingSettings(PointSettings, frozen=True, kw_only=True):
     """One that sees corrupted rows."""
 
     corruption: Annotated[
@@ -95,7 +95,7 @@ class Denoising(Point, frozen=True, kw_only=True):
     level: Annotated[Rate, Meta(description="share of cells that are corrupted; for gaussian a standard deviation")] = 0.2
 
 
-class Convolutional(Point, frozen=True, kw_only=True):
+class ConvolutionalSettings(PointSettings, frozen=True, kw_only=True):
     """One of convolutions."""
 
     sizes: Annotated[tuple[Size, ...], Meta(description="channels of the encoder's layers; the decoder mirrors them")] = (16, 32)
@@ -112,7 +112,7 @@ class Convolutional(Point, frozen=True, kw_only=True):
     ] = "logarithmic"
 
 
-class Sparse(Point, frozen=True, kw_only=True):
+class SparseSettings(PointSettings, frozen=True, kw_only=True):
     """One whose code is wide and mostly at rest."""
 
     driver: Annotated[
@@ -124,13 +124,13 @@ class Sparse(Point, frozen=True, kw_only=True):
     threshold: Annotated[Positive, Meta(description="error-threshold: smaller errors (nats) teach nothing")] = 0.01
 
 
-class Dropout(Point, frozen=True, kw_only=True):
+class DropoutSettings(PointSettings, frozen=True, kw_only=True):
     """One whose units fail at random while it trains."""
 
     rate: Annotated[Rate, Meta(description="share of units that fail in a step")] = 0.1
 
 
-class Contractive(Point, frozen=True, kw_only=True):
+class ContractiveSettings(PointSettings, frozen=True, kw_only=True):
     """One whose code hardly moves when the row does."""
 
     sizes: Sizes = ()
@@ -139,7 +139,7 @@ class Contractive(Point, frozen=True, kw_only=True):
     tied: Annotated[bool, Meta(description="false: a decoder of its own, which can dodge the penalty by scaling")] = True
 
 
-class Variational(Settings, frozen=True, kw_only=True):
+class VariationalSettings(VariantSettings, frozen=True, kw_only=True):
     """One whose code is a distribution."""
 
     score: Annotated[
@@ -149,7 +149,7 @@ class Variational(Settings, frozen=True, kw_only=True):
     warm_up: Annotated[float, Meta(gt=0, le=1, description="share of training over which the KL term is phased in")] = 0.3
 
 
-class Adversarial(Point, frozen=True, kw_only=True):
+class AdversarialSettings(PointSettings, frozen=True, kw_only=True):
     """One whose codes, or whose decoded draws, a discriminator cannot tell from the real thing."""
 
     prior: Annotated[Literal["gaussian", "uniform"], Meta(description="what codes are to look like")] = "gaussian"
@@ -160,7 +160,7 @@ class Adversarial(Point, frozen=True, kw_only=True):
     join: Annotated[bool, Meta(description="true: the discriminator's surprise is part of the score")] = False
 
 
-Some = TypeVar("Some", bound=Settings)
+Some = TypeVar("Some", bound=VariantSettings)
 
 
 def settings_of(kind: type[Some], values: Mapping[str, Any]) -> Some:
@@ -178,7 +178,9 @@ def settings_of(kind: type[Some], values: Mapping[str, Any]) -> Some:
         try:
             msgspec.convert({key: value}, kind, strict=False)
         except msgspec.ValidationError as error:
-            raise SettingError(f"the setting {key}={values[key]} cannot be; {key} takes {described(kind)[key].takes}") from error
+            raise SettingError(
+                f"the setting {key}={values[key]} cannot be; {key} takes {describe_settings(kind)[key].takes}"
+            ) from error
     return msgspec.convert(given, kind, strict=False)
 
 
@@ -211,7 +213,7 @@ def from_toml(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path} is no TOML file of settings: {error}") from error
 
 
-def describe(kind: type[Settings]) -> str:
+def describe(kind: type[VariantSettings]) -> str:
     """List a variant's settings with their defaults."""
     return ", ".join(f"{key}={value}" for key, value in as_plain(kind()).items())
 
@@ -224,7 +226,7 @@ class Described(NamedTuple):
     meaning: str
 
 
-def described(kind: type[Settings]) -> dict[str, Described]:
+def describe_settings(kind: type[VariantSettings]) -> dict[str, Described]:
     """Say of each setting what it takes and what it means."""
     fields = {field.name: type_info(field.type) for field in msgspec.structs.fields(kind)}
     defaults = as_plain(kind())
@@ -255,8 +257,8 @@ def _takes(found: Type) -> str:
 
 def _meaning(found: Type) -> str:
     """Give the description that a type carries."""
-    described = found.extra_json_schema if isinstance(found, Metadata) else None
-    return str((described or {})["description"])
+    describe_settings = found.extra_json_schema if isinstance(found, Metadata) else None
+    return str((describe_settings or {})["description"])
 
 
 def _range(number: IntType | FloatType) -> str:
@@ -265,7 +267,7 @@ def _range(number: IntType | FloatType) -> str:
     return " ".join(f"{word} {bound:,.10g}" for word, bound in bounds.items() if bound is not None)
 
 
-def as_plain(settings: Settings) -> dict[str, str | int | float | bool]:
+def as_plain(settings: VariantSettings) -> dict[str, str | int | float | bool]:
     """Give settings as the manifest holds them."""
     plain = {key: getattr(settings, key) for key in settings.__struct_fields__}
     return {**plain, "sizes": "-".join(map(str, settings.sizes)) or "none"}

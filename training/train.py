@@ -29,17 +29,17 @@ from detector.versioning import write_version
 from training import decoder, export, pixels, variants, weights
 from training.decoder import DecoderGraph
 from training.features import Cells, Features
-from training.fit import Fit, Watch, fit, one_thread, unwatched
+from training.fit import Fit, ProgressCallback, fit, ignore_progress, one_thread
 from training.graph import DetectorGraph
+from training.image_model import graph_of, usual
+from training.image_table import ImageTable, check_pixels, wishes_of_pixels
 from training.kinds import Kinds, infer
-from training.layout import Layout, arrange, vocabularies
+from training.layout import Layout, build_layout, vocabularies
 from training.manifest import describe, sum_up
 from training.models import Autoencoder, Model
-from training.pictures import Pictures, check_pixels, wishes_of_pixels
 from training.pixels import Pixels, features_of
 from training.recipe import Recipe, Table
-from training.settings import Convolutional
-from training.spatial import graph_of, usual
+from training.settings import ConvolutionalSettings
 from training.split import DEFAULT_RATE, Split, split
 from training.variants import Plan
 from training.whitening import precision
@@ -47,7 +47,7 @@ from training.whitening import precision
 MOST_AT_ONCE = 2**22  # cells that are scaled at a time
 
 
-class Study(NamedTuple):
+class TrainedDetector(NamedTuple):
     """A detector that is trained and calibrated, but lives in torch alone: no graph is exported, nothing is proved."""
 
     manifest: Manifest
@@ -60,14 +60,14 @@ class Study(NamedTuple):
     lowered_from: float | None  # the rate that was asked for, or the default, where the rows could not promise it
 
 
-class Product(NamedTuple):
+class UnsavedBundle(NamedTuple):
     """A bundle that is not written yet."""
 
     manifest: Manifest
     contents: dict[str, bytes]
 
 
-class Trained(NamedTuple):
+class TrainingResult(NamedTuple):
     """A bundle that was written, and what a summary says beside its manifest."""
 
     folder: Path
@@ -97,27 +97,27 @@ class Material(NamedTuple):
     image: Image | None = None
 
 
-def train(table: Table | Pictures, to: Path, recipe: Recipe, watch: Watch = unwatched) -> Trained:
+def train(table: Table | ImageTable, to: Path, recipe: Recipe, watch: ProgressCallback = ignore_progress) -> TrainingResult:
     """Train a detector on a table of normal rows and write it as the next version under `to`.
 
     Raises:
-        TableError, SettingError: as `study`.
-        TrainingError: as `export_study`.
+        TableError, SettingError: as `fit_detector`.
+        TrainingError: as `export_detector`.
         OutputError: the bundle cannot be written.
     """
     if recipe.window is not None:
-        if isinstance(table, Pictures):
+        if isinstance(table, ImageTable):
             raise SettingError("windows are of rows of a table, and these are images")
         from training.series.train import train as train_on_windows
 
         return train_on_windows(table, to, recipe, watch)
-    made = study(table, recipe, watch)
-    product = export_study(made, recipe.device)
+    made = fit_detector(table, recipe, watch)
+    product = export_detector(made, recipe.device)
     folder, manifest = write_version(to, product.manifest, product.contents)
-    return Trained(folder, manifest, made.rejects, made.infinite, made.lowered_from)
+    return TrainingResult(folder, manifest, made.rejects, made.infinite, made.lowered_from)
 
 
-def study(table: Table | Pictures, recipe: Recipe, watch: Watch = unwatched) -> Study:
+def fit_detector(table: Table | ImageTable, recipe: Recipe, watch: ProgressCallback = ignore_progress) -> TrainedDetector:
     """Train a detector on a table of normal rows and calibrate it.
 
     Raises:
@@ -128,7 +128,7 @@ def study(table: Table | Pictures, recipe: Recipe, watch: Watch = unwatched) -> 
     recipe.check()
     plan = variants.plan(recipe.variant, recipe.settings)
     device = device_of(recipe.device)
-    material = prepare_pictures(table, recipe) if isinstance(table, Pictures) else prepare(table, recipe)
+    material = prepare_pictures(table, recipe) if isinstance(table, ImageTable) else prepare(table, recipe)
     layout = lay_out(material, plan)
     if not layout.modelled:
         raise TableError("every column is constant in the training rows, so there is nothing to learn")
@@ -143,12 +143,12 @@ def study(table: Table | Pictures, recipe: Recipe, watch: Watch = unwatched) -> 
     manifest = msgspec.structs.replace(manifest, image=material.image, prior=decoder.prior_of(learnt.graph.score.model))
     asked = recipe.false_alarm_rate or DEFAULT_RATE
     lowered_from = asked if material.split.rate > asked else None
-    return Study(
+    return TrainedDetector(
         manifest, learnt.graph, learnt.covariance, calibrating, calibration, material.rejects, material.infinite, lowered_from
     )
 
 
-def export_study(made: Study, device: Device) -> Product:
+def export_detector(made: TrainedDetector, device: Device) -> UnsavedBundle:
     """Export a detector as ONNX, prove that the graphs are the trained network, and calibrate by what will serve.
 
     Raises:
@@ -173,19 +173,19 @@ def export_study(made: Study, device: Device) -> Product:
         bundle.DECODER: decoding,
         bundle.WEIGHTS: weights.to_bytes(graph),
     }
-    return Product(msgspec.structs.replace(manifest, decision=decision, parity=tuple(parity), settings=settings), contents)
+    return UnsavedBundle(msgspec.structs.replace(manifest, decision=decision, parity=tuple(parity), settings=settings), contents)
 
 
 def prepare(table: Table, recipe: Recipe) -> Material:
     """Find out kinds, leave out rows that cannot be read, split, and learn vocabularies from the training rows."""
     words = cells.missing_words(recipe.missing)
-    wishes = wishes_of_pixels(table.frame, recipe.wishes) if recipe.image else recipe.wishes
+    wishes = wishes_of_pixels(table.frame, recipe.columns) if recipe.image else recipe.columns
     kinds: Kinds = infer(table.frame, wishes, words)
     if recipe.image:
         check_pixels(len(kinds.columns), recipe.image)
     first = encode(table.frame, kinds.columns, table.rows, missing=recipe.missing)
     frame = table.frame.filter(pl.Series(first.accepted))
-    order = _order(frame, recipe.wishes.time, words)
+    order = _order(frame, recipe.columns.time, words)
     rejects = table.located([*table.rejects, *first.rejects])
     try:
         parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
@@ -200,7 +200,7 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     return Material(columns, [*kinds.ignored, *without], encoded.matrix, parts, rejects, first.infinite, recipe.image)
 
 
-def prepare_pictures(pictures: Pictures, recipe: Recipe) -> Material:
+def prepare_pictures(pictures: ImageTable, recipe: Recipe) -> Material:
     """Split images."""
     images = len(pictures.matrix)
     try:
@@ -215,9 +215,9 @@ def lay_out(material: Material, plan: Plan) -> Layout:
     """Lay the columns out by the training rows."""
     training, scaled = material.matrix[material.split.training], plan.settings.likelihood == "gaussian"
     if material.image:
-        light = plan.settings.light if isinstance(plan.settings, Convolutional) else ""
+        light = plan.settings.light if isinstance(plan.settings, ConvolutionalSettings) else ""
         return pixels.arrange(training, material.columns, material.image, light=light, scaled=scaled)
-    return arrange(training, material.columns, scaled=scaled)
+    return build_layout(training, material.columns, scaled=scaled)
 
 
 def rejected(rejects: list[Reject], rows: int) -> str:
@@ -240,7 +240,7 @@ def _order(frame: pl.DataFrame, time_column: str | None, words: frozenset[str]) 
     return np.argsort(parsed.values, kind="stable")
 
 
-def learn(layout: Layout, material: Material, plan: Plan, seed: int, device: torch.device, watch: Watch) -> Learnt:
+def learn(layout: Layout, material: Material, plan: Plan, seed: int, device: torch.device, watch: ProgressCallback) -> Learnt:
     """Fit the plan's network on a device and give the graph that scores with it, back on the CPU."""
     features = features_of(layout).to(device)
     model = plan.model(features).to(device)

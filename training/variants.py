@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from detector.columns import nearest
 from detector.errors import SettingError
 from training import settings as of
-from training.settings import Settings
+from training.settings import VariantSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from training.scores import Score
 
 
-def _uncorrupted(_settings: Settings) -> Corruption:
+def _uncorrupted(_settings: VariantSettings) -> Corruption:
     """Leave rows as they are."""
     from training.corruption import none
 
     return none
 
 
-def _corrupted(settings: of.Denoising | of.Convolutional) -> Corruption:
+def _corrupted(settings: of.DenoisingSettings | of.ConvolutionalSettings) -> Corruption:
     """Corrupt rows as the settings say."""
     from training.corruption import named
 
@@ -43,7 +43,7 @@ def _corrupted(settings: of.Denoising | of.Convolutional) -> Corruption:
 class Windowed(NamedTuple):
     """How a row of the table judges windows."""
 
-    settings: type[of.Windowed]
+    settings: type[of.WindowSettings]
     network: Callable[[WindowShape, Any], SequenceNetwork]  # Any: the row's own settings
 
 
@@ -53,11 +53,11 @@ class Variant(NamedTuple):
     summary: str
     choose_when: str
     paper: str
-    settings: type[Settings]
+    settings: type[VariantSettings]
     model: Callable[[Features, Any], Model] | None  # Any: the row's own settings; None: it takes windows alone
     corruption: Callable[[Any], Corruption] = _uncorrupted
     windowed: Windowed | None = None  # how it judges windows of a series, if it does
-    not_rows: str = ""  # what it takes instead of rows, and how to say so
+    takes_instead: str = ""  # what it takes instead of rows, and how to say so
 
 
 def _undercomplete(features: Features) -> int:
@@ -70,19 +70,19 @@ def _overcomplete(features: Features) -> int:
     return min(256, 2 * features.width)
 
 
-def _shape(features: Features, settings: Settings, latent: int, **more: Any) -> Shape:  # noqa: ANN401 - of Shape's fields
+def _shape(features: Features, settings: VariantSettings, latent: int, **more: Any) -> Shape:  # noqa: ANN401 - of Shape's fields
     """Give the shape of a network for a table."""
     from training.networks import Shape
 
     return Shape(features.width, settings.sizes, latent, latent, features.outputs, settings.activation)._replace(**more)
 
 
-def _bernoulli(settings: Settings) -> bool:
+def _bernoulli(settings: VariantSettings) -> bool:
     """Tell whether features are probabilities."""
     return settings.likelihood == "bernoulli"
 
 
-def _plain(features: Features, settings: Settings) -> Model:
+def _plain(features: Features, settings: VariantSettings) -> Model:
     """Build a point autoencoder; with sizes, a deep one."""
     from training.models import Autoencoder
     from training.networks import Dense
@@ -91,7 +91,7 @@ def _plain(features: Features, settings: Settings) -> Model:
     return Autoencoder(features, Dense(_shape(features, settings, latent)), latent, bernoulli=_bernoulli(settings))
 
 
-def _tied(features: Features, settings: Settings) -> Model:
+def _tied(features: Features, settings: VariantSettings) -> Model:
     """Build one whose decoder is its encoder, transposed."""
     from training.models import Autoencoder
     from training.networks import Tied
@@ -101,7 +101,7 @@ def _tied(features: Features, settings: Settings) -> Model:
     return Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
 
 
-def _sparse(features: Features, settings: of.Sparse) -> Model:
+def _sparse(features: Features, settings: of.SparseSettings) -> Model:
     """Build one whose code is wide and mostly at rest."""
     from training import penalty
     from training.models import Autoencoder
@@ -125,7 +125,7 @@ def _sparse(features: Features, settings: of.Sparse) -> Model:
     return model
 
 
-def _dropout(features: Features, settings: of.Dropout) -> Model:
+def _dropout(features: Features, settings: of.DropoutSettings) -> Model:
     """Build one whose units fail at random while it trains."""
     from training.models import Autoencoder
     from training.networks import Dense
@@ -135,7 +135,7 @@ def _dropout(features: Features, settings: of.Dropout) -> Model:
     return Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
 
 
-def _contractive(features: Features, settings: of.Contractive) -> Model:
+def _contractive(features: Features, settings: of.ContractiveSettings) -> Model:
     """Build one whose code hardly moves when the row does."""
     from training import penalty
     from training.models import Autoencoder
@@ -149,7 +149,7 @@ def _contractive(features: Features, settings: of.Contractive) -> Model:
     return model
 
 
-def _variational(features: Features, settings: of.Variational) -> Model:
+def _variational(features: Features, settings: of.VariationalSettings) -> Model:
     """Build a variational autoencoder."""
     from training.models import VariationalAutoencoder
     from training.networks import Dense
@@ -160,7 +160,7 @@ def _variational(features: Features, settings: of.Variational) -> Model:
     return VariationalAutoencoder(features, network, latent, beta=settings.beta, warm_up=settings.warm_up, bernoulli=bernoulli)
 
 
-def _adversarial(features: Features, settings: of.Adversarial) -> Model:
+def _adversarial(features: Features, settings: of.AdversarialSettings) -> Model:
     """Build an adversarial autoencoder."""
     from training.adversarial import AdversarialAutoencoder
     from training.networks import Dense
@@ -177,30 +177,30 @@ def _adversarial(features: Features, settings: of.Adversarial) -> Model:
     )
 
 
-def _convolutional(features: Features, settings: of.Convolutional) -> Model:
+def _convolutional(features: Features, settings: of.ConvolutionalSettings) -> Model:
     """Build one of convolutions over images."""
-    from training import spatial
+    from training import image_model
     from training.pixels import Pixels
 
     assert isinstance(features, Pixels)  # noqa: S101 - `check_takes` lets nothing else in
-    return spatial.build(features, settings)
+    return image_model.build(features, settings)
 
 
-def _flat_windows(shape: WindowShape, _settings: of.Windowed) -> SequenceNetwork:
+def _flat_windows(shape: WindowShape, _settings: of.WindowSettings) -> SequenceNetwork:
     """Build a dense network over flattened windows."""
     from training.networks.sequence import Flat
 
     return Flat(shape)
 
 
-def _convolutional_windows(shape: WindowShape, _settings: of.Windowed) -> SequenceNetwork:
+def _convolutional_windows(shape: WindowShape, _settings: of.WindowSettings) -> SequenceNetwork:
     """Build convolutions over time."""
     from training.networks.sequence import Convolutional
 
     return Convolutional(shape)
 
 
-def _recurrent_windows(shape: WindowShape, settings: of.WindowedRecurrent) -> SequenceNetwork:
+def _recurrent_windows(shape: WindowShape, settings: of.RecurrentWindowSettings) -> SequenceNetwork:
     """Build one that reads and unrolls windows."""
     from training.networks.sequence import Recurrent
 
@@ -212,7 +212,7 @@ VARIANTS = {
         summary="rebuilds clean rows from rows in which some cells were corrupted",
         choose_when="for tables of any kind: the default",
         paper="Vincent et al. 2008",
-        settings=of.Denoising,
+        settings=of.DenoisingSettings,
         model=_plain,
         corruption=_corrupted,
     ),
@@ -220,68 +220,68 @@ VARIANTS = {
         summary="squeezes a row through a code narrower than the table; a linear one is principal component analysis",
         choose_when="as a baseline, or where training must be shortest",
         paper="Bourlard & Kamp 1988; Hinton & Salakhutdinov 2006",
-        settings=of.Point,
+        settings=of.PointSettings,
         model=_plain,
-        windowed=Windowed(of.Windowed, _flat_windows),
+        windowed=Windowed(of.WindowSettings, _flat_windows),
     ),
     "stacked": Variant(
         summary="the same, deep: several layers down to the code and as many back",
         choose_when="for wide tables, and images as rows, if rows are many",
         paper="Hinton & Salakhutdinov 2006",
-        settings=of.Stacked,
+        settings=of.StackedSettings,
         model=_plain,
     ),
     "tied": Variant(
         summary="decodes with the encoder's own weights, transposed: half the numbers",
         choose_when="for few rows, or a small file",
         paper="Vincent et al. 2010",
-        settings=of.Point,
+        settings=of.PointSettings,
         model=_tied,
     ),
     "sparse": Variant(
         summary="a code wider than the table, of which few units are active at a time",
         choose_when="for normal rows of many different kinds",
         paper="Ranzato et al. 2007; Ng 2011; Makhzani & Frey 2014",
-        settings=of.Sparse,
+        settings=of.SparseSettings,
         model=_sparse,
     ),
     "dropout": Variant(
         summary="units fail at random while it trains, so none relies on another",
         choose_when="for few rows of many columns",
         paper="Srivastava et al. 2014",
-        settings=of.Dropout,
+        settings=of.DropoutSettings,
         model=_dropout,
     ),
     "contractive": Variant(
         summary="its code hardly moves when a normal row moves a little",
         choose_when="for smooth measurements with little noise",
         paper="Rifai et al. 2011",
-        settings=of.Contractive,
+        settings=of.ContractiveSettings,
         model=_contractive,
     ),
     "variational": Variant(
         summary="its code is a distribution; rows are scored by their evidence lower bound",
         choose_when="where the noise itself differs from row to row, or rows are to be generated",
         paper="Kingma & Welling 2014; An & Cho 2015",
-        settings=of.Variational,
+        settings=of.VariationalSettings,
         model=_variational,
     ),
     "adversarial": Variant(
         summary="a discriminator forces its codes into the shape of a prior",
         choose_when="where rows are to be generated and a variational one is too blurred",
         paper="Makhzani et al. 2016; Goodfellow et al. 2014",
-        settings=of.Adversarial,
+        settings=of.AdversarialSettings,
         model=_adversarial,
     ),
     "convolutional": Variant(
         summary="convolutions squeeze an image, or a window of a series over time, and say where the error is",
         choose_when="for images, where it is the default, and for series whose shape over time matters, given `--window`",
         paper="Masci et al. 2011",
-        settings=of.Convolutional,
+        settings=of.ConvolutionalSettings,
         model=_convolutional,
         corruption=_corrupted,
-        windowed=Windowed(of.WindowedConvolutional, _convolutional_windows),
-        not_rows=(
+        windowed=Windowed(of.ConvolutionalWindowSettings, _convolutional_windows),
+        takes_instead=(
             "images, a folder of them or rows of pixels with --image 28x28, and windows of a series, named by --time and --window"
         ),
     ),
@@ -289,10 +289,10 @@ VARIANTS = {
         summary="an LSTM or GRU reads a window of a series, another one unrolls it from the code",
         choose_when="for series with long rhythms, given `--window`; three to four times slower than convolutions",
         paper="Malhotra et al. 2016",
-        settings=of.WindowedRecurrent,
+        settings=of.RecurrentWindowSettings,
         model=None,
-        windowed=Windowed(of.WindowedRecurrent, _recurrent_windows),
-        not_rows="windows of a series: name the column of time by --time and the rows of a window by --window",
+        windowed=Windowed(of.RecurrentWindowSettings, _recurrent_windows),
+        takes_instead="windows of a series: name the column of time by --time and the rows of a window by --window",
     ),
 }
 DEFAULT = "denoising"
@@ -318,17 +318,17 @@ def check_takes(name: str, *, images: bool) -> None:
         SettingError: it does not take them; says which do, or what it takes.
     """
     variant = named(name)
-    if images and variant.settings is not of.Convolutional:
+    if images and variant.settings is not of.ConvolutionalSettings:
         raise SettingError(f"images are learnt by --variant {FOR_IMAGES}")
-    if variant.not_rows and not images:
-        raise SettingError(f"{name} takes {variant.not_rows}")
+    if variant.takes_instead and not images:
+        raise SettingError(f"{name} takes {variant.takes_instead}")
 
 
 class Plan(NamedTuple):
     """A variant with the settings that it will be trained with."""
 
     variant: Variant
-    settings: Settings
+    settings: VariantSettings
 
     def model(self, features: Features) -> Model:
         """Build the model for a table.
@@ -347,19 +347,19 @@ class Plan(NamedTuple):
 
     def score(self, model: Model, precision: Tensor, seed: int) -> Score:
         """Give a trained model its score; `precision` whitens the residuals of point autoencoders."""
-        from training import spatial
+        from training import image_model
         from training.models import Autoencoder, VariationalAutoencoder
         from training.pixels import Pixels
         from training.scores import LikelihoodScore, MeanSquaredError, NegativeElbo, WhitenedResidual
 
         settings = self.settings
-        if isinstance(model, VariationalAutoencoder) and isinstance(settings, of.Variational):
+        if isinstance(model, VariationalAutoencoder) and isinstance(settings, of.VariationalSettings):
             return NegativeElbo(model, seed, divergence=settings.score == "elbo")
         assert isinstance(model, Autoencoder)  # noqa: S101 - all others are
-        assert isinstance(settings, of.Point)  # noqa: S101 - and so are theirs
-        if isinstance(model.features, Pixels) and isinstance(settings, of.Convolutional):
-            return spatial.score(model, settings, precision)
-        joined = isinstance(settings, of.Adversarial) and settings.join
+        assert isinstance(settings, of.PointSettings)  # noqa: S101 - and so are theirs
+        if isinstance(model.features, Pixels) and isinstance(settings, of.ConvolutionalSettings):
+            return image_model.score(model, settings, precision)
+        joined = isinstance(settings, of.AdversarialSettings) and settings.join
         if settings.score == "mse":
             return MeanSquaredError(model, joined=joined)
         if model.bernoulli:
@@ -371,7 +371,7 @@ class WindowedPlan(NamedTuple):
     """A variant that judges windows, with the settings that it will be trained with."""
 
     windowed: Windowed
-    settings: of.Windowed
+    settings: of.WindowSettings
 
     def network(self, time: int, channels: int, latent: int) -> SequenceNetwork:
         """Build the network for windows of `time` rows."""

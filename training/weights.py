@@ -15,9 +15,9 @@ from detector.bundle import Bundle
 from detector.errors import BundleCorrupt, BundleError
 from training import variants
 from training.graph import DetectorGraph
+from training.image_model import graph_of
 from training.layout import Layout
 from training.pixels import features_of
-from training.spatial import graph_of
 
 LAYOUT = "layout"  # the one entry of the file's metadata: safetensors keeps no order among several
 MODEL, SCORE = "model.", "score."

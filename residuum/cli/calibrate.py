@@ -79,10 +79,10 @@ def _labelled(scorer: Scorer, wish: Wish, *, decimal_comma: bool) -> Labelled:
 
 def _decide(scorer: Scorer, wish: Wish, criterion: Criterion | None, rows: Labelled | None) -> Decision:
     """Choose the threshold."""
-    from training.calibrate import by_labels
+    from training.calibrate import threshold_from_labels
 
     if criterion and rows:
-        return by_labels(rows.scores, rows.labels, criterion)
+        return threshold_from_labels(rows.scores, rows.labels, criterion)
     return scorer.decide(wish.false_alarm_rate or 0.0)
 
 

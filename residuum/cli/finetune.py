@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from detector.scorer import Scorer
     from residuum.cli.labelled import Asked
-    from training.finetune.comparison import Comparison
-    from training.finetune.examples import Examples
+    from training.finetune.comparison import ClassifierComparison
+    from training.finetune.examples import LabelledExamples
 
 MODES = {"frozen": "logistic regression on codes and contributions", "joint": "a head on a copy of the encoder"}
 
@@ -41,14 +41,14 @@ def finetune(
     from detector import bundle, repository
     from detector.scorer import Scorer
     from residuum.cli.labelled import Asked
-    from training.finetune.version import compared, write
+    from training.finetune.version import compare_with_score, write_next
 
     opened = bundle.read(repository.find(model))
     scorer = Scorer(opened, device).only_rows("finetune")
     normal_values = tuple(normal_value or ())
     asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma)
     examples, left_out = _examples(scorer, asked)
-    comparison = compared(opened, examples, mode, seed)
+    comparison = compare_with_score(opened, examples, mode, seed)
     output.print_facts(_facts(examples, left_out, mode))
     output.print_tables(_table(comparison))
     if not comparison.is_better:
@@ -56,21 +56,21 @@ def finetune(
     elif dry_run:
         output.print_facts([("better", "without --dry-run it would be kept")])
     else:
-        folder, manifest = write(opened, examples, mode, seed, "cuda" if scorer.graph.device == "cuda" else "cpu")
+        folder, manifest = write_next(opened, examples, mode, seed, "cuda" if scorer.graph.device == "cuda" else "cpu")
         output.print_facts([("kept", f"{folder}, from version {manifest.parent}"), *output.pinned_facts(folder)])
 
 
-def _examples(scorer: Scorer, asked: Asked) -> tuple[Examples, int]:
+def _examples(scorer: Scorer, asked: Asked) -> tuple[LabelledExamples, int]:
     """Read the labelled rows, and count those that were left out."""
     from residuum.cli.labelled import encode_labelled
-    from training.finetune.examples import Rows, examples_of
+    from training.finetune.examples import LabelledRows, label_examples
 
     rows, matrix = encode_labelled(scorer, asked)
     alarms = scorer.manifest.decision.is_anomaly(rows.scores)
-    return examples_of(Rows(matrix, rows.scores, alarms, rows.kinds, rows.labels)), rows.rejected
+    return label_examples(LabelledRows(matrix, rows.scores, alarms, rows.kinds, rows.labels)), rows.rejected
 
 
-def _facts(examples: Examples, left_out: int, mode: str) -> list[output.Fact]:
+def _facts(examples: LabelledExamples, left_out: int, mode: str) -> list[output.Fact]:
     """Say what was learnt from."""
     counts = [f"{(examples.labels == place).sum():,} {name}" for place, name in enumerate(examples.classes)]
     return [
@@ -80,7 +80,7 @@ def _facts(examples: Examples, left_out: int, mode: str) -> list[output.Fact]:
     ]
 
 
-def _table(comparison: Comparison) -> Table:
+def _table(comparison: ClassifierComparison) -> Table:
     """Lay the comparison out."""
     from training.finetune.comparison import TWO
     from training.finetune.examples import FOLDS

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from detector.images import Image, Mode
     from detector.manifest import Manifest
     from detector.rejects import Reject
-    from training.fit import Progress
-    from training.pictures import Pictures
+    from training.fit import FitProgress
+    from training.image_table import ImageTable
     from training.recipe import Table
-    from training.train import Trained
+    from training.train import TrainingResult
 
 Names = list[str] | None
 LARGEST_SEED = 2**63 - 1  # torch's
@@ -128,11 +128,11 @@ def train(
     paths = images.files_in(paths) if of_files else paths
     from residuum.cli.training_table import read
     from residuum.cli.windows import seconds_of
-    from training.kinds import Wishes, check
+    from training.kinds import ColumnOptions, check
     from training.recipe import Recipe
     from training.variants import DEFAULT, DEFAULT_OF_WINDOWS, FOR_IMAGES
 
-    wishes = Wishes(
+    wishes = ColumnOptions(
         category=tuple(category or ()),
         numeric=tuple(numeric or ()),
         date=tuple(date or ()),
@@ -142,14 +142,14 @@ def train(
     )
     default = DEFAULT_OF_WINDOWS if window is not None else FOR_IMAGES if seen else DEFAULT
     named, settings = _chosen(variant, config, set or [], default)
-    if of_files and (wishes != Wishes() or window is not None):
+    if of_files and (wishes != ColumnOptions() or window is not None):
         raise SettingError("--category, --numeric, --date, --ignore, --time, --key and --window are of columns; images have none")
     recipe = Recipe(
         variant=named,
         settings=settings,
         false_alarm_rate=false_alarm_rate,
         seed=seed,
-        wishes=wishes,
+        columns=wishes,
         missing=tuple(missing or ()),
         device=device,
         window=window,
@@ -160,7 +160,7 @@ def train(
     recipe.check()
     with _rejects_file(rejects, paths) as list_rejects:
         let_ctrl_c_end_a_read()
-        table: Table | Pictures
+        table: Table | ImageTable
         if of_files and seen:
             table, blank = _pictures(paths, seen), 0
         else:
@@ -191,12 +191,12 @@ def _seen(paths: list[str], size: str | None, mode: Mode | None, image: str | No
     return images.image_of(images.size_of(image, "--image"), "grey", "--image", files=False) if image else None
 
 
-def _pictures(paths: list[str], image: Image) -> Pictures:
+def _pictures(paths: list[str], image: Image) -> ImageTable:
     """Decode images."""
-    from training.pictures import read_all
+    from training.image_table import read_images
 
     with output.progress("reading", len(paths)) as advance:
-        return read_all(paths, image, lambda done: advance(done, len(paths), f"{done:,} images"))
+        return read_images(paths, image, lambda done: advance(done, len(paths), f"{done:,} images"))
 
 
 def _chosen(variant: str | None, config: Path | None, texts: list[str], default: str) -> tuple[str, dict[str, Any]]:
@@ -225,17 +225,17 @@ def _rejects_file(path: str | None, inputs: list[str]) -> Iterator[Callable[[lis
 
 
 @contextlib.contextmanager
-def _watching() -> Iterator[Callable[[Progress], None]]:
+def _watching() -> Iterator[Callable[[FitProgress], None]]:
     """Show how far training is."""
 
-    def say(progress: Progress) -> str:
+    def say(progress: FitProgress) -> str:
         return f"validation loss {progress.loss:.4g}, best {progress.best:.4g}; Ctrl-C keeps the best"
 
     with output.progress("training") as advance:
         yield lambda progress: advance(progress.step, progress.steps, say(progress))
 
 
-def _facts(blank_lines: int, trained: Trained) -> list[Fact]:
+def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:
     """Say what was learnt, the promise first."""
     manifest = trained.manifest
     training, rows = manifest.training, manifest.training.rows
@@ -274,7 +274,7 @@ def _short_dates(manifest: Manifest) -> str:
     return f"{said}, and a detector learns the hours and weekdays of a date: others will look unusual; {left_out} leaves it out"
 
 
-def _promise(trained: Trained) -> str:
+def _promise(trained: TrainingResult) -> str:
     """Say what the threshold promises, and that it is less than usual if it is."""
     rate = output.percentage(trained.manifest.decision.false_alarm_rate or 0.0)
     if trained.manifest.window:

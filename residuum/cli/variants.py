@@ -40,7 +40,7 @@ def variants(
 
 def _facts(name: str, variant: Variant) -> dict[str, Any]:
     """Give everything for a program."""
-    from training.settings import described
+    from training.settings import describe_settings
 
     windowed = variant.windowed
     return {
@@ -48,8 +48,10 @@ def _facts(name: str, variant: Variant) -> dict[str, Any]:
         "summary": variant.summary,
         "choose_when": variant.choose_when,
         "paper": variant.paper,
-        "settings": {key: each._asdict() for key, each in described(variant.settings).items()},
-        "settings_of_windows": {key: each._asdict() for key, each in described(windowed.settings).items()} if windowed else {},
+        "settings": {key: each._asdict() for key, each in describe_settings(variant.settings).items()},
+        "settings_of_windows": {key: each._asdict() for key, each in describe_settings(windowed.settings).items()}
+        if windowed
+        else {},
     }
 
 
@@ -64,21 +66,23 @@ def _overview(table: dict[str, Variant]) -> Table:
 
 def _own(variant: Variant) -> str:
     """List the settings that plain autoencoders lack or have by another default."""
-    from training.settings import Point, Windowed, as_plain
+    from training.settings import PointSettings, WindowSettings, as_plain
 
-    usual = as_plain(Windowed() if issubclass(variant.settings, Windowed) else Point())
+    usual = as_plain(WindowSettings() if issubclass(variant.settings, WindowSettings) else PointSettings())
     return "\n".join(f"{key}={_text(value)}" for key, value in as_plain(variant.settings()).items() if usual.get(key) != value)
 
 
 def _details(name: str, variant: Variant) -> list[Table]:
     """Lay one variant out."""
-    from training.settings import described
+    from training.settings import describe_settings
 
     kinds: dict[str, Any] = {"Settings with --window": variant.windowed.settings} if variant.windowed else {}
     if variant.settings not in kinds.values():
         kinds = {"Settings": variant.settings} | kinds
     lines = {
-        title: [(key, _text(each.default), f"{each.meaning}\ntakes {each.takes}") for key, each in described(kind).items()]
+        title: [
+            (key, _text(each.default), f"{each.meaning}\ntakes {each.takes}") for key, each in describe_settings(kind).items()
+        ]
         for title, kind in kinds.items()
     }
     return [

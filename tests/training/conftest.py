@@ -20,11 +20,11 @@ from tests.tables import normal_rows, planted_anomalies, planted_shares, shares
 from training import fit, variants
 from training import train as training
 from training.features import Cells, Features
-from training.fit import unwatched
+from training.fit import ignore_progress
 from training.graph import DetectorGraph
-from training.kinds import Wishes, infer
-from training.layout import arrange, vocabularies
-from training.pictures import Pictures
+from training.image_table import ImageTable
+from training.kinds import ColumnOptions, infer
+from training.layout import build_layout, vocabularies
 from training.recipe import Recipe, Table
 
 STEPS = 400  # enough to tell planted anomalies from normal rows, and trained in two seconds
@@ -54,10 +54,10 @@ class Case(NamedTuple):
     def recipe(self) -> Recipe:
         return Recipe(variant=self.variant, settings=dict(self.settings), false_alarm_rate=RATE, image=self.image)
 
-    def table(self) -> Table | Pictures:
+    def table(self) -> Table | ImageTable:
         """Give what it learns from."""
         if self.image and self.image.files:
-            return Pictures(self.image, self.normal().to_numpy(), [])
+            return ImageTable(self.image, self.normal().to_numpy(), [])
         return table_of(self.normal())
 
     def normal(self, rows: int = 500, seed: int = 0) -> pl.DataFrame:
@@ -72,7 +72,7 @@ class Case(NamedTuple):
 
 
 BERNOULLI = ("likelihood", "bernoulli")
-OF_ROWS = [name for name, variant in variants.VARIANTS.items() if not variant.not_rows]  # the others: `test_series`
+OF_ROWS = [name for name, variant in variants.VARIANTS.items() if not variant.takes_instead]  # the others: `test_series`
 GAUSSIAN_CASES = [Case(name) for name in OF_ROWS]
 BERNOULLI_CASES = [Case(name, (BERNOULLI,)) for name in OF_ROWS]
 SHORT = ("plain", "variational")  # under a Bernoulli likelihood
@@ -117,14 +117,14 @@ def table_of(frame: pl.DataFrame) -> Table:
 def cells_of(frame: pl.DataFrame) -> tuple[Features, Cells]:
     """Give a frame's rows as a network takes them in training, scaled by all of them."""
     columns, matrix = encoded(frame)
-    features = Features(arrange(matrix, columns))
+    features = Features(build_layout(matrix, columns))
     cells = features(torch.from_numpy(matrix))
     return features, cells._replace(values=cells.values.float())
 
 
 def encoded(frame: pl.DataFrame) -> tuple[list[Column], np.ndarray]:
     """Give a frame's columns and its matrix, by the steps that training takes."""
-    kinds = infer(frame, Wishes(), frozenset())
+    kinds = infer(frame, ColumnOptions(), frozenset())
     columns, _ = vocabularies(frame, kinds.columns, frozenset())
     return columns, encode(frame, columns, np.arange(frame.height)).matrix
 
@@ -140,14 +140,14 @@ def make(case: Case, to: Path) -> Path:
 def learnt(case: Case) -> DetectorGraph:
     """Give the torch module behind the case's bundle, trained again from the same seed."""
     table = case.table()
-    prepare = training.prepare_pictures if isinstance(table, Pictures) else training.prepare
+    prepare = training.prepare_pictures if isinstance(table, ImageTable) else training.prepare
     material = prepare(table, case.recipe)
     plan = variants.plan(case.variant, dict(case.settings))
     layout = training.lay_out(material, plan)
     with torch.random.fork_rng(devices=[]), pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "STEPS", STEPS)
         torch.manual_seed(0)
-        return training.learn(layout, material, plan, 0, torch.device("cpu"), unwatched).graph
+        return training.learn(layout, material, plan, 0, torch.device("cpu"), ignore_progress).graph
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,12 @@ import torch
 from scipy.special import rel_entr
 from torch import nn
 
-from tests.training import spatial
+from tests.training import image_oracle
 from training.graph import DetectorGraph
+from training.image_model import ImageGraph
 from training.layout import Layout
 from training.networks import Dense, Tied, TopK
 from training.scores import LikelihoodScore, NegativeElbo, Score, WhitenedResidual
-from training.spatial import ImageGraph
 
 DAY, WEEK, MONDAY = 86_400, 604_800, 345_600
 
@@ -26,7 +26,7 @@ DAY, WEEK, MONDAY = 86_400, 604_800, 345_600
 def score(graph: DetectorGraph, row: np.ndarray) -> tuple[float, np.ndarray]:
     """Score one row, `float64[columns]`; gives the score and what each column and extra term contributes."""
     if isinstance(graph, ImageGraph):
-        return spatial.score(graph, row)
+        return image_oracle.score(graph, row)
     layout, in_nats = graph.features.layout, graph.score.unit == "nats"
     values, present = _features(layout, row)
     codes = [row[place] for place in layout.categories]

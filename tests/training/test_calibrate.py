@@ -18,7 +18,7 @@ from detector.errors import SettingError
 from detector.scorer import Scorer
 from detector.versioning import recalibrate
 from tests.data.make_bundle import KEPT
-from training.calibrate import CostRatio, Criterion, FBeta, Precision, by_labels
+from training.calibrate import CostRatio, Criterion, FBeta, Precision, threshold_from_labels
 
 scores = st.floats(-100, 1e6) | st.integers(0, 5).map(float)
 rows = st.lists(st.tuples(scores, st.booleans()), min_size=2, max_size=25).filter(lambda r: len({label for _, label in r}) == 2)
@@ -42,7 +42,7 @@ def f_beta(beta: float) -> Callable[[int, int, int], float]:
 @given(rows, st.sampled_from([0.25, 0.5, 1.0, 2.0, 4.0]))
 def test_no_threshold_has_a_higher_f_beta(table: list[tuple[float, bool]], beta: float) -> None:
     values, labels = np.array([s for s, _ in table]), np.array([label for _, label in table])
-    decision = by_labels(values, labels, FBeta(beta))
+    decision = threshold_from_labels(values, labels, FBeta(beta))
     value = f_beta(beta)
     assert value(*counts(values, labels, decision.threshold)) == pytest.approx(
         max(value(*each) for each in everywhere(values, labels)), abs=1e-12
@@ -54,7 +54,7 @@ def test_no_threshold_has_a_higher_f_beta(table: list[tuple[float, bool]], beta:
 @given(rows, st.sampled_from([0.01, 0.5, 1.0, 3.0, 1000.0]))
 def test_no_threshold_costs_less(table: list[tuple[float, bool]], ratio: float) -> None:
     values, labels = np.array([s for s, _ in table]), np.array([label for _, label in table])
-    decision = by_labels(values, labels, CostRatio(ratio))
+    decision = threshold_from_labels(values, labels, CostRatio(ratio))
 
     def cost(_: int, false: int, missed: int) -> float:
         return false + ratio * missed
@@ -70,9 +70,9 @@ def test_no_threshold_of_that_precision_finds_more(table: list[tuple[float, bool
     precise = [each for each in everywhere(values, labels) if each[0] and each[0] / (each[0] + each[1]) >= target]
     if not precise:
         with pytest.raises(SettingError, match="no threshold reaches a precision of"):
-            by_labels(values, labels, Precision(target))
+            threshold_from_labels(values, labels, Precision(target))
         return
-    hit, false, _ = counts(values, labels, by_labels(values, labels, Precision(target)).threshold)
+    hit, false, _ = counts(values, labels, threshold_from_labels(values, labels, Precision(target)).threshold)
     assert hit / (hit + false) >= target
     assert hit == max(each[0] for each in precise)
     assert false == min(each[1] for each in precise if each[0] == hit)
@@ -84,7 +84,7 @@ def test_the_threshold_lies_between_scores(table: list[tuple[float, bool]], crit
     apart = np.diff(np.unique(values))
     assume(not len(apart) or apart.min() > 1e-6)
     try:
-        threshold = by_labels(values, labels, criterion).threshold
+        threshold = threshold_from_labels(values, labels, criterion).threshold
     except SettingError:
         return
     assert threshold not in values
@@ -97,14 +97,14 @@ def test_the_threshold_lies_between_scores(table: list[tuple[float, bool]], crit
 def test_neighbouring_floats_are_told_apart() -> None:
     for lower in (1.0, np.nextafter(1.0, 2), 3.0, 1e300, -2.0):
         values = np.array([lower, np.nextafter(lower, np.inf)])
-        decision = by_labels(values, np.array([False, True]), FBeta())
+        decision = threshold_from_labels(values, np.array([False, True]), FBeta())
         assert decision.is_anomaly(values).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(("labels", "what"), [([True, True], "anomalies"), ([False, False], "normal")])
 def test_labels_of_one_kind_are_refused(labels: list[bool], what: str) -> None:
     with pytest.raises(SettingError, match=f"all 2 rows are {what}"):
-        by_labels(np.array([1.0, 2.0]), np.array(labels), FBeta())
+        threshold_from_labels(np.array([1.0, 2.0]), np.array(labels), FBeta())
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_labels_of_one_kind_are_refused(labels: list[bool], what: str) -> None:
 )
 def test_criteria_that_make_no_sense_are_refused(criterion: Criterion) -> None:
     with pytest.raises(SettingError):
-        by_labels(np.array([1.0, 2.0]), np.array([False, True]), criterion)
+        threshold_from_labels(np.array([1.0, 2.0]), np.array([False, True]), criterion)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from detector.cells import missing_words
 from detector.errors import SettingError
-from training.kinds import Wishes, infer
+from training.kinds import ColumnOptions, infer
 
 ROWS = 200
 RANDOM = np.random.default_rng(0)
@@ -23,7 +23,7 @@ def judge(cells: Any, missing: tuple[str, ...] = (), **wishes: Any) -> str:  # n
     """Give a column's kind, or why it is left out; another column keeps it company."""
     series = cells.alias("c") if isinstance(cells, pl.Series) else pl.Series("c", cells)
     frame = pl.DataFrame([series, pl.Series("other", RANDOM.normal(size=len(series)))])
-    kinds = infer(frame, Wishes(**wishes), missing_words(missing))
+    kinds = infer(frame, ColumnOptions(**wishes), missing_words(missing))
     found: dict[str, str] = {column.name: column.kind for column in kinds.columns}
     found |= {one.name: one.reason for one in kinds.ignored}
     assert sorted(found) == ["c", "other"]
@@ -124,7 +124,7 @@ def test_the_user_knows_better(cells: Any, wishes: dict[str, Any], kind: str) ->
 @pytest.mark.parametrize("flag", ["category", "numeric", "date", "ignore", "time"])
 def test_a_name_that_is_not_there_is_an_error_with_the_nearest(flag: str) -> None:
     frame = pl.DataFrame({"temperature": [1.5], "Pressure": [2.5]})
-    wishes = Wishes(**{flag: "temprature" if flag == "time" else ("temprature",)})  # type: ignore[arg-type]
+    wishes = ColumnOptions(**{flag: "temprature" if flag == "time" else ("temprature",)})  # type: ignore[arg-type]
     with pytest.raises(SettingError, match=r"no column 'temprature' \(near: 'temperature'\); it has 'temperature', 'Pressure'"):
         infer(frame, wishes, missing_words())
 
@@ -138,7 +138,7 @@ def test_contradictions_are_refused(flags: tuple[str, str]) -> None:
 def test_no_column_left_says_why_for_each() -> None:
     frame = pl.DataFrame({"a": [None, None], "b": ["1", "2"]})
     with pytest.raises(SettingError, match=r"no column is left .* a: all its cells are missing; b: as asked"):
-        infer(frame, Wishes(ignore=("b",)), missing_words())
+        infer(frame, ColumnOptions(ignore=("b",)), missing_words())
 
 
 def test_numbers_with_many_strays_are_told_how_to_stay() -> None:

@@ -24,9 +24,9 @@ from tests.training.conftest import BERNOULLI, Case, cells_of, learnt, made_once
 from training import penalty, variants
 from training import train as training
 from training.features import Cells
-from training.fit import unwatched
+from training.fit import ignore_progress
 from training.graph import LEAST_EVIDENCE, DetectorGraph
-from training.layout import arrange
+from training.layout import build_layout
 from training.likelihood import Reconstruction, bernoulli, surprise
 from training.models import Autoencoder, Moment, VariationalAutoencoder
 from training.networks import Dense, Shape, Tied, TopK
@@ -215,8 +215,8 @@ def test_a_linear_one_is_principal_component_analysis() -> None:
     plan = variants.plan("plain", from_texts(["sizes=none", f"latent={latent}"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layout = arrange(matrix, material.columns)
-        graph = training.learn(layout, material, plan, 0, torch.device("cpu"), unwatched).graph
+        layout = build_layout(matrix, material.columns)
+        graph = training.learn(layout, material, plan, 0, torch.device("cpu"), ignore_progress).graph
     model = graph.score.model
     assert isinstance(model, Autoencoder)
     cells = graph.features(torch.from_numpy(matrix))

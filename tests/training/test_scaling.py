@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detector.cells import missing_words
 from detector.columns import Column
-from training.layout import arrange, vocabularies
+from training.layout import build_layout, vocabularies
 from training.scaling import learn
 
 RANDOM = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def test_layout_finds_constants_ranges_and_missing_rates() -> None:
         Column(name="word", kind="category", vocabulary=("a", "b")),
         Column(name="day", kind="date"),
     ]
-    layout = arrange(matrix, columns)
+    layout = build_layout(matrix, columns)
     assert (layout.numbers, layout.dates, layout.categories, layout.constants) == ((0,), (3,), (2,), (1,))
     assert [column.constant for column in layout.columns] == [False, True, False, False]
     assert [column.missing_rate for column in layout.columns] == [2 / 5, 2 / 5, 1 / 5, 1 / 5]

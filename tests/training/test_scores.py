@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.holes import STEPS, complete
+from training.missing_cells import STEPS, complete
 from training.scores import sobol_normal
 
 SIZE = 30

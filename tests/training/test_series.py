@@ -22,15 +22,15 @@ from tests.alone import alone
 from tests.tables import moved, series
 from training import fit, variants
 from training import train as training
-from training.kinds import Wishes
-from training.layout import arrange
+from training.kinds import ColumnOptions
+from training.layout import build_layout
 from training.recipe import Recipe, Table
-from training.series.learn import learn
+from training.series.cross_fit import learn
 from training.series.train import prepare
 
 STEPS = 60
 LENGTH = 12
-WISHES = Wishes(time="ts", key="machine")
+WISHES = ColumnOptions(time="ts", key="machine")
 
 
 class Case(NamedTuple):
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(variant=self.variant, settings=dict(self.settings), window=LENGTH, wishes=WISHES)
+        return Recipe(variant=self.variant, settings=dict(self.settings), window=LENGTH, columns=WISHES)
 
 
 CASES = [
@@ -66,7 +66,7 @@ def normal() -> pl.DataFrame:
     return pl.concat([series(240, 0), series(240, 1, "lathe")])
 
 
-def train(frame: pl.DataFrame, to: Path, recipe: Recipe) -> training.Trained:
+def train(frame: pl.DataFrame, to: Path, recipe: Recipe) -> training.TrainingResult:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "STEPS", STEPS)
         return training.train(Table(frame, np.arange(frame.height), []), to, recipe)
@@ -225,7 +225,9 @@ def test_the_graph_of_level_and_energy_agrees_with_the_oracle(plain: Made) -> No
 
     material = prepare(Table(normal(), np.arange(480), []), recipe)
     plan = variants.windowed_plan("plain")
-    learnt = learn(arrange(material.matrix, material.columns), material, plan, 0, torch.device("cpu"), fit.unwatched).graph
+    learnt = learn(
+        build_layout(material.matrix, material.columns), material, plan, 0, torch.device("cpu"), fit.ignore_progress
+    ).graph
     windows = windows_of(plain.scorer, today())
     seen = learnt.channels(torch.from_numpy(windows), LENGTH)
     z, there, flags = (part.double().numpy() for part in seen)
@@ -253,7 +255,7 @@ def test_the_graph_of_level_and_energy_agrees_with_the_oracle(plain: Made) -> No
 
 def test_of_one_column_a_lone_row_counts_too(tmp_path: Path) -> None:
     frame, usual = series(240, 0).select("ts", "flow"), series(60, 7, start="2026-03-03 06:00:00").select("ts", "flow")
-    scorer = Scorer.open(train_on(frame, tmp_path / "flow", wishes=Wishes(time="ts")).folder, "cpu")
+    scorer = Scorer.open(train_on(frame, tmp_path / "flow", columns=ColumnOptions(time="ts")).folder, "cpu")
     spike = usual.with_columns(
         pl.col("flow") + pl.when(pl.int_range(pl.len()) == 40).then(8 * frame["flow"].std()).otherwise(0.0)
     )
@@ -283,7 +285,7 @@ def test_stretches_are_no_longer_than_a_run_and_promise_what_they_can(plain: Mad
     assert manifest.window.max_gap == LENGTH
 
 
-def train_on(frame: pl.DataFrame, to: Path, **recipe: object) -> training.Trained:
+def train_on(frame: pl.DataFrame, to: Path, **recipe: object) -> training.TrainingResult:
     usual = {"variant": "plain", "window": LENGTH, "wishes": WISHES}
     return train(frame, to, Recipe(**{**usual, **recipe}))  # type: ignore[arg-type]
 
@@ -297,11 +299,14 @@ def train_on(frame: pl.DataFrame, to: Path, **recipe: object) -> training.Traine
         ({"stride": 0}, "a stride is from 1"),
         ({"max_gap": 0.0}, "above 0"),
         ({"max_gap": 0.5}, "larger --max-gap than 0.5"),
-        ({"wishes": Wishes(key="machine")}, "by --time"),
-        ({"wishes": Wishes(time="when", key="machine")}, "no column 'when'"),
-        ({"wishes": Wishes(time="ts", key="mashine")}, "near: 'machine'"),
+        ({"wishes": ColumnOptions(key="machine")}, "by --time"),
+        ({"wishes": ColumnOptions(time="when", key="machine")}, "no column 'when'"),
+        ({"wishes": ColumnOptions(time="ts", key="mashine")}, "near: 'machine'"),
         ({"variant": "denoising"}, "takes single rows; variants that take windows of a series: plain, convolutional"),
-        ({"variant": "recurrent", "window": None, "wishes": Wishes()}, "takes windows of a series: name the column of time"),
+        (
+            {"variant": "recurrent", "window": None, "wishes": ColumnOptions()},
+            "takes windows of a series: name the column of time",
+        ),
         ({"image": Image(width=4, height=4, files=False)}, "leave out --image or --window"),
         ({"window": None}, "--key is for windows of a series"),
         ({"settings": {"likelihood": "bernoulli"}}, "likelihood takes gaussian"),

@@ -18,7 +18,7 @@ from tests.training.conftest import OF_ROWS, Case, table_of
 from training import fit, variants
 from training import train as training
 from training.recipe import Recipe
-from training.settings import Settings, as_plain
+from training.settings import VariantSettings, as_plain
 
 STEPS, ROWS, RATE = 150, 300, 0.1
 CHANCE = 0.7  # an AUROC that chance does not reach with so many rows
@@ -53,7 +53,7 @@ def case_of(text: str) -> Case:
     return Case(variant, tuple((key, value) for key, _, value in (each.partition("=") for each in settings)))
 
 
-def choices(kind: type[Settings]) -> dict[str, set[str]]:
+def choices(kind: type[VariantSettings]) -> dict[str, set[str]]:
     """Give the values of settings that have but a few."""
     hints = {key: get_args(hint)[0] for key, hint in get_type_hints(kind, include_extras=True).items() if get_args(hint)}
     few = {key: set(get_args(hint)) for key, hint in hints.items() if get_origin(hint) is not tuple and get_args(hint)}
@@ -61,7 +61,7 @@ def choices(kind: type[Settings]) -> dict[str, set[str]]:
 
 
 def test_every_value_is_proven_of_a_variant_of_its_own() -> None:
-    usual = choices(variants.of.Point)
+    usual = choices(variants.of.PointSettings)
     proven = {(name, setting) for name, settings, _ in map(case_of, CASES) for setting in settings}
     for name in OF_ROWS:
         row = variants.VARIANTS[name]

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from training.finetune.examples import FOLDS, Examples, Fit
+from training.finetune.examples import FOLDS, Fit, LabelledExamples
 
 TWO = 2
 
@@ -25,7 +25,7 @@ class Measures(msgspec.Struct, frozen=True):
     accuracy: float
 
 
-class Comparison(msgspec.Struct, frozen=True):
+class ClassifierComparison(msgspec.Struct, frozen=True):
     """The classifier and the unsupervised score on the same held-out rows."""
 
     classes: int
@@ -41,17 +41,19 @@ class Comparison(msgspec.Struct, frozen=True):
         return min(gains) >= 0 and max(gains) > 0
 
 
-def compare(fit: Fit, examples: Examples, seed: int) -> Comparison:
+def compare(fit: Fit, examples: LabelledExamples, seed: int) -> ClassifierComparison:
     """Compare a way to fit classifiers with the detector's score, by stratified cross-validation."""
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     pairs = [
         _fold(fit, examples, learning, held_out, seed) for learning, held_out in folds.split(examples.matrix, examples.labels)
     ]
     unsupervised, classifier = (_mean([pair[place] for pair in pairs]) for place in (0, 1))
-    return Comparison(len(examples.classes), unsupervised, classifier)
+    return ClassifierComparison(len(examples.classes), unsupervised, classifier)
 
 
-def _fold(fit: Fit, examples: Examples, learning: np.ndarray, held_out: np.ndarray, seed: int) -> tuple[Measures, Measures]:
+def _fold(
+    fit: Fit, examples: LabelledExamples, learning: np.ndarray, held_out: np.ndarray, seed: int
+) -> tuple[Measures, Measures]:
     """Measure both on one fold."""
     probabilities = fit(examples.matrix[learning], examples.labels[learning], seed).probabilities(examples.matrix[held_out])
     labels, anomalous = examples.labels[held_out], ~examples.normal[examples.labels[held_out]]
@@ -67,7 +69,7 @@ def _fold(fit: Fit, examples: Examples, learning: np.ndarray, held_out: np.ndarr
     )
 
 
-def _most_frequent(examples: Examples, rows: np.ndarray, *, normal: bool) -> int:
+def _most_frequent(examples: LabelledExamples, rows: np.ndarray, *, normal: bool) -> int:
     """Give the class that most rows of a kind have."""
     counts = np.bincount(examples.labels[rows], minlength=len(examples.classes))
     return int(np.argmax(np.where(examples.normal == normal, counts, -1)))

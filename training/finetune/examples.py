@@ -12,8 +12,8 @@ from detector.errors import SettingError
 FOLDS = 5
 
 
-class Examples(NamedTuple):
-    """Rows with their classes and what the unsupervised detector says of them."""
+class LabelledExamples(NamedTuple):
+    """LabelledRows with their classes and what the unsupervised detector says of them."""
 
     matrix: np.ndarray  # float64[rows, columns]
     scores: np.ndarray  # float64[rows], of the detector
@@ -40,7 +40,7 @@ class Fit(Protocol):
         """Fit rows `float64[rows, columns]` to classes `int64[rows]`, every one of which occurs."""
 
 
-class Rows(NamedTuple):
+class LabelledRows(NamedTuple):
     """Labelled rows as they were scored."""
 
     matrix: np.ndarray  # float64[rows, columns]
@@ -50,7 +50,7 @@ class Rows(NamedTuple):
     anomalous: np.ndarray  # bool[rows]
 
 
-def examples_of(rows: Rows) -> Examples:
+def label_examples(rows: LabelledRows) -> LabelledExamples:
     """Make classes of the labels as they were found.
 
     Raises:
@@ -68,4 +68,4 @@ def examples_of(rows: Rows) -> Examples:
             f"each class needs {FOLDS} labelled rows, one for each fold of the comparison; {', '.join(few)}: label more of "
             "it, give it the name of a class like it, or leave its rows out"
         )
-    return Examples(rows.matrix, rows.scores, rows.alarms, tuple(map(str, classes)), labels, normal)
+    return LabelledExamples(rows.matrix, rows.scores, rows.alarms, tuple(map(str, classes)), labels, normal)

@@ -18,8 +18,8 @@ from detector.graph import Device
 from detector.manifest import Manifest, Parity
 from detector.versioning import write_version
 from training.finetune import frozen, joint
-from training.finetune.comparison import Comparison, compare
-from training.finetune.examples import Examples, Fit, Fitted
+from training.finetune.comparison import ClassifierComparison, compare
+from training.finetune.examples import Fit, Fitted, LabelledExamples
 
 Mode = Literal["frozen", "joint"]
 
@@ -29,7 +29,7 @@ def way_of(mode: Mode, opened: Bundle) -> Fit:
     return functools.partial(frozen.fit, opened) if mode == "frozen" else functools.partial(joint.fit, opened)
 
 
-def compared(opened: Bundle, examples: Examples, mode: Mode, seed: int) -> Comparison:
+def compare_with_score(opened: Bundle, examples: LabelledExamples, mode: Mode, seed: int) -> ClassifierComparison:
     """Compare what fine-tuning would give with the bundle's own score.
 
     Raises:
@@ -38,7 +38,7 @@ def compared(opened: Bundle, examples: Examples, mode: Mode, seed: int) -> Compa
     return compare(way_of(mode, opened), examples, seed)
 
 
-def write(opened: Bundle, examples: Examples, mode: Mode, seed: int, device: Device) -> tuple[Path, Manifest]:
+def write_next(opened: Bundle, examples: LabelledExamples, mode: Mode, seed: int, device: Device) -> tuple[Path, Manifest]:
     """Fit a classifier to all rows and write it into the next version, which differs in nothing else.
 
     Raises:

@@ -4,7 +4,7 @@ A network knows nothing of columns, losses or scores: `[rows, inputs]` in, `[row
 """
 
 from training.networks.dense import Dense, Shape, Tied, TopK
-from training.networks.spatial import Plane, Spatial
+from training.networks.image import Plane, Spatial
 
 Network = Dense | Tied | Spatial
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from training.graph import LEAST_EVIDENCE
-from training.holes import complete
+from training.missing_cells import complete
 from training.series.channels import FLAG, Seen
 from training.series.model import Levels, SeriesModel
 

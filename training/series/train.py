@@ -26,17 +26,17 @@ from detector.series import keyed_rows
 from detector.versioning import write_version
 from detector.windows import Window
 from training import export, variants
-from training.fit import Watch, one_thread
+from training.fit import ProgressCallback, one_thread
 from training.kinds import infer
-from training.layout import arrange as lay_out
+from training.layout import build_layout as lay_out
 from training.layout import vocabularies
 from training.manifest import describe, sum_up
 from training.recipe import Recipe, Table
-from training.series.learn import learn
+from training.series.cross_fit import learn
 from training.series.model import Spans
-from training.series.rows import Material, Rows, arrange, usual_step
+from training.series.window_index import Material, Rows, arrange, usual_step
 from training.split import DEFAULT_RATE, LEAST_ROWS
-from training.train import Trained, device_of, provers_of, rejected
+from training.train import TrainingResult, device_of, provers_of, rejected
 from training.variants import WindowedPlan
 
 LEAST_BLOCKS = 2  # in which windows end
@@ -44,7 +44,7 @@ LEAST_LENGTHS = 3  # rows are needed of so many windows that do not overlap
 PROVED = 2048  # windows of the proof, evenly spread
 
 
-def train(table: Table, to: Path, recipe: Recipe, watch: Watch) -> Trained:
+def train(table: Table, to: Path, recipe: Recipe, watch: ProgressCallback) -> TrainingResult:
     """Train a detector of windows and write it as the next version under `to`.
 
     Raises:
@@ -77,14 +77,14 @@ def train(table: Table, to: Path, recipe: Recipe, watch: Watch) -> Trained:
     manifest = msgspec.structs.replace(manifest, parity=tuple(parity), **of_windows)
     contents = {bundle.MODEL: model, bundle.CALIBRATION: bundle.calibration_bytes(calibration)}
     folder, manifest = write_version(to, manifest, contents)
-    return Trained(folder, manifest, material.rejects, material.infinite, lowered_from)
+    return TrainingResult(folder, manifest, material.rejects, material.infinite, lowered_from)
 
 
 def prepare(table: Table, recipe: Recipe) -> Material:
     """Find out kinds, leave out rows that cannot take part, and cut windows."""
     window = _wished(recipe)
     words = cells.missing_words(recipe.missing)
-    kinds = infer(table.frame, recipe.wishes, words)
+    kinds = infer(table.frame, recipe.columns, words)
     first = encode(table.frame, kinds.columns, table.rows, missing=recipe.missing)
     keyed, rejects = keyed_rows(table.frame, first, window, table.rows, recipe.missing, "")
     if recipe.max_gap is None:
@@ -152,12 +152,12 @@ def alarm_of(plan: WindowedPlan) -> Alarm:
 
 def _wished(recipe: Recipe) -> Window:
     """Give the window that was asked for, its gap yet unknown if it is to be found out."""
-    time_column, length = recipe.wishes.time, recipe.window
+    time_column, length = recipe.columns.time, recipe.window
     assert time_column is not None  # noqa: S101 - `Recipe.check` asks for it
     assert length is not None  # noqa: S101 - and this is what makes it a series
     return Window(
         time=time_column,
-        key=recipe.wishes.key,
+        key=recipe.columns.key,
         length=length,
         stride=recipe.stride,
         max_gap=recipe.max_gap or np.inf,

@@ -9,22 +9,22 @@ import pytest
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 
-from training.finetune.comparison import Comparison, Measures, compare
-from training.finetune.examples import FOLDS, Examples
+from training.finetune.comparison import ClassifierComparison, Measures, compare
+from training.finetune.examples import FOLDS, LabelledExamples
 
 
-def examples(classes: int, rows: int = 200) -> Examples:
+def examples(classes: int, rows: int = 200) -> LabelledExamples:
     random = np.random.default_rng(0)
     labels = random.integers(0, classes, rows)
     scores = random.normal(size=rows) + (labels > 0)
     normal = np.arange(classes) == 0
-    return Examples(np.arange(rows, dtype=float)[:, None], scores, scores > 1, tuple("abcd"[:classes]), labels, normal)
+    return LabelledExamples(np.arange(rows, dtype=float)[:, None], scores, scores > 1, tuple("abcd"[:classes]), labels, normal)
 
 
 class Watching:
     """A fit that notes what it is shown, and knows the answers if it may."""
 
-    def __init__(self, given: Examples, *, knows: bool) -> None:
+    def __init__(self, given: LabelledExamples, *, knows: bool) -> None:
         self.given = given
         self.knows = knows
         self.seen: set[int] = set()
@@ -69,4 +69,4 @@ def test_the_score_is_measured_on_the_same_folds() -> None:
 def test_what_is_better(classes: int, precision: float, accuracy: float, is_better: bool) -> None:  # noqa: FBT001
     other = Measures(average_precision=0.5, auroc=0.5, accuracy=0.5)
     one = Measures(average_precision=0.5 + precision, auroc=0.5, accuracy=0.5 + accuracy)
-    assert Comparison(classes, other, one).is_better is is_better
+    assert ClassifierComparison(classes, other, one).is_better is is_better

@@ -10,9 +10,9 @@ import torch
 from scipy.special import rel_entr
 from torch import nn
 
+from training.image_model import POWER, WINDOWS, ImageGraph, RegionalResidual
 from training.pixels import FARTHEST, Pixels
 from training.scores import MeanSquaredError
-from training.spatial import POWER, WINDOWS, ImageGraph, RegionalResidual
 
 
 def score(graph: ImageGraph, row: np.ndarray) -> tuple[float, np.ndarray]:

@@ -27,7 +27,7 @@ from training.pixels import Pixels
 from training.scores import LikelihoodScore, MeanSquaredError, PointScore, Score
 
 if TYPE_CHECKING:
-    from training.settings import Convolutional
+    from training.settings import ConvolutionalSettings
 
 WINDOWS = (1, 3, 5)  # pixels
 POWER = 6
@@ -48,7 +48,7 @@ class SpatialAutoencoder(Autoencoder):
             self.network.begin(self.features.inputs(training))
 
 
-def build(features: Pixels, settings: Convolutional) -> Autoencoder:
+def build(features: Pixels, settings: ConvolutionalSettings) -> Autoencoder:
     """Build a convolutional autoencoder."""
     plane = Plane(*features.image.shape, settings.sizes, settings.places, settings.components, settings.activation)
     network = Spatial(plane)
@@ -131,7 +131,7 @@ class PixelLikelihood(LikelihoodScore):
         return cells.codes
 
 
-def score(model: Autoencoder, settings: Convolutional, precision: Tensor) -> Score:
+def score(model: Autoencoder, settings: ConvolutionalSettings, precision: Tensor) -> Score:
     """Give a trained model its score."""
     if settings.score == "mse":
         return MeanSquaredError(model)

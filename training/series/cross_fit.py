@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from training.features import Features
-from training.fit import Fit, Watch, fit, fit_for
+from training.fit import Fit, ProgressCallback, fit, fit_for
 from training.layout import Layout
 from training.series.channels import FLAG, Channels, Seen
 from training.series.graph import SeriesGraph
 from training.series.model import LEVEL_LATENT, MOST_HELD_OUT, SeriesModel, Spans, Windowed, slow_channels
-from training.series.rows import Material
 from training.series.scores import LEAST_UNIT, LevelAndEnergy, LevelOrLoneRow, Units, WhitenedNewest, WindowScore, newest_residual
+from training.series.window_index import Material
 from training.variants import WindowedPlan
 from training.whitening import precision
 
@@ -45,7 +45,9 @@ class Fold(NamedTuple):
     places: np.ndarray  # int64[windows], of the held-out windows among all
 
 
-def learn(layout: Layout, material: Material, plan: WindowedPlan, seed: int, device: torch.device, watch: Watch) -> Learnt:
+def learn(
+    layout: Layout, material: Material, plan: WindowedPlan, seed: int, device: torch.device, watch: ProgressCallback
+) -> Learnt:
     """Hold each block out, then fit on all; gives the graph back on the CPU."""
     rows, length = material.rows, material.window.length
     spans = Spans(length)
@@ -120,7 +122,7 @@ def _scores(score: WindowScore, windows: Windowed) -> np.ndarray:
     return scores
 
 
-def _early_stopped(learning: Windowed, held_out: Windowed, seed: int, watch: Watch, model: SeriesModel) -> Fit:
+def _early_stopped(learning: Windowed, held_out: Windowed, seed: int, watch: ProgressCallback, model: SeriesModel) -> Fit:
     """Train until the held-out windows are rebuilt no better."""
     return fit(model, learning, held_out, _as_it_is, seed, watch)
 

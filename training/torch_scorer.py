@@ -15,10 +15,10 @@ from detector.bundle import Bundle
 from detector.graph import INPUT, OUTPUTS, Graph
 from detector.scorer import Scorer
 from training.graph import DetectorGraph
-from training.train import Study
+from training.train import TrainedDetector
 
 
-def scorer(made: Study) -> Scorer:
+def scorer(made: TrainedDetector) -> Scorer:
     """Open a detector that is not exported for scoring, in float64: a row's score must not depend on its neighbours."""
     unwritten = Bundle(Path("a detector that is not saved"), made.manifest, b"", made.calibration, {})
     return Scorer(unwritten, "cpu", EagerGraph(copy.deepcopy(made.graph).in_float64()))

@@ -8,7 +8,7 @@ import sys
 
 WRITE = """
 import sys
-from training.holes import complete_in_onnx
+from training.missing_cells import complete_in_onnx
 sys.stdout.buffer.write(complete_in_onnx.to_function_proto().SerializeToString())
 """
 

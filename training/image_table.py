@@ -12,12 +12,12 @@ import polars as pl
 from detector.errors import SettingError, TableError
 from detector.images import Image, Picture, read
 from detector.rejects import Reject
-from training.kinds import Wishes
+from training.kinds import ColumnOptions
 
 MOST_BYTES = 8 * 2**30  # of all images together; training takes about five times a byte for each value
 
 
-class Pictures(NamedTuple):
+class ImageTable(NamedTuple):
     """Images to learn from, and those that could not be read."""
 
     image: Image
@@ -25,7 +25,7 @@ class Pictures(NamedTuple):
     rejects: list[Reject]
 
 
-def read_all(files: Sequence[str], image: Image, watch: Callable[[int], None] = lambda _done: None) -> Pictures:
+def read_images(files: Sequence[str], image: Image, watch: Callable[[int], None] = lambda _done: None) -> ImageTable:
     """Decode every file.
 
     Raises:
@@ -48,10 +48,10 @@ def read_all(files: Sequence[str], image: Image, watch: Callable[[int], None] = 
         watch(row)
     if not taken:
         raise TableError(f"none of {len(files):,} images can be read; the first: {rejects[0].file}: {rejects[0]}")
-    return Pictures(image, matrix[:taken], rejects)
+    return ImageTable(image, matrix[:taken], rejects)
 
 
-def wishes_of_pixels(frame: pl.DataFrame, wishes: Wishes) -> Wishes:
+def wishes_of_pixels(frame: pl.DataFrame, wishes: ColumnOptions) -> ColumnOptions:
     """Take every column of a table of pixels for a number, whatever its cells look like."""
     said = set(wishes.named())
     return msgspec.structs.replace(wishes, numeric=(*wishes.numeric, *(name for name in frame.columns if name not in said)))
