@@ -9,7 +9,7 @@ beside torch eager, in turns, on one thread each, and beside torch.compile on a 
 With `RESIDUUM_PICTURES=FOLDER` in the environment it draws twenty defects beside their heat maps. What was seen there, of the
 third round: six of seven blowholes are warm exactly where they are, often with a halo a few pixels wide above or around them;
 the seventh cannot be seen at this size. Of six breaks three are found (two by a speck and a broken corner, one by the curl on
-its face, faintly); on two the warmth lies in a corner or in glare beside the break, on a nearly black one nowhere. Of three
+its face, faintly); on two the heat lies in a corner or in glare beside the break, on a nearly black one nowhere. Of three
 cracks one is warm at its lower end, one faintly along its marks, a hairline is missed. The two frayed tiles, dark patches a third
 of the tile wide, are warm at the patch's outline or at bright specks at its foot, not inside: the components rebuild what is
 large and smooth. Of two uneven ones the striped field is faintly warm, the shadow is not. So: small and sharp is found and
@@ -194,7 +194,7 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
 
     from detector.decision import Calibration
     from serving.files.heatmaps import looking
-    from serving.heatmap import drawn, warmth
+    from serving.heatmap import draw_heatmap, heat
 
     threshold = Calibration(detector.score(detector.calibrating)).decide(RATE).threshold
     odd = [at for at in rest if data.kinds[at] != NORMAL]
@@ -202,8 +202,8 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
     for at in odd[:: max(1, len(odd) // DEFECTS)][:DEFECTS]:
         with torch.no_grad():
             score, contribution, *_ = detector.graph(torch.from_numpy(data.matrix[[at]]))
-        warm = warmth(contribution[0].numpy(), float(score), threshold)
-        content = drawn(looking(data.files[at]), warm)
+        warm = heat(contribution[0].numpy(), float(score), threshold)
+        content = draw_heatmap(looking(data.files[at]), warm)
         pages.append(np.pad(np.asarray(pillow.open(io.BytesIO(content))), ((0, 8), (0, 16), (0, 0)), constant_values=255))
     pages += [np.full_like(pages[0], 255)] * (-len(pages) % 4)
     sheet = np.vstack([np.hstack(pages[at : at + 4]) for at in range(0, len(pages), 4)])

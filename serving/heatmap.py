@@ -1,6 +1,6 @@
 """Pictures of where the error is: an image beside itself under a map of its score's contributions. Needs Pillow.
 
-Warmth says where; full warmth is kept for images whose score reaches the threshold, so that a normal one stays calm.
+Warmth says where; full heat is kept for images whose score reaches the threshold, so that a normal one stays calm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SOFTEN = 0.25  # exponent: contributions fall off steeply around their peak
 WARMTH = np.array([[255, 236, 160], [253, 141, 60], [189, 0, 38]], dtype=np.float64)  # from a little to all
 
 
-def warmth(contribution: np.ndarray, score: float, threshold: float) -> np.ndarray:
+def heat(contribution: np.ndarray, score: float, threshold: float) -> np.ndarray:
     """Give how warm each place is, in [0, 1]."""
     positive = np.maximum(contribution, 0.0)
     share = positive / max(float(positive.max()), np.finfo(float).tiny)
@@ -29,7 +29,7 @@ def warmth(contribution: np.ndarray, score: float, threshold: float) -> np.ndarr
     return warm
 
 
-def drawn(look: Look, warm: np.ndarray) -> bytes:
+def draw_heatmap(look: Look, warm: np.ndarray) -> bytes:
     """Draw an image beside itself under a map, as a PNG; `look` gives the image at a size, or raises if it is gone by now."""
     from PIL import Image as pillow  # noqa: N813 - it is a module
 

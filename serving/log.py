@@ -12,10 +12,10 @@ from typing import Any, Literal, TextIO, cast
 import msgspec
 import structlog
 
-Form = Literal["auto", "json", "console"]
+LogFormat = Literal["auto", "json", "console"]
 
 
-def set_up(form: Form) -> None:
+def configure_logging(form: LogFormat) -> None:
     """Write to standard error; `auto` is for a person where that is a terminal."""
     for_a_person = form == "console" or (form == "auto" and sys.stderr.isatty())
     render: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if for_a_person else _json
@@ -45,7 +45,7 @@ def log() -> Any:  # noqa: ANN401 - structlog's own type is Any
     return structlog.get_logger()
 
 
-def fault(error: Exception) -> dict[str, Any]:
+def error_fields(error: Exception) -> dict[str, Any]:
     """Say what an error is and where it was raised; its message may hold values of a row, and is left out."""
     frames = traceback.extract_tb(error.__traceback__)
     return {"error": type(error).__name__, "where": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]}

@@ -13,7 +13,7 @@ def _trim() -> Any:  # noqa: ANN401 - a function of C
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
-def give_back() -> None:
+def release_free_memory() -> None:
     """Give free memory back; takes some milliseconds."""
     if trim := _trim():
         trim(0)

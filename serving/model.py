@@ -19,11 +19,11 @@ from detector.rejects import Reject
 from detector.row_reasons import Reason, Teller
 from detector.scorer import NO_REASONS, Explained, Scorer, Verdicts, accepted_of
 from detector.windows import JUDGED, MOST_KEYS
-from serving.monitoring.rolling import Watch
+from serving.monitoring.rolling import RollingStatistics
 
 if TYPE_CHECKING:
     from detector.series import Series
-    from serving.monitoring.shadow import Shadow
+    from serving.monitoring.shadow import ShadowModel
 
 SHORT_WAY = 512  # rows; of more that are not all numbers, columns are the faster ones
 ALL = np.ones(SHORT_WAY, dtype=bool)
@@ -59,8 +59,8 @@ class Model:
         self.name = name
         self.version = manifest.version
         self.scorer = scorer
-        self.watch = Watch(scorer)
-        self.shadow: Shadow | None = None  # another version that judges some of the same rows
+        self.statistics = RollingStatistics(scorer)
+        self.shadow: ShadowModel | None = None  # another version that judges some of the same rows
         self.loaded = dt.datetime.now(dt.UTC)
         self.columns = [each.name for each in manifest.columns]
         if manifest.window:
@@ -101,7 +101,7 @@ class Model:
         reasons = self._reasons(explained, lines.values, top) if len(explained.at) else {}
         judged = self._watched(Judged(verdicts, lines.rows, lines.rejects, matrix, reasons))
         if shadow := self.shadow:
-            shadow.lines(lines, judged)
+            shadow.submit_rows(lines, judged)
         return judged
 
     def _judge_series(self, lines: RecordBatch, top: int, run: Series | None) -> Judged:
@@ -121,7 +121,7 @@ class Model:
                 rejects = [*lines.rejects, *verdicts.rejects]
                 judged = self._watched(Judged(verdicts, rows[accepted], rejects, matrix[accepted]))
                 if (shadow := self.shadow) and run is None:
-                    shadow.lines(lines, judged)
+                    shadow.submit_rows(lines, judged)
                 return judged
         return self.judge_frame(self._frame(lines), lines.rows, top, lines.rejects, run)
 
@@ -156,7 +156,7 @@ class Model:
         matrix = encoded.matrix[verdicts.accepted[encoded.accepted]]
         judged = self._watched(Judged(verdicts, rows[verdicts.accepted], [*rejects, *verdicts.rejects], matrix))
         if (shadow := self.shadow) and run is None:  # it does not know what came before
-            shadow.frame(frame, numbers, judged)
+            shadow.submit_frame(frame, numbers, judged)
         return judged
 
     def judge_matrix(self, encoded: Encoded) -> Judged:
@@ -164,11 +164,11 @@ class Model:
         verdicts = self.scorer.judge(encoded, lambda _: NO_REASONS, explain="none")
         judged = self._watched(Judged(verdicts, np.flatnonzero(encoded.accepted), encoded.rejects, encoded.matrix))
         if shadow := self.shadow:
-            shadow.matrix(encoded, judged)
+            shadow.submit_matrix(encoded, judged)
         return judged
 
     def _watched(self, judged: Judged) -> Judged:
-        self.watch.add(judged.verdicts, judged.matrix, judged.rejects)
+        self.statistics.add(judged.verdicts, judged.matrix, judged.rejects)
         return judged
 
     def _frame(self, lines: RecordBatch) -> pl.DataFrame:

@@ -17,7 +17,7 @@ SIZES = (1, 64, 2048)  # rows; the last is the graph's own batch
 MOST_CELLS = 2**20  # of windows
 
 
-def warm(scorer: Scorer) -> None:
+def preload(scorer: Scorer) -> None:
     """Score rows such as training saw, alone and in batches; of a series windows of them.
 
     Raises:

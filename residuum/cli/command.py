@@ -59,9 +59,9 @@ def telling_errors() -> Iterator[None]:
         _tell("interrupted: nothing was written")
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:
-        from serving.files.output import forget
+        from serving.files.output import discard_buffer
 
-        forget(sys.stdout)
+        discard_buffer(sys.stdout)
         raise typer.Exit(BUG) from error
     except Exception as error:
         if isinstance(error, typer.Exit | typer.Abort | typer.TyperException):

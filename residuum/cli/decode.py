@@ -36,7 +36,7 @@ def decode(
     from detector.errors import SettingError
     from detector.scorer import Scorer
     from residuum.cli.transform import job_of, rewrite, rows_by, tell
-    from serving.files.transform import decoding, walk_between
+    from serving.files.transform import decoding_transform, interpolate
 
     if steps is not None and between is None:
         raise SettingError("--steps belongs to a walk: give --between and two row numbers too")
@@ -44,7 +44,7 @@ def decode(
     opened = bundle.read(repository.find(model))
     decoder = Decoder(opened, device)
     if between is None:
-        rewrite(decoding(decoder), job, opened.folder, "decoded")
+        rewrite(decoding_transform(decoder), job, opened.folder, "decoded")
     else:
-        walked = walk_between(Scorer(opened, device), decoder, job, between, STEPS if steps is None else steps)
+        walked = interpolate(Scorer(opened, device), decoder, job, between, STEPS if steps is None else steps)
         tell(job.to, [rows_by(walked.rows, "decoded", opened.folder, walked.seconds)])

@@ -17,8 +17,8 @@ def embed(
     """Write each row's code: its place in the latent space, as latent_1, latent_2 ..."""
     from detector.scorer import Scorer
     from residuum.cli.transform import job_of, rewrite
-    from serving.files.transform import embedder
+    from serving.files.transform import embedding_transform
 
     scorer = Scorer.open(model, device).only_rows("embed")
     job = job_of(files, to, force=force, decimal_comma=decimal_comma, manifest=scorer.manifest)
-    rewrite(embedder(scorer), job, scorer.folder, "embedded")
+    rewrite(embedding_transform(scorer), job, scorer.folder, "embedded")

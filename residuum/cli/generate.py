@@ -29,7 +29,7 @@ def generate(
     from residuum.cli.optional_dependencies import need_drawing
     from residuum.cli.transform import rows_by, tell
     from serving.files import output as output_files
-    from serving.files.sinks import delivered, open_sink
+    from serving.files.sinks import committed, open_sink
 
     if image is not None:
         need_drawing()
@@ -39,7 +39,7 @@ def generate(
     blocks = decoder.generate(rows, seed, mean=mean)
     sink = open_sink(to, image)
     done = 0
-    with delivered(sink), output.progress("generating", rows) as advance:
+    with committed(sink), output.progress("generating", rows) as advance:
         for block in blocks:
             sink.add(as_frame(block, decoder.columns))
             done += len(block)

@@ -39,7 +39,7 @@ def promote(
         return
     from detector import pin, repository
     from detector.scorer import Scorer
-    from serving.preload import warm
+    from serving.preload import preload
 
     folder = repository.name_of(model)
     pin.require(folder, version)
@@ -47,7 +47,7 @@ def promote(
     output.print_tables(_change(folder, was, version))
     opened = Scorer.open(folder / str(version), "cpu")
     if opened.manifest.window is None:  # series are judged by files and Python, which open a version when they need it
-        warm(opened)
+        preload(opened)
     if not dry_run:
         pin.promote(folder, version)
         output.print_facts([("promoted", f"{folder} means version {version}{_instead(was, version)}")])

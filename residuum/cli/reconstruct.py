@@ -18,8 +18,8 @@ def reconstruct(
     """Write each row as the detector rebuilds it: what it expects there, in your units; holes filled, noise cleaned."""
     from detector.scorer import Scorer
     from residuum.cli.transform import job_of, rewrite
-    from serving.files.transform import rebuilder
+    from serving.files.transform import reconstruction_transform
 
     scorer = Scorer.open(model, device).only_rows("reconstruct")
     job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image, manifest=scorer.manifest)
-    rewrite(rebuilder(scorer), job, scorer.folder, "rebuilt")
+    rewrite(reconstruction_transform(scorer), job, scorer.folder, "rebuilt")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from detector.manifest import Manifest
     from serving.files.judging import Judge
     from serving.files.scoring import Job
-    from serving.files.summary import Summary
+    from serving.files.summary import ScoringSummary
 
 SOME_REJECTED = 3  # exit code under --strict
 
@@ -123,7 +123,7 @@ def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Judg
     yield scorer, (str(scorer.folder), f" on {scorer.graph.device}")
 
 
-def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: Summary) -> list[Fact]:
+def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: ScoringSummary) -> list[Fact]:
     """Say how the run went."""
     noun = output.row_noun(scorer.manifest)
     rejected = f"{output.count(summary.rejected, noun)}{f', see {job.rejects}' if job.rejects else ''}"
@@ -150,7 +150,7 @@ def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: Summary) ->
     ]
 
 
-def _promised(scorer: Judge, summary: Summary) -> str:
+def _promised(scorer: Judge, summary: ScoringSummary) -> str:
     """Say what share of alarms was to be expected."""
     rate = output.percentage(summary.promise.rate)
     if window := scorer.manifest.window:

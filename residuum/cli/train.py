@@ -213,14 +213,14 @@ def _rejects_file(path: str | None, inputs: list[str]) -> Iterator[Callable[[lis
     """Lend what lists rejected rows in a file, if one was asked for; refused before training if it cannot be."""
     from serving.files import output as output_files
     from serving.files.layout import reject_table
-    from serving.files.sinks import LazySink, delivered
+    from serving.files.sinks import LazySink, committed
 
     if path is None:
         yield lambda _rejects: None
         return
     output_files.check(path, inputs, force=False)
     sink = LazySink(path)
-    with delivered(sink):
+    with committed(sink):
         yield lambda rejects: sink.add(reject_table(rejects, several_files=len(inputs) > 1)) if rejects else None
 
 

@@ -13,7 +13,7 @@ from residuum.cli.optional_dependencies import need_drawing
 from residuum.cli.output import Fact
 from residuum.cli.score import inputs, watching
 from serving.files.scoring import rejects_beside
-from serving.files.transform import Job, Rewriter, Rewritten, rewrite_files
+from serving.files.transform import Transform, TransformJob, TransformSummary, transform_files
 
 
 def job_of(
@@ -24,18 +24,18 @@ def job_of(
     decimal_comma: bool,
     image: str | None = None,
     manifest: Manifest | None = None,
-) -> Job:
+) -> TransformJob:
     """Give the job that the options ask for; `manifest` is of the detector that reads the files, if one does."""
     if image is not None:
         need_drawing()
     paths, rejects = inputs(manifest, files) if manifest else tuple(expand(files)), rejects_beside(to)
-    return Job(paths=paths, to=to, rejects=rejects, force=force, decimal_comma=decimal_comma, image=image)
+    return TransformJob(paths=paths, to=to, rejects=rejects, force=force, decimal_comma=decimal_comma, image=image)
 
 
-def rewrite(rewriter: Rewriter, job: Job, folder: Path, done: str) -> None:
+def rewrite(rewriter: Transform, job: TransformJob, folder: Path, done: str) -> None:
     """Rewrite the files and say how it went; `done` is what was done with the rows."""
     with watching(job.paths, done) as watch:
-        rewritten = rewrite_files(rewriter, job, watch)
+        rewritten = transform_files(rewriter, job, watch)
     tell(job.to, [*_facts(rewritten, job, folder, done)])
 
 
@@ -49,7 +49,7 @@ def rows_by(rows: int, done: str, folder: Path, seconds: float) -> Fact:
     return ("rows", f"{rows:,} {done} by {folder} in {seconds:.3g} s, {rows / max(seconds, 1e-9):,.0f} rows/s")
 
 
-def _facts(rewritten: Rewritten, job: Job, folder: Path, done: str) -> list[Fact]:
+def _facts(rewritten: TransformSummary, job: TransformJob, folder: Path, done: str) -> list[Fact]:
     """Say how the run went."""
     rejected = f"{output.count(rewritten.rejected, 'row')}{f', see {job.rejects}' if job.rejects else ''}"
     skipped = [

@@ -25,7 +25,7 @@ from serving.http.core.request import Request
 from serving.http.core.settings import HttpSettings
 from serving.http.models.model import Model
 from serving.model import Judged
-from serving.monitoring.alarms import Alarms
+from serving.monitoring.alarms import RecentAlarms
 from serving.verdict_records import in_order
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class Done(msgspec.Struct):
 class Exchange:
     """One stream of rows, and the verdicts on them; of a series, all of it is one run."""
 
-    def __init__(self, model: Model, wishes: Wishes, alarms: Alarms, settings: HttpSettings, run: Series | None = None) -> None:
+    def __init__(
+        self, model: Model, wishes: Wishes, alarms: RecentAlarms, settings: HttpSettings, run: Series | None = None
+    ) -> None:
         self._model = model
         self._run = run or model.run()
         self._wishes = wishes
@@ -118,7 +120,7 @@ class Exchange:
         if self._settings.log_rows:
             row_log.note(self._model, lines.values, lines.rows, self._id)
         judged = self._model.judge(lines, self._wishes.reasons, self._run)
-        self._alarms.note(self._model, judged, self._id)
+        self._alarms.record(self._model, judged, self._id)
         self.done.add(judged)
         return ENCODER.encode_lines(in_order(judged, only_anomalies=self._wishes.only_anomalies))
 

@@ -13,17 +13,17 @@ import polars as pl
 
 from detector.errors import OutputError
 from detector.images import Size
-from serving.files.output import Output, telling
+from serving.files.output import OutputFile, output_errors
 
 MOST = 4096  # images; more nobody can look at
 MARGIN = 1  # pixels between images
 LEAST_SIDE = 84  # pixels: smaller images are enlarged
 
 
-class SheetSink:
+class ContactSheetSink:
     """A PNG of all rows."""
 
-    def __init__(self, path: str, output: Output, size: Size) -> None:
+    def __init__(self, path: str, output: OutputFile, size: Size) -> None:
         self._path = path
         self._output = output
         self._size = size
@@ -46,26 +46,26 @@ class SheetSink:
         if len(self._images) > MOST:
             raise OutputError(f"{self._path}: a sheet holds {MOST:,} images at most; write rows as .parquet instead")
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         """Draw the sheet and force it to the disk."""
         from PIL import Image
 
         file = io.BytesIO()
-        Image.fromarray(np.round(255 * sheet(self._images)).astype(np.uint8)).save(file, format="png")
-        with telling(self._path):
+        Image.fromarray(np.round(255 * contact_sheet(self._images)).astype(np.uint8)).save(file, format="png")
+        with output_errors(self._path):
             self._output.file.write(file.getbuffer())
-        self._output.finish()
+        self._output.flush()
 
-    def publish(self) -> None:
+    def commit(self) -> None:
         """Let the file appear."""
-        self._output.publish()
+        self._output.commit()
 
     def discard(self) -> None:
         """Leave no file behind."""
         self._output.discard()
 
 
-def sheet(images: list[np.ndarray]) -> np.ndarray:
+def contact_sheet(images: list[np.ndarray]) -> np.ndarray:
     """Lay images out on one, in [0, 1]: values as they are if they lie there, else from the least to the greatest."""
     if not images:
         return np.zeros((1, 1))

@@ -10,7 +10,7 @@ from detector.errors import OutputError
 from detector.images import Image, Picture, read
 from serving.files import output
 from serving.files.images import Seen
-from serving.heatmap import Look, drawn, warmth
+from serving.heatmap import Look, draw_heatmap, heat
 
 
 class HeatMaps:
@@ -44,9 +44,9 @@ class HeatMaps:
         maps = seen.outputs.contribution.reshape(-1, self._image.height, self._image.width)
         for path, score, contribution in zip(seen.paths, seen.outputs.score, maps, strict=True):
             place = self._path(path)
-            with output.telling(str(place)):
+            with output.output_errors(str(place)):
                 place.parent.mkdir(parents=True, exist_ok=True)
-            output.write(str(place), drawn(looking(path), warmth(contribution, float(score), self._threshold)))
+            output.write(str(place), draw_heatmap(looking(path), heat(contribution, float(score), self._threshold)))
 
     def _path(self, path: str) -> Path:
         """Say where an image's picture goes."""

@@ -21,29 +21,29 @@ from detector.errors import OutputError
 STDOUT = "-"
 
 
-class Output(Protocol):
+class OutputFile(Protocol):
     """Where the bytes go."""
 
     @property
     def file(self) -> BinaryIO:
         """The file, opened when it is first asked for."""
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         """Make sure that every byte is safe."""
 
-    def publish(self) -> None:
+    def commit(self) -> None:
         """Let the file appear under its name."""
 
     def discard(self) -> None:
         """Leave nothing behind."""
 
 
-class Whole:
+class AtomicFile:
     """A regular file."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))  # a link stays a link
-        self._work = scratch(self.path)
+        self._work = temporary_path(self.path)
 
     @functools.cached_property
     def file(self) -> BinaryIO:
@@ -52,19 +52,19 @@ class Whole:
         Raises:
             OutputError: it cannot be made there.
         """
-        with telling(str(self.path)):
+        with output_errors(str(self.path)):
             return self._work.open("xb")
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         """Force the bytes to the disk."""
-        with telling(str(self.path)):
+        with output_errors(str(self.path)):
             self.file.flush()
             os.fsync(self.file.fileno())
             self.file.close()
 
-    def publish(self) -> None:
+    def commit(self) -> None:
         """Rename the file."""
-        with telling(str(self.path)):
+        with output_errors(str(self.path)):
             self._work.replace(self.path)
 
     def discard(self) -> None:
@@ -75,7 +75,7 @@ class Whole:
         self._work.unlink(missing_ok=True)
 
 
-class Straight:
+class DirectOutput:
     """Standard output, a device or a pipe."""
 
     def __init__(self, path: str) -> None:
@@ -88,15 +88,15 @@ class Straight:
         Raises:
             OutputError: it may not be written.
         """
-        with telling(self._path):
+        with output_errors(self._path):
             return sys.stdout.buffer if self._path == STDOUT else Path(self._path).open("wb")
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         """Hand over what is still held back."""
-        with telling(self._path):
+        with output_errors(self._path):
             self._close()
 
-    def publish(self) -> None:
+    def commit(self) -> None:
         """Do nothing: what was written is out already."""
 
     def discard(self) -> None:
@@ -104,7 +104,7 @@ class Straight:
         try:
             self._close()
         except OSError:
-            forget(self.file)
+            discard_buffer(self.file)
 
     def _close(self) -> None:
         """Close the file; standard output is not ours to close."""
@@ -114,15 +114,15 @@ class Straight:
             self.file.close()
 
 
-def scratch(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Give a free temporary name in a file's folder; of a device, in the folder for temporary files."""
     folder = Path(tempfile.gettempdir()) if _is_special(path) else Path(os.path.realpath(path)).parent
     return folder / f".{secrets.token_hex(8)}.part"
 
 
-def output_at(path: str) -> Output:
+def open_output(path: str) -> OutputFile:
     """Give a place to write to."""
-    return Straight(path) if path == STDOUT or _is_special(Path(path)) else Whole(Path(path))
+    return DirectOutput(path) if path == STDOUT or _is_special(Path(path)) else AtomicFile(Path(path))
 
 
 def check(path: str, inputs: Iterable[str], *, force: bool) -> None:
@@ -133,7 +133,7 @@ def check(path: str, inputs: Iterable[str], *, force: bool) -> None:
     """
     if path == "":
         raise OutputError("the output's name is empty: name a file to write")
-    with telling(path):
+    with output_errors(path):
         _check(path, inputs, force=force)
 
 
@@ -158,19 +158,19 @@ def write(path: str, content: bytes) -> None:
     Raises:
         OutputError: it cannot be written; nothing is left of it then.
     """
-    output = output_at(path)
+    output = open_output(path)
     try:
-        with telling(path):
+        with output_errors(path):
             output.file.write(content)
-        output.finish()
-        output.publish()
+        output.flush()
+        output.commit()
     except BaseException:
         output.discard()
         raise
 
 
 @contextlib.contextmanager
-def telling(path: str) -> Iterator[None]:
+def output_errors(path: str) -> Iterator[None]:
     """Turn what the system says of a file into one line; a reader who has left is nobody's error."""
     try:
         yield
@@ -180,7 +180,7 @@ def telling(path: str) -> Iterator[None]:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def forget(file: IO[bytes] | IO[str]) -> None:
+def discard_buffer(file: IO[bytes] | IO[str]) -> None:
     """Let what a file still holds back go nowhere, or Python would try to write it when it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, file.fileno())

@@ -13,16 +13,16 @@ from pathlib import Path
 import polars as pl
 
 from detector.errors import OutputError
-from serving.files.output import Output, scratch, telling
+from serving.files.output import OutputFile, output_errors, temporary_path
 
 
 class ParquetSink:
     """A Parquet file."""
 
-    def __init__(self, path: str, output: Output) -> None:
+    def __init__(self, path: str, output: OutputFile) -> None:
         self._path = path
         self._output = output
-        self._folder = scratch(Path(path))
+        self._folder = temporary_path(Path(path))
         self._parts: list[Path] = []
 
     def add(self, frame: pl.DataFrame) -> None:
@@ -30,12 +30,12 @@ class ParquetSink:
         content = io.BytesIO()  # polars, writing to a file itself, would not tell a full disk from other trouble
         frame.write_ipc(content, compression="lz4")
         part = self._folder / f"{len(self._parts)}.arrow"
-        with telling(self._path):
+        with output_errors(self._path):
             self._folder.mkdir(exist_ok=True)
             part.write_bytes(content.getbuffer())
         self._parts.append(part)
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         """Join what was spooled, and force all to the disk.
 
         Raises:
@@ -46,12 +46,12 @@ class ParquetSink:
             rows.sink_parquet(self._output.file, maintain_order=True)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise OutputError(f"cannot write {self._path}: {error}") from error
-        self._output.finish()
+        self._output.flush()
         self._forget_parts()
 
-    def publish(self) -> None:
+    def commit(self) -> None:
         """Let the file appear."""
-        self._output.publish()
+        self._output.commit()
 
     def discard(self) -> None:
         """Leave no file behind."""

@@ -18,22 +18,22 @@ TAIL = 0.0005  # on either side: the 99.9 % interval
 CHUNK = 4096
 
 
-class Promise(msgspec.Struct, frozen=True):
+class PromiseCheck(msgspec.Struct, frozen=True):
     """The share of alarms to expect among normal rows, and whether a run's number of them is far outside of that."""
 
     rate: float
     is_broken: bool
 
 
-def hold(standing: Standing, decision: Decision, alarms: int, rows: int) -> Promise:
+def check_promise(standing: Standing, decision: Decision, alarms: int, rows: int) -> PromiseCheck:
     """Hold a run's alarms against what its threshold promises."""
     a, b = standing.above + 1, max(standing.rows - standing.above, 1)
     are_many = alarms * (a + b) > rows * a
-    likely = at_least(alarms, rows, a, b) if are_many else at_least(rows - alarms, rows, b, a)
-    return Promise(decision.false_alarm_rate or a / (a + b), likely < TAIL)
+    likely = beta_binomial_tail(alarms, rows, a, b) if are_many else beta_binomial_tail(rows - alarms, rows, b, a)
+    return PromiseCheck(decision.false_alarm_rate or a / (a + b), likely < TAIL)
 
 
-def at_least(count: int, rows: int, a: float, b: float) -> float:
+def beta_binomial_tail(count: int, rows: int, a: float, b: float) -> float:
     """Give the beta-binomial probability of `count` or more among `rows`, summed only until it is beyond doubt."""
     term = math.exp(_log_probability(count, rows, a, b))
     total = 0.0

@@ -17,8 +17,8 @@ from serving.files import output
 from serving.files.judging import Judge, Judged, Question, judge, of_images
 from serving.files.layout import Layout, reject_table
 from serving.files.reading import Watch, unwatched
-from serving.files.sinks import COMPRESSED, LazySink, delivered, format_of, open_sink
-from serving.files.summary import Summary, Tally
+from serving.files.sinks import COMPRESSED, LazySink, committed, format_of, open_sink
+from serving.files.summary import ScoringSummary, SummaryBuilder
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def score_files(scorer: Judge, job: Job, watch: Watch = unwatched) -> Summary:
+def score_files(scorer: Judge, job: Job, watch: Watch = unwatched) -> ScoringSummary:
     """Score every row of every file and write the verdicts down.
 
     Raises:
@@ -52,7 +52,7 @@ def score_files(scorer: Judge, job: Job, watch: Watch = unwatched) -> Summary:
         OutputError: the output is there already or cannot be written; nothing is left of it then.
         SettingError: the output's format is not known, or a kept column's name is taken.
     """
-    tally = Tally()
+    tally = SummaryBuilder()
     images = scorer.manifest.image is not None and scorer.manifest.image.files
     layout = msgspec.structs.replace(job.layout, images=images)
     _check_images(job, images=images)
@@ -61,7 +61,7 @@ def score_files(scorer: Judge, job: Job, watch: Watch = unwatched) -> Summary:
     blocks = _judged(scorer, job, watch) if images else judge(scorer, job.question, watch)
     sinks = open_sink(job.to), LazySink(job.rejects)
     verdicts, rejects = sinks
-    with delivered(*sinks):
+    with committed(*sinks):
         for judged in blocks:
             tally.add(judged)
             verdicts.add(layout.verdicts(judged))

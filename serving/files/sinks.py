@@ -16,7 +16,7 @@ from typing import IO, Protocol, cast
 import polars as pl
 
 from detector.errors import SettingError
-from serving.files.output import Output, output_at, telling
+from serving.files.output import OutputFile, open_output, output_errors
 
 PARQUET = {".parquet", ".pq"}
 NDJSON = {".ndjson", ".jsonl"}
@@ -25,16 +25,16 @@ OTHER_FORMATS = {".arrow", ".avro", ".bz2", ".feather", ".json", ".ods", ".orc",
 FASTEST = 1  # gzip's level: the usual one takes four times as long for a file a sixth smaller
 
 
-class Sink(Protocol):
+class FileSink(Protocol):
     """A place for frames that all have the same columns."""
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take the next rows."""
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         """Make sure that every row is safe."""
 
-    def publish(self) -> None:
+    def commit(self) -> None:
         """Let the result appear under its name."""
 
     def discard(self) -> None:
@@ -44,10 +44,10 @@ class Sink(Protocol):
 Encode = Callable[[pl.DataFrame, IO[bytes], bool], object]  # the frame, where to, whether it is the first
 
 
-class TextSink:
+class TextFileSink:
     """CSV or NDJSON, compressed or not."""
 
-    def __init__(self, path: str, output: Output, encode: Encode, compression: str) -> None:
+    def __init__(self, path: str, output: OutputFile, encode: Encode, compression: str) -> None:
         self._path = path
         self._output = output
         self._encode = encode
@@ -63,19 +63,19 @@ class TextSink:
         text = io.BytesIO()  # polars, writing to a file itself, would not tell a full disk from other trouble
         self._encode(frame, text, self._is_first)
         self._is_first = False
-        with telling(self._path):
+        with output_errors(self._path):
             self._bytes.write(text.getbuffer())
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         """End the compressed stream and force all to the disk."""
         if self._bytes is not self._output.file:
-            with telling(self._path):
+            with output_errors(self._path):
                 self._bytes.close()
-        self._output.finish()
+        self._output.flush()
 
-    def publish(self) -> None:
+    def commit(self) -> None:
         """Let the file appear."""
-        self._output.publish()
+        self._output.commit()
 
     def discard(self) -> None:
         """Leave no file behind."""
@@ -87,22 +87,22 @@ class LazySink:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._sink: Sink | None = None
+        self._sink: FileSink | None = None
 
     def add(self, frame: pl.DataFrame) -> None:
         """Append rows, after making the file for the first ones."""
         self._sink = self._sink or open_sink(self._path)
         self._sink.add(frame)
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         """Force all to the disk."""
         if self._sink:
-            self._sink.finish()
+            self._sink.flush()
 
-    def publish(self) -> None:
+    def commit(self) -> None:
         """Let the file appear, or an old one of that name disappear."""
         if self._sink:
-            self._sink.publish()
+            self._sink.commit()
         elif Path(self._path).is_file():
             Path(self._path).unlink()
 
@@ -112,7 +112,7 @@ class LazySink:
             self._sink.discard()
 
 
-def open_sink(path: str, image: str | None = None) -> Sink:
+def open_sink(path: str, image: str | None = None) -> FileSink:
     """Open the sink that a path's suffixes ask for; `-` is CSV on standard output.
 
     With `image`, a size such as 28x28, rows are drawn on a sheet, a .png.
@@ -123,23 +123,23 @@ def open_sink(path: str, image: str | None = None) -> Sink:
     if image is not None:
         return _open_sheet(path, image)
     form, compression = format_of(path)
-    output = output_at(path)
+    output = open_output(path)
     if form == "parquet":
         from serving.files.parquet import ParquetSink
 
         return ParquetSink(path, output)
-    return TextSink(path, output, _encode_ndjson if form == "ndjson" else _encode_csv, compression)
+    return TextFileSink(path, output, _encode_ndjson if form == "ndjson" else _encode_csv, compression)
 
 
-def _open_sheet(path: str, image: str) -> Sink:
+def _open_sheet(path: str, image: str) -> FileSink:
     """Open a sheet of images."""
     from detector.images import size_of
-    from serving.files.contact_sheet import SheetSink
+    from serving.files.contact_sheet import ContactSheetSink
 
     size = size_of(image, "--image")
     if PurePath(path).suffix.lower() != ".png":
         raise SettingError(f"{path}: images are written as .png")
-    return SheetSink(path, output_at(path), size)
+    return ContactSheetSink(path, open_output(path), size)
 
 
 def format_of(path: str) -> tuple[str, str]:
@@ -159,14 +159,14 @@ def format_of(path: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def delivered(*sinks: Sink) -> Iterator[None]:
+def committed(*sinks: FileSink) -> Iterator[None]:
     """Publish all sinks when the block ends well, else none."""
     try:
         yield
         for sink in sinks:
-            sink.finish()
+            sink.flush()
         for sink in sinks:
-            sink.publish()
+            sink.commit()
     except BaseException:
         for sink in sinks:
             sink.discard()

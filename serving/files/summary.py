@@ -10,12 +10,12 @@ import numpy as np
 from detector.rejects import Reject
 from detector.windows import JUDGED
 from serving.files.judging import Judge, Judged
-from serving.files.promise import Promise, hold
+from serving.files.promise import PromiseCheck, check_promise
 
 FIRST = 5
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class ScoringSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A run in figures."""
 
     rows: int  # scored
@@ -28,7 +28,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     infinite: int  # cells that spelt an infinity, taken as missing
     unused: tuple[str, ...]  # columns of the files that nobody asked for
     seconds: float
-    promise: Promise
+    promise: PromiseCheck
     first_rejects: tuple[Reject, ...]
 
     @property
@@ -58,7 +58,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         return f"{usual}{many}drift, or not the data it was trained for"
 
 
-class Tally:
+class SummaryBuilder:
     """Counts while a run goes on."""
 
     def __init__(self) -> None:
@@ -87,17 +87,17 @@ class Tally:
         window = scorer.manifest.window
         return self.rows * window.stride // window.length if window else None
 
-    def _promise(self, scorer: Judge) -> Promise:
+    def _promise(self, scorer: Judge) -> PromiseCheck:
         """Hold the alarms against the promise: of a series those that began, too few of which are nobody's fault."""
         stretches = self._stretches(scorer)
         if stretches is None:
-            return hold(scorer.standing, scorer.manifest.decision, self.anomalies, self.rows)
-        held = hold(scorer.standing, scorer.manifest.decision, min(self.alarms, stretches), stretches)
+            return check_promise(scorer.standing, scorer.manifest.decision, self.anomalies, self.rows)
+        held = check_promise(scorer.standing, scorer.manifest.decision, min(self.alarms, stretches), stretches)
         return msgspec.structs.replace(held, is_broken=held.is_broken and self.alarms > held.rate * stretches)
 
-    def summary(self, scorer: Judge) -> Summary:
+    def summary(self, scorer: Judge) -> ScoringSummary:
         """Sum up."""
-        return Summary(
+        return ScoringSummary(
             rows=self.rows,
             unjudged=self.unjudged,
             alarms=self.alarms,

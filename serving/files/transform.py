@@ -24,12 +24,12 @@ from serving.files.images import decode
 from serving.files.layout import reject_table
 from serving.files.reading import Read, Watch, read, unwatched
 from serving.files.scoring import check_outputs
-from serving.files.sinks import LazySink, delivered, open_sink
+from serving.files.sinks import LazySink, committed, open_sink
 
 FIRST = 5  # rejected rows that are shown
 
 
-class Rewriter(NamedTuple):
+class Transform(NamedTuple):
     """What to read of each row, and what to write of it."""
 
     columns: tuple[Column, ...]  # to read
@@ -39,7 +39,7 @@ class Rewriter(NamedTuple):
     image: Image | None = None  # what is read are files of images
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class TransformJob(msgspec.Struct, frozen=True, kw_only=True):
     """Which files to read, and where the result and the rejected rows go; `rejects` "" lets these go uncollected."""
 
     paths: tuple[str, ...]
@@ -50,7 +50,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     image: str | None = None  # a size such as 28x28: the result is a sheet of images
 
 
-class Rewritten(msgspec.Struct, kw_only=True):
+class TransformSummary(msgspec.Struct, kw_only=True):
     """A run in figures."""
 
     rows: int = 0  # written
@@ -62,23 +62,23 @@ class Rewritten(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
 
 
-def embedder(scorer: Scorer) -> Rewriter:
+def embedding_transform(scorer: Scorer) -> Transform:
     """Write each row's code."""
 
     def embed(matrix: np.ndarray) -> pl.DataFrame:
         codes = scorer.graph.latent(matrix)
         return pl.DataFrame(codes, schema=latent_names(codes.shape[1]))
 
-    return Rewriter(scorer.columns, scorer.manifest.missing, embed, image=_of_files(scorer))
+    return Transform(scorer.columns, scorer.manifest.missing, embed, image=_of_files(scorer))
 
 
-def rebuilder(scorer: Scorer) -> Rewriter:
+def reconstruction_transform(scorer: Scorer) -> Transform:
     """Write each row as the detector rebuilds it."""
 
     def rebuild(matrix: np.ndarray) -> pl.DataFrame:
         return as_frame(scorer.graph.explain(matrix).expected, scorer.columns)
 
-    return Rewriter(scorer.columns, scorer.manifest.missing, rebuild, image=_of_files(scorer))
+    return Transform(scorer.columns, scorer.manifest.missing, rebuild, image=_of_files(scorer))
 
 
 def _of_files(scorer: Scorer) -> Image | None:
@@ -87,12 +87,12 @@ def _of_files(scorer: Scorer) -> Image | None:
     return image if image and image.files else None
 
 
-def decoding(decoder: Decoder) -> Rewriter:
+def decoding_transform(decoder: Decoder) -> Transform:
     """Write the row that each code stands for."""
-    return Rewriter(decoder.latents, (), lambda codes: as_frame(decoder.decode(codes), decoder.columns), whole=True)
+    return Transform(decoder.latents, (), lambda codes: as_frame(decoder.decode(codes), decoder.columns), whole=True)
 
 
-def rewrite_files(rewriter: Rewriter, job: Job, watch: Watch = unwatched) -> Rewritten:
+def transform_files(rewriter: Transform, job: TransformJob, watch: Watch = unwatched) -> TransformSummary:
     """Rewrite every row of every file.
 
     Raises:
@@ -102,10 +102,10 @@ def rewrite_files(rewriter: Rewriter, job: Job, watch: Watch = unwatched) -> Rew
     """
     began = time.perf_counter()
     check_outputs(job.to, job.rejects, job.paths, force=job.force)
-    done = Rewritten()
+    done = TransformSummary()
     several, images = len(job.paths) > 1, rewriter.image is not None
     sinks = open_sink(job.to, job.image), LazySink(job.rejects)
-    with delivered(*sinks):
+    with committed(*sinks):
         for each, encoded in _blocks(rewriter, job, watch):
             rejects = sorted([*each.block.rejects, *encoded.rejects], key=lambda reject: reject.row)
             _count(done, each, encoded, rejects)
@@ -121,7 +121,7 @@ def rewrite_files(rewriter: Rewriter, job: Job, watch: Watch = unwatched) -> Rew
     return done
 
 
-def walk_between(scorer: Scorer, decoder: Decoder, job: Job, between: tuple[int, int], steps: int) -> Rewritten:
+def interpolate(scorer: Scorer, decoder: Decoder, job: TransformJob, between: tuple[int, int], steps: int) -> TransformSummary:
     """Walk from one row's code to another's and write the rows on the way, both ends included.
 
     Rows are numbered as everywhere: by their line in the file, or their place in Parquet.
@@ -140,14 +140,14 @@ def walk_between(scorer: Scorer, decoder: Decoder, job: Job, between: tuple[int,
     sink = open_sink(job.to, job.image)
     start, end = scorer.graph.latent(_rows(scorer, job, between)).astype(np.float64)
     rows = as_frame(decoder.decode(walk(start, end, steps)), decoder.columns)
-    with delivered(sink):
+    with committed(sink):
         sink.add(rows.insert_column(0, pl.Series(_free("step", rows.columns), np.arange(1, steps + 1))))
-    return Rewritten(rows=steps, seconds=time.perf_counter() - began)
+    return TransformSummary(rows=steps, seconds=time.perf_counter() - began)
 
 
-def _rows(scorer: Scorer, job: Job, wanted: tuple[int, int]) -> np.ndarray:
+def _rows(scorer: Scorer, job: TransformJob, wanted: tuple[int, int]) -> np.ndarray:
     """Find rows by their numbers, `float64[as many, columns]`; reading ends with the last one."""
-    rewriter = Rewriter(scorer.columns, scorer.manifest.missing, pl.DataFrame)
+    rewriter = Transform(scorer.columns, scorer.manifest.missing, pl.DataFrame)
     found: dict[int, np.ndarray] = {}
     first = last = 0
     for each in read(job.paths, rewriter.columns, _options(rewriter, job)):
@@ -166,7 +166,7 @@ def _rows(scorer: Scorer, job: Job, wanted: tuple[int, int]) -> np.ndarray:
     )
 
 
-def _blocks(rewriter: Rewriter, job: Job, watch: Watch) -> Iterator[tuple[Read, Encoded]]:
+def _blocks(rewriter: Transform, job: TransformJob, watch: Watch) -> Iterator[tuple[Read, Encoded]]:
     """Read and encode every file."""
     if rewriter.image:
         for block, matrix in decode(job.paths, rewriter.image, watch):
@@ -176,12 +176,12 @@ def _blocks(rewriter: Rewriter, job: Job, watch: Watch) -> Iterator[tuple[Read, 
         yield each, _encoded(each, rewriter)
 
 
-def _options(rewriter: Rewriter, job: Job) -> ReadOptions:
+def _options(rewriter: Transform, job: TransformJob) -> ReadOptions:
     """Say how cells are written."""
     return ReadOptions(missing=rewriter.missing, decimal_comma=job.decimal_comma)
 
 
-def _encoded(each: Read, rewriter: Rewriter) -> Encoded:
+def _encoded(each: Read, rewriter: Transform) -> Encoded:
     """Encode a block, and reject what has a hole where none may be."""
     block = each.block
     encoded = encode(block.frame, rewriter.columns, block.rows, file=each.file, missing=rewriter.missing)
@@ -199,7 +199,7 @@ def _encoded(each: Read, rewriter: Rewriter) -> Encoded:
     return Encoded(encoded.matrix[~holed], accepted, [*encoded.rejects, *rejects], encoded.infinite)
 
 
-def _count(done: Rewritten, each: Read, encoded: Encoded, rejects: Sequence[Reject]) -> None:
+def _count(done: TransformSummary, each: Read, encoded: Encoded, rejects: Sequence[Reject]) -> None:
     """Count a block."""
     done.rows += len(encoded.matrix)
     done.rejected += len(rejects)

@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.model import Judged
 
-LATEST = 2000  # rows over which order and alarm ratios are told
+MAX_RECENT = 2000  # rows over which order and alarm ratios are told
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     shadow_alarm_ratio: float | None = None
 
 
-class Compared(msgspec.Struct, frozen=True, array_like=True):
+class ComparisonDelta(msgspec.Struct, frozen=True, array_like=True):
     """What both said of some rows."""
 
     counts: list[list[int]]  # rows by what the one and the other say
@@ -36,7 +36,7 @@ class Compared(msgspec.Struct, frozen=True, array_like=True):
     latest: bytes  # float64[latest rows, 4]: score and flag of the one, score and flag of the other
 
 
-class Comparison:
+class VersionComparison:
     """Counts, row by row. Safe to use from several threads."""
 
     def __init__(self) -> None:
@@ -73,12 +73,12 @@ class Comparison:
         np.add.at(counts, (rows[:, 1].astype(int), rows[:, 3].astype(int)), 1)
         self._add(counts, len(current.rows) + len(shadow.rows) - 2 * len(same), 0, rows)
 
-    def put(self, compared: Compared) -> None:
+    def merge(self, compared: ComparisonDelta) -> None:
         """Take what was compared elsewhere."""
         latest = np.frombuffer(compared.latest).reshape(-1, 4)
         self._add(np.array(compared.counts), compared.rejected, compared.skipped, latest)
 
-    def take(self) -> Compared | None:
+    def take_delta(self) -> ComparisonDelta | None:
         """Give what was compared since the last time, if anything was."""
         with self._lock:
             counts, rejected, skipped = self._taken
@@ -86,17 +86,19 @@ class Comparison:
             new = self._counts - counts
             rejected, skipped = self._rejected - rejected, self._skipped - skipped
             latest = self._latest[max(0, len(self._latest) - int(new.sum())) :]
-            return Compared(new.tolist(), rejected, skipped, latest.tobytes()) if new.any() or rejected or skipped else None
+            return (
+                ComparisonDelta(new.tolist(), rejected, skipped, latest.tobytes()) if new.any() or rejected or skipped else None
+            )
 
     def _add(self, counts: np.ndarray, rejected: int, skipped: int, rows: np.ndarray) -> None:
         """Count rows."""
         with self._lock:
-            self._counts = self._counts + counts  # replaced, not changed: `take` keeps the old ones
+            self._counts = self._counts + counts  # replaced, not changed: `take_delta` keeps the old ones
             self._rejected += rejected
             self._skipped += skipped
-            self._latest = np.concatenate([self._latest, rows])[-LATEST:]
+            self._latest = np.concatenate([self._latest, rows])[-MAX_RECENT:]
 
-    def found(self) -> Agreement:
+    def agreement(self) -> Agreement:
         """Say how far they agree."""
         with self._lock:
             ((neither, shadow), (current, both)), latest, rejected = self._counts.tolist(), self._latest, self._rejected

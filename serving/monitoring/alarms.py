@@ -1,4 +1,4 @@
-"""Alarms with their reasons, as they happen: the latest ones are kept until somebody takes them."""
+"""RecentAlarms with their reasons, as they happen: the latest ones are kept until somebody takes them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from serving.http.models.model import Model
 from serving.model import Judged
 from serving.verdict_records import grouped
 
-MOST = 100  # of a model that are kept
-OF_A_REQUEST = 10  # of it that are kept
+MAX_ALARMS = 100  # of a model that are kept
+MAX_PER_REQUEST = 10  # of it that are kept
 
 
-class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+class AlarmEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A row that was flagged; it has a number once it is listed."""
 
     id: int = 0
@@ -33,25 +33,25 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[Reason]
 
 
-class Alarms:
+class RecentAlarms:
     """Notes alarms down. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: defaultdict[str, deque[Alarm]] = defaultdict(lambda: deque(maxlen=MOST))
+        self._kept: defaultdict[str, deque[AlarmEvent]] = defaultdict(lambda: deque(maxlen=MAX_ALARMS))
 
-    def note(self, model: Model, judged: Judged, request_id: str) -> None:
+    def record(self, model: Model, judged: Judged, request_id: str) -> None:
         """Note down alarms of a request, the strongest if they are many."""
         verdicts = judged.verdicts
         if not judged.reasons and verdicts.reasons is NO_REASONS:
             return
         flagged = verdicts.is_anomaly.nonzero()[0]
-        if len(flagged) > OF_A_REQUEST:
-            flagged = np.sort(flagged[np.argsort(verdicts.score[flagged])[-OF_A_REQUEST:]])
+        if len(flagged) > MAX_PER_REQUEST:
+            flagged = np.sort(flagged[np.argsort(verdicts.score[flagged])[-MAX_PER_REQUEST:]])
         reasons = judged.reasons or grouped(verdicts.reasons)
         with self._lock:
             for at in flagged.tolist():
-                alarm = Alarm(
+                alarm = AlarmEvent(
                     at=time.time(),
                     request_id=request_id,
                     row=int(judged.rows[at]),
@@ -63,7 +63,7 @@ class Alarms:
                 )
                 self._kept[model.name].append(alarm)
 
-    def take(self) -> dict[str, list[Alarm]]:
+    def drain(self) -> dict[str, list[AlarmEvent]]:
         """Give those since the last time, by the model's name."""
         with self._lock:
             taken, self._kept = self._kept, defaultdict(self._kept.default_factory)

@@ -11,7 +11,7 @@ from detector.errors import SettingError
 
 
 @contextlib.contextmanager
-def scraped(host: str, port: int | None, registry: CollectorRegistry) -> Iterator[None]:
+def serve_metrics(host: str, port: int | None, registry: CollectorRegistry) -> Iterator[None]:
     """Answer for the metrics on a port, if one is wanted.
 
     Raises:

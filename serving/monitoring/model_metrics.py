@@ -15,7 +15,7 @@ from serving.monitoring.rolling import P_VALUE_BUCKETS, SCORE_BUCKETS
 OF = ("model", "version")
 
 
-class Detection(Collector):
+class ModelMetricsCollector(Collector):
     """What the models say, read when it is asked for."""
 
     def __init__(self, models: Callable[[], Sequence[Model]]) -> None:
@@ -29,7 +29,7 @@ class Detection(Collector):
         """Read every model's counts."""
         models = self._models()
         for model in models:
-            model.watch.settle()
+            model.statistics.flush()
         yield from _what_they_are(models)
         yield from _what_they_counted(models)
         yield from _whether_rows_still_come_as_they_did(models)
@@ -53,7 +53,7 @@ def _what_they_are(models: Sequence[Model]) -> Iterator[Metric]:
         "Time since training, and calibration with it.",
         (),
         models,
-        lambda model: {(): time.time() - model.watch.created},
+        lambda model: {(): time.time() - model.statistics.created},
     )
     yield _gauge(
         "residuum_calibration_rows",
@@ -73,35 +73,37 @@ def _what_they_are(models: Sequence[Model]) -> Iterator[Metric]:
 
 def _what_they_counted(models: Sequence[Model]) -> Iterator[Metric]:
     """Tell of rows, anomalies and cells."""
-    yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.watch.recent.rows})
-    yield _counter("residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.watch.recent.anomalies})
+    yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.statistics.recent.rows})
+    yield _counter(
+        "residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.statistics.recent.anomalies}
+    )
     yield _counter(
         "residuum_alarms",
         "Alarms of a series that began; each lasts for some rows.",
         (),
         models,
-        lambda model: {(): model.watch.recent.alarms} if model.scorer.manifest.window else {},
+        lambda model: {(): model.statistics.recent.alarms} if model.scorer.manifest.window else {},
     )
     yield _counter(
         "residuum_rejected_rows",
         "Rows that could not be read, by what was expected.",
         ("reason",),
         models,
-        lambda model: {(reason,): count for reason, count in model.watch.rejected.items()},
+        lambda model: {(reason,): count for reason, count in model.statistics.rejected.items()},
     )
     yield _counter(
         "residuum_missing_cells",
         "Cells that were missing.",
         ("column",),
         models,
-        lambda model: _by_column(model, model.watch.missing),
+        lambda model: _by_column(model, model.statistics.missing),
     )
     yield _counter(
         "residuum_unseen_categories",
         "Cells whose category training never saw.",
         ("column",),
         models,
-        lambda model: _by_column(model, model.watch.unseen),
+        lambda model: _by_column(model, model.statistics.unseen),
     )
 
 
@@ -112,7 +114,7 @@ def _whether_rows_still_come_as_they_did(models: Sequence[Model]) -> Iterator[Me
         "Share of alarms among the latest rows, about 2,000.",
         (),
         models,
-        lambda model: {(): model.watch.recent.alarm_ratio},
+        lambda model: {(): model.statistics.recent.alarm_ratio},
     )
     yield _gauge(
         "residuum_promised_alarm_ratio",
@@ -126,28 +128,32 @@ def _whether_rows_still_come_as_they_did(models: Sequence[Model]) -> Iterator[Me
         "Decimal logarithm of the conformal test martingale: 2 is evidence of drift at 1 %; none of a series.",
         (),
         models,
-        lambda model: _of_rows(model, model.watch.recent.martingale),
+        lambda model: _of_rows(model, model.statistics.recent.martingale),
     )
     yield _gauge(
         "residuum_column_stability",
         "Population stability index of the latest rows beside the first 2,000 since the start.",
         ("column",),
         models,
-        lambda model: {(name,): index for name, index in model.watch.recent.stability.items()},
+        lambda model: {(name,): index for name, index in model.statistics.recent.stability.items()},
     )
 
 
 def _how_scores_lie(models: Sequence[Model]) -> Iterator[Metric]:
     """Tell of scores and p-values."""
     yield _histogram(
-        "residuum_score_nats", "Scores.", SCORE_BUCKETS, models, lambda model: (model.watch.scores, model.watch.score_sum)
+        "residuum_score_nats",
+        "Scores.",
+        SCORE_BUCKETS,
+        models,
+        lambda model: (model.statistics.scores, model.statistics.score_sum),
     )
     yield _histogram(
         "residuum_p_value",
         "p-values.",
         P_VALUE_BUCKETS,
         models,
-        lambda model: (model.watch.p_values, model.watch.p_value_sum),
+        lambda model: (model.statistics.p_values, model.statistics.p_value_sum),
     )
 
 

@@ -13,14 +13,14 @@ import numpy as np
 
 from detector.columns import Column
 
-REFERENCE = 2000  # rows
-FADING = 2000  # rows after which a row counts for 1/e
-LOOKED_AT = 1024  # rows of those that are counted at a time: columns are many, and a share of the rows tells as much
+REFERENCE_ROWS = 2000  # rows
+DECAY_ROWS = 2000  # rows after which a row counts for 1/e
+MAX_SAMPLE = 1024  # rows of those that are counted at a time: columns are many, and a share of the rows tells as much
 MOST_VALUES = 50  # of a category
 SMOOTH = 0.5
 
 
-class Stability:
+class PopulationStability:
     """Counts the cells of one model's columns."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -33,12 +33,12 @@ class Stability:
     def add(self, matrix: np.ndarray) -> None:
         """Count rows, `float64[rows, columns]`."""
         if self._reference:
-            some = evenly(matrix, LOOKED_AT)
-            fade = np.exp(-len(some) / FADING)
+            some = evenly_spaced(matrix, MAX_SAMPLE)
+            fade = np.exp(-len(some) / DECAY_ROWS)
             self._present = [fade * old + new for old, new in zip(self._present, self._counted(some), strict=True)]
             return
         self._gathered.append(matrix)
-        if sum(map(len, self._gathered)) >= REFERENCE:
+        if sum(map(len, self._gathered)) >= REFERENCE_ROWS:
             first = np.concatenate(self._gathered)
             self._edges = [_edges(column, first[:, place]) for place, column in enumerate(self._columns)]
             self._reference = self._counted(first)
@@ -49,7 +49,7 @@ class Stability:
         """Give each column's index; none before there is a reference and as much to hold against it."""
         names = [column.name for column in self._columns]
         pairs = zip(names, self._present, self._reference, strict=False)
-        return {name: psi(present, reference) for name, present, reference in pairs if present.sum() >= FADING / 2}
+        return {name: psi(present, reference) for name, present, reference in pairs if present.sum() >= DECAY_ROWS / 2}
 
     def _counted(self, matrix: np.ndarray) -> list[np.ndarray]:
         """Count the cells of each column in its bins, the last one for missing cells."""
@@ -61,8 +61,8 @@ class Stability:
         return counted
 
 
-def evenly(rows: np.ndarray, most: int) -> np.ndarray:
-    """Give about so many rows at most, evenly spread: those that come together may be alike."""
+def evenly_spaced(rows: np.ndarray, most: int) -> np.ndarray:
+    """Give about so many rows at most, evenly_spaced spread: those that come together may be alike."""
     return rows[:: max(1, -(-len(rows) // most))]
 
 

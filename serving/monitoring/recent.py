@@ -8,19 +8,19 @@ import numpy as np
 
 from detector.scorer import Scorer
 from serving.monitoring.drift import Martingale
-from serving.monitoring.population_stability import FADING, Stability, evenly
+from serving.monitoring.population_stability import DECAY_ROWS, PopulationStability, evenly_spaced
 
 LATEST = 10_000  # scores that are held, for whoever wants to try another threshold
 BET_ON = 256  # rows of a heap
 
 
-class Recent:
+class RecentStatistics:
     """Takes rows in heaps."""
 
     def __init__(self, scorer: Scorer) -> None:
         # Neighbouring windows of a series share rows: no bet on their exchangeability means anything.
         self._martingale = None if scorer.manifest.window else Martingale(scorer.calibration.scores)
-        self._stability = Stability(scorer.columns)
+        self._stability = PopulationStability(scorer.columns)
         self._faded = np.zeros(2)  # anomalies and rows
         self.rows = self.anomalies = self.rejected = 0
         self.alarms = 0  # of a series, that began
@@ -30,10 +30,10 @@ class Recent:
         """Take a heap: how many rows and anomalies, the scores of the latest of them, `float64[some rows, columns]`."""
         self.rows += rows
         self.anomalies += anomalies
-        self._faded = self._faded * np.exp(-rows / FADING) + (anomalies, rows)
+        self._faded = self._faded * np.exp(-rows / DECAY_ROWS) + (anomalies, rows)
         self.latest = np.concatenate([self.latest, scores])[-LATEST:]
         if self._martingale:
-            self._martingale.add(evenly(scores, BET_ON))
+            self._martingale.add(evenly_spaced(scores, BET_ON))
         self._stability.add(cells)
 
     @property

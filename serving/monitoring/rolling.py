@@ -15,7 +15,7 @@ from detector.columns import EXPECTED
 from detector.rejects import Reject
 from detector.scorer import Scorer, Verdicts
 from detector.windows import JUDGED
-from serving.monitoring.recent import Recent
+from serving.monitoring.recent import RecentStatistics
 
 HEAP = 4096  # rows
 TOLD = 1024  # rows whose cells are told elsewhere, at a time
@@ -25,20 +25,20 @@ P_VALUE_BUCKETS = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *np.arange(1,
 REASON = {said: kind for kind, said in EXPECTED.items()}
 
 
-class News(msgspec.Struct, array_like=True):
+class StatisticsDelta(msgspec.Struct, array_like=True):
     """What was counted since the last time that somebody asked, for those who count the rows of several processes."""
 
     rows: int = 0
     anomalies: int = 0
     rejected: int = 0
     alarms: int = 0  # of a series, that began
-    highest: float = -math.inf  # score
-    total: float = 0.0  # of the scores
+    max_score: float = -math.inf  # score
+    score_sum: float = 0.0  # of the scores
     scores: bytes = b""  # float64[latest rows]
     cells: bytes = b""  # float64[some rows, columns]
 
 
-class Watch:
+class RollingStatistics:
     """Counts what one model says. Safe to use from several threads."""
 
     def __init__(self, scorer: Scorer) -> None:
@@ -47,9 +47,9 @@ class Watch:
         self._scores, self._p_values, self._flags = np.empty(HEAP), np.empty(HEAP), np.empty(HEAP, dtype=bool)
         self._cells = np.empty((HEAP, len(scorer.columns)))
         self._height = 0
-        self._news, self._told = News(), bytearray()
+        self._news, self._told = StatisticsDelta(), bytearray()
         self._most_told = min(TOLD, max(1, MOST_CELLS // len(scorer.columns))) * len(scorer.columns) * self._cells.itemsize
-        self.recent = Recent(scorer)
+        self.recent = RecentStatistics(scorer)
         self._categories = [place for place, each in enumerate(scorer.columns) if each.kind == "category"]
         self._unseen = np.array([scorer.columns[place].unseen for place in self._categories])
         self.created = dt.datetime.fromisoformat(scorer.manifest.created).timestamp()
@@ -98,19 +98,19 @@ class Watch:
         window = self._manifest.window
         return REASON.get(reject.expected) or ("series" if window and reject.column in window.columns else "json")
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Count what lies on the heap."""
         with self._lock:
             if self._height:
                 self._count()
 
-    def take(self) -> News:
+    def take_delta(self) -> StatisticsDelta:
         """Give what was counted since the last time."""
         with self._lock:
             if self._height:
                 self._count()
             news, told = self._news, self._told
-            self._news, self._told = News(), bytearray()
+            self._news, self._told = StatisticsDelta(), bytearray()
             latest = self.recent.latest[-news.rows :] if news.rows else np.empty(0)
             return msgspec.structs.replace(news, scores=latest.tobytes(), cells=bytes(told))
 
@@ -118,7 +118,7 @@ class Watch:
         """Count the heap."""
         rows, self._height = self._height, 0
         scores, p_values, flags = self._scores[:rows], self._p_values[:rows], self._flags[:rows]
-        matrix = self._cells[:rows].copy()  # `Stability` keeps the first ones
+        matrix = self._cells[:rows].copy()  # `PopulationStability` keeps the first ones
         total, anomalies = float(np.nansum(scores)), int(flags.sum())
         self.scores += np.bincount(np.searchsorted(SCORE_BUCKETS[:-1], scores), minlength=len(SCORE_BUCKETS))
         self.score_sum += total
@@ -131,7 +131,7 @@ class Watch:
         news = self._news
         news.rows += rows
         news.anomalies += anomalies
-        news.highest = max(news.highest, float(np.fmax.reduce(scores)))
-        news.total += total
+        news.max_score = max(news.max_score, float(np.fmax.reduce(scores)))
+        news.score_sum += total
         room = (self._most_told - len(self._told)) // matrix[:1].nbytes
         self._told += matrix[:room].tobytes()

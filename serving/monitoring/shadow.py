@@ -17,36 +17,36 @@ from prometheus_client.registry import Collector
 
 from detector.batch import RecordBatch
 from detector.columns import Encoded
-from serving.log import fault, log
+from serving.log import error_fields, log
 from serving.model import Judged, Model
-from serving.monitoring.agreement import Comparison
+from serving.monitoring.agreement import VersionComparison
 
 WAITING = 8  # tables
 
 Work = Callable[[], None]
 
 
-class Shadow:
+class ShadowModel:
     """One version in the shadow of another."""
 
     def __init__(self, model: Model, current: Model, share: float) -> None:
         self.model = model
-        self.comparison = Comparison()
+        self.comparison = VersionComparison()
         self._same_columns = model.scorer.columns == current.scorer.columns
         self._share = share
         self._work: queue.Queue[Work | None] = queue.Queue(WAITING)
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
 
-    def lines(self, lines: RecordBatch, judged: Judged) -> None:
+    def submit_rows(self, lines: RecordBatch, judged: Judged) -> None:
         """Judge decoded rows as well, if their turn has come."""
         values = {name: lines.values[name] for name in self.model.columns}
         self._put(lambda: self.model.judge(lines._replace(values=values), 0), judged)
 
-    def frame(self, frame: pl.DataFrame, numbers: Sequence[int] | np.ndarray, judged: Judged) -> None:
+    def submit_frame(self, frame: pl.DataFrame, numbers: Sequence[int] | np.ndarray, judged: Judged) -> None:
         """Judge a table as well, if its turn has come."""
         self._put(lambda: self.model.judge_frame(frame, numbers, 0), judged)
 
-    def matrix(self, encoded: Encoded, judged: Judged) -> None:
+    def submit_matrix(self, encoded: Encoded, judged: Judged) -> None:
         """Judge rows that are encoded already as well, if their turn has come and the codes mean the same to both."""
         if self._same_columns:
             self._put(lambda: self.model.judge_matrix(encoded), judged)
@@ -72,10 +72,10 @@ class Shadow:
                 work()
             except Exception as error:  # noqa: BLE001 - a shadow disturbs nobody
                 self.comparison.skip()
-                log().error("shadow", model=self.model.name, version=self.model.version, **fault(error))
+                log().error("shadow", model=self.model.name, version=self.model.version, **error_fields(error))
 
 
-def comparable(shadow: Model, current: Model) -> bool:
+def can_shadow(shadow: Model, current: Model) -> bool:
     """Tell whether what the current version reads of a request is all that the other needs."""
     return _read(shadow) <= _read(current)
 
@@ -86,10 +86,10 @@ def _read(model: Model) -> set[tuple[str, str]]:
     return {(column.name, column.kind) for column in model.scorer.columns} | series
 
 
-class Shadows(Collector):
+class ShadowMetricsCollector(Collector):
     """What the shadows say, read when it is asked for."""
 
-    def __init__(self, shadowed: Callable[[], Sequence[tuple[Model, Shadow]]]) -> None:
+    def __init__(self, shadowed: Callable[[], Sequence[tuple[Model, ShadowModel]]]) -> None:
         self._shadowed = shadowed
 
     def describe(self) -> list[Metric]:
@@ -110,7 +110,7 @@ class Shadows(Collector):
             "residuum_shadow_alarm_ratio", "Share of alarms among the same latest rows, about 2,000.", labels=(*of, "by")
         )
         for model, shadow in self._shadowed():
-            found, who = shadow.comparison.found(), [model.name, str(model.version), str(shadow.model.version)]
+            found, who = shadow.comparison.agreement(), [model.name, str(model.version), str(shadow.model.version)]
             for name in ("both", "neither", "current_alone", "shadow_alone"):
                 rows.add_metric([*who, name], getattr(found, name))
             skipped.add_metric(who, shadow.comparison.skipped)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from serving.model import Model
-from serving.monitoring.model_metrics import Detection
+from serving.monitoring.model_metrics import ModelMetricsCollector
 from serving.stream.base import Outcome
 
 ROWS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
@@ -23,7 +23,7 @@ class Metrics:
     def __init__(self, models: Callable[[], Sequence[Model]]) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(Detection(models))
+        registry.register(ModelMetricsCollector(models))
         self._records = Counter("residuum_stream_records", "Records that are done with.", ("outcome",), registry=registry)
         self._letters = Counter(
             "residuum_stream_dead_letters", "Records that could not be judged.", ("reason",), registry=registry

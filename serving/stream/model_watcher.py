@@ -12,7 +12,7 @@ from detector.graph import Device
 from detector.scorer import Scorer
 from serving.log import log
 from serving.model import Model
-from serving.preload import warm
+from serving.preload import preload
 
 EVERY = 2.0  # seconds between two looks at the folder
 
@@ -54,7 +54,7 @@ class Current:
 
     def _open(self, folder: Path) -> Model:
         scorer = Scorer.open(folder, self._device)
-        warm(scorer)
+        preload(scorer)
         self._loaded("opened")
         name = scorer.manifest.name if (self._path / bundle.MANIFEST).is_file() else self._path.absolute().name
         return Model(name, scorer)

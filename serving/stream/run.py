@@ -13,8 +13,8 @@ from typing import Any
 
 from detector.windows import Window
 from serving.files.output import STDOUT
-from serving.log import log, set_up
-from serving.monitoring.metrics_server import scraped
+from serving.log import configure_logging, log
+from serving.monitoring.metrics_server import serve_metrics
 from serving.stream.addresses import Topic
 from serving.stream.base import Sink, Source
 from serving.stream.metrics import Metrics
@@ -38,13 +38,16 @@ def stream(path: Path, settings: Settings, watch: Callable[[Progress], None]) ->
     """
     gc.freeze()  # what is there now stays: it need not be looked through again and again ...
     gc.set_threshold(SELDOM)  # ... and what a batch makes goes with it
-    set_up(settings.log)
+    configure_logging(settings.log)
     models: list[Current] = []
     metrics = Metrics(lambda: [current.model for current in models])
     models.append(Current(path, settings.device, metrics.loaded))
     connect = ends(settings, metrics, lambda: models[0].model.scorer.manifest.window)
     worker = Worker(connect, models[0], settings.limits, metrics, watch, settings.worker_id, settings.state_memory)
-    with scraped(settings.metrics_host, settings.metrics_port, metrics.registry), stopped_by_signals(worker, settings.deadline):
+    with (
+        serve_metrics(settings.metrics_host, settings.metrics_port, metrics.registry),
+        stopped_by_signals(worker, settings.deadline),
+    ):
         model = models[0].model
         log().info("streaming", model=f"{model.name}/{model.version}", **said(settings))
         worker.run()

@@ -22,7 +22,7 @@ from detector.files.ndjson import column
 from detector.rejects import Reject
 from detector.series import AFTER, Series
 from serving.codecs.json_limits import depth, without_long_texts
-from serving.log import fault, log
+from serving.log import error_fields, log
 from serving.model import Judged, Model
 from serving.stream.base import Batch, Letter, Outcome, Verdict, Why
 from serving.stream.series_state import Recall, Runs
@@ -152,7 +152,7 @@ class Judge:
                 for half in _halves(lines):
                     yield from self._judged(half, whys, run)
                 return
-            log().warning("scorer failed", **fault(error))
+            log().warning("scorer failed", **error_fields(error))
             (row,) = lines.rows
             whys[row] = "scorer failed"
             found = show(msgspec.json.encode({key: cells[0] for key, cells in lines.values.items()}))

@@ -12,7 +12,7 @@ import msgspec
 
 from detector.errors import SettingError
 from detector.graph import Device
-from serving.log import Form
+from serving.log import LogFormat
 from serving.stream.addresses import Address, Topic
 from serving.stream.scoring import Limits
 
@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     device: Device = "auto"
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
-    log: Form = "auto"
+    log: LogFormat = "auto"
 
     max_batch: int = 2000  # records
     max_batch_bytes: int = 4 * MIB

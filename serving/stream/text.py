@@ -15,7 +15,7 @@ import msgspec
 from detector.errors import OutputError, StreamError
 from detector.files.blocks import LONGEST, count
 from detector.files.stream import BOM
-from serving.files.output import STDOUT, telling
+from serving.files.output import STDOUT, output_errors
 from serving.stream import dead_letters
 from serving.stream.base import Headers, Origin, Outcome
 from serving.stream.changelog_records import Slot
@@ -215,7 +215,7 @@ class Growing:
             OutputError: it cannot be written.
         """
         self._path = path
-        with telling(path):
+        with output_errors(path):
             self._file = sys.stdout.fileno() if path == STDOUT else os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._is_regular = path != STDOUT and Path(path).is_file()
             if self._is_regular:
@@ -228,7 +228,7 @@ class Growing:
             OutputError: they cannot be written.
         """
         left = memoryview(text)
-        with telling(self._path):
+        with output_errors(self._path):
             while left:
                 left = left[os.write(self._file, left) :]
 
@@ -239,7 +239,7 @@ class Growing:
             OutputError: the disk fails.
         """
         if self._is_regular:
-            with telling(self._path):
+            with output_errors(self._path):
                 os.fdatasync(self._file)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from serving.files import promise
 )
 def test_tail_is_the_beta_binomials(count: int, rows: int, a: int, b: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(promise, "TAIL", 1.0)  # sum to the end
-    assert promise.at_least(count, rows, a, b) == pytest.approx(betabinom.pmf(range(count, rows + 1), rows, a, b).sum())
+    assert promise.beta_binomial_tail(count, rows, a, b) == pytest.approx(betabinom.pmf(range(count, rows + 1), rows, a, b).sum())
 
 
 def test_fresh_normal_rows_keep_the_promise() -> None:
@@ -23,7 +23,7 @@ def test_fresh_normal_rows_keep_the_promise() -> None:
         calibration = Calibration(random.normal(size=299))
         decision = calibration.decide(0.01)
         alarms = int((random.normal(size=2_000) > decision.threshold).sum())
-        broken += promise.hold(calibration.standing(decision.threshold), decision, alarms, 2_000).is_broken
+        broken += promise.check_promise(calibration.standing(decision.threshold), decision, alarms, 2_000).is_broken
     assert broken <= 2  # 0.3 are to be expected
 
 
@@ -31,6 +31,6 @@ def test_fresh_normal_rows_keep_the_promise() -> None:
 def test_other_rows_break_it(alarms: int) -> None:
     calibration = Calibration(np.arange(2_000.0))
     decision = calibration.decide(0.05)
-    assert promise.hold(calibration.standing(decision.threshold), decision, alarms, 2_000).is_broken
-    assert not promise.hold(calibration.standing(decision.threshold), decision, 100, 2_000).is_broken
-    assert not promise.hold(calibration.standing(decision.threshold), decision, 0, 1).is_broken
+    assert promise.check_promise(calibration.standing(decision.threshold), decision, alarms, 2_000).is_broken
+    assert not promise.check_promise(calibration.standing(decision.threshold), decision, 100, 2_000).is_broken
+    assert not promise.check_promise(calibration.standing(decision.threshold), decision, 0, 1).is_broken

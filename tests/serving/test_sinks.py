@@ -9,15 +9,15 @@ import pytest
 
 from detector.errors import OutputError, SettingError
 from serving.files import output
-from serving.files.sinks import LazySink, Sink, delivered, format_of, open_sink
+from serving.files.sinks import FileSink, LazySink, committed, format_of, open_sink
 
 FRAME = pl.DataFrame({"row": [2, 3], "text": ["a,b", None], "why": [[{"column": "x", "share": 0.5}], None]})
 FLAT = FRAME.drop("why")
 
 
-def write(frame: pl.DataFrame, *sinks: Sink) -> None:
+def write(frame: pl.DataFrame, *sinks: FileSink) -> None:
     """Deliver one frame to every sink."""
-    with delivered(*sinks):
+    with committed(*sinks):
         for sink in sinks:
             sink.add(frame)
 
@@ -28,7 +28,7 @@ def test_what_is_added_is_read_again(name: str, tmp_path: Path) -> None:
     is_csv = format_of(name)[0] == "csv"
     frame = FLAT if is_csv else FRAME
     sink = open_sink(str(path))
-    with delivered(sink):
+    with committed(sink):
         sink.add(frame)
         assert not path.exists()
         sink.add(frame.head(0))
@@ -44,7 +44,7 @@ def test_what_fails_leaves_nothing(name: str, added: int, tmp_path: Path) -> Non
     sink = open_sink(str(tmp_path / name))
 
     def interrupted() -> None:
-        with delivered(sink):
+        with committed(sink):
             for _ in range(added):
                 sink.add(FLAT)
             raise KeyboardInterrupt
@@ -80,7 +80,7 @@ def test_a_device_that_is_full_says_so(form: str, tmp_path: Path) -> None:
 def test_a_file_for_nothing_is_not_made_and_an_old_one_goes(tmp_path: Path) -> None:
     old = tmp_path / "rejects.csv"
     old.write_text("of an earlier run")
-    with delivered(LazySink(str(old))):
+    with committed(LazySink(str(old))):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -90,7 +90,7 @@ def test_a_link_stays_a_link_and_a_file_keeps_usual_rights(tmp_path: Path) -> No
     target.write_text("old")
     link.symlink_to(target)
     sink = open_sink(str(link))
-    with delivered(sink):
+    with committed(sink):
         sink.add(FLAT)
     assert link.is_symlink()
     assert target.read_text().startswith("row,text")

@@ -30,7 +30,7 @@ from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
 from serving.http.process.aggregator import Aggregator
 from serving.log import log
-from serving.monitoring.agreement import Comparison
+from serving.monitoring.agreement import VersionComparison
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class AdminApi:
         current = self._models.current(name)
         self._hub.settle()
         shadow = current.shadow
-        found = self._hub.comparison(shadow) if shadow else Comparison()
+        found = self._hub.comparison(shadow) if shadow else VersionComparison()
         return _json(
             {
                 "model": name,
@@ -73,7 +73,7 @@ class AdminApi:
                 "shadow": shadow.model.version if shadow else None,
                 "share": self._share,
                 "skipped": found.skipped,
-                "agreement": found.found(),
+                "agreement": found.agreement(),
             }
         )
 

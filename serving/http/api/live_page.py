@@ -71,7 +71,7 @@ class LivePage:
             "rejected": recent.rejected,
             "martingale": recent.martingale,
             "changed": changed,
-            "shadow": shadow and {"version": shadow.model.version, "agreement": self._hub.comparison(shadow).found()},
+            "shadow": shadow and {"version": shadow.model.version, "agreement": self._hub.comparison(shadow).agreement()},
             "alarms": self._hub.alarms(model.name, alarms),
             "seconds": [msgspec.structs.astuple(each) for each in self._hub.seconds(model.name, since, now)],
         }

@@ -26,7 +26,7 @@ from serving.http.core.response import Response
 from serving.http.core.settings import HttpSettings
 from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
-from serving.monitoring.alarms import Alarms
+from serving.monitoring.alarms import RecentAlarms
 
 if TYPE_CHECKING:
     from detector.series import Series
@@ -44,7 +44,7 @@ class Stream(NamedTuple):
 class Scoring:
     """Answers bodies of rows."""
 
-    def __init__(self, models: ModelRegistry, limiter: ConcurrencyLimiter, alarms: Alarms, settings: HttpSettings) -> None:
+    def __init__(self, models: ModelRegistry, limiter: ConcurrencyLimiter, alarms: RecentAlarms, settings: HttpSettings) -> None:
         self._models = models
         self._limiter = limiter
         self._alarms = alarms
@@ -150,7 +150,7 @@ class Scoring:
         if limits.log_rows:
             row_log.note(model, lines.values, lines.rows, request_id)
         judged = model.judge(lines, wishes.reasons, run)
-        self._alarms.note(model, judged, request_id)
+        self._alarms.record(model, judged, request_id)
         return Response(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies, unread=unread_keys))
 
     def _ndjson(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series) -> Response:
@@ -169,7 +169,7 @@ class Scoring:
             raise HttpProblem(422, "columns", str(error)) from error
         except pl.exceptions.PanicException as error:  # as of a date in the year 3,000,000
             raise HttpProblem(422, "cells", "a cell of the stream has no value that can be told") from error
-        self._alarms.note(model, judged, request_id)
+        self._alarms.record(model, judged, request_id)
         return Response(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
 
     def _raw(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Response:
@@ -184,7 +184,7 @@ class Scoring:
             cells = dict(zip(model.columns, encoded.matrix.T.tolist(), strict=False))
             row_log.note(model, cells, np.flatnonzero(encoded.accepted).tolist(), request_id)
         judged = model.judge_windows(encoded, window.length) if window else model.judge_matrix(encoded)
-        self._alarms.note(model, judged, request_id)
+        self._alarms.record(model, judged, request_id)
         return Response(raw.write(judged, rows // window.length if window else rows), raw.STREAM.encode())
 
     def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Response:
@@ -197,7 +197,7 @@ class Scoring:
             raise HttpProblem(415, "content_type", str(error)) from error
         except Unreadable as error:
             raise HttpProblem(422, "image", "nothing can be drawn", found=error.found, expected=error.expected) from error
-        self._alarms.note(model, judged, request_id)
+        self._alarms.record(model, judged, request_id)
         if wishes.heatmap:
             return Response(drawn, b"image/png")
         return Response(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies))

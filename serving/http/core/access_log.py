@@ -11,7 +11,7 @@ from serving.http.core.metrics import HttpMetrics
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request import RequestHead
 from serving.http.core.request_id import trace_id
-from serving.log import fault, log
+from serving.log import error_fields, log
 
 LEFT = 499  # as nginx has it: the client went before its answer
 
@@ -64,5 +64,5 @@ def _problem(error: Exception, request: RequestHead) -> HttpProblem:
             headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
             return HttpProblem(error.status_code, "route", error.detail, headers=headers)
         case _:
-            log().error("fault", request_id=request.id, path=request.path, **fault(error))
+            log().error("fault", request_id=request.id, path=request.path, **error_fields(error))
             return HttpProblem(500, "fault", "this is a fault of the service; its log says more under the request's id")

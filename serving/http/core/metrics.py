@@ -14,8 +14,8 @@ from prometheus_client.utils import floatToGoString
 
 from serving.http.models.registry import ModelRegistry
 from serving.http.models.sessions import Counted, Sessions
-from serving.monitoring.model_metrics import Detection
-from serving.monitoring.shadow import Shadows
+from serving.monitoring.model_metrics import ModelMetricsCollector
+from serving.monitoring.shadow import ShadowMetricsCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # seconds
@@ -68,8 +68,8 @@ class HttpMetrics:
         """Read from these what is asked for."""
         gauge = Gauge("residuum_http_requests_in_flight", "Requests being answered.", registry=self.registry)
         gauge.set_function(in_flight)
-        self.registry.register(Detection(models.open_models))
-        self.registry.register(Shadows(models.shadowed))
+        self.registry.register(ModelMetricsCollector(models.open_models))
+        self.registry.register(ShadowMetricsCollector(models.shadowed))
         self.registry.register(_Serving(models))
         self.registry.register(Counted(sessions))
 

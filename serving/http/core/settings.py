@@ -10,7 +10,7 @@ import msgspec
 
 from detector.errors import SettingError
 from detector.graph import Device
-from serving.log import Form
+from serving.log import LogFormat
 
 MIB = 2**20
 HIGHEST_PORT = 2**16 - 1
@@ -29,7 +29,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", fo
     metrics_port: int | None = None  # of worker 0; the next one has the next port
     metrics_targets: Path | None = None
     shadow_share: float = 0.1  # of requests that a newer version judges too, where a pin holds an older one
-    log: Form = "auto"
+    log: LogFormat = "auto"
     access_share: float = 0.01  # of requests that the log has a line of
     log_rows: bool = False  # with their values
 

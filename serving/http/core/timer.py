@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from serving.log import fault, log
+from serving.log import error_fields, log
 
 
 @contextlib.asynccontextmanager
@@ -25,4 +25,4 @@ async def _repeat(every: float, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
-            log().error("fault", **fault(error))
+            log().error("fault", **error_fields(error))

@@ -17,7 +17,7 @@ from detector.scorer import NO_REASONS, Scorer, Verdicts
 from detector.windows import MOST_KEYS
 from serving import model
 from serving.codecs.json_body import BodyDecoder
-from serving.heatmap import drawn, warmth
+from serving.heatmap import draw_heatmap, heat
 from serving.model import Judged, explain
 
 
@@ -78,8 +78,8 @@ class Model(model.Model):
         outputs = self.scorer.graph.explain(picture.values[None].astype(np.float64))
         judged = self._judge_picture(picture, top, outputs)
         contribution = outputs.contribution.reshape(image.height, image.width)
-        warm = warmth(contribution, float(outputs.score[0]), self.scorer.manifest.decision.threshold)
-        return judged, drawn(lambda view: decode(io.BytesIO(content), view), warm)
+        warm = heat(contribution, float(outputs.score[0]), self.scorer.manifest.decision.threshold)
+        return judged, draw_heatmap(lambda view: decode(io.BytesIO(content), view), warm)
 
     def _image(self) -> Image:
         """Give what the detector sees of a file."""

@@ -20,10 +20,10 @@ from detector.scorer import Scorer
 from detector.windows import MOST_KEYS
 from serving.http.core.problem_details import HttpProblem
 from serving.http.models.model import Model
-from serving.log import fault, log
-from serving.memory import give_back
-from serving.monitoring.shadow import Shadow, comparable
-from serving.preload import warm
+from serving.log import error_fields, log
+from serving.memory import release_free_memory
+from serving.monitoring.shadow import ShadowModel, can_shadow
+from serving.preload import preload
 
 MOST_OTHERS = 8  # versions open beside the current ones; among them those that were current, for a way back without waiting
 LOOK_EVERY = 0.25  # seconds
@@ -91,7 +91,7 @@ class ModelRegistry:
         except KeyError:
             raise HttpProblem(404, "model", f"there is no model {name[:80]!r}; GET /v1/models lists those there are") from None
 
-    def shadowed(self) -> list[tuple[Model, Shadow]]:
+    def shadowed(self) -> list[tuple[Model, ShadowModel]]:
         """Give the current versions that have a shadow, and the shadow of each."""
         return [(model, shadow) for model in self._current.values() if (shadow := model.shadow)]
 
@@ -210,8 +210,8 @@ class ModelRegistry:
     def _shade(self, model: Model, other: Model) -> None:
         """Put a version into another's shadow, with counts of its own, if what is read of a request is enough for it."""
         self._lift_shadow(model)
-        if comparable(other, model):
-            model.shadow = Shadow(Model(other.name, other.scorer, self._most_keys), model, self._shadow_share)
+        if can_shadow(other, model):
+            model.shadow = ShadowModel(Model(other.name, other.scorer, self._most_keys), model, self._shadow_share)
             log().info("in the shadow", model=model.name, version=model.version, shadow=other.version)
         else:
             self._tell(_pair(model, other.version), "it reads other columns than the version that answers")
@@ -247,7 +247,7 @@ class ModelRegistry:
         """Keep a version open beside the current ones."""
         others = {**self._others, (model.name, model.version): model}
         self._others = dict(list(others.items())[-MOST_OTHERS:])
-        give_back()
+        release_free_memory()
 
     def _open(self, name: str, folder: Path) -> Model:
         """Verify a version, open it and warm it up; one that was refused is not tried again before it changes."""
@@ -257,7 +257,7 @@ class ModelRegistry:
             raise refusal.kind(refusal.said)
         try:
             scorer = Scorer.open(folder, self._device)
-            warm(scorer)
+            preload(scorer)
         except ResiduumError as error:
             self._loaded("refused")
             if isinstance(error, BundleError):  # and no device that is not there
@@ -279,7 +279,7 @@ def watching_disk(models: ModelRegistry) -> Iterator[None]:
             try:
                 models.poll()
             except Exception as error:  # noqa: BLE001 - whatever it is, what is open serves on and the next look comes
-                log().error("fault", **fault(error))
+                log().error("fault", **error_fields(error))
 
     thread = threading.Thread(target=follow, name="looking", daemon=True)
     thread.start()

@@ -20,11 +20,11 @@ import numpy as np
 from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
 from serving.http.process.worker_report import ModelReport, WorkerReport, take_report
-from serving.monitoring.agreement import Comparison
-from serving.monitoring.alarms import MOST, Alarm, Alarms
-from serving.monitoring.recent import Recent
-from serving.monitoring.rolling import News
-from serving.monitoring.shadow import Shadow
+from serving.monitoring.agreement import VersionComparison
+from serving.monitoring.alarms import MAX_ALARMS, AlarmEvent, RecentAlarms
+from serving.monitoring.recent import RecentStatistics
+from serving.monitoring.rolling import StatisticsDelta
+from serving.monitoring.shadow import ShadowModel
 
 REPORT_EVERY = 0.5  # seconds
 SECONDS = 600  # of scores that are kept
@@ -43,17 +43,17 @@ class SecondTotals(msgspec.Struct):
 class Aggregator:
     """Puts the workers' reports together; only for the loop's thread."""
 
-    def __init__(self, models: ModelRegistry, alarms: Alarms, lost: Callable[[str], None], *, alone: bool) -> None:
+    def __init__(self, models: ModelRegistry, alarms: RecentAlarms, lost: Callable[[str], None], *, alone: bool) -> None:
         """Take what this worker has; `lost` is told why a report is lost; a worker that is alone counts nothing twice."""
         self._models = models
         self._noted = alarms
         self._lost = lost
         self._alone = alone
         self._numbers = itertools.count(1)
-        self._alarms: defaultdict[str, deque[Alarm]] = defaultdict(lambda: deque(maxlen=MOST))
+        self._alarms: defaultdict[str, deque[AlarmEvent]] = defaultdict(lambda: deque(maxlen=MAX_ALARMS))
         self._seconds: defaultdict[str, deque[SecondTotals]] = defaultdict(lambda: deque(maxlen=SECONDS))
-        self._recent: WeakKeyDictionary[Model, Recent] = WeakKeyDictionary()
-        self._comparisons: WeakKeyDictionary[Shadow, Comparison] = WeakKeyDictionary()
+        self._recent: WeakKeyDictionary[Model, RecentStatistics] = WeakKeyDictionary()
+        self._comparisons: WeakKeyDictionary[ShadowModel, VersionComparison] = WeakKeyDictionary()
 
     def settle(self) -> None:
         """Take what this worker counted up to now."""
@@ -71,19 +71,19 @@ class Aggregator:
         for name, alarms in told.alarms.items():
             self._alarms[name] += [msgspec.structs.replace(alarm, id=next(self._numbers)) for alarm in alarms]
 
-    def recent(self, model: Model) -> Recent:
+    def recent(self, model: Model) -> RecentStatistics:
         """Say what a model's latest rows look like."""
         if self._alone:
-            return model.watch.recent
+            return model.statistics.recent
         if model not in self._recent:
-            self._recent[model] = Recent(model.scorer)
+            self._recent[model] = RecentStatistics(model.scorer)
         return self._recent[model]
 
-    def comparison(self, shadow: Shadow) -> Comparison:
+    def comparison(self, shadow: ShadowModel) -> VersionComparison:
         """Say how far a shadow agrees with the version that answers."""
-        return shadow.comparison if self._alone else self._comparisons.setdefault(shadow, Comparison())
+        return shadow.comparison if self._alone else self._comparisons.setdefault(shadow, VersionComparison())
 
-    def alarms(self, name: str, after: int) -> list[Alarm]:
+    def alarms(self, name: str, after: int) -> list[AlarmEvent]:
         """Give the latest alarms of a name, beyond a number."""
         return [each for each in self._alarms[name] if each.id > after]
 
@@ -107,9 +107,9 @@ class Aggregator:
             cells = np.frombuffer(news.cells).reshape(-1, len(model.scorer.columns))
             recent.add(news.rows, news.anomalies, np.frombuffer(news.scores), cells)
         if beside and shadow and shadow.model.version == beside.version:
-            self.comparison(shadow).put(beside.compared)
+            self.comparison(shadow).merge(beside.compared)
 
-    def _note_second(self, name: str, news: News) -> None:
+    def _note_second(self, name: str, news: StatisticsDelta) -> None:
         """Add to the second that it is."""
         if not news.rows:
             return
@@ -119,5 +119,5 @@ class Aggregator:
         second = seconds[-1]
         second.rows += news.rows
         second.alarms += news.anomalies
-        second.highest = max(second.highest, news.highest)
-        second.total += news.total
+        second.highest = max(second.highest, news.max_score)
+        second.total += news.score_sum

@@ -19,8 +19,8 @@ from serving.http.core.settings import HttpSettings
 from serving.http.models.registry import watching_disk
 from serving.http.process.service import HttpService, Listener, WorkerIdentity
 from serving.http.process.uvicorn_config import uvicorn_config
-from serving.log import log, set_up
-from serving.monitoring.metrics_server import scraped
+from serving.log import configure_logging, log
+from serving.monitoring.metrics_server import serve_metrics
 
 ALONE = WorkerIdentity()
 BACKLOG = 2048
@@ -60,14 +60,14 @@ def run(
     Raises:
         BundleError, SettingError: as `serve`.
     """
-    set_up(settings.log)
+    configure_logging(settings.log)
     service, worker = HttpService(path, settings, place), place.worker
     config = _config(service.door(), settings)
     names = [f"{each.name}/{each.version}" for each in service.models.current_models()]
     port = None if settings.metrics_port is None else settings.metrics_port + worker
     gc.collect()
     gc.freeze()  # what is there now stays: it need not be looked through again and again
-    with scraped(settings.host, port, service.metrics.registry), watching_disk(service.models):
+    with serve_metrics(settings.host, port, service.metrics.registry), watching_disk(service.models):
         log().info("serving", url=url(listening, settings), models=names, worker=worker)
         server = DrainingServer(config, service, parent)
         server.run([listening])

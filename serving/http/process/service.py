@@ -28,7 +28,7 @@ from serving.http.models.sessions import Sessions
 from serving.http.process.aggregator import REPORT_EVERY, Aggregator
 from serving.http.process.internal_api import InternalAccessLog, InternalApi, listening
 from serving.http.process.worker_report import WorkerReporter
-from serving.monitoring.alarms import Alarms
+from serving.monitoring.alarms import RecentAlarms
 
 if TYPE_CHECKING:
     from serving.http.process.proxy import Proxy
@@ -69,7 +69,7 @@ class HttpService:
         self.metrics.watch(lambda: self.limiter.active_requests, self.models, sessions)
         self._settings = settings
         self._place = place
-        self._alarms = Alarms()
+        self._alarms = RecentAlarms()
         self._hub = Aggregator(self.models, self._alarms, self.metrics.report_failed, alone=place.socket is None)
         self._forward = _forward(place, self.state, settings)
         self._scoring = Scoring(self.models, self.limiter, self._alarms, settings)

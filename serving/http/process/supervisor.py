@@ -21,7 +21,7 @@ from detector.errors import ResiduumError, SettingError
 from serving.http.core.settings import HttpSettings
 from serving.http.process.server import bound, run
 from serving.http.process.service import WorkerIdentity
-from serving.log import log, set_up
+from serving.log import configure_logging, log
 
 PAUSE = 1.0  # seconds before a worker that died is started again
 GRACE = 5.0  # seconds beyond the drain timeout before a worker is killed
@@ -45,7 +45,7 @@ class Supervisor:
         Raises:
             SettingError: it is not to be had.
         """
-        set_up(settings.log)
+        configure_logging(settings.log)
         with bound(settings) as first:  # not shared: whoever else listens there is noticed
             port: int = first.getsockname()[1]
         self._path = path

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from serving.http.models.registry import ModelRegistry
-from serving.monitoring.agreement import Compared
-from serving.monitoring.alarms import Alarm, Alarms
-from serving.monitoring.rolling import News
+from serving.monitoring.agreement import ComparisonDelta
+from serving.monitoring.alarms import AlarmEvent, RecentAlarms
+from serving.monitoring.rolling import StatisticsDelta
 
 REPORTS = "/reports"  # where worker 0 takes them
 
@@ -18,7 +18,7 @@ class ShadowReport(msgspec.Struct, frozen=True, array_like=True):
     """What a version in the shadow said."""
 
     version: int
-    compared: Compared
+    compared: ComparisonDelta
 
 
 class ModelReport(msgspec.Struct, frozen=True, array_like=True):
@@ -26,7 +26,7 @@ class ModelReport(msgspec.Struct, frozen=True, array_like=True):
 
     name: str
     version: int
-    news: News
+    news: StatisticsDelta
     shadow: ShadowReport | None
 
 
@@ -34,23 +34,23 @@ class WorkerReport(msgspec.Struct, frozen=True, array_like=True):
     """What a worker's models said since its last report."""
 
     models: Sequence[ModelReport]
-    alarms: dict[str, list[Alarm]]  # by the model's name
+    alarms: dict[str, list[AlarmEvent]]  # by the model's name
 
     def __bool__(self) -> bool:
         """Tell whether there is anything in it."""
         return bool(self.models or self.alarms)
 
 
-def take_report(models: ModelRegistry, alarms: Alarms) -> WorkerReport:
+def take_report(models: ModelRegistry, alarms: RecentAlarms) -> WorkerReport:
     """Write a report."""
     some = []
     for model in models.open_models():
-        news, shadow = model.watch.take(), model.shadow
-        compared = shadow.comparison.take() if shadow else None
+        news, shadow = model.statistics.take_delta(), model.shadow
+        compared = shadow.comparison.take_delta() if shadow else None
         beside = ShadowReport(shadow.model.version, compared) if shadow and compared else None
         if news.rows or news.rejected or compared:
             some.append(ModelReport(model.name, model.version, news, beside))
-    return WorkerReport(some, alarms.take())
+    return WorkerReport(some, alarms.drain())
 
 
 class WorkerReporter:
@@ -59,7 +59,7 @@ class WorkerReporter:
     def __init__(
         self,
         models: ModelRegistry,
-        alarms: Alarms,
+        alarms: RecentAlarms,
         tell: Callable[[WorkerReport], Awaitable[bool]],
         failed: Callable[[str], None],
     ) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from detector.columns import Column
 from serving.monitoring.drift import Martingale
-from serving.monitoring.population_stability import REFERENCE, Stability, psi
+from serving.monitoring.population_stability import REFERENCE_ROWS, PopulationStability, psi
 from tests.programs import program
 from tests.serving.http.conftest import ASK, Service, Start, free_port, until
 from tests.tables import normal_rows, planted_anomalies
@@ -144,12 +144,14 @@ def test_psi_by_hand() -> None:
 def test_missing_cells_and_new_categories_move_the_index() -> None:
     columns = [Column(name="a", kind="number"), Column(name="b", kind="category", vocabulary=("x", "y"))]
     random = np.random.default_rng(0)
-    first = np.column_stack([random.normal(size=REFERENCE), random.integers(0, 2, REFERENCE)])
-    stability = Stability(columns)
+    first = np.column_stack([random.normal(size=REFERENCE_ROWS), random.integers(0, 2, REFERENCE_ROWS)])
+    stability = PopulationStability(columns)
     stability.add(first)
     assert stability.indices() == {}
     stability.add(first)
     assert max(stability.indices().values()) < 0.01
     for _ in range(5):
-        stability.add(np.column_stack([np.where(random.random(REFERENCE) < 0.5, np.nan, first[:, 0]), np.full(REFERENCE, 2.0)]))
+        stability.add(
+            np.column_stack([np.where(random.random(REFERENCE_ROWS) < 0.5, np.nan, first[:, 0]), np.full(REFERENCE_ROWS, 2.0)])
+        )
     assert min(stability.indices().values()) > 0.25

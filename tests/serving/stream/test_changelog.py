@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from detector.errors import StreamError
 from detector.scorer import Scorer
 from detector.windows import Window
-from serving.log import set_up
+from serving.log import configure_logging
 from serving.model import Model
 from serving.stream.addresses import Topic
 from serving.stream.base import Headers
@@ -126,7 +126,7 @@ class Record:
 
 @pytest.fixture
 def judge(presses: tuple[Path, str]) -> tuple[Judge, Runs]:
-    set_up("json")
+    configure_logging("json")
     model = Model("presses", Scorer.open(presses[0], "cpu"))
     runs = Runs(model, Metrics(list))
     return Judge(model, Limits(2**20, 8, 10_000), runs), runs

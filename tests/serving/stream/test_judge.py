@@ -17,7 +17,7 @@ from detector import bundle
 from detector.errors import StreamError
 from detector.graph import Graph
 from detector.scorer import Scorer
-from serving.log import set_up
+from serving.log import configure_logging
 from serving.model import Model
 from serving.stream import dead_letters
 from serving.stream.metrics import Metrics
@@ -45,7 +45,7 @@ ANYTHING = (
 
 @functools.cache
 def judge() -> Judge:
-    set_up("json")
+    configure_logging("json")
     return judge_of(Model("pumps", Scorer.open(KEPT, "cpu")))
 
 
@@ -104,7 +104,7 @@ def test_a_record_on_which_the_scorer_fails_is_a_letter_and_its_neighbours_are_j
     frame = FRAME.with_columns(temperature=FRAME["temperature"].fill_null(60.0)).sort("temperature")
     limit = frame["temperature"][-3] + 1e-9
     batch = TextBatch(b"".join(line + b"\n" for line in [*values(frame), b"{"]), "-", 1)
-    set_up("json")
+    configure_logging("json")
     outcome = judge_of(failing_above(Scorer.open(KEPT, "cpu"), "temperature", limit))(batch, nothing_kept)
     assert [(letter.at, letter.why) for letter in outcome.letters] == [
         (18, "scorer failed"),

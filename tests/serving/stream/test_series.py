@@ -19,7 +19,7 @@ import pytest
 
 from detector.errors import StreamError
 from detector.scorer import Scorer
-from serving.log import set_up
+from serving.log import configure_logging
 from serving.model import Model
 from serving.stream.base import Letter, Outcome
 from serving.stream.changelog_records import Slot
@@ -41,7 +41,7 @@ WHERE = Position(1, "", 0, 0, 1)
 
 @pytest.fixture
 def model(presses: tuple[Path, str]) -> Model:
-    set_up("json")
+    configure_logging("json")
     return Model("presses", Scorer.open(presses[0], "cpu"))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from detector.errors import StreamError
 from detector.scorer import Scorer
-from serving.log import set_up
+from serving.log import configure_logging
 from serving.model import Model
 from serving.stream import worker as loop
 from serving.stream.base import Again, Lost, Outcome
@@ -95,7 +95,7 @@ class Sink:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_up("json")
+    configure_logging("json")
     monkeypatch.setattr(loop, "FIRST_PAUSE", 0.001)
 
 
