@@ -25,16 +25,16 @@ def replay(
     """Put dead letters back, each once, without the headers that say why they were some."""
     need_streaming(kafka=True)
     from detector.errors import SettingError
-    from serving.stream.addresses import Topic, parse
-    from serving.stream.kafka.replay import Replay
+    from serving.stream.addresses import Topic, parse_address
+    from serving.stream.kafka.replay import ReplayJob
     from serving.stream.kafka.replay import replay as run
-    from serving.stream.settings import read_kafka
+    from serving.stream.settings import read_client_settings
 
-    letters, back = parse(source), parse(to)
+    letters, back = parse_address(source), parse_address(to)
     if not isinstance(letters, Topic) or not isinstance(back, Topic):
         raise SettingError("letters are put back from topic to topic: kafka://broker:9092/readings.dlq")
     with output.progress("put back") as advance:
-        job = Replay(letters, back, group, reason, read_kafka(kafka_config, kafka or ()))
-        done = run(job, lambda sofar: advance(sofar.back, None, f"{sofar.back:,} letters"))
-    passed = f"; {output.count(done.passed, 'other')} passed over" if done.passed else ""
-    output.print_facts([("put back", f"{output.count(done.back, 'letter')} into {back}{passed}")])
+        job = ReplayJob(letters, back, group, reason, read_client_settings(kafka_config, kafka or ()))
+        done = run(job, lambda sofar: advance(sofar.replayed, None, f"{sofar.replayed:,} letters"))
+    passed = f"; {output.count(done.skipped, 'other')} passed over" if done.skipped else ""
+    output.print_facts([("put back", f"{output.count(done.replayed, 'letter')} into {back}{passed}")])

@@ -15,7 +15,7 @@ from residuum.cli.optional_dependencies import need_streaming
 from residuum.cli.options import DEVICE, MODEL
 
 if TYPE_CHECKING:
-    from serving.stream.worker import Progress
+    from serving.stream.worker import StreamProgress
 
 FROM = Annotated[
     str, typer.Option("--from", help="kafka://broker:9092/topic, a file that grows, or - for standard input.", show_default=False)
@@ -92,18 +92,18 @@ def stream(
     """Judge a stream: Kafka topics, standard input and output, files that grow; until SIGTERM or Ctrl-C."""
     need_streaming(kafka=any(address and "://" in address for address in (source, to, dead_letters)))
     from detector.repository import name_of
-    from serving.stream.addresses import parse
-    from serving.stream.run import stream as run
-    from serving.stream.settings import Settings, read_kafka
+    from serving.stream.addresses import parse_address
+    from serving.stream.run import run
+    from serving.stream.settings import StreamSettings, read_client_settings
 
-    settings = Settings(
-        source=parse(source),
-        sink=parse(to),
-        dead_letters="default" if dead_letters is None else parse(dead_letters),
+    settings = StreamSettings(
+        source=parse_address(source),
+        sink=parse_address(to),
+        dead_letters="default" if dead_letters is None else parse_address(dead_letters),
         group=group or f"residuum-{name_of(model).name}",
         worker_id=worker_id,
         guarantee=guarantee,
-        kafka=read_kafka(kafka_config, kafka or ()),
+        kafka=read_client_settings(kafka_config, kafka or ()),
         state=state,
         changelog=changelog,
         state_memory=state_memory,
@@ -122,14 +122,14 @@ def stream(
 
 
 @contextmanager
-def watching() -> Iterator[Callable[[Progress], None]]:
+def watching() -> Iterator[Callable[[StreamProgress], None]]:
     """Show on a terminal how far the worker is, and how fast."""
     began = time.monotonic()
     with output.progress("judged") as advance:
 
-        def watch(done: Progress) -> None:
+        def watch(done: StreamProgress) -> None:
             rate = done.records / (time.monotonic() - began)
-            said = f"{done.records:,} records, {done.anomalies:,} anomalies, {done.letters:,} dead letters, {rate:,.0f} records/s"
-            advance(done.records, None, said)
+            counts = f"{done.records:,} records, {done.anomalies:,} anomalies, {done.dead_letters:,} dead letters"
+            advance(done.records, None, f"{counts}, {rate:,.0f} records/s")
 
         yield watch

@@ -1,17 +1,18 @@
-"""The worker on streams: records come in without end, verdicts go out, and where it stands is kept.
+"""The stream worker: reads records without end, writes verdicts, and stores its position.
 
-    source -> batch -> `judge` -> sink -> commit
+    source -> batch -> scoring -> sink -> commit
 
-If you are here to read the code, start with these, in this order:
+To read the code, start with these modules, in this order:
 
-    protocol    what a source and a sink are, and what each call promises; what a new one has to meet
-    worker      the loop; what happens when a batch cannot be delivered
-    judge       a batch -> verdicts and dead letters
-    current     which version of the model judges
-    runs        what is remembered of series between two batches; `slots` is its form outside
-    text        standard input and output, and files; `follow` reads a file as `tail -F` does, `standing` is its state file
-    kafka       consumer, producer, transactions; its `__init__` says where to start
-    metrics     what is counted
-    run         the process: which source and sink an address means, signals, the end
-    settings    everything that can be set, with its default
+    base               protocols of source and sink: what each call guarantees, and what a new one must implement
+    worker             the loop, and recovery when a batch cannot be delivered
+    scoring            a batch -> verdicts and dead letters
+    model_watcher      the version that scores
+    series_state       windows of series between two batches; `changelog_records` is their stored form
+    text               standard input and output, and files; `tail` follows a file, `state_store` is its state file
+    dead_letters       the format of dead letters
+    kafka              consumer, producer, transactions; its `__init__` lists its modules
+    metrics            all metrics
+    run                the process: addresses, signals, exit
+    settings           all settings, with their defaults
 """

@@ -1,4 +1,4 @@
-"""What `--from`, `--to` and `--dead-letters` mean: `-`, a file, or a topic such as kafka://broker:9092/readings."""
+"""Addresses of `--from`, `--to` and `--dead-letters`: `-`, a file, or a topic such as kafka://broker:9092/readings."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from urllib.parse import urlsplit
 from detector.errors import SettingError
 from serving.stream.text import STDIN
 
-TOPIC = "kafka://broker:9092/topic"
+TOPIC_FORM = "kafka://broker:9092/topic"
 
 
 class Topic(NamedTuple):
-    """A topic, and the brokers to ask for it, with commas between."""
+    """A topic and its bootstrap brokers, separated by commas."""
 
     brokers: str
     name: str
 
     def __str__(self) -> str:
-        """Write it as it was given."""
+        """Return the address."""
         return f"kafka://{self.brokers}/{self.name}"
 
 
 Address = Topic | Path | None  # None: standard input or output
 
 
-def parse(text: str) -> Address:
-    """Read an address.
+def parse_address(text: str) -> Address:
+    """Parse an address.
 
     Raises:
-        SettingError: it is none.
+        SettingError: the text is no address.
     """
     if text == STDIN:
         return None
-    scheme, there, rest = text.partition("://")
-    if not there:
+    scheme, separator, rest = text.partition("://")
+    if not separator:
         return Path(text)
     if scheme != "kafka":
-        raise SettingError(f"{text}: streams are {TOPIC}, a file, or -")
-    place = urlsplit(f"//{rest}")
-    name = place.path.strip("/")
-    if not place.netloc or not name or "/" in name or place.query or "@" in place.netloc:
-        raise SettingError(f"{text} is no topic: write {TOPIC}, and everything else by --kafka key=value")
-    return Topic(place.netloc, name)
+        raise SettingError(f"{text}: a stream is {TOPIC_FORM}, a file, or -")
+    url = urlsplit(f"//{rest}")
+    name = url.path.strip("/")
+    if not url.netloc or not name or "/" in name or url.query or "@" in url.netloc:
+        raise SettingError(f"{text} is not a topic: write {TOPIC_FORM}, and pass other settings by --kafka key=value")
+    return Topic(url.netloc, name)

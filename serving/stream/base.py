@@ -1,18 +1,23 @@
-"""What a source and a sink are.
+"""Protocols of a stream's source and sink: the calls that the worker makes, their order, and what each one guarantees.
 
-The worker calls them in one thread, in this order:
+One batch passes through these calls:
 
-    source.take -> (judge) -> sink.add, sink.flush, sink.commit, source.commit
+    source.poll -> (score) -> sink.add -> sink.flush -> sink.commit -> source.commit
 
-Whatever fails between `add` and the last `commit` is an `Again`: then `sink.discard` and `source.rewind`, and the records are
-taken once more. Nothing is skipped: at worst a record is judged twice (at least once); a sink that makes verdicts and the
-source's position visible in one step makes it exactly once. An end in the middle is the same as a failure.
+Threads: one thread makes every call, except `read_state`, which runs on the scoring thread while the first thread waits in
+`idle`. Calls on one object never overlap otherwise. `poll` and `idle` must return within the time that they are given; the other
+calls may block for as long as their service needs, up to a limit of their own, after which they raise.
 
-Of a series, what a batch changed in the windows (`Outcome.slots`) is kept where the position is, in one step with it: by
-`Source.commit`, or by the sink that commits the source's claim. `Source.recall` gives it back.
+Delivery: if a call from `add` to the last `commit` raises `RetryBatch`, the worker calls `sink.discard` and `source.rewind`,
+waits in `source.idle`, and polls the same records again. If a call raises `ConnectionLost`, it closes both ends and opens new
+ones. A process that ends in the middle of a batch has the same effect. No record is skipped. Delivery is at least once; it is
+exactly once if `sink.commit` publishes the verdicts and commits the source's position in one step.
 
-A new source (NATS, MQTT) is a class with these methods, a `Batch` of its records, and a line in `stream.run`; the contract
-suite is `tests/serving/stream/test_contract.py`.
+Series: the changes that a batch makes to the windows of series (`ScoredBatch.changes`) are stored in the same step as the
+position, by `source.commit` or by the sink that commits the source's position. `source.read_state` reads them back.
+
+A new source (NATS, MQTT) is a class with these methods, a `Batch` of its records, and a line in `stream.run`. The contract suite
+is `tests/serving/stream/test_contract.py`.
 """
 
 from __future__ import annotations
@@ -25,27 +30,29 @@ from msgspec import UNSET, UnsetType
 
 from detector.rejects import Reject
 from detector.row_reasons import Reason
-from serving.stream.changelog_records import Slot
+from serving.stream.changelog_records import ChangelogRecord
 
 Headers = Sequence[tuple[str, bytes | None]]
-Why = Literal["not JSON", "wrong type", "too big", "too deep", "scorer failed", "no time", "no key", "wrong key", "too old"]
+DeadLetterReason = Literal[
+    "not JSON", "wrong type", "too big", "too deep", "scorer failed", "no time", "no key", "wrong key", "too old"
+]
 
 
-class Again(Exception):
-    """What was added since the last commit is not delivered, and may be tried again."""
+class RetryBatch(Exception):
+    """The current batch was not delivered; the worker may deliver it again over the same connection."""
 
 
-class Lost(Exception):
-    """The connection is of no use any more: source and sink are closed, and opened anew."""
+class ConnectionLost(Exception):
+    """The connection is unusable; the worker closes source and sink and opens new ones."""
 
-    def __init__(self, said: str, *, fenced: bool = False) -> None:
-        """Say what happened; `fenced`: another worker has taken this one's name."""
-        super().__init__(said)
+    def __init__(self, message: str, *, fenced: bool = False) -> None:
+        """Set the message; `fenced` means that another worker now uses this worker's ID."""
+        super().__init__(message)
         self.fenced = fenced
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """Where a record stood: topic, partition and offset, or file and row (the physical line)."""
+    """Position of a record: topic, partition and offset, or file and row (its line number)."""
 
     topic: str = ""
     partition: int = -1
@@ -55,177 +62,178 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Batch(Protocol):
-    """Records that were taken together, in order."""
+    """Records that were polled together, in order."""
 
     @property
     def block(self) -> bytes:
-        """All values, each with a line break behind it; a value that holds one makes more lines than there are records."""
+        r"""All values, each followed by `\n`; a value that contains `\n` spans several lines."""
 
     @property
     def values(self) -> Sequence[bytes | None]:
         """The value of each record."""
 
     @property
-    def claim(self) -> object:
-        """What the sink needs to commit the source's position with the verdicts, where it can."""
+    def position(self) -> object:
+        """The position after this batch, for a sink that commits it together with the verdicts; None if the source commits it."""
 
     @property
-    def ours(self) -> Mapping[int, int]:
-        """The partitions that are ours, and a number for each that no earlier stay of it had; of lines there is one."""
+    def assignments(self) -> Mapping[int, int]:
+        """Assignment number of each partition assigned to this worker; a partition that leaves and returns gets a new number."""
 
     def __len__(self) -> int:
-        """How many records there are."""
+        """Return the number of records."""
 
-    def origins(self, at: Sequence[int]) -> Sequence[Origin]:
-        """Where records stood."""
+    def origins(self, indices: Sequence[int]) -> Sequence[Origin]:
+        """Return the origins of the records at these indices."""
 
     def partitions(self) -> Sequence[int]:
-        """Give the partition of each record."""
+        """Return the partition of each record."""
 
     @property
-    def keyed(self) -> bool:
-        """Whether records have keys, by which they came into their partitions; that of a series' row is its series then."""
+    def has_keys(self) -> bool:
+        """Whether keys decide the partition of a record; the key of a series' row is then its series."""
 
-    def keys(self, at: Sequence[int]) -> Sequence[bytes | None]:
-        """Give the keys of records, as far as they have some."""
+    def keys(self, indices: Sequence[int]) -> Sequence[bytes | None]:
+        """Return the keys of the records at these indices; None for a record without a key."""
 
-    def headers(self, at: Sequence[int]) -> Sequence[Headers]:
-        """Give the headers of records."""
+    def headers(self, indices: Sequence[int]) -> Sequence[Headers]:
+        """Return the headers of the records at these indices."""
 
-    def times(self, at: Sequence[int]) -> Sequence[int]:
-        """When records were made, in milliseconds since 1970; 0: it does not say."""
+    def timestamps(self, indices: Sequence[int]) -> Sequence[int]:
+        """Return when records were created, in milliseconds since 1970; 0 if unknown."""
 
-    def is_blank(self, at: int) -> bool:
-        """Whether a record is only a line between two others."""
+    def is_blank(self, index: int) -> bool:
+        """Return whether a record is an empty line, which gets no answer."""
 
 
 B = TypeVar("B", bound=Batch)
 
 
-class Source(Protocol[B]):
-    """Where records come from."""
+class StreamSource(Protocol[B]):
+    """Reads records."""
 
-    def take(self) -> B | None:
-        """Give the next records, none if there are none just now; None: there will never be one again.
+    def poll(self) -> B | None:
+        """Return the next records, an empty batch if there are none yet, or None at the end of the stream.
 
-        Called again and again, at least every few seconds. The same records are not given again before `rewind`.
+        The worker polls again at least every few seconds; the call must return within the linger time. It returns each record
+        once, unless `rewind` asks for the record again.
 
         Raises:
-            Lost: the source has to be opened anew.
-            StreamError: there is no going on.
+            ConnectionLost: the source must be opened again.
+            StreamError: the source cannot continue.
         """
 
-    def commit(self, batch: B, slots: Sequence[Slot]) -> None:
-        """Remember that these records are done with: after an end, however sudden, they do not come again.
+    def commit(self, batch: B, changes: Sequence[ChangelogRecord]) -> None:
+        """Store the position after this batch, and the changes to windows of series in the same step.
 
-        What changed in the windows of series is kept in the same step. Called after `Sink.commit`; a source whose position the
-        sink has committed has nothing to do.
+        A source opened later starts after the last committed batch, even if this process is killed. The worker calls this after
+        `sink.commit`; if the sink committed the position, this does nothing.
 
         Raises:
-            StreamError: it cannot be remembered.
+            StreamError: the position cannot be stored.
         """
 
-    def recall(self, partitions: Sequence[int]) -> Iterable[Slot]:
-        """Give what was kept of these partitions' series with their position, in the order in which it was written.
+    def read_state(self, partitions: Sequence[int]) -> Iterable[ChangelogRecord]:
+        """Yield the committed changes to windows of these partitions' series, oldest first.
 
-        Called in another thread than everything else, while this one is in `idle`; the partitions came with a batch.
+        Runs on the scoring thread, while the worker's thread is in `idle`; the partitions are those of a polled batch.
 
         Raises:
-            Lost, StreamError: it cannot be read.
+            ConnectionLost, StreamError: the state cannot be read.
         """
 
     def rewind(self, batch: B) -> None:
-        """Give these records again at the next `take`: nothing of them was delivered.
+        """Return the records of this batch from the next `poll` again: none of them was delivered.
 
-        Records that now belong to another worker do not come again here.
+        Skips the records of partitions that are now assigned to another worker.
         """
 
     def idle(self, seconds: float) -> None:
-        """Let time pass while a batch is judged or a sink rests, without losing what the source holds for us.
+        """Wait without reading records, but keep the connection and the assigned partitions alive.
 
-        No records are taken meanwhile; of a batch that is at work they stay ours as long as the source can help it.
+        The worker calls this while a batch is scored, and before it retries one.
         """
 
     def close(self) -> None:
-        """Let go; what was taken and not committed comes again to whoever opens the source next."""
+        """Close the source; records that were polled but not committed go to the next source that is opened."""
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The verdict on a record, in the words of every other door; anomalies have reasons."""
+class RecordVerdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Verdict on a record; anomalies have reasons."""
 
     anomaly_score: float
     p_value: float
-    is_anomaly: bool | None  # of a series: None where a row was not judged
+    is_anomaly: bool | None  # None for a row of a series that was not scored
     model: str
     version: int
     origin: Origin
     class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
     class_probability: float | UnsetType = UNSET
     reasons: list[Reason] | UnsetType = UNSET
-    state: str | UnsetType = UNSET  # of a series
+    state: str | UnsetType = UNSET  # rows of series only
 
 
-class Letter(NamedTuple):
-    """A record that cannot be judged, and why."""
+class DeadLetter(NamedTuple):
+    """A record that cannot be scored, and why."""
 
-    at: int  # in its batch
-    why: Why
-    fault: Reject
+    batch_index: int
+    reason: DeadLetterReason
+    reject: Reject
 
 
-class Outcome(NamedTuple):
-    """What was made of a batch."""
+class ScoredBatch(NamedTuple):
+    """Result of scoring a batch."""
 
     batch: Batch
-    verdicts: Sequence[Verdict]
-    at: Sequence[int]  # the place in the batch of each verdict's record
-    letters: Sequence[Letter]
-    slots: Sequence[Slot] = ()  # what the batch changed in the windows of series
+    verdicts: Sequence[RecordVerdict]
+    indices: Sequence[int]  # in the batch, of each verdict's record
+    dead_letters: Sequence[DeadLetter]
+    changes: Sequence[ChangelogRecord] = ()  # to the windows of series
 
 
-class Sink(Protocol):
-    """Where verdicts and dead letters go."""
+class StreamSink(Protocol):
+    """Writes verdicts and dead letters."""
 
-    def add(self, outcome: Outcome) -> None:
-        """Take a batch's verdicts and letters; they need not be safe yet, nor visible.
+    def add(self, scored: ScoredBatch) -> None:
+        """Write a batch's verdicts and dead letters; they need not be durable or visible yet.
 
         Raises:
-            Again, Lost, StreamError: they cannot be taken.
+            RetryBatch, ConnectionLost, StreamError: they cannot be written.
         """
 
     def flush(self) -> None:
-        """Return when everything that was added is safe in the sink's hands.
+        """Block until everything added is durable.
 
         Raises:
-            Again, Lost, StreamError: it is not.
+            RetryBatch, ConnectionLost, StreamError: it is not durable.
         """
 
-    def commit(self, claim: object) -> None:
-        """Let everything that was added be seen, and with it, in one step, the source's `claim`, where the sink can.
+    def commit(self, position: object) -> None:
+        """Make everything added visible and, if the sink can, commit the source's `position` in the same step.
 
         Raises:
-            Again, Lost, StreamError: nothing of it is to be seen, nor the claim made.
+            RetryBatch, ConnectionLost, StreamError: nothing is visible, and the position is not committed.
         """
 
     def discard(self) -> None:
-        """Drop what was added and not committed, where that can be: called after an `Again`.
+        """Drop what was added and not committed, if the sink can; called after `RetryBatch`.
 
         Raises:
-            Lost: it cannot be known what became of it.
+            ConnectionLost: it is unknown whether it was dropped.
         """
 
     def close(self) -> None:
-        """Let go; what was added and not committed is dropped."""
+        """Close the sink; what was added and not committed is dropped."""
 
 
-class Watcher(Protocol):
-    """Who is told what a source and a sink see; `stream.metrics` is one."""
+class SourceObserver(Protocol):
+    """Receives what a source observes of its partitions; `stream.metrics` implements it."""
 
     def rebalanced(self, event: str) -> None:
-        """Take that partitions came or went: `assigned`, `revoked` or `lost`."""
+        """Count a rebalance: `assigned`, `revoked` or `lost`."""
 
-    def held(self, partitions: int, paused: int) -> None:
-        """Take how many partitions are ours, and how many of them rest."""
+    def set_assigned(self, partitions: int, paused: int) -> None:
+        """Set how many partitions are assigned to this worker, and how many of them are paused."""
 
-    def behind(self, lag: Mapping[tuple[str, int], int]) -> None:
-        """Take how many records wait, by topic and partition; partitions that are not named are no longer ours."""
+    def set_lag(self, lag: Mapping[tuple[str, int], int]) -> None:
+        """Set how many records wait, by topic and partition; partitions that are missing are no longer assigned."""

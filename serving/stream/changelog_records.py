@@ -1,8 +1,8 @@
-"""Windows as they are kept outside: one record for each key and place in its ring, the newest row and where its key stands.
+"""Windows of series as changelog records: one record for each key and index in its ring buffer.
 
-A batch writes the rows that it brought, not whole windows; the next lap of the ring overwrites them. `rebuilt` makes windows
-of them again. A record names the layout that it was made for: columns, vocabularies, window; one of another layout is passed
-over, so its key warms up.
+A record holds one row and the state of its key. A batch writes the rows that it brought, not whole windows; later rows overwrite
+the records of earlier ones. `restore_windows` rebuilds windows from records. A record holds a hash of its layout (columns,
+vocabularies, window); records of another layout are skipped, so their keys warm up again.
 """
 
 from __future__ import annotations
@@ -19,90 +19,91 @@ from detector.alarm import AlarmState
 from detector.manifest import Manifest
 from detector.windows import Changed, State, Window, Windows
 
-_HEAD = struct.Struct("<4s8sqd")  # mark, layout, the row's number in its window's life, the newest row's time
-_BODY = _HEAD.size + AlarmState.SIZE
-_MARK = b"RSS1"
+_HEAD = struct.Struct("<4s8sqd")  # magic, layout hash, number of the row in its window's life, time of the newest row
+_HEADER_SIZE = _HEAD.size + AlarmState.SIZE
+_MAGIC = b"RSS1"
 
 
-class Slot(NamedTuple):
-    """What stands at one place of one key's ring; None: nothing any more."""
+class ChangelogRecord(NamedTuple):
+    """The row at one index of a key's ring buffer; None deletes it."""
 
     partition: int
     key: str
-    place: int
+    ring_index: int
     value: bytes | None
 
 
-def layout(manifest: Manifest) -> bytes:
-    """Give eight bytes that are the same where rows and windows mean the same."""
+def layout_hash(manifest: Manifest) -> bytes:
+    """Return 8 bytes that are equal for models whose rows and windows have the same meaning."""
     columns = [(column.name, column.kind, column.vocabulary, column.rare) for column in manifest.columns]
-    window = manifest.window and msgspec.structs.replace(manifest.window, tail=1)  # of which only reasons speak
+    window = manifest.window and msgspec.structs.replace(manifest.window, tail=1)  # reasons alone depend on `tail`
     return hashlib.sha256(msgspec.json.encode((columns, window))).digest()[:8]
 
 
-def written(partition: int, changed: Changed, made_for: bytes) -> Iterator[Slot]:
-    """Give the slots of the rows that came; where their key stands is said by each, and holds for the last one."""
+def encode_changes(partition: int, changed: Changed, layout: bytes) -> Iterator[ChangelogRecord]:
+    """Yield a record for each new row of a key; each holds the key's state, and the last one written is valid."""
     key, state, rows = changed
     alarm, length = state.alarm.to_bytes(), len(state.rows)
     for number in range(state.seen - rows, state.seen):
-        head = _HEAD.pack(_MARK, made_for, number + 1, state.time)
-        yield Slot(partition, key, number % length, head + alarm + state.rows[number % length].astype("<f8").tobytes())
+        head = _HEAD.pack(_MAGIC, layout, number + 1, state.time)
+        row = state.rows[number % length].astype("<f8").tobytes()
+        yield ChangelogRecord(partition, key, number % length, head + alarm + row)
 
 
-def emptied(partition: int, key: str, window: Window) -> Iterator[Slot]:
-    """Give the slots of a key that is forgotten."""
-    return (Slot(partition, key, place, None) for place in range(window.length))
+def tombstones(partition: int, key: str, window: Window) -> Iterator[ChangelogRecord]:
+    """Yield the records that delete a key."""
+    return (ChangelogRecord(partition, key, index, None) for index in range(window.length))
 
 
-def rebuild(slots: Iterable[Slot], into: Mapping[int, Windows], made_for: bytes) -> tuple[int, int]:
-    """Make windows of slots, by partition, in the order in which they were written; gives how many slots and keys left out.
+def restore_windows(records: Iterable[ChangelogRecord], windows: Mapping[int, Windows], layout: bytes) -> tuple[int, int]:
+    """Restore windows, by partition, from records in the order in which they were written.
 
-    A key is left out whose newest rows are not all there, as where they are of another layout.
+    Skips a key whose newest rows are incomplete, for example because they have another layout. Returns the number of records
+    read, and of keys skipped.
     """
-    rings: dict[tuple[int, str], _Ring] = {}
-    read = 0
-    for slot in slots:
-        read += 1
-        whose = slot.partition, slot.key
-        ring = rings.pop(whose, None) or _Ring(into[slot.partition])
-        rings[whose] = ring  # the key written last is the last one
-        ring.take(slot, made_for)
-    left_out = 0
-    for (partition, key), ring in rings.items():
-        if ring.is_whole():
-            into[partition].put(key, ring.state)
+    buffers: dict[tuple[int, str], _RingBuffer] = {}
+    count = 0
+    for record in records:
+        count += 1
+        series = record.partition, record.key
+        buffer = buffers.pop(series, None) or _RingBuffer(windows[record.partition])
+        buffers[series] = buffer  # keeps the key written last at the end
+        buffer.apply(record, layout)
+    skipped = 0
+    for (partition, key), buffer in buffers.items():
+        if buffer.is_complete():
+            windows[partition].put(key, buffer.state)
         else:
-            left_out += ring.was_there
-    return read, left_out
+            skipped += buffer.exists
+    return count, skipped
 
 
-class _Ring:
-    """One key's slots."""
+class _RingBuffer:
+    """Rows of one key."""
 
     def __init__(self, windows: Windows) -> None:
         self.state = State(windows.window.length, windows.columns)
-        self.head = 0  # the newest row's number
-        self.was_there = False  # and not forgotten
+        self.newest = 0  # number of the newest row
+        self.exists = False  # whether the last record was no tombstone
         self._numbers = np.zeros(windows.window.length, dtype=np.int64)
 
-    def take(self, slot: Slot, made_for: bytes) -> None:
-        """Take a slot."""
-        value, place, state = slot.value, slot.place, self.state
-        if place >= len(self._numbers):
+    def apply(self, record: ChangelogRecord, layout: bytes) -> None:
+        value, index, state = record.value, record.ring_index, self.state
+        if index >= len(self._numbers):
             return
-        self._numbers[place] = 0
-        self.was_there = value is not None
-        if value is None or len(value) != _BODY + 8 * state.rows.shape[1]:
+        self._numbers[index] = 0
+        self.exists = value is not None
+        if value is None or len(value) != _HEADER_SIZE + 8 * state.rows.shape[1]:
             return
-        mark, layout_, number, time = _HEAD.unpack_from(value)
-        if mark != _MARK or layout_ != made_for or number < 1 or (number - 1) % len(self._numbers) != place:
+        magic, record_layout, number, time = _HEAD.unpack_from(value)
+        if magic != _MAGIC or record_layout != layout or number < 1 or (number - 1) % len(self._numbers) != index:
             return
-        self._numbers[place] = self.head = state.seen = number
-        state.time, state.alarm = time, AlarmState.from_bytes(value[_HEAD.size : _BODY])
-        state.rows[place] = np.frombuffer(value, "<f8", offset=_BODY)
+        self._numbers[index] = self.newest = state.seen = number
+        state.time, state.alarm = time, AlarmState.from_bytes(value[_HEAD.size : _HEADER_SIZE])
+        state.rows[index] = np.frombuffer(value, "<f8", offset=_HEADER_SIZE)
 
-    def is_whole(self) -> bool:
-        """Tell whether all rows of the newest window are there."""
+    def is_complete(self) -> bool:
+        """Return whether all rows of the newest window are present."""
         length = len(self._numbers)
-        wanted = np.arange(max(0, self.head - length), self.head)
-        return bool(self.head) and bool((self._numbers[wanted % length] == wanted + 1).all())
+        numbers = np.arange(max(0, self.newest - length), self.newest)
+        return bool(self.newest) and bool((self._numbers[numbers % length] == numbers + 1).all())

@@ -1,4 +1,4 @@
-"""Dead letters: the record as it came, and why it was not judged, as headers (KIP-1034) or as a line of JSON."""
+"""Dead letters: the record as received, with the reason in headers (KIP-1034) or in a line of JSON."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 
 import msgspec
 
-from serving.stream.base import Batch, Headers, Letter, Origin
+from serving.stream.base import Batch, DeadLetter, Headers, Origin
 
 PREFIX = "__residuum.errors."
 
 
-class _Rejected(msgspec.Struct, frozen=True):
-    """Why a record was not judged."""
+class _Rejection(msgspec.Struct, frozen=True):
+    """Why a record was not scored."""
 
     reason: str
     column: str
@@ -21,10 +21,10 @@ class _Rejected(msgspec.Struct, frozen=True):
     expected: str
 
 
-class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A letter in a file; bytes that are no UTF-8 stand in base64."""
+class _DeadLetterLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A dead letter in a file; bytes that are not UTF-8 are in base64."""
 
-    rejected: _Rejected
+    rejected: _Rejection
     origin: Origin
     value: str | None = None
     value_base64: str = ""
@@ -32,41 +32,40 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     key_base64: str = ""
 
 
-def headers(letter: Letter, batch: Batch) -> list[tuple[str, bytes | None]]:
-    """Give a letter's headers: the record's own, and ours behind them."""
-    at = [letter.at]
-    (origin,), (carried,), (made,) = batch.origins(at), batch.headers(at), batch.times(at)
-    ours = {
-        "reason": letter.why,
-        "column": letter.fault.column,
-        "found": letter.fault.found,
-        "expected": letter.fault.expected,
+def headers(dead_letter: DeadLetter, batch: Batch) -> list[tuple[str, bytes | None]]:
+    """Return the headers of a dead letter: those of the record, then ours."""
+    index = [dead_letter.batch_index]
+    (origin,), (record_headers,), (timestamp,) = batch.origins(index), batch.headers(index), batch.timestamps(index)
+    error_headers = {
+        "reason": dead_letter.reason,
+        "column": dead_letter.reject.column,
+        "found": dead_letter.reject.found,
+        "expected": dead_letter.reject.expected,
         "topic": origin.topic or origin.file,
         "partition": str(max(origin.partition, 0)),
         "offset": str(origin.offset if origin.topic else origin.row),
-        "timestamp": str(made),
+        "timestamp": str(timestamp),
         "time": str(int(time.time() * 1000)),
     }
-    return [*own(carried), *((PREFIX + name, value.encode()) for name, value in ours.items())]
+    return [*without_error_headers(record_headers), *((PREFIX + name, value.encode()) for name, value in error_headers.items())]
 
 
-def own(some: Headers) -> list[tuple[str, bytes | None]]:
-    """Give the headers that are not ours."""
-    return [(name, value) for name, value in some if not name.startswith(PREFIX)]
+def without_error_headers(record_headers: Headers) -> list[tuple[str, bytes | None]]:
+    """Return the headers without those that `headers` adds."""
+    return [(name, value) for name, value in record_headers if not name.startswith(PREFIX)]
 
 
-def line(letter: Letter, batch: Batch) -> bytes:
-    """Give a letter as a line of JSON, without its break."""
-    (origin,), (came_with,) = batch.origins([letter.at]), batch.keys([letter.at])
-    fault = letter.fault
-    rejected = _Rejected(letter.why, fault.column, fault.found, fault.expected)
-    value, value_base64 = _text(batch.values[letter.at])
-    key, key_base64 = _text(came_with)
-    return msgspec.json.encode(_Line(rejected, origin, value, value_base64, key, key_base64))
+def line(dead_letter: DeadLetter, batch: Batch) -> bytes:
+    r"""Return a dead letter as a line of JSON, without `\n`."""
+    (origin,), (record_key,) = batch.origins([dead_letter.batch_index]), batch.keys([dead_letter.batch_index])
+    reject = dead_letter.reject
+    rejection = _Rejection(dead_letter.reason, reject.column, reject.found, reject.expected)
+    value, value_base64 = _text_or_base64(batch.values[dead_letter.batch_index])
+    key, key_base64 = _text_or_base64(record_key)
+    return msgspec.json.encode(_DeadLetterLine(rejection, origin, value, value_base64, key, key_base64))
 
 
-def _text(content: bytes | None) -> tuple[str | None, str]:
-    """Give bytes as text, or in base64."""
+def _text_or_base64(content: bytes | None) -> tuple[str | None, str]:
     if content is None:
         return None, ""
     try:

@@ -1,4 +1,4 @@
-"""Which version judges: the pinned or highest one; a new one is taken up between two batches."""
+"""The version that scores: the pinned or the highest one; a new version is loaded between two batches."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from serving.log import log
 from serving.model import Model
 from serving.preload import preload
 
-EVERY = 2.0  # seconds between two looks at the folder
+INTERVAL = 2.0  # seconds between two checks of the folder
 
 
-class Current:
-    """The model of a worker."""
+class ModelWatcher:
+    """The model of a worker, replaced when the folder has another version."""
 
-    def __init__(self, path: Path, device: Device, loaded: Callable[[str], None]) -> None:
-        """Open it; `loaded` is told how each opening ends, `opened` or `refused`.
+    def __init__(self, path: Path, device: Device, on_load: Callable[[str], None]) -> None:
+        """Open the current version; `on_load` is called with the outcome of each load, `opened` or `refused`.
 
         Raises:
-            BundleError: there is none that can be trusted.
-            SettingError: the device is not there.
+            BundleError: there is no valid bundle.
+            SettingError: the device does not exist.
         """
         self._path = path
         self._device = device
-        self._loaded = loaded
-        self._looked = time.monotonic()
+        self._on_load = on_load
+        self._checked = time.monotonic()
         self._folder = repository.find(path)
         self.model = self._open(self._folder)
 
-    def look(self) -> bool:
-        """Take up another version if there is one; tells whether there was. One that cannot be trusted is not taken up."""
-        if time.monotonic() - self._looked < EVERY:
+    def update(self) -> bool:
+        """Load another version if there is one; return whether the model changed. An invalid version is logged and ignored."""
+        if time.monotonic() - self._checked < INTERVAL:
             return False
-        self._looked = time.monotonic()
+        self._checked = time.monotonic()
         try:
             folder = repository.find(self._path)
             if folder == self._folder:
@@ -46,15 +46,15 @@ class Current:
             self._folder = folder
             self.model = self._open(folder)
         except ResiduumError as error:
-            self._loaded("refused")
-            log().error("version refused", said=str(error), judging=self.model.version)
+            self._on_load("refused")
+            log().error("version rejected", error=str(error), version=self.model.version)
             return False
-        log().info("version taken up", model=self.model.name, version=self.model.version)
+        log().info("version loaded", model=self.model.name, version=self.model.version)
         return True
 
     def _open(self, folder: Path) -> Model:
         scorer = Scorer.open(folder, self._device)
         preload(scorer)
-        self._loaded("opened")
+        self._on_load("opened")
         name = scorer.manifest.name if (self._path / bundle.MANIFEST).is_file() else self._path.absolute().name
         return Model(name, scorer)

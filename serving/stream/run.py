@@ -1,4 +1,4 @@
-"""The process: which source and sink the addresses mean, signals, metrics, the end."""
+"""The worker's process: opens what the addresses name, handles signals, and serves metrics."""
 
 from __future__ import annotations
 
@@ -15,130 +15,137 @@ from detector.windows import Window
 from serving.files.output import STDOUT
 from serving.log import configure_logging, log
 from serving.monitoring.metrics_server import serve_metrics
-from serving.stream.addresses import Topic
-from serving.stream.base import Sink, Source
-from serving.stream.metrics import Metrics
-from serving.stream.model_watcher import Current
-from serving.stream.settings import Settings
-from serving.stream.tail import FollowSource
-from serving.stream.text import StdinSource, TextSink
-from serving.stream.worker import Ends, Progress, Worker
+from serving.stream.addresses import Address, Topic
+from serving.stream.base import StreamSink, StreamSource
+from serving.stream.metrics import StreamMetrics
+from serving.stream.model_watcher import ModelWatcher
+from serving.stream.settings import StreamSettings
+from serving.stream.tail import TailSource
+from serving.stream.text import LineSink, StdinSource
+from serving.stream.worker import Endpoints, StreamProgress, StreamWorker
 
-SELDOM = 50_000  # new objects between two looks for those that hold each other
+GC_THRESHOLD = 50_000  # new objects between two collections
 
 
-def stream(path: Path, settings: Settings, watch: Callable[[Progress], None]) -> None:
-    """Judge a stream by the bundle at a path until it ends, or a signal comes; `watch` is told how far it is.
+def run(path: Path, settings: StreamSettings, on_progress: Callable[[StreamProgress], None]) -> None:
+    """Score a stream by the bundle at a path until the stream ends or a signal comes.
 
     Raises:
-        BundleError: the bundle cannot be trusted.
-        SettingError: a setting cannot be honoured.
-        StreamError: the stream cannot go on.
+        BundleError: the bundle is invalid.
+        SettingError: a setting is invalid.
+        StreamError: the stream cannot continue.
         OutputError: verdicts cannot be written.
     """
-    gc.freeze()  # what is there now stays: it need not be looked through again and again ...
-    gc.set_threshold(SELDOM)  # ... and what a batch makes goes with it
+    gc.freeze()  # excludes what is loaded now from collections ...
+    gc.set_threshold(GC_THRESHOLD)  # ... and a batch's objects hold no cycles
     configure_logging(settings.log)
-    models: list[Current] = []
-    metrics = Metrics(lambda: [current.model for current in models])
-    models.append(Current(path, settings.device, metrics.loaded))
-    connect = ends(settings, metrics, lambda: models[0].model.scorer.manifest.window)
-    worker = Worker(connect, models[0], settings.limits, metrics, watch, settings.worker_id, settings.state_memory)
+    worker, metrics = open_worker(path, settings, on_progress)
     with (
         serve_metrics(settings.metrics_host, settings.metrics_port, metrics.registry),
-        stopped_by_signals(worker, settings.deadline),
+        stop_on_signals(worker, settings.deadline),
     ):
-        model = models[0].model
-        log().info("streaming", model=f"{model.name}/{model.version}", **said(settings))
+        log().info("streaming", model=f"{worker.model.name}/{worker.model.version}", **log_fields(settings))
         worker.run()
-        log().info("stopped", **worker.done._asdict())
+        log().info("stopped", **worker.progress._asdict())
 
 
-def ends(settings: Settings, metrics: Metrics, window: Callable[[], Window | None]) -> Callable[[], Ends]:
-    """Give what opens source and sink; `window` says how the model that judges makes windows of rows, if it does.
+def open_worker(
+    path: Path, settings: StreamSettings, on_progress: Callable[[StreamProgress], None]
+) -> tuple[StreamWorker, StreamMetrics]:
+    """Open the bundle at a path, and return a worker that has not started, with its metrics; raises as `run` does."""
+    watchers: list[ModelWatcher] = []
+    metrics = StreamMetrics(lambda: [watcher.model for watcher in watchers])
+    watcher = ModelWatcher(path, settings.device, metrics.loaded)
+    watchers.append(watcher)
+    connect = connector(settings, metrics, lambda: watcher.model.scorer.manifest.window)
+    worker = StreamWorker(connect, watcher, settings.limits, metrics, on_progress, settings.worker_id, settings.state_memory)
+    return worker, metrics
+
+
+def connector(settings: StreamSettings, metrics: StreamMetrics, window: Callable[[], Window | None]) -> Callable[[], Endpoints]:
+    """Return a function that opens source and sink; `window` returns the current model's window, if it has one.
 
     Raises:
-        SettingError: they cannot be had so.
+        SettingError: a setting is invalid.
     """
-    addresses = (settings.source, settings.sink, settings.letters)
     exactly_once = settings.exactly_once
-    if any(isinstance(address, Topic) for address in addresses):
-        from serving.stream.kafka import Kafka
+    if any(isinstance(address, Topic) for address in (settings.source, settings.sink, settings.dead_letters_to)):
+        from serving.stream.kafka import KafkaConnector
 
-        kafka = Kafka(settings, metrics, window, exactly_once=exactly_once)
-        return lambda: kafka.connect(lambda: _source(settings), lambda: _text(settings))
-    return lambda: (_source(settings), TextSink(*_names(settings)))
-
-
-def said(settings: Settings) -> dict[str, object]:
-    """Tell the settings that matter to whoever reads the log; of Kafka's only the names."""
-    places = {"source": settings.source, "sink": settings.sink, "dead_letters": settings.letters}
-    guarantee = "exactly-once" if settings.exactly_once else "at-least-once"
-    told = {name: str(place or STDOUT) for name, place in places.items()}
-    return told | {"guarantee": guarantee, "group": settings.group, "kafka": dict.fromkeys(settings.kafka, "***")}
+        kafka = KafkaConnector(settings, metrics, window, exactly_once=exactly_once)
+        return lambda: kafka.connect(lambda: _line_source(settings), lambda: _line_sink(settings))
+    return lambda: (_line_source(settings), LineSink(_file(settings.sink), _file(settings.dead_letters_to)))
 
 
-def _source(settings: Settings) -> Source[Any]:
-    """Open a source of lines."""
+def log_fields(settings: StreamSettings) -> dict[str, object]:
+    """Return the settings to log at the start; the values of Kafka's are masked."""
+    addresses = {"source": settings.source, "sink": settings.sink, "dead_letters": settings.dead_letters_to}
+    return {
+        **{name: str(address or STDOUT) for name, address in addresses.items()},
+        "guarantee": "exactly-once" if settings.exactly_once else "at-least-once",
+        "group": settings.group,
+        "kafka": dict.fromkeys(settings.kafka, "***"),
+    }
+
+
+def _line_source(settings: StreamSettings) -> StreamSource[Any]:
     if settings.source is None:
         return StdinSource(settings.linger)
-    assert isinstance(settings.source, Path)  # noqa: S101 - a topic is opened elsewhere
+    assert isinstance(settings.source, Path)  # noqa: S101 - `KafkaConnector` opens topics
     state = settings.state or settings.source.with_name(f"{settings.source.name}.position")
-    return FollowSource(settings.source, state, settings.linger)
+    return TailSource(settings.source, state, settings.linger)
 
 
-def _text(settings: Settings) -> Sink | None:
-    """Open a sink of lines, if verdicts or letters go to one."""
-    verdicts, letters = _names(settings)
-    return TextSink(verdicts, letters) if verdicts or letters else None
+def _line_sink(settings: StreamSettings) -> StreamSink | None:
+    """Open a sink of lines, if verdicts or dead letters go to one."""
+    verdicts, dead_letters = _file(settings.sink), _file(settings.dead_letters_to)
+    return LineSink(verdicts, dead_letters) if verdicts or dead_letters else None
 
 
-def _names(settings: Settings) -> tuple[str | None, str | None]:
-    """Give the files of verdicts and letters; what goes to a topic has none."""
-    verdicts, letters = (
-        None if isinstance(address, Topic) else STDOUT if address is None else str(address)
-        for address in (settings.sink, settings.letters)
-    )
-    return verdicts, letters
+def _file(address: Address) -> str | None:
+    """Return the path of an address; None for a topic."""
+    if isinstance(address, Topic):
+        return None
+    return STDOUT if address is None else str(address)
 
 
 @contextlib.contextmanager
-def stopped_by_signals(worker: Worker, deadline: float) -> Iterator[None]:
-    """Take SIGTERM and Ctrl-C as the request to end well, and end anyway when the deadline has passed.
+def stop_on_signals(worker: StreamWorker, deadline: float) -> Iterator[None]:
+    """Stop the worker at SIGTERM or Ctrl-C, and exit `deadline` seconds later even if it still works.
 
-    What is not committed by then comes again: a transaction that is open is aborted by the brokers.
+    What is not committed by then is scored again after a restart; the brokers abort an open transaction.
     """
-    waiting, woken = os.pipe()
-    os.set_blocking(woken, False)
-    following = threading.Thread(target=_follow, args=(waiting, worker, deadline), daemon=True)
-    following.start()
-    before = signal.set_wakeup_fd(woken)
-    kept = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    thread = threading.Thread(target=_watch_signals, args=(reader, worker, deadline), daemon=True)
+    thread.start()
+    previous_fd = signal.set_wakeup_fd(writer)
+    previous = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        for number, handler in kept.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(before)
-        os.close(woken)
-        following.join()
-        os.close(waiting)
+        signal.set_wakeup_fd(previous_fd)
+        os.close(writer)
+        thread.join()
+        os.close(reader)
 
 
-def _follow(waiting: int, worker: Worker, deadline: float) -> None:
-    """Take the numbers of signals from a pipe, in a thread of its own.
+def _watch_signals(reader: int, worker: StreamWorker, deadline: float) -> None:
+    """Read the numbers of signals from a pipe, in a thread of its own.
 
-    A handler interrupts the main thread anywhere, also where that holds a lock of the log's or of an event's: whatever takes
-    such a lock in a handler may wait forever.
+    A handler may interrupt the main thread while it holds a lock of the log or of an event; a handler that takes that lock waits
+    for ever.
     """
-    while number := os.read(waiting, 1):
+    while number := os.read(reader, 1):
         log().info("stopping", signal=signal.Signals(number[0]).name)
         worker.stop()
-        last = threading.Timer(deadline, _give_up)
-        last.daemon = True
-        last.start()
+        timer = threading.Timer(deadline, _exit)
+        timer.daemon = True
+        timer.start()
 
 
-def _give_up() -> None:
-    log().warning("deadline: ended with a batch at work, which will come again")
+def _exit() -> None:
+    log().warning("deadline passed: stopped before the current batch was delivered; it will be scored again")
     os._exit(0)

@@ -24,8 +24,8 @@ from detector.series import AFTER, Series
 from serving.codecs.json_limits import depth, without_long_texts
 from serving.log import error_fields, log
 from serving.model import Judged, Model
-from serving.stream.base import Batch, Letter, Outcome, Verdict, Why
-from serving.stream.series_state import Recall, Runs
+from serving.stream.base import Batch, DeadLetter, DeadLetterReason, RecordVerdict, ScoredBatch
+from serving.stream.series_state import ReadState, SeriesState
 from serving.verdict_records import flags_of, placed, reasons_of, states_of
 
 MISSING = "None"  # as a reject shows a cell that is not there
@@ -43,49 +43,51 @@ class Limits(msgspec.Struct, frozen=True):
 class Judge:
     """Judges batches by one version of a model."""
 
-    def __init__(self, model: Model, limits: Limits, runs: Runs) -> None:
+    def __init__(self, model: Model, limits: Limits, runs: SeriesState) -> None:
         """Take the model, and what is remembered of series."""
         self.model = model
         self._limits = limits
         self._runs = runs
         self._decoder = model.lines()
 
-    def __call__(self, batch: Batch, recall: Recall) -> Outcome:
-        """Judge a batch; `recall` gives what was kept of partitions that came to us.
+    def __call__(self, batch: Batch, read_state: ReadState) -> ScoredBatch:
+        """Judge a batch; `read_state` gives what was kept of partitions that came to us.
 
         Raises:
-            Lost, StreamError: the graph fails on every row, or what was kept cannot be read.
+            ConnectionLost, StreamError: the graph fails on every row, or what was kept cannot be read.
         """
-        whys: dict[int, Why] = {}
+        whys: dict[int, DeadLetterReason] = {}
         lines = self._read(batch, whys)
         if len(batch.block) > self._limits.max_text:
             lines = self._without_long_texts(lines, whys)
-        parts = list(self._apart(lines, batch, whys, recall))
+        parts = list(self._apart(lines, batch, whys, read_state))
         verdicts = list(itertools.chain.from_iterable(self._verdicts(part, batch) for part in parts))
         at = parts[0].numbers if len(parts) == 1 else [row for part in parts for row in part.numbers]
-        letters = [Letter(each.row, self._why(each, whys), each) for part in parts for each in part.rejects]
-        return Outcome(batch, verdicts, at, sorted(letters), list(self._runs.slots()))
+        letters = [DeadLetter(each.row, self._why(each, whys), each) for part in parts for each in part.rejects]
+        return ScoredBatch(batch, verdicts, at, sorted(letters), list(self._runs.changes()))
 
-    def _apart(self, lines: RecordBatch, batch: Batch, whys: dict[int, Why], recall: Recall) -> Iterator[Judged]:
+    def _apart(
+        self, lines: RecordBatch, batch: Batch, whys: dict[int, DeadLetterReason], read_state: ReadState
+    ) -> Iterator[Judged]:
         """Judge the rows of a series by partition; single rows all at once."""
         if self._runs.window is None:
             yield from self._judged(lines, whys)
             return
-        if batch.keyed and self._runs.window.key:
+        if batch.has_keys and self._runs.window.key:
             lines = self._without_wrong_keys(lines, batch, self._runs.window.key, whys)
         partitions, there = batch.partitions(), dict[int, list[int]]()
         for place, row in enumerate(lines.rows):
             there.setdefault(partitions[row], []).append(place)
-        self._runs.begin(batch.ours, list(there), recall)
+        self._runs.begin_batch(batch.assignments, list(there), read_state)
         rejects = lines.rejects
         for partition, places in there.items():
             part = lines if len(there) == 1 else taken(lines, places)
-            yield from self._judged(part._replace(rejects=rejects), whys, self._runs.run(partition))
+            yield from self._judged(part._replace(rejects=rejects), whys, self._runs.series(partition))
             rejects = []
         if rejects and not there:
             yield self.model.judge(nothing(lines), self._limits.reasons)
 
-    def _without_wrong_keys(self, lines: RecordBatch, batch: Batch, named: str, whys: dict[int, Why]) -> RecordBatch:
+    def _without_wrong_keys(self, lines: RecordBatch, batch: Batch, named: str, whys: dict[int, DeadLetterReason]) -> RecordBatch:
         """Reject the rows whose record has another key than they: it may be in any partition, away from its series."""
         said = keys_in(lines.values[named], self.model.scorer.manifest.missing)
         kept, rejects = [], []
@@ -98,7 +100,7 @@ class Judge:
             rejects.append(Reject(row, named, shown, f"the record's key to be {key!r}, as in its row"))
         return taken(lines, kept)._replace(rejects=[*lines.rejects, *rejects]) if rejects else lines
 
-    def _read(self, batch: Batch, whys: dict[int, Why]) -> RecordBatch:
+    def _read(self, batch: Batch, whys: dict[int, DeadLetterReason]) -> RecordBatch:
         """Decode a batch; rows are numbered by their place in it."""
         block, limits = batch.block, self._limits
         if len(block) <= limits.max_record or max(map(len, filter(None, batch.values)), default=0) <= limits.max_record:
@@ -107,7 +109,7 @@ class Judge:
                 return lines
         return self._read_each(batch, whys)
 
-    def _read_each(self, batch: Batch, whys: dict[int, Why]) -> RecordBatch:
+    def _read_each(self, batch: Batch, whys: dict[int, DeadLetterReason]) -> RecordBatch:
         """Decode record by record."""
         rows, records, rejects = [], [], []
         for at, value in enumerate(batch.values):
@@ -122,7 +124,7 @@ class Judge:
         values = {key: [record[key] for record in records] for key in self.model.columns}
         return RecordBatch(values, rows, rejects, 0, typed=False)
 
-    def _limited(self, at: int, value: bytes | None, whys: dict[int, Why]) -> Reject | None:
+    def _limited(self, at: int, value: bytes | None, whys: dict[int, DeadLetterReason]) -> Reject | None:
         """Refuse a record that is not to be decoded."""
         limits = self._limits
         if value is None:
@@ -135,13 +137,13 @@ class Judge:
             return Reject(at, "", f"{found} levels", f"at most {limits.max_depth} levels")
         return None
 
-    def _without_long_texts(self, lines: RecordBatch, whys: dict[int, Why]) -> RecordBatch:
+    def _without_long_texts(self, lines: RecordBatch, whys: dict[int, DeadLetterReason]) -> RecordBatch:
         """Reject the rows that hold a text that is too long."""
         kept = without_long_texts(lines, self._limits.max_text, self.model.numbers)
         whys.update((each.row, "too big") for each in kept.rejects[len(lines.rejects) :])
         return kept
 
-    def _judged(self, lines: RecordBatch, whys: dict[int, Why], run: Series | None = None) -> Iterator[Judged]:
+    def _judged(self, lines: RecordBatch, whys: dict[int, DeadLetterReason], run: Series | None = None) -> Iterator[Judged]:
         """Judge rows; where the scorer fails, find the row on which it does, and judge the others as if it had not come."""
         try:
             with _as_one(run):
@@ -160,7 +162,7 @@ class Judge:
             judged = self.model.judge(nothing(lines, poison), self._limits.reasons)
         yield judged
 
-    def _why(self, reject: Reject, whys: dict[int, Why]) -> Why:
+    def _why(self, reject: Reject, whys: dict[int, DeadLetterReason]) -> DeadLetterReason:
         """Give the word for a reject."""
         if (why := whys.get(reject.row)) or not reject.column:
             return why or "not JSON"
@@ -184,7 +186,7 @@ class Judge:
         except Exception as again:  # noqa: BLE001 - as above
             raise StreamError(f"the graph of {self.model.scorer.folder} fails on every row: {again}") from error
 
-    def _verdicts(self, judged: Judged, batch: Batch) -> Iterator[Verdict]:
+    def _verdicts(self, judged: Judged, batch: Batch) -> Iterator[RecordVerdict]:
         """Give the verdicts, those on anomalies with their reasons."""
         verdicts, rows = judged.verdicts, judged.numbers
         told = [verdicts.score.tolist(), verdicts.p_value.tolist(), flags_of(verdicts)]
@@ -193,7 +195,7 @@ class Judge:
         reasons = reasons_of(judged)
         told.append(placed(reasons, len(rows)))
         told.append(states_of(verdicts) or itertools.repeat(UNSET))
-        return map(Verdict, *told)
+        return map(RecordVerdict, *told)
 
 
 @contextlib.contextmanager

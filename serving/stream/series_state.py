@@ -1,8 +1,8 @@
-"""What a worker remembers of series: a run for each partition, which stands where the partition's position stands.
+"""Windows of series in memory: one state per partition, valid for the partition's committed position.
 
-`begin` undoes what a batch did that was not delivered, forgets partitions that went away and recalls those that came; `slots`
-are what the batch changed, to be kept with its position; `settle` says that this has happened. A key in two partitions is two
-series, because nothing orders the rows of one partition among those of another.
+`begin_batch` undoes the changes of a batch that was not delivered, drops partitions that were revoked, and restores partitions
+that were assigned. `changes` yields what the batch changed, to be stored with its position; `commit` accepts the changes once
+they are stored. A key in two partitions is two series, because nothing orders the rows of one partition relative to another's.
 """
 
 from __future__ import annotations
@@ -17,147 +17,145 @@ from detector.windows import MOST_KEYS, Window
 from serving.log import log
 from serving.model import Model
 from serving.stream import changelog_records
-from serving.stream.changelog_records import Slot
+from serving.stream.changelog_records import ChangelogRecord
 
-Recall = Callable[[Sequence[int]], Iterable[Slot]]
+ReadState = Callable[[Sequence[int]], Iterable[ChangelogRecord]]
 
 
-class Counted(Protocol):
-    """Who is told what is remembered; `stream.metrics` is one."""
+class StateObserver(Protocol):
+    """Receives the size of the state; `stream.metrics` implements it."""
 
-    def remembered(self, keys: int, size: int) -> None:
-        """Take how many keys are remembered, and how many bytes that takes, about."""
+    def set_series(self, keys: int, size: int) -> None:
+        """Set the number of keys in memory, and the approximate number of bytes that they take."""
 
     def evicted(self, keys: int) -> None:
-        """Take that keys were forgotten for want of memory."""
+        """Count keys that were evicted to stay within the memory limit."""
 
     def restored(self, records: int, seconds: float) -> None:
-        """Take that partitions were recalled."""
+        """Count the records, and the seconds, that restoring partitions took."""
 
 
-class Held(NamedTuple):
-    """A partition's run, and the number of the time that the partition became ours."""
+class PartitionState(NamedTuple):
+    """Series of a partition, and the number of its assignment."""
 
-    tenure: int
-    run: Series
+    assignment: int
+    series: Series
 
 
-class Runs:
-    """The runs of one worker; of a model that judges single rows there is none."""
+class SeriesState:
+    """Windows of all series of one worker; empty for a model that scores single rows."""
 
-    def __init__(self, model: Model, counted: Counted, most_bytes: int | None = None) -> None:
-        """Take how much memory windows may take, about; None: as much as a million keys'."""
-        self._counted = counted
-        self._most_bytes = most_bytes
-        self._held: dict[int, Held] = {}
-        self._at_work: dict[int, Series] = {}  # since the last `settle`
+    def __init__(self, model: Model, observer: StateObserver, max_bytes: int | None = None) -> None:
+        """Start empty; `max_bytes` is the approximate memory for windows, None for that of a million keys."""
+        self._observer = observer
+        self._max_bytes = max_bytes
+        self._partitions: dict[int, PartitionState] = {}
+        self._active: dict[int, Series] = {}  # partitions of the current batch, until `commit`
         self._evicted = 0
-        self._take(model)
+        self._set_model(model)
 
     @property
     def window(self) -> Window | None:
-        """How rows become windows, if they do."""
+        """The model's window; None for a model that scores single rows."""
         return self._model.scorer.manifest.window
 
-    def take_up(self, model: Model) -> None:
-        """Go on by another version: with the same columns and window the windows stay, else all keys warm up."""
-        self._undo()
-        before = self._layout
-        self._take(model)
-        held, self._held = self._held, {}
-        if self._layout == before:
-            for partition, (tenure, old) in held.items():
-                run = self._new_run()
-                run.windows = old.windows
-                self._held[partition] = Held(tenure, run)
-        elif held:
+    def change_model(self, model: Model) -> None:
+        """Switch to another version; windows stay if its columns and window are the same, else all keys warm up."""
+        self._rollback()
+        layout = self._layout
+        self._set_model(model)
+        partitions, self._partitions = self._partitions, {}
+        if self._layout == layout:
+            for partition, (assignment, old) in partitions.items():
+                series = self._new_series()
+                series.windows = old.windows
+                self._partitions[partition] = PartitionState(assignment, series)
+        elif partitions:
             log().warning("all series warm up: the new version has other columns or another window", version=model.version)
 
-    def begin(self, ours: Mapping[int, int], needed: Sequence[int], recall: Recall) -> None:
-        """Stand as after the last batch that was delivered; `ours` are the partitions with their tenures.
+    def begin_batch(self, assignments: Mapping[int, int], partitions: Sequence[int], read_state: ReadState) -> None:
+        """Restore the state after the last delivered batch; `partitions` are those of the new batch.
 
         Raises:
-            Lost, StreamError: what was remembered cannot be read.
+            ConnectionLost, StreamError: the state cannot be read.
         """
-        self._undo()
-        self._held = {partition: held for partition, held in self._held.items() if ours.get(partition) == held.tenure}
+        self._rollback()
+        self._partitions = {
+            partition: state for partition, state in self._partitions.items() if assignments.get(partition) == state.assignment
+        }
         if self.window is None:
             return
-        if absent := [partition for partition in needed if partition not in self._held]:
-            self._recall({partition: ours[partition] for partition in absent}, recall)
-        self._at_work = {partition: self._held[partition].run for partition in needed}
-        for run in self._at_work.values():
-            run.windows.savepoint()
+        if absent := [partition for partition in partitions if partition not in self._partitions]:
+            self._restore({partition: assignments[partition] for partition in absent}, read_state)
+        self._active = {partition: self._partitions[partition].series for partition in partitions}
+        for series in self._active.values():
+            series.windows.savepoint()
 
-    def run(self, partition: int) -> Series:
-        """Give the run of a partition that is at work."""
-        return self._at_work[partition]
+    def series(self, partition: int) -> Series:
+        """Return the series of a partition of the current batch."""
+        return self._active[partition]
 
-    def slots(self) -> Iterator[Slot]:
-        """Give what the batch changed; keys for which there is no room are forgotten."""
-        for partition, run in self._at_work.items():
-            for changed in run.windows.changed():
-                yield from changelog_records.written(partition, changed, self._layout)
+    def changes(self) -> Iterator[ChangelogRecord]:
+        """Yield what the batch changed, and the deletions of keys that exceed the memory limit."""
+        for partition, series in self._active.items():
+            for changed in series.windows.changed():
+                yield from changelog_records.encode_changes(partition, changed, self._layout)
         yield from self._evict()
 
-    def settle(self) -> None:
-        """Take that what was changed is kept where the position is."""
-        for run in self._at_work.values():
-            run.windows.release()
-        if self._at_work:
-            self._counted.evicted(self._evicted)
-            self._tell()
-        self._at_work, self._evicted = {}, 0
+    def commit(self) -> None:
+        """Accept the changes of the batch: they are stored with its position."""
+        for series in self._active.values():
+            series.windows.release()
+        if self._active:
+            self._observer.evicted(self._evicted)
+            self._report_size()
+        self._active, self._evicted = {}, 0
 
-    def _undo(self) -> None:
-        """Stand as before the batch that was not delivered."""
-        for run in self._at_work.values():
-            run.windows.rollback()
-        self._at_work, self._evicted = {}, 0
+    def _rollback(self) -> None:
+        for series in self._active.values():
+            series.windows.rollback()
+        self._active, self._evicted = {}, 0
 
-    def _take(self, model: Model) -> None:
+    def _set_model(self, model: Model) -> None:
         self._model = model
-        self._layout = changelog_records.layout(model.scorer.manifest)
+        self._layout = changelog_records.layout_hash(model.scorer.manifest)
 
-    def _new_run(self) -> Series:
-        return self._model.scorer.series(sys.maxsize)  # all runs are bounded together, and what is forgotten has to be told
+    def _new_series(self) -> Series:
+        return self._model.scorer.series(sys.maxsize)  # `_evict` limits the partitions together, and writes tombstones
 
-    def _recall(self, tenures: Mapping[int, int], recall: Recall) -> None:
-        """Make the windows of partitions that came."""
+    def _restore(self, assignments: Mapping[int, int], read_state: ReadState) -> None:
         began = time.perf_counter()
-        runs = {partition: self._new_run() for partition in tenures}
-        windows = {partition: run.windows for partition, run in runs.items()}
-        read, left_out = changelog_records.rebuild(recall(list(tenures)), windows, self._layout)
-        self._held |= {partition: Held(tenure, runs[partition]) for partition, tenure in tenures.items()}
-        took = time.perf_counter() - began
-        self._counted.restored(read, took)
-        self._tell()
-        if read:
-            keys = sum(map(len, windows.values()))
-            told = {"partitions": sorted(tenures), "keys": keys, "left_out": left_out, "records": read}
-            log().info("series recalled", **told, seconds=round(took, 3))
+        series = {partition: self._new_series() for partition in assignments}
+        windows = {partition: one.windows for partition, one in series.items()}
+        records, skipped = changelog_records.restore_windows(read_state(list(assignments)), windows, self._layout)
+        self._partitions |= {partition: PartitionState(number, series[partition]) for partition, number in assignments.items()}
+        seconds = time.perf_counter() - began
+        self._observer.restored(records, seconds)
+        self._report_size()
+        if records:
+            fields = {"partitions": sorted(assignments), "keys": sum(map(len, windows.values())), "skipped": skipped}
+            log().info("series restored", **fields, records=records, seconds=round(seconds, 3))
 
-    def _evict(self) -> Iterator[Slot]:
-        """Forget the coldest keys while there are too many; only of partitions at work, which are known to be ours."""
-        for _ in range(self._keys() - self._most_keys()):
-            partition, run = max(self._at_work.items(), key=lambda one: len(one[1].windows))
-            if not len(run.windows):
+    def _evict(self) -> Iterator[ChangelogRecord]:
+        """Forget the coldest keys beyond the limit, in the batch's partitions alone: only they are known to be assigned still."""
+        for _ in range(self._key_count() - self._max_keys()):
+            partition, series = max(self._active.items(), key=lambda item: len(item[1].windows))
+            if not len(series.windows):
                 return
-            key = run.windows.coldest()
-            run.windows.forget(key)
+            key = series.windows.coldest()
+            series.windows.forget(key)
             self._evicted += 1
-            yield from changelog_records.emptied(partition, key, run.windows.window)
+            yield from changelog_records.tombstones(partition, key, series.windows.window)
 
-    def _most_keys(self) -> int:
-        """Give how many keys there is room for."""
-        if self._most_bytes is None or not self._held:
+    def _max_keys(self) -> int:
+        if self._max_bytes is None or not self._partitions:
             return MOST_KEYS
-        size = next(iter(self._held.values())).run.windows.key_bytes
-        return max(1, min(MOST_KEYS, self._most_bytes // size))
+        key_bytes = next(iter(self._partitions.values())).series.windows.key_bytes
+        return max(1, min(MOST_KEYS, self._max_bytes // key_bytes))
 
-    def _keys(self) -> int:
-        return sum(len(held.run.windows) for held in self._held.values())
+    def _key_count(self) -> int:
+        return sum(len(state.series.windows) for state in self._partitions.values())
 
-    def _tell(self) -> None:
-        size = sum(len(held.run.windows) * held.run.windows.key_bytes for held in self._held.values())
-        self._counted.remembered(self._keys(), size)
+    def _report_size(self) -> None:
+        windows = [state.series.windows for state in self._partitions.values()]
+        self._observer.set_series(self._key_count(), sum(len(each) * each.key_bytes for each in windows))

@@ -1,4 +1,4 @@
-"""Everything about the worker that can be set; a flag of `residuum stream` for what is often set."""
+"""Settings of the worker; those that users change often are options of `residuum stream`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Guarantee = Literal["exactly-once", "at-least-once"]
 MIB = 2**20
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the worker runs; sizes in bytes, times in seconds."""
+class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of the worker; sizes in bytes, times in seconds."""
 
     source: Address
     sink: Address
     dead_letters: Address | Literal["default"] = "default"
     group: str
-    worker_id: str | None = None  # None: one of its own for each process
-    guarantee: Guarantee | None = None  # None: the best that source and sink can give
+    worker_id: str | None = None  # None: a new one for each process
+    guarantee: Guarantee | None = None  # None: the strongest that source and sink allow
     kafka: Mapping[str, str] = {}
-    state: Path | None = None  # where a followed file's position stands, and the windows of its series
-    changelog: str | None = None  # the topic that keeps those of a topic's series; None: named after topic and group
-    state_memory: int | None = None  # bytes that windows may take, about; None: what a million series take
+    state: Path | None = None  # state file of a tailed file: its position, and the windows of its series
+    changelog: str | None = None  # topic for the windows of a topic's series; None: named after topic and group
+    state_memory: int | None = None  # approximate bytes for windows of series; None: those of a million series
     device: Device = "auto"
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
@@ -45,16 +45,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_depth: int = 8
     max_text: int = 10_000
     reasons: int = 3
-    deadline: float = 20.0  # from SIGTERM to the end
+    deadline: float = 20.0  # from SIGTERM to the exit
 
     @property
     def limits(self) -> Limits:
-        """What is still judged."""
+        """Limits of a record that is scored."""
         return Limits(self.max_record, self.max_depth, self.max_text, self.reasons)
 
     @property
-    def letters(self) -> Address:
-        """Where dead letters go: by default a topic with .dlq behind its name, or, among lines, where verdicts go."""
+    def dead_letters_to(self) -> Address:
+        """Address of dead letters; by default the topic's name followed by .dlq or, without a topic, the sink."""
         if self.dead_letters != "default":
             return self.dead_letters
         for address in (self.source, self.sink):
@@ -64,59 +64,62 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exactly_once(self) -> bool:
-        """Whether verdicts, letters and position are one transaction.
+        """Whether one transaction holds verdicts, dead letters and position.
 
         Raises:
-            SettingError: that was asked for, and cannot be.
+            SettingError: `guarantee` requires it, but the addresses do not allow it.
         """
-        brokers = {end.brokers if isinstance(end, Topic) else None for end in (self.source, self.sink, self.letters)}
-        one_cluster = len(brokers) == 1 and None not in brokers
-        if self.guarantee == "exactly-once" and not one_cluster:
+        addresses = (self.source, self.sink, self.dead_letters_to)
+        brokers = {address.brokers if isinstance(address, Topic) else None for address in addresses}
+        is_one_cluster = len(brokers) == 1 and None not in brokers
+        if self.guarantee == "exactly-once" and not is_one_cluster:
             raise SettingError(
-                "exactly-once needs --from, --to and --dead-letters to be topics of the same brokers; at-least-once does not"
+                "--guarantee exactly-once requires --from, --to and --dead-letters to be topics of the same brokers; "
+                "use at-least-once"
             )
-        return one_cluster and self.guarantee != "at-least-once"
+        return is_one_cluster and self.guarantee != "at-least-once"
 
     @property
-    def member(self) -> str:
-        """The name under which transactions are made: stable if the worker has an id, so that a restart ends the old one's."""
+    def transactional_id(self) -> str:
+        """Kafka's transactional ID; stable for a worker with an ID, so that a restart aborts the open transaction."""
         return f"residuum-{self.group}-{self.worker_id or secrets.token_hex(8)}"
 
 
-def read_kafka(path: Path | None, given: Iterable[str]) -> dict[str, str]:
-    """Read settings of Kafka's client from a file, over which those that were `given` go.
+def read_client_settings(path: Path | None, options: Iterable[str]) -> dict[str, str]:
+    """Read settings of Kafka's client, `key=value`, from a file and from options; options win.
 
-    A value may be file:PATH, the content of a file, or env:NAME, a variable of the environment.
+    A value may be file:PATH, the content of a file, or env:NAME, an environment variable.
 
     Raises:
-        SettingError: one is none, or its value is not there; no value is ever told.
+        SettingError: a setting is malformed, or its value cannot be read; the message holds no value.
     """
-    lines = list(given)
+    lines = list(options)
     if path is not None:
-        try:
-            said = path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingError(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from error
-        lines = [line for line in map(str.strip, said) if line and not line.startswith(("#", "!"))] + lines
-    read = {}
+        file_lines = map(str.strip, _read_text(path).splitlines())
+        lines = [line for line in file_lines if line and not line.startswith(("#", "!"))] + lines
+    settings = {}
     for line in lines:
-        key, there, value = line.partition("=")
-        if not there or not key.strip():
-            raise SettingError("a setting of Kafka's client is key=value; got one without a value, or without a key")
-        read[key.strip()] = _secret(key.strip(), value.strip())
-    return read
+        key, separator, value = line.partition("=")
+        if not separator or not key.strip():
+            raise SettingError("a setting of Kafka's client must be key=value; found one without a key or without a value")
+        settings[key.strip()] = _resolve_secret(key.strip(), value.strip())
+    return settings
 
 
-def _secret(key: str, value: str) -> str:
-    """Fetch a value from where it is kept."""
-    kind, _, place = value.partition(":")
+def _resolve_secret(key: str, value: str) -> str:
+    kind, _, name = value.partition(":")
     if kind == "env":
-        if place not in os.environ:
-            raise SettingError(f"{key}: the environment has no {place}")
-        return os.environ[place]
+        if name not in os.environ:
+            raise SettingError(f"{key}: the environment variable {name} is not set")
+        return os.environ[name]
     if kind == "file":
-        try:
-            return Path(place).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingError(f"{key}: {place} cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+        return _read_text(Path(name), f"{key}: ").strip()
     return value
+
+
+def _read_text(path: Path, prefix: str = "") -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise SettingError(f"{prefix}{path} cannot be read: {reason}") from error

@@ -1,6 +1,6 @@
-"""The state file of a followed file: its position and, of series, the windows at that position, in one SQLite transaction.
+"""State file of a tailed file: the position and, for series, the windows at that position, in one SQLite transaction.
 
-A batch writes what it changed and no more. The two stay together through sudden ends and full disks.
+A batch writes only what it changed. Position and windows stay consistent if the process is killed or the disk is full.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Annotated
 import msgspec
 
 from detector.errors import StreamError
-from serving.stream.changelog_records import Slot
+from serving.stream.changelog_records import ChangelogRecord
 
-PARTITION = -1  # of lines
-OURS = 0x52534D31  # by which SQLite tells one program's files from another's
+PARTITION = -1  # files have no partitions
+APPLICATION_ID = 0x52534D31  # marks a SQLite file as ours
 TABLES = f"""
 begin;
-pragma application_id = {OURS};
+pragma application_id = {APPLICATION_ID};
 create table position (one integer primary key check (one = 1), said blob not null);
 create table slots (series text, place integer, value blob not null, unique (series, place));
 commit;
@@ -29,8 +29,8 @@ commit;
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Position(msgspec.Struct, frozen=True):
-    """Where the next line begins: in the file that had this inode and began with these bytes."""
+class FilePosition(msgspec.Struct, frozen=True):
+    """Start of the next line, and the inode and first bytes that identify the file."""
 
     inode: int
     head: str  # SHA-256 of the first `head_bytes` bytes
@@ -39,98 +39,100 @@ class Position(msgspec.Struct, frozen=True):
     row: Count
 
 
-class Standing:
-    """A state file; it is made with the first commit."""
+class StateStore:
+    """A state file; the first commit creates it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._open: sqlite3.Connection | None = None
+        self._connection: sqlite3.Connection | None = None
 
-    def position(self) -> Position | None:
-        """Give where a worker stood, if one did.
+    def position(self) -> FilePosition | None:
+        """Return the committed position; None without a state file.
 
         Raises:
-            StreamError: the file is no state file.
+            StreamError: the file is not a state file.
         """
         if not self._path.exists():
             return None
-        with self._reading():
-            found = self._connection().execute("select said from position").fetchone()
-            return found and msgspec.json.decode(found[0], type=Position)
+        with self._read_errors():
+            row = self._open().execute("select said from position").fetchone()
+            return row and msgspec.json.decode(row[0], type=FilePosition)
 
-    def slots(self) -> Iterator[Slot]:
-        """Give the windows, in the order in which they were written.
+    def records(self) -> Iterator[ChangelogRecord]:
+        """Yield the records of windows, in the order in which they were written.
 
         Raises:
-            StreamError: the file is no state file.
+            StreamError: the file is not a state file.
         """
         if not self._path.exists():
             return
-        with self._reading():
+        with self._read_errors():
             yield from (
-                Slot(PARTITION, *msgspec.convert(found, tuple[str, int, bytes]))
-                for found in self._connection().execute("select series, place, value from slots order by rowid")
+                ChangelogRecord(PARTITION, *msgspec.convert(row, tuple[str, int, bytes]))
+                for row in self._open().execute("select series, place, value from slots order by rowid")
             )
 
-    def commit(self, position: Position, slots: Sequence[Slot]) -> None:
-        """Write a position down, and what changed on the way to it.
+    def commit(self, position: FilePosition, changes: Sequence[ChangelogRecord]) -> None:
+        """Write a position and the changes to windows since the last one.
 
         Raises:
-            StreamError: it cannot be written.
+            StreamError: the file cannot be written.
         """
         try:
-            with self._connection() as connection:
+            with self._open() as connection:
                 connection.execute("insert or replace into position values (1, ?)", (msgspec.json.encode(position),))
-                connection.executemany("delete from slots where series = ? and place = ?", _places(slots))
-                connection.executemany("insert into slots values (?, ?, ?)", _values(slots))
+                connection.executemany("delete from slots where series = ? and place = ?", _primary_keys(changes))
+                connection.executemany("insert into slots values (?, ?, ?)", _final_rows(changes))
         except (sqlite3.Error, OSError) as error:
-            raise StreamError(f"cannot write the position to {self._path}: {error}; the last batch will come again") from error
+            message = f"cannot write the position to {self._path}: {error}; the last batch will be scored again after a restart"
+            raise StreamError(message) from error
 
     def close(self) -> None:
         """Close the file."""
-        if self._open:
-            self._open.close()
-            self._open = None
+        if self._connection:
+            self._connection.close()
+            self._connection = None
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _read_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
-            what = f"{self._path} holds no position: {error}"
-            raise StreamError(f"{what}; name another by --state, or delete it to begin anew") from error
+            message = f"{self._path} is not a valid state file: {error}"
+            raise StreamError(f"{message}; name another one by --state, or delete it to start again") from error
 
-    def _connection(self) -> sqlite3.Connection:
-        if self._open is None:
-            # Two threads call, one after the other: one recalls while the other waits for it.
-            made = sqlite3.connect(self._path, check_same_thread=False)
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            # The scoring thread reads the state while the worker's thread waits for it.
+            connection = sqlite3.connect(self._path, check_same_thread=False)
             try:
-                if not _is_ours(made):
-                    made.executescript(TABLES)
+                if not _has_our_tables(connection):
+                    connection.executescript(TABLES)
             except BaseException:
-                made.close()
+                connection.close()
                 raise
-            self._open = made
-        return self._open
+            self._connection = connection
+        return self._connection
 
 
-def _is_ours(opened: sqlite3.Connection) -> bool:
-    """Tell whether a database is ours; if not, it is empty.
+def _has_our_tables(connection: sqlite3.Connection) -> bool:
+    """Return whether a database has our tables, or none at all.
 
     Raises:
-        sqlite3.DatabaseError: it is another program's.
+        sqlite3.DatabaseError: the tables are another program's.
     """
-    ((mark,),), ((tables,),) = map(opened.execute, ("pragma application_id", "select count(*) from sqlite_schema"))
-    if tables and mark != OURS:
+    (application_id,) = connection.execute("pragma application_id").fetchone()
+    (tables,) = connection.execute("select count(*) from sqlite_schema").fetchone()
+    if tables and application_id != APPLICATION_ID:
         raise sqlite3.DatabaseError("it is another program's database")
     return bool(tables)
 
 
-def _places(slots: Iterable[Slot]) -> Iterator[tuple[str, int]]:
-    return ((slot.key, slot.place) for slot in slots)
+def _primary_keys(changes: Iterable[ChangelogRecord]) -> Iterator[tuple[str, int]]:
+    return ((record.key, record.ring_index) for record in changes)
 
 
-def _values(slots: Iterable[Slot]) -> Iterator[tuple[str, int, bytes]]:
-    """Give what stands in the slots in the end."""
-    last = {(slot.key, slot.place): slot.value for slot in slots}
-    return ((*place, value) for place, value in last.items() if value is not None)
+def _final_rows(changes: Iterable[ChangelogRecord]) -> Iterator[tuple[str, int, bytes]]:
+    """Yield the last value of each primary key, without deleted ones."""
+    last = {(record.key, record.ring_index): record.value for record in changes}
+    return ((key, index, value) for (key, index), value in last.items() if value is not None)

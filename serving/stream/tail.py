@@ -1,7 +1,7 @@
-"""A file that is followed as `tail -F` does, through rotations; the position is kept in a state file beside it (`standing`).
+"""Tailing a file as `tail -F` does, through rotations; the position is kept in a state file beside it (`state_store`).
 
-At least once: the position is written when the verdicts are safe, so after a sudden end the last batch comes once more. The
-windows of series are those of the position, so it is judged as it was the first time.
+Delivery is at least once: the position is written after the verdicts, so the last batch may be scored again after a sudden end.
+The windows of series are those at the position, so its verdicts are the same.
 """
 
 from __future__ import annotations
@@ -15,106 +15,103 @@ from typing import BinaryIO
 
 from detector.errors import StreamError
 from serving.log import log
-from serving.stream.changelog_records import Slot
-from serving.stream.state_store import Position, Standing
-from serving.stream.text import BLOCK, Cutter, TextBatch
+from serving.stream.changelog_records import ChangelogRecord
+from serving.stream.state_store import FilePosition, StateStore
+from serving.stream.text import BATCH_BYTES, LineBatch, LineBuffer
 
-HEAD = 256  # bytes by which a file is known again, beside its inode
+HEAD_BYTES = 256  # that identify a file, together with its inode
 
 
-class FollowSource:
+class TailSource:
     """A file that grows."""
 
     def __init__(self, path: Path, state: Path, linger: float) -> None:
-        """Go on where the state file says, else at the beginning.
+        """Continue at the position in the state file, or start at the beginning.
 
         Raises:
-            StreamError: the state file is none.
+            StreamError: the state file is invalid.
         """
         self._path = path
-        self._standing = Standing(state)
+        self._store = StateStore(state)
         self._linger = linger
-        self._again: TextBatch | None = None
+        self._rewound: LineBatch | None = None
         self._file: BinaryIO | None = None
-        self._cutter = Cutter(str(path))
-        if position := self._standing.position():
+        self._buffer = LineBuffer(str(path))
+        if position := self._store.position():
             self._resume(position)
 
-    def take(self) -> TextBatch | None:
-        """Give the lines that have come."""
-        if self._again:
-            batch, self._again = self._again, None
+    def poll(self) -> LineBatch | None:
+        """Return the next lines."""
+        if self._rewound:
+            batch, self._rewound = self._rewound, None
             return batch
         if self._file is None:
-            self._file = self._opened()
+            self._file = self._open()
         if self._file is None or not self._read(self._file):
             time.sleep(self._linger)
-        block = self._cutter.cut()
-        batch = self._cutter.batch(block)
-        if block:
-            batch.end = self._position(self._cutter.row)
+        batch = self._buffer.take_batch()
+        if len(batch):
+            batch.end = self._position()
         return batch
 
-    def commit(self, batch: TextBatch, slots: Sequence[Slot]) -> None:
-        """Write the position down, and with it what changed in the windows of series.
+    def commit(self, batch: LineBatch, changes: Sequence[ChangelogRecord]) -> None:
+        """Write the position and the changes to windows of series.
 
         Raises:
-            StreamError: it cannot be written.
+            StreamError: the state file cannot be written.
         """
-        if isinstance(batch.end, Position):
-            self._standing.commit(batch.end, slots)
+        if isinstance(batch.end, FilePosition):
+            self._store.commit(batch.end, changes)
 
-    def recall(self, partitions: Sequence[int]) -> Iterable[Slot]:  # noqa: ARG002 - `Source`
-        """Give the windows of series as they were at the position."""
-        return self._standing.slots()
+    def read_state(self, partitions: Sequence[int]) -> Iterable[ChangelogRecord]:  # noqa: ARG002 - `StreamSource`
+        """Yield the windows of series at the position."""
+        return self._store.records()
 
-    def rewind(self, batch: TextBatch) -> None:
-        """Give these lines again."""
-        self._again = batch
+    def rewind(self, batch: LineBatch) -> None:
+        """Return these lines from the next `poll`."""
+        self._rewound = batch
 
     def idle(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
         time.sleep(seconds)
 
     def close(self) -> None:
-        """Close the files."""
-        self._standing.close()
+        """Close the file and the state file."""
+        self._store.close()
         if self._file:
             self._file.close()
 
     def _read(self, file: BinaryIO) -> bool:
-        """Read what has come; at the end of a file that was moved away or cut, go on with the new one."""
-        if piece := file.read(BLOCK):
-            self._cutter.add(piece)
+        """Read new bytes and return whether there were any; switch files at the end of one that was truncated or renamed."""
+        if self._read_block(file):
             return True
         if os.fstat(file.fileno()).st_size < file.tell():
-            log().warning("file was cut: read from its beginning", file=str(self._path))
+            log().warning("file was truncated: reading it from the beginning", file=str(self._path))
             file.seek(0)
-            self._cutter = Cutter(str(self._path))
-        elif self._moved(file):
-            if piece := file.read(BLOCK):  # what came between our looking and its moving
-                self._cutter.add(piece)
+            self._buffer = LineBuffer(str(self._path))
+        elif self._is_renamed(file):
+            if self._read_block(file):  # written between the last read and the rename
                 return True
-            self._cutter.close()
-            if not self._cutter.held:
-                self._leave(file)
+            self._buffer.end_line()
+            if not len(self._buffer):
+                file.close()
+                self._file = None  # the next `poll` opens the new file
+                self._buffer = LineBuffer(str(self._path))
         return False
 
-    def _moved(self, file: BinaryIO) -> bool:
-        """Whether another file now has the name."""
+    def _read_block(self, file: BinaryIO) -> bool:
+        data = file.read(BATCH_BYTES)
+        self._buffer.add(data)
+        return bool(data)
+
+    def _is_renamed(self, file: BinaryIO) -> bool:
+        """Return whether another file has the name now."""
         try:
             return self._path.stat().st_ino != os.fstat(file.fileno()).st_ino
         except FileNotFoundError:
             return False
 
-    def _leave(self, file: BinaryIO) -> None:
-        """Open the new file at the next `take`."""
-        file.close()
-        self._file = None
-        self._cutter = Cutter(str(self._path))
-
-    def _opened(self) -> BinaryIO | None:
-        """Open the file if it is there."""
+    def _open(self) -> BinaryIO | None:
         try:
             return self._path.open("rb")
         except FileNotFoundError:
@@ -122,30 +119,30 @@ class FollowSource:
         except OSError as error:
             raise StreamError(f"{self._path} cannot be read: {error.strerror}") from error
 
-    def _resume(self, position: Position) -> None:
-        """Open the file that was read, under whatever name it is in the folder now."""
-        beside = sorted(self._path.parent.glob(f"{self._path.name}*"), key=lambda each: each != self._path)
-        for path in beside:
-            if path.is_file() and is_same(path, position):
+    def _resume(self, position: FilePosition) -> None:
+        """Open the file that was read, whatever its name in the folder is now."""
+        candidates = sorted(self._path.parent.glob(f"{self._path.name}*"), key=lambda path: path != self._path)
+        for path in candidates:
+            if path.is_file() and is_same_file(path, position):
                 self._file = path.open("rb")
                 self._file.seek(position.offset)
-                self._cutter = Cutter(str(self._path), position.row)
+                self._buffer = LineBuffer(str(self._path), position.row)
                 return
-        log().warning("the file that was read is gone: read the new one from its beginning", file=str(self._path))
+        log().warning("the file that was read is gone: reading the new one from its beginning", file=str(self._path))
 
-    def _position(self, row: int) -> Position:
-        """Give where the lines end that were cut."""
-        assert self._file  # noqa: S101 - lines came out of it
+    def _position(self) -> FilePosition:
+        """Return the position after the last batch."""
+        assert self._file  # noqa: S101 - the batch was read from it
         file = self._file.fileno()
-        offset = self._file.tell() - self._cutter.held
-        head = os.pread(file, min(HEAD, offset), 0)
-        return Position(os.fstat(file).st_ino, hashlib.sha256(head).hexdigest(), len(head), offset, row)
+        offset = self._file.tell() - len(self._buffer)
+        head = os.pread(file, min(HEAD_BYTES, offset), 0)
+        return FilePosition(os.fstat(file).st_ino, hashlib.sha256(head).hexdigest(), len(head), offset, self._buffer.row)
 
 
-def is_same(path: Path, position: Position) -> bool:
-    """Whether a file is the one that was read."""
+def is_same_file(path: Path, position: FilePosition) -> bool:
+    """Return whether a file is the one of this position."""
     with path.open("rb") as file:
-        found = os.fstat(file.fileno())
-        if found.st_ino != position.inode or found.st_size < position.offset:
+        stat = os.fstat(file.fileno())
+        if stat.st_ino != position.inode or stat.st_size < position.offset:
             return False
         return hashlib.sha256(file.read(position.head_bytes)).hexdigest() == position.head

@@ -1,4 +1,4 @@
-"""Lines of JSON: standard input, and verdicts to standard output or to a file that grows."""
+"""Lines of JSON: standard input as a source, and standard output or a growing file as a sink."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from detector.files.blocks import LONGEST, count
 from detector.files.stream import BOM
 from serving.files.output import STDOUT, output_errors
 from serving.stream import dead_letters
-from serving.stream.base import Headers, Origin, Outcome
-from serving.stream.changelog_records import Slot
+from serving.stream.base import Headers, Origin, ScoredBatch
+from serving.stream.changelog_records import ChangelogRecord
 
 ENCODER = msgspec.json.Encoder()
-BLOCK = 1 << 19  # bytes of a batch: with what is made of it, it fits the cache
+BATCH_BYTES = 1 << 19  # a batch of this size and its verdicts fit the CPU's cache
 STDIN = "-"
 
 
-class TextBatch:
-    """Lines of a file; a blank one is no record."""
+class LineBatch:
+    """Lines of a file; a blank line is no record."""
 
-    claim: object = None
-    end: object = None  # where the source stands behind these lines, if it says so
-    ours: Mapping[int, int] = {-1: 0}
-    keyed = False
+    position: object = None  # the source commits it
+    end: object = None  # the source's position after this batch, if it has one
+    assignments: Mapping[int, int] = {-1: 0}
+    has_keys = False
 
     def __init__(self, block: bytes, file: str, row: int) -> None:
-        """Take whole lines, the first of which is number `row`."""
+        """Wrap complete lines, of which the first has the number `row`."""
         self.block = block
         self._file = file
         self._row = row
         self._lines = count(block, b"\n")
 
     def __len__(self) -> int:
-        """How many lines there are."""
+        """Return the number of lines."""
         return self._lines
 
     @cached_property
@@ -49,155 +49,151 @@ class TextBatch:
         """The lines."""
         return self.block.split(b"\n")[:-1]
 
-    def origins(self, at: Sequence[int]) -> Sequence[Origin]:
-        """Where lines stood."""
+    def origins(self, indices: Sequence[int]) -> Sequence[Origin]:
+        """Return file and line number of the lines at these indices."""
         file, row = self._file, self._row
-        return [Origin("", -1, -1, file, row + place) for place in at]
+        return [Origin("", -1, -1, file, row + index) for index in indices]
 
     def partitions(self) -> Sequence[int]:
-        """Give none."""
+        """Return -1 for each line."""
         return [-1] * self._lines
 
-    def keys(self, at: Sequence[int]) -> Sequence[None]:
-        """Give nothing: lines have no keys."""
-        return [None] * len(at)
+    def keys(self, indices: Sequence[int]) -> Sequence[None]:
+        """Return None for each index: lines have no keys."""
+        return [None] * len(indices)
 
-    def headers(self, at: Sequence[int]) -> Sequence[Headers]:
-        """Give nothing: lines have no headers."""
-        return [()] * len(at)
+    def headers(self, indices: Sequence[int]) -> Sequence[Headers]:
+        """Return no headers for each index."""
+        return [()] * len(indices)
 
-    def times(self, at: Sequence[int]) -> Sequence[int]:
-        """Give nothing: lines do not say when they were made."""
-        return [0] * len(at)
+    def timestamps(self, indices: Sequence[int]) -> Sequence[int]:
+        """Return 0 for each index: lines have no timestamps."""
+        return [0] * len(indices)
 
-    def is_blank(self, at: int) -> bool:
-        """Whether there is nothing in a line."""
-        return not (self.values[at] or b"").strip()
+    def is_blank(self, index: int) -> bool:
+        """Return whether a line is empty."""
+        return not (self.values[index] or b"").strip()
 
 
-class Cutter:
-    """Cuts what has come into whole lines, and numbers them."""
+class LineBuffer:
+    """Buffers bytes, and cuts them into batches of complete, numbered lines."""
 
     def __init__(self, file: str, row: int = 1) -> None:
         self.row = row  # of the next line
         self._file = file
-        self._held = bytearray()
+        self._buffer = bytearray()
 
-    @property
-    def held(self) -> int:
-        """How many bytes were not given."""
-        return len(self._held)
+    def __len__(self) -> int:
+        """Return the number of buffered bytes."""
+        return len(self._buffer)
 
-    def add(self, piece: bytes) -> None:
-        """Take what came."""
-        self._held += piece
+    def add(self, data: bytes) -> None:
+        """Append bytes."""
+        self._buffer += data
 
-    def close(self) -> None:
-        """End the last line, if it has begun."""
-        if self._held and not self._held.endswith(b"\n"):
-            self._held += b"\n"
+    def end_line(self) -> None:
+        """Terminate an unfinished last line."""
+        if self._buffer and not self._buffer.endswith(b"\n"):
+            self._buffer += b"\n"
 
-    def cut(self) -> bytes:
-        """Give the whole lines.
+    def take_batch(self) -> LineBatch:
+        """Remove and return the complete lines.
 
         Raises:
-            StreamError: a line is too long to be one.
+            StreamError: a line exceeds the limit.
         """
-        end = self._held.rfind(b"\n") + 1
-        if not end and len(self._held) > LONGEST:
+        end = self._buffer.rfind(b"\n") + 1
+        if not end and len(self._buffer) > LONGEST:
             raise StreamError(f"{self._file}, line {self.row} does not end within {LONGEST >> 20} MB: are these records?")
-        block = bytes(self._held[:end])
-        del self._held[:end]
-        return block
-
-    def batch(self, block: bytes) -> TextBatch:
-        """Make a batch of lines that were cut."""
-        made = TextBatch(block.removeprefix(BOM) if self.row == 1 else block, self._file, self.row)
-        self.row += len(made)
-        return made
+        block = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        batch = LineBatch(block.removeprefix(BOM) if self.row == 1 else block, self._file, self.row)
+        self.row += len(batch)
+        return batch
 
 
 class StdinSource:
-    """Standard input, to its end. What has been read cannot be read again by another worker."""
+    """Standard input, to its end; a restarted worker cannot read the same lines again."""
 
     def __init__(self, linger: float, file: int | None = None) -> None:
-        """Read from a file descriptor; a batch waits `linger` seconds for more."""
+        """Read from a file descriptor; a batch waits up to `linger` seconds for more lines."""
         self._file = sys.stdin.fileno() if file is None else file
         self._linger = linger
-        self._cutter = Cutter(STDIN)
-        self._again: TextBatch | None = None
+        self._buffer = LineBuffer(STDIN)
+        self._rewound: LineBatch | None = None
         self._ended = False
 
-    def take(self) -> TextBatch | None:
-        """Give the lines that have come."""
-        if self._again:
-            batch, self._again = self._again, None
+    def poll(self) -> LineBatch | None:
+        """Return the next lines."""
+        if self._rewound:
+            batch, self._rewound = self._rewound, None
             return batch
         if self._ended:
             return None
-        until = time.monotonic() + self._linger
-        while self._cutter.held < BLOCK and (left := until - time.monotonic()) > 0:
-            if not select.select([self._file], [], [], left)[0]:
+        deadline = time.monotonic() + self._linger
+        while len(self._buffer) < BATCH_BYTES and (remaining := deadline - time.monotonic()) > 0:
+            if not select.select([self._file], [], [], remaining)[0]:
                 break
-            piece = os.read(self._file, BLOCK)
-            if not piece:
+            data = os.read(self._file, BATCH_BYTES)
+            if not data:
                 self._ended = True
-                self._cutter.close()
+                self._buffer.end_line()
                 break
-            self._cutter.add(piece)
-        return self._cutter.batch(self._cutter.cut())
+            self._buffer.add(data)
+        return self._buffer.take_batch()
 
-    def commit(self, batch: TextBatch, slots: Sequence[Slot]) -> None:
-        """Do nothing: a pipe remembers nothing."""
+    def commit(self, batch: LineBatch, changes: Sequence[ChangelogRecord]) -> None:
+        """Do nothing: a pipe has no position."""
 
-    def recall(self, partitions: Sequence[int]) -> Iterable[Slot]:  # noqa: ARG002 - `Source`
-        """Give nothing: the series of a pipe begin with it."""
+    def read_state(self, partitions: Sequence[int]) -> Iterable[ChangelogRecord]:  # noqa: ARG002 - `StreamSource`
+        """Return nothing: the series of a pipe start with it."""
         return ()
 
-    def rewind(self, batch: TextBatch) -> None:
-        """Give these lines again."""
-        self._again = batch
+    def rewind(self, batch: LineBatch) -> None:
+        """Return these lines from the next `poll`."""
+        self._rewound = batch
 
     def idle(self, seconds: float) -> None:
-        """Let time pass."""
+        """Sleep."""
         time.sleep(seconds)
 
     def close(self) -> None:
         """Do nothing: standard input is not ours to close."""
 
 
-class TextSink:
-    """Standard output, or a file that grows."""
+class LineSink:
+    """Standard output, or a file that grows; what was written stays visible, so batches may appear twice."""
 
-    def __init__(self, verdicts: str | None, letters_to: str | None) -> None:
-        """Open the files; letters that go where the verdicts go stand in their records' places. None: not here.
+    def __init__(self, verdicts: str | None, dead_letters_to: str | None) -> None:
+        """Open the files; None for what goes elsewhere. If both are one file, its lines are in the order of the records.
 
         Raises:
-            OutputError: one cannot be written.
+            OutputError: a file cannot be written.
         """
-        self._verdicts = Growing(verdicts) if verdicts else None
-        self._in_place = letters_to == verdicts
-        self._letters = Growing(letters_to) if letters_to and not self._in_place else None
-        self._files = [file for file in (self._letters, self._verdicts) if file]
+        self._verdicts = AppendFile(verdicts) if verdicts else None
+        self._is_shared = dead_letters_to == verdicts
+        self._dead_letters = AppendFile(dead_letters_to) if dead_letters_to and not self._is_shared else None
+        self._files = [file for file in (self._dead_letters, self._verdicts) if file]
 
-    def add(self, outcome: Outcome) -> None:
-        """Write verdicts and letters."""
-        if outcome.letters and self._letters:
-            self._letters.add(b"".join(dead_letters.line(letter, outcome.batch) + b"\n" for letter in outcome.letters))
+    def add(self, scored: ScoredBatch) -> None:
+        """Write verdicts and dead letters."""
+        if scored.dead_letters and self._dead_letters:
+            lines = (dead_letters.line(dead_letter, scored.batch) + b"\n" for dead_letter in scored.dead_letters)
+            self._dead_letters.write(b"".join(lines))
         if self._verdicts:
-            mixed = outcome.letters and self._in_place
-            self._verdicts.add(_in_place(outcome) if mixed else ENCODER.encode_lines(outcome.verdicts))
+            is_mixed = scored.dead_letters and self._is_shared
+            self._verdicts.write(_in_record_order(scored) if is_mixed else ENCODER.encode_lines(scored.verdicts))
 
     def flush(self) -> None:
-        """Force all to the disk, if it is one."""
+        """Sync files to the disk."""
         for file in self._files:
             file.flush()
 
-    def commit(self, claim: object) -> None:
-        """Do nothing: what was written is to be seen already."""
+    def commit(self, position: object) -> None:
+        """Do nothing: written lines are visible already."""
 
     def discard(self) -> None:
-        """Do nothing: what was written stays, and comes once more."""
+        """Do nothing: written lines stay, and are written again."""
 
     def close(self) -> None:
         """Close the files."""
@@ -205,8 +201,8 @@ class TextSink:
             file.close()
 
 
-class Growing:
-    """A file to which lines are added; a line that a sudden end left unfinished is cut off first."""
+class AppendFile:
+    """A file that grows by complete lines; opening it removes a last line that a sudden end left unfinished."""
 
     def __init__(self, path: str) -> None:
         """Open the file.
@@ -219,21 +215,21 @@ class Growing:
             self._file = sys.stdout.fileno() if path == STDOUT else os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._is_regular = path != STDOUT and Path(path).is_file()
             if self._is_regular:
-                _cut_unfinished(self._file)
+                _truncate_unfinished_line(self._file)
 
-    def add(self, text: bytes) -> None:
+    def write(self, lines: bytes) -> None:
         """Write lines.
 
         Raises:
             OutputError: they cannot be written.
         """
-        left = memoryview(text)
+        remaining = memoryview(lines)
         with output_errors(self._path):
-            while left:
-                left = left[os.write(self._file, left) :]
+            while remaining:
+                remaining = remaining[os.write(self._file, remaining) :]
 
     def flush(self) -> None:
-        """Force all to the disk, if it is one.
+        """Sync a regular file to the disk.
 
         Raises:
             OutputError: the disk fails.
@@ -243,29 +239,23 @@ class Growing:
                 os.fdatasync(self._file)
 
     def close(self) -> None:
-        """Close the file; standard output is not ours to close."""
+        """Close the file, unless it is standard output."""
         if self._path != STDOUT:
             os.close(self._file)
 
 
-def _in_place(outcome: Outcome) -> bytes:
-    """Write verdicts and letters in the order of their records."""
-    lines = [(at, ENCODER.encode(verdict)) for at, verdict in zip(outcome.at, outcome.verdicts, strict=True)]
-    lines += [(letter.at, dead_letters.line(letter, outcome.batch)) for letter in outcome.letters]
+def _in_record_order(scored: ScoredBatch) -> bytes:
+    lines = [(index, ENCODER.encode(verdict)) for index, verdict in zip(scored.indices, scored.verdicts, strict=True)]
+    lines += [(dead_letter.batch_index, dead_letters.line(dead_letter, scored.batch)) for dead_letter in scored.dead_letters]
     return b"".join(line + b"\n" for _, line in sorted(lines))
 
 
-def _cut_unfinished(file: int) -> None:
-    """Cut a file behind its last line break.
-
-    Raises:
-        OutputError: it holds no line, so it is none of ours.
-    """
+def _truncate_unfinished_line(file: int) -> None:
     size = os.fstat(file).st_size
     tail = os.pread(file, LONGEST, max(0, size - LONGEST))
     if not tail or tail.endswith(b"\n"):
         return
-    cut = tail.rfind(b"\n") + 1
-    if not cut and size > LONGEST:
-        raise OutputError("its last line is too long to be one: these are no verdicts")
-    os.ftruncate(file, size - len(tail) + cut)
+    end = tail.rfind(b"\n") + 1
+    if not end and size > LONGEST:
+        raise OutputError(f"its last line exceeds {LONGEST >> 20} MB, so this is not a file of verdicts")
+    os.ftruncate(file, size - len(tail) + end)

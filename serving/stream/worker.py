@@ -1,6 +1,6 @@
-"""The loop: take, judge, deliver; and what happens when a batch cannot be delivered.
+"""The worker's loop: poll, score, deliver; and recovery when a batch cannot be delivered.
 
-One thread owns source and sink. Another one judges, so that the first can keep the source alive when that takes long.
+One thread calls source and sink. Another thread scores, so that the first one can keep the source alive meanwhile.
 """
 
 from __future__ import annotations
@@ -17,162 +17,169 @@ from typing import Any, NamedTuple
 from detector.errors import StreamError
 from serving.log import log
 from serving.model import Model
-from serving.stream.base import Again, Batch, Lost, Outcome, Sink, Source
-from serving.stream.metrics import Metrics
-from serving.stream.model_watcher import Current
+from serving.stream.base import Batch, ConnectionLost, RetryBatch, ScoredBatch, StreamSink, StreamSource
+from serving.stream.metrics import StreamMetrics
+from serving.stream.model_watcher import ModelWatcher
 from serving.stream.scoring import Judge, Limits
-from serving.stream.series_state import Runs
+from serving.stream.series_state import SeriesState
 
-PATIENCE = 0.5  # seconds that judging may take before the source is told to rest
-TICK = 0.1
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0  # seconds before a batch or a connection is tried again
-FENCES, WITHIN = 3, 300.0  # so often within so many seconds: no accident
+SCORING_TIMEOUT = 0.5  # seconds of scoring after which the source idles
+IDLE_INTERVAL = 0.1
+MIN_BACKOFF, MAX_BACKOFF = 0.1, 10.0  # seconds before a batch or a connection is retried
+MAX_FENCINGS, FENCING_PERIOD = 3, 300.0  # this many within this many seconds: another worker has the same ID
 
-Ends = tuple[Source[Any], Sink]
+Endpoints = tuple[StreamSource[Any], StreamSink]
 
 
-class Progress(NamedTuple):
-    """How far the worker is, since its start."""
+class StreamProgress(NamedTuple):
+    """Totals since the start of the worker."""
 
     records: int
     anomalies: int
-    letters: int
+    dead_letters: int
 
 
-class Worker:
-    """Judges a stream until it ends or is stopped."""
+class StreamWorker:
+    """Scores a stream until it ends or the worker is stopped."""
 
     def __init__(
         self,
-        connect: Callable[[], Ends],
-        current: Current,
+        connect: Callable[[], Endpoints],
+        watcher: ModelWatcher,
         limits: Limits,
-        metrics: Metrics,
-        watch: Callable[[Progress], None],
+        metrics: StreamMetrics,
+        on_progress: Callable[[StreamProgress], None],
         worker_id: str | None = None,
         state_memory: int | None = None,
     ) -> None:
-        """Take what opens source and sink; `watch` is told of every batch that is delivered.
+        """Prepare a worker; `connect` opens source and sink, `on_progress` is called after each delivered batch.
 
-        `state_memory` is how many bytes the windows of series may take, about.
-
-        Of a worker without an id nobody else can take the name: it is shut out only where it was too slow.
+        `state_memory` is the approximate number of bytes for windows of series. Without a `worker_id` no other worker can have
+        the same one, so a worker is fenced only if it was too slow.
         """
         self._worker_id = worker_id
         self._connect = connect
-        self._current = current
+        self._watcher = watcher
         self._limits = limits
         self._metrics = metrics
-        self._watch = watch
-        self._runs = Runs(current.model, metrics, state_memory)
-        self._judge = Judge(current.model, limits, self._runs)
-        self._thread = ThreadPoolExecutor(1, "judge")
+        self._on_progress = on_progress
+        self._state = SeriesState(watcher.model, metrics, state_memory)
+        self._score = Judge(watcher.model, limits, self._state)
+        self._scoring_thread = ThreadPoolExecutor(1, "score")
         self._stop = threading.Event()
-        self._fences: deque[float] = deque(maxlen=FENCES)
-        self._failures = 0  # since a batch was delivered
-        self.done = Progress(0, 0, 0)
+        self._fencings: deque[float] = deque(maxlen=MAX_FENCINGS)
+        self._failures = 0  # since the last delivered batch
+        self.progress = StreamProgress(0, 0, 0)
+
+    @property
+    def model(self) -> Model:
+        """The version that scores."""
+        return self._watcher.model
 
     def stop(self) -> None:
-        """Finish or give up the batch that is at work, then end."""
+        """Stop after the current batch, whether it can be delivered or not."""
         self._stop.set()
 
     def run(self) -> None:
-        """Work until the source ends or `stop` is called; what is lost on the way is opened anew.
+        """Work until the source ends or `stop` is called; reconnect when the connection is lost.
 
         Raises:
-            StreamError: there is no going on.
+            StreamError: the stream cannot continue.
         """
-        with self._thread:
+        with self._scoring_thread:
             ended = False
             while not ended and not self._stop.is_set():
                 try:
-                    ended = self._connected()
-                except Lost as lost:
-                    self._told(lost)
-                    self._stop.wait(self._pause())
+                    ended = self._run_connected()
+                except ConnectionLost as lost:
+                    self._log_lost(lost)
+                    self._stop.wait(self._backoff())
 
-    def _connected(self) -> bool:
-        """Open source and sink, and work with them; tells whether the source has ended."""
+    def _run_connected(self) -> bool:
+        """Open source and sink and process batches; return whether the source has ended."""
         source, sink = self._connect()
-        self._metrics.opened()
+        self._metrics.connected()
         with closing(sink), closing(source):
             while not self._stop.is_set():
                 with self._metrics.stage("take"):
-                    batch = source.take()
+                    batch = source.poll()
                 if batch is None:
                     return True
                 if len(batch):
-                    self._handle(source, sink, batch)
-                if self._current.look() and self._take_up(self._current.model):
+                    self._process(source, sink, batch)
+                if self._watcher.update() and self._change_model(self.model):
                     return False
         return False
 
-    def _take_up(self, model: Model) -> bool:
-        """Judge by another version; tells whether source and sink have to be opened anew, because only series need a memory."""
-        before = self._runs.window
-        self._runs.take_up(model)
-        self._judge = Judge(model, self._limits, self._runs)
-        return (before is None) != (self._runs.window is None)
+    def _change_model(self, model: Model) -> bool:
+        """Score by another version; return whether to reconnect, because only series need a changelog."""
+        had_window = self._state.window is not None
+        self._state.change_model(model)
+        self._score = Judge(model, self._limits, self._state)
+        return had_window != (self._state.window is not None)
 
-    def _handle(self, source: Source[Any], sink: Sink, batch: Batch) -> None:
-        """Judge and deliver a batch, or have it come again."""
+    def _process(self, source: StreamSource[Any], sink: StreamSink, batch: Batch) -> None:
+        """Score and deliver a batch, or rewind to it."""
         try:
-            with self._metrics.stage("judge"):
-                outcome = self._judged(source, batch)
+            with self._metrics.stage("score"):
+                scored = self._score_batch(source, batch)
             with self._metrics.stage("deliver"):
-                sink.add(outcome)
+                sink.add(scored)
                 sink.flush()
-                sink.commit(batch.claim)
-                source.commit(batch, outcome.slots)
-        except Again as again:
-            log().warning("batch comes again", said=str(again), records=len(batch))
+                sink.commit(batch.position)
+                source.commit(batch, scored.changes)
+        except RetryBatch as error:
+            log().warning("batch not delivered: retrying", error=str(error), records=len(batch))
             self._metrics.aborted()
             sink.discard()
             source.rewind(batch)
-            source.idle(self._pause())
+            source.idle(self._backoff())
             return
         self._failures = 0
-        self._runs.settle()
-        self._metrics.delivered(outcome)
-        records, anomalies, letters = self.done
-        flagged = [verdict.is_anomaly for verdict in outcome.verdicts].count(True)
-        self.done = Progress(records + len(outcome.verdicts), anomalies + flagged, letters + len(outcome.letters))
-        self._watch(self.done)
+        self._state.commit()
+        self._metrics.delivered(scored)
+        records, anomalies, dead_letters = self.progress
+        new_anomalies = [verdict.is_anomaly for verdict in scored.verdicts].count(True)
+        self.progress = StreamProgress(
+            records + len(scored.verdicts), anomalies + new_anomalies, dead_letters + len(scored.dead_letters)
+        )
+        self._on_progress(self.progress)
 
-    def _judged(self, source: Source[Any], batch: Batch) -> Outcome:
-        """Judge a batch; while that takes long, the source rests and stays alive."""
-        job: Future[Outcome] = self._thread.submit(self._judge, batch, source.recall)
+    def _score_batch(self, source: StreamSource[Any], batch: Batch) -> ScoredBatch:
+        """Score a batch; the source idles while that takes long."""
+        job: Future[ScoredBatch] = self._scoring_thread.submit(self._score, batch, source.read_state)
         try:
-            return job.result(PATIENCE)
+            return job.result(SCORING_TIMEOUT)
         except TimeoutError:
             if job.done():
                 raise
         try:
             while not job.done():
-                source.idle(TICK)
+                source.idle(IDLE_INTERVAL)
         finally:
-            wait([job])  # nobody else touches what it works on
+            wait([job])  # nothing else may touch the series' state before
         return job.result()
 
-    def _pause(self) -> float:
-        """Give how long to wait before the next attempt: longer each time, and by chance more or less."""
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**self._failures) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+    def _backoff(self) -> float:
+        """Return the seconds before the next attempt: exponential, with jitter."""
+        seconds = min(MAX_BACKOFF, MIN_BACKOFF * 2.0**self._failures) * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         self._failures += 1
-        return pause
+        return seconds
 
-    def _told(self, lost: Lost) -> None:
-        """Log what was lost.
+    def _log_lost(self, lost: ConnectionLost) -> None:
+        """Log a lost connection.
 
         Raises:
-            StreamError: another worker keeps taking our name.
+            StreamError: another worker keeps using this worker's ID.
         """
-        log().warning("connection lost", said=str(lost), fenced=lost.fenced)
+        log().warning("connection lost", error=str(lost), fenced=lost.fenced)
         if not lost.fenced:
             return
         self._metrics.fenced()
-        self._fences.append(time.monotonic())
-        if self._worker_id and len(self._fences) == FENCES and self._fences[-1] - self._fences[0] < WITHIN:
+        self._fencings.append(time.monotonic())
+        period = self._fencings[-1] - self._fencings[0]
+        if self._worker_id and len(self._fencings) == MAX_FENCINGS and period < FENCING_PERIOD:
             raise StreamError(
-                f"another worker that is alive has the same --id {self._worker_id}: this one was shut out {FENCES} times within "
-                f"{self._fences[-1] - self._fences[0]:.0f} s; give each its own"
+                f"another running worker has the same --id {self._worker_id}: it fenced this one {MAX_FENCINGS} times within "
+                f"{period:.0f} s; give each worker its own --id"
             )

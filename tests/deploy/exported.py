@@ -24,7 +24,7 @@ def exported() -> set[str]:
         write(Path(folder), 1)
         metrics = HttpMetrics(0)
         metrics.watch(lambda: 0, ModelRegistry(Path(folder), "cpu", metrics.loaded), Sessions(1, 1.0))
-        texts = [metrics.text(), generate_latest(stream.Metrics(list).registry)]
+        texts = [metrics.text(), generate_latest(stream.StreamMetrics(list).registry)]
     families = [family for text in texts for family in text_string_to_metric_families(text.decode())]
     return {family.name + suffix for family in families for suffix in SUFFIXES.get(family.type, [""])}
 

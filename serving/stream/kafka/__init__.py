@@ -1,15 +1,14 @@
-"""Kafka: topics as source and sink, exactly once by transactions.
+"""Kafka: topics as source and sink; exactly once by transactions.
 
-    connect     what an address means; the checks before anything is read
-    consumer    the source: batches, what is ours, where to go on
-    producer    messages out, in transactions or without
-    sink        verdicts, dead letters and windows as messages
-    changelog   the windows of series, read again
-    errors      what each of Kafka's errors means: again, lost, or the end
-    config      the client's settings: ours, the user's, and what may not be changed
-    replay      dead letters put back
-
-Facts behind it, each of which cost somebody a day, stand where they matter.
+connect     opens source and sink; checks topics before anything is read
+consumer    the source: batches, assigned partitions, rewinding
+offsets     offsets to commit with a batch
+producer    sends messages, with or without transactions
+sink        verdicts, dead letters and changes to windows as messages
+changelog   reads the windows of series
+errors      which of Kafka's errors to retry, and which end the connection or the worker
+config      settings of the clients: defaults, the user's, and fixed ones
+replay      copies dead letters back to the topic that they came from
 """
 
-from serving.stream.kafka.connect import Kafka as Kafka
+from serving.stream.kafka.connect import KafkaConnector as KafkaConnector

@@ -1,9 +1,9 @@
-"""The windows of series in a compacted topic, one record for each key and place in its ring, in the input's own partitions.
+"""The windows of series in a compacted topic: a record for each key and ring index, in the partition of the input.
 
-What a worker writes there is part of the transaction that commits its offsets, so a partition's windows always stand where its
-position stands. They are read to the end that the partition has when it came to us, *not* to what is committed of it by then: a
-predecessor's last transaction may be decided, its offsets to be had already, and its records here not yet to be seen. To wait
-for that end is to wait until every transaction before it is decided, a dead worker's too, which ends with its timeout.
+A worker writes these records in the transaction that commits its offsets, so a partition's windows always match its committed
+position. A worker reads a partition to the end that it had when it was assigned, *not* to the last stable offset: the offsets of
+the previous worker's last transaction may be visible while its records here are not. Reaching that end means that every earlier
+transaction is decided, including that of a dead worker, which ends by its timeout.
 """
 
 from __future__ import annotations
@@ -13,85 +13,84 @@ import time
 from collections.abc import Iterator, Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # which its documentation names
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # documented, but not exported
 
 from serving.log import log
-from serving.stream.base import Lost
-from serving.stream.changelog_records import Slot
+from serving.stream.base import ConnectionLost
+from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.kafka.config import Config
-from serving.stream.kafka.errors import lost_or_worse, meaning, told, understood
+from serving.stream.kafka.errors import check_consumer_error, translate_errors
 
-READING = "read the changelog"
-TICK = 0.1  # seconds
-AT_ONCE = 2000  # records
-PATIENCE = 90.0  # seconds without a record: more than a transaction may stay open
-SAY = 5.0  # seconds without one, until it is told what is waited for
-ANSWER = 10.0  # seconds that brokers have to tell of an end
-PLACE = 4  # bytes of a place in a record's key, before the series'
+ACTION = "read the changelog"
+POLL_TIMEOUT = 0.1  # seconds
+MAX_RECORDS = 2000  # per poll
+READ_TIMEOUT = 90.0  # seconds without a record: longer than a transaction may stay open
+LOG_INTERVAL = 5.0  # seconds without a record between two log lines
+ADMIN_TIMEOUT = 10.0  # seconds
+INDEX_BYTES = 4  # of a record's key; the series' key follows
 
 
-def key_of(slot: Slot) -> bytes:
-    """Give the key of a slot's record."""
-    return slot.place.to_bytes(PLACE, "big") + slot.key.encode()
+def key_of(record: ChangelogRecord) -> bytes:
+    """Return the key of a record's message."""
+    return record.ring_index.to_bytes(INDEX_BYTES, "big") + record.key.encode()
 
 
 class Changelog:
-    """The topic, to be read from."""
+    """Reader of the topic."""
 
-    def __init__(self, topic: str, consumer: Config, admin: AdminClient) -> None:
-        """Take the settings of a consumer, which is made when it is first needed."""
+    def __init__(self, topic: str, settings: Config, admin: AdminClient) -> None:
+        """Keep the settings of a consumer, which `read` creates."""
         self._topic = topic
-        self._settings = {**consumer, "enable.partition.eof": True, "fetch.wait.max.ms": 10}
+        self._settings = {**settings, "enable.partition.eof": True, "fetch.wait.max.ms": 10}
         self._admin = admin
 
-    def read(self, partitions: Sequence[int]) -> Iterator[Slot]:
-        """Give the slots of partitions, each partition's in the order in which they were written.
+    def read(self, partitions: Sequence[int]) -> Iterator[ChangelogRecord]:
+        """Yield the records of partitions, those of each partition in the order in which they were written.
 
         Raises:
-            Lost, StreamError: they cannot be read.
+            ConnectionLost, StreamError: they cannot be read.
         """
-        with understood(READING):
-            ends = self._ends(partitions)
-            left = {partition for partition, end in ends.items() if end > 0}
-            if not left:
+        with translate_errors(ACTION):
+            ends = {partition: end for partition, end in self._end_offsets(partitions).items() if end > 0}
+            if not ends:
                 return
-            consumer = Consumer(self._settings)
-            with contextlib.closing(consumer):
-                consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in left])
-                yield from self._slots(consumer, ends, left)
+            with contextlib.closing(Consumer(self._settings)) as consumer:
+                consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in ends])
+                yield from self._records(consumer, ends)
 
-    def _slots(self, consumer: Consumer, ends: dict[int, int], left: set[int]) -> Iterator[Slot]:
-        """Read until each partition's end has come."""
-        heard, said = time.monotonic(), 0.0
-        while left:
-            for message in consumer.consume(AT_ONCE, TICK):
+    def _records(self, consumer: Consumer, ends: dict[int, int]) -> Iterator[ChangelogRecord]:
+        """Read each partition to its end."""
+        last_record, last_log = time.monotonic(), 0.0
+        unfinished = set(ends)
+        while unfinished:
+            for message in consumer.consume(MAX_RECORDS, POLL_TIMEOUT):
                 error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
                 if error is None:
-                    heard, said = time.monotonic(), 0.0
+                    last_record, last_log = time.monotonic(), 0.0
                     key = message.key() or b""
-                    name = key[PLACE:].decode(errors="replace")  # of a stranger's record, whose value is passed over
-                    yield Slot(partition, name, int.from_bytes(key[:PLACE], "big"), message.value())
+                    name = key[INDEX_BYTES:].decode(errors="replace")  # in case of a foreign record, which is skipped later
+                    yield ChangelogRecord(partition, name, int.from_bytes(key[:INDEX_BYTES], "big"), message.value())
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own errors begin so
-                    # The end of what is decided, which may still be before the end.
+                    # The last stable offset, which may still be before the end.
                     if offset >= ends[partition]:
-                        left.discard(partition)
-                elif error.fatal() or meaning(error) in {"fenced", "end"}:
-                    raise lost_or_worse(READING, error)
+                        unfinished.discard(partition)
                 else:
-                    log().warning("reading", said=told(READING, error))  # the client mends it itself
-            silent = time.monotonic() - heard
-            if silent > said + SAY:
-                said = silent
-                log().info("waiting for a transaction to be decided", topic=self._topic, partitions=sorted(left))
-            if silent > PATIENCE:
-                raise Lost(f"{self._topic}: the end of partitions {sorted(left)} is not decided after {PATIENCE:.0f} s")
+                    check_consumer_error(ACTION, error)
+            silence = time.monotonic() - last_record
+            if silence > last_log + LOG_INTERVAL:
+                last_log = silence
+                log().info("waiting for an open transaction to end", topic=self._topic, partitions=sorted(unfinished))
+            if silence > READ_TIMEOUT:
+                raise ConnectionLost(
+                    f"{self._topic}: a transaction in partitions {sorted(unfinished)} is still open after {READ_TIMEOUT:.0f} s"
+                )
 
-    def _ends(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Give where partitions end now, whatever of them is decided."""
+    def _end_offsets(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Return the current end of each partition, including open transactions."""
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        found = self._admin.list_offsets(
+        futures = self._admin.list_offsets(
             {TopicPartition(self._topic, partition): latest for partition in partitions},
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=ANSWER,
+            request_timeout=ADMIN_TIMEOUT,
         )
-        return {place.partition: answer.result().offset for place, answer in found.items()}
+        return {topic_partition.partition: future.result().offset for topic_partition, future in futures.items()}

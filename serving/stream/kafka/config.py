@@ -1,4 +1,4 @@
-"""The settings of Kafka's clients: ours, over which the user's go, and those that no user may change."""
+"""Settings of Kafka's clients: our defaults, which the user's settings override, and fixed settings."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from serving.log import log
 
 Config = dict[str, Any]
 
-SESSION = 10_000  # ms until a worker that is silent has lost its partitions
-TRANSACTION = 30_000  # ms until an open transaction of a dead worker is aborted
-PREFETCHED = 16_384  # kB that wait to be taken
+SESSION_TIMEOUT = 10_000  # ms until a silent worker loses its partitions
+TRANSACTION_TIMEOUT = 30_000  # ms until the transaction of a dead worker is aborted
+PREFETCH_KB = 16_384
 
-# On these the guarantee rests, or the bookkeeping of what is ours.
+# The guarantee, or the tracking of assigned partitions, depends on these.
 FIXED = {
-    "bootstrap.servers": "stands in the address",
-    "group.id": "is --group",
-    "group.instance.id": "is --id",
-    "transactional.id": "comes of --group and --id",
-    "partition.assignment.strategy": "is cooperative-sticky",
-    "enable.auto.commit": "would commit what is not judged",
-    "enable.auto.offset.store": "would commit what is not judged",
-    "isolation.level": "is read_committed",
-    "enable.idempotence": "is on",
-    "enable.partition.eof": "is off",
+    "bootstrap.servers": "is part of the address",
+    "group.id": "is set by --group",
+    "group.instance.id": "is set by --id",
+    "transactional.id": "is derived from --group and --id",
+    "partition.assignment.strategy": "is always cooperative-sticky",
+    "enable.auto.commit": "would commit records that are not scored yet",
+    "enable.auto.offset.store": "would commit records that are not scored yet",
+    "isolation.level": "is always read_committed",
+    "enable.idempotence": "is always on",
+    "enable.partition.eof": "is always off",
 }
 
 
-def consumer(brokers: str, group: str, instance: str | None, given: Mapping[str, str]) -> Config:
-    """Give the consumer's settings; `instance` is the name of a member that is expected back."""
-    check(given)
-    ours: Config = {
-        "auto.offset.reset": "earliest",  # latest would skip what came before the first start
-        "queued.max.messages.kbytes": PREFETCHED,
+def consumer(brokers: str, group: str, instance: str | None, user: Mapping[str, str]) -> Config:
+    """Return a consumer's settings; `instance` is the ID of a static group member."""
+    check(user)
+    defaults: Config = {
+        "auto.offset.reset": "earliest",  # latest would skip records from before the first start
+        "queued.max.messages.kbytes": PREFETCH_KB,
         "queued.min.messages": 10_000,
-        "fetch.queue.backoff.ms": 10,  # 1,000 starves a queue this small
+        "fetch.queue.backoff.ms": 10,  # the default of 1,000 starves a queue this small
     }
-    if given.get("group.protocol") != "consumer":  # in KIP-848's protocol the brokers decide on these
-        ours |= {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": SESSION}
+    if user.get("group.protocol") != "consumer":  # under KIP-848 the brokers decide these
+        defaults |= {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": SESSION_TIMEOUT}
     fixed: Config = {
         "group.id": group,
         "enable.auto.commit": False,
@@ -52,27 +52,27 @@ def consumer(brokers: str, group: str, instance: str | None, given: Mapping[str,
     }
     if instance:
         fixed["group.instance.id"] = instance
-    return {**common(brokers), **ours, **given, **fixed}
+    return {**common(brokers), **defaults, **user, **fixed}
 
 
-def producer(brokers: str, transactional_id: str | None, given: Mapping[str, str]) -> Config:
-    """Give the producer's settings; without an id it makes no transactions."""
-    check(given)
-    ours: Config = {
+def producer(brokers: str, transactional_id: str | None, user: Mapping[str, str]) -> Config:
+    """Return a producer's settings; it is transactional if it has a transactional ID."""
+    check(user)
+    defaults: Config = {
         "linger.ms": 5,
         "compression.type": "lz4",
         "queue.buffering.max.messages": 1_000_000,
-        "message.max.bytes": 64 << 20,  # the topic's own limit is the one that counts
+        "message.max.bytes": 64 << 20,  # leaves the decision to the topic's own limit
     }
     fixed: Config = {"enable.idempotence": True, "delivery.report.only.error": True}
     if transactional_id:
-        ours["transaction.timeout.ms"] = TRANSACTION
+        defaults["transaction.timeout.ms"] = TRANSACTION_TIMEOUT
         fixed["transactional.id"] = transactional_id
-    return {**common(brokers), **ours, **given, **fixed}
+    return {**common(brokers), **defaults, **user, **fixed}
 
 
 def common(brokers: str) -> Config:
-    """Give what every client has."""
+    """Return the settings that all clients share."""
     return {
         "bootstrap.servers": brokers,
         "client.id": "residuum",
@@ -82,45 +82,44 @@ def common(brokers: str) -> Config:
     }
 
 
-def check(given: Mapping[str, str]) -> None:
-    """Refuse to change what may not be changed.
+def check(user: Mapping[str, str]) -> None:
+    """Check that the user changes no fixed setting.
 
     Raises:
-        SettingError: names it.
+        SettingError: a fixed setting is changed.
     """
-    for name in given:
+    for name in user:
         if name in FIXED:
             raise SettingError(f"--kafka {name} cannot be set: it {FIXED[name]}")
 
 
 @contextlib.contextmanager
-def told(given: Mapping[str, str]) -> Iterator[None]:
-    """Tell in one line, and without values, what the client has against a setting.
+def mask_errors(user: Mapping[str, str]) -> Iterator[None]:
+    """Translate the client's errors about settings into one line, with the values masked.
 
     Raises:
-        SettingError: it has something.
+        SettingError: the client rejects a setting.
     """
     try:
         yield
     except KafkaException as error:
-        said = str(error.args[0].str())
-        for value in sorted(filter(None, given.values()), key=len, reverse=True):
-            said = said.replace(f'"{value}"', "***")
-        raise SettingError(f"--kafka: {said}") from None
+        message = str(error.args[0].str())
+        for value in sorted(filter(None, user.values()), key=len, reverse=True):
+            message = message.replace(f'"{value}"', "***")
+        raise SettingError(f"--kafka: {message}") from None
 
 
 def _logger() -> logging.Logger:
-    """Give what the client logs to: our log, errors alone; whatever matters is raised."""
-    made = logging.getLogger("residuum.kafka")
-    if not made.handlers:
-        made.addHandler(_ToOurs(logging.ERROR))
-        made.propagate = False
-    return made
+    """Return a logger for the client's errors alone, which go to our log; what matters is raised as well."""
+    logger = logging.getLogger("residuum.kafka")
+    if not logger.handlers:
+        logger.addHandler(_LogHandler(logging.ERROR))
+        logger.propagate = False
+    return logger
 
 
-class _ToOurs(logging.Handler):
-    """Hands lines to our log."""
+class _LogHandler(logging.Handler):
+    """Forwards the client's log to ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a line of the client's."""
-        log().warning("kafka", said=record.getMessage())
+        log().warning("kafka", message=record.getMessage())

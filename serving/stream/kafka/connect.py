@@ -1,4 +1,4 @@
-"""What an address means; the checks before anything is read."""
+"""Opens topics as source and sink, after checks that raise before anything is read."""
 
 from __future__ import annotations
 
@@ -7,177 +7,188 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # which its documentation names
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # documented, but not exported
 
 from detector.errors import SettingError, StreamError
 from detector.windows import Window
 from serving.stream.addresses import Topic
-from serving.stream.base import Lost, Sink, Source, Watcher
+from serving.stream.base import ConnectionLost, SourceObserver, StreamSink, StreamSource
 from serving.stream.kafka import config
 from serving.stream.kafka.changelog import Changelog
-from serving.stream.kafka.config import told
-from serving.stream.kafka.consumer import KafkaSource, Most, TransactionalSource
-from serving.stream.kafka.errors import error_of, meaning, raised, understood
-from serving.stream.kafka.producer import Delivery
-from serving.stream.kafka.sink import Both, KafkaSink, Names
-from serving.stream.settings import Settings
+from serving.stream.kafka.consumer import BatchLimits, KafkaSource, TransactionalSource
+from serving.stream.kafka.errors import error_of, exception_for, reaction, translate_errors
+from serving.stream.kafka.producer import KafkaProducer
+from serving.stream.kafka.sink import CombinedSink, KafkaSink, OutputTopics
+from serving.stream.settings import StreamSettings
 
-SPREADS, AGAIN = 3.0, 0.2  # seconds until every broker knows of a new topic
-ANSWER = 10.0  # seconds that brokers have to tell of their topics
+TOPIC_TIMEOUT, RETRY_INTERVAL = 3.0, 0.2  # seconds for a new topic to become known to every broker
+ADMIN_TIMEOUT = 10.0  # seconds
 
 
-class Kafka:
-    """Opens those of source and sink that are topics."""
+class KafkaConnector:
+    """Opens a source and a sink of which at least one is a topic."""
 
-    def __init__(self, settings: Settings, watcher: Watcher, window: Callable[[], Window | None], *, exactly_once: bool) -> None:
-        """Take the settings; `window` says how the model that judges makes windows of rows, if it does.
+    def __init__(
+        self, settings: StreamSettings, observer: SourceObserver, window: Callable[[], Window | None], *, exactly_once: bool
+    ) -> None:
+        """Check the settings; `window` returns the current model's window, if it has one.
 
         Raises:
-            SettingError: one may not be changed.
+            SettingError: a setting is invalid.
         """
         config.check(settings.kafka)
         self._settings = settings
-        self._watcher = watcher
+        self._observer = observer
         self._window = window
         self._changelog: Topic | None = None
         self._exactly_once = exactly_once
-        self._member = settings.member
-        letters = settings.letters
-        self._letters = letters if isinstance(letters, Topic) else None
-        self._verdicts = settings.sink if isinstance(settings.sink, Topic) else None
-        if self._verdicts and self._letters and self._verdicts.brokers != self._letters.brokers:
-            raise SettingError("--to and --dead-letters name other brokers: one producer serves both")
+        self._transactional_id = settings.transactional_id
+        self._source = _topic(settings.source)
+        self._verdicts = _topic(settings.sink)
+        self._dead_letters = _topic(settings.dead_letters_to)
+        if self._verdicts and self._dead_letters and self._verdicts.brokers != self._dead_letters.brokers:
+            raise SettingError("--to and --dead-letters must name the same brokers: one producer writes both")
 
-    def connect(self, other_source: Callable[[], Source[Any]], text: Callable[[], Sink | None]) -> tuple[Source[Any], Sink]:
-        """Open source and sink; what is no topic is opened by the others.
+    def connect(
+        self, open_line_source: Callable[[], StreamSource[Any]], open_line_sink: Callable[[], StreamSink | None]
+    ) -> tuple[StreamSource[Any], StreamSink]:
+        """Open source and sink; the callables open what is not a topic.
 
         Raises:
-            Lost: the brokers do not answer.
-            StreamError: a topic is not there.
+            ConnectionLost: the brokers do not answer.
+            StreamError: a topic does not exist.
         """
-        settings = self._settings
-        source = settings.source if isinstance(settings.source, Topic) else None
-        self._check(topic for topic in (source, self._verdicts, self._letters) if topic)
+        source = self._source
+        self._check_topics(topic for topic in (source, self._verdicts, self._dead_letters) if topic)
         window = self._window()
-        self._changelog = self._fit_changelog(source, window) if source and window else None
-        sink = self._sink(text())
+        self._changelog = self._check_changelog(source, window) if source and window else None
+        # The producer first: it aborts a predecessor's transaction before the consumer reads the committed offsets.
+        sink = self._open_sink(open_line_sink())
         try:
-            # The producer first: what a predecessor of this name left open is ended before its offsets are read.
-            return (self._source(source) if source else other_source()), sink
+            return (self._open_source(source) if source else open_line_source()), sink
         except BaseException:
             sink.close()
             raise
 
-    def _source(self, topic: Topic) -> Source[Any]:
+    def _open_source(self, topic: Topic) -> StreamSource[Any]:
         settings = self._settings
-        made = config.consumer(topic.brokers, settings.group, settings.worker_id, settings.kafka)
-        with told(settings.kafka):
-            consumer = Consumer(made)
+        consumer_settings = config.consumer(topic.brokers, settings.group, settings.worker_id, settings.kafka)
+        with config.mask_errors(settings.kafka):
+            consumer = Consumer(consumer_settings)
         kind = TransactionalSource if self._exactly_once or self._changelog else KafkaSource
-        most = Most(settings.max_batch, settings.max_batch_bytes, settings.linger)
+        limits = BatchLimits(settings.max_batch, settings.max_batch_bytes, settings.linger)
         changelog = None
         if self._changelog:
-            reader = config.consumer(topic.brokers, settings.group, None, settings.kafka)
-            changelog = Changelog(self._changelog.name, reader, self._admin(topic))
-        return kind(consumer, topic.name, self._watcher, most, changelog)
+            reader_settings = config.consumer(topic.brokers, settings.group, None, settings.kafka)
+            changelog = Changelog(self._changelog.name, reader_settings, self._admin(topic))
+        return kind(consumer, topic.name, self._observer, limits, changelog)
 
-    def _sink(self, lines: Sink | None) -> Sink:
-        """Open the topics for verdicts, letters and windows; lines take what goes to none."""
-        names = Names(self._verdicts and self._verdicts.name, self._letters and self._letters.name)
-        one, changelog = self._verdicts or self._letters, self._changelog
-        if one and self._exactly_once:
-            return self._topics(one, names._replace(changelog=changelog and changelog.name), transactional=True)
-        sink = self._topics(one, names, transactional=False) if one else lines
-        assert sink  # noqa: S101 - verdicts go somewhere
-        if one and lines:
-            sink = Both(lines, sink)
+    def _open_sink(self, lines: StreamSink | None) -> StreamSink:
+        """Open the topics for verdicts, dead letters and changes to windows; `lines` gets what goes to no topic."""
+        topic, changelog = self._verdicts or self._dead_letters, self._changelog
+        topics = OutputTopics(self._verdicts and self._verdicts.name, self._dead_letters and self._dead_letters.name)
+        if topic and self._exactly_once:
+            topics = topics._replace(changelog=changelog and changelog.name)
+            return self._open_topics(topic, topics, transactional=True)
+        sink = self._open_topics(topic, topics, transactional=False) if topic else lines
+        assert sink  # noqa: S101 - verdicts go to a topic or to lines
+        if topic and lines:
+            sink = CombinedSink(lines, sink)
         if changelog:
-            # At least once: verdicts first, then windows and position, these two in one transaction.
+            # At least once: verdicts first, then the changes to windows and the offsets in one transaction.
             try:
-                sink = Both(sink, self._topics(changelog, Names(changelog=changelog.name), transactional=True))
+                sink = CombinedSink(
+                    sink, self._open_topics(changelog, OutputTopics(changelog=changelog.name), transactional=True)
+                )
             except BaseException:
                 sink.close()
                 raise
         return sink
 
-    def _topics(self, one: Topic, names: Names, *, transactional: bool) -> Sink:
-        """Open a producer."""
-        made = config.producer(one.brokers, self._member if transactional else None, self._settings.kafka)
-        return KafkaSink(Delivery(made, self._settings.kafka, transactional=transactional), names)
+    def _open_topics(self, topic: Topic, topics: OutputTopics, *, transactional: bool) -> StreamSink:
+        producer_settings = config.producer(
+            topic.brokers, self._transactional_id if transactional else None, self._settings.kafka
+        )
+        return KafkaSink(KafkaProducer(producer_settings, self._settings.kafka, transactional=transactional), topics)
 
     def _admin(self, topic: Topic) -> AdminClient:
-        with told(self._settings.kafka):
+        with config.mask_errors(self._settings.kafka):
             return AdminClient(config.common(topic.brokers) | dict(self._settings.kafka))
 
-    def _fit_changelog(self, source: Topic, window: Window) -> Topic:
-        """Make sure that the changelog can keep what is remembered of the source's partitions.
+    def _check_topics(self, topics: Iterable[Topic]) -> None:
+        for topic in topics:
+            if problem := self._wait_for_topic(self._admin(topic), topic):
+                raise StreamError(f"{topic}: {problem}; create the topic first: the worker creates none")
+
+    def _check_changelog(self, source: Topic, window: Window) -> Topic:
+        """Check that the changelog topic can store the windows of the source's partitions.
 
         Raises:
-            StreamError: it cannot.
+            StreamError: it cannot; the message holds the command that creates or changes it.
         """
         name = self._settings.changelog or f"{source.name}.{self._settings.group}.changelog"
         changelog, admin = source._replace(name=name), self._admin(source)
-        partitions = _partitions(admin, source)
+        partitions = _partition_count(admin, source)
         if window.key is None and partitions > 1:
-            raise StreamError(f"{source} has {partitions} partitions, and the model, trained without --key, knows but one series")
+            raise StreamError(f"{source} has {partitions} partitions, but a model trained without --key scores a single series")
         server = f"--bootstrap-server {source.brokers.split(',')[0]}"
-        if why := self._missing_for_long(admin, changelog):
-            make = f"kafka-topics.sh {server} --create --topic {name} --partitions {partitions} --config cleanup.policy=compact"
-            raise StreamError(f"{changelog}, which keeps the windows of series: {why}; make it so: {make}")
-        if (found := _partitions(admin, changelog)) != partitions:
-            make = f"kafka-topics.sh {server} --alter --topic {name} --partitions {partitions}"
-            what = f"{changelog} has {found} partitions and {source} has {partitions}: windows need as many"
-            raise StreamError(f"{what}; {'name another by --changelog' if found > partitions else make}")
-        if (policy := _policy(admin, changelog)) != "compact":
-            make = (
-                f"kafka-configs.sh {server} --alter --entity-type topics --entity-name {name} --add-config cleanup.policy=compact"
+        if problem := self._wait_for_topic(admin, changelog):
+            raise StreamError(
+                f"{changelog}, the topic for windows of series: {problem}; create it: "
+                f"kafka-topics.sh {server} --create --topic {name} --partitions {partitions} --config cleanup.policy=compact"
             )
-            raise StreamError(f"{changelog} has cleanup.policy={policy}, by which windows would be lost; {make}")
+        if (found := _partition_count(admin, changelog)) != partitions:
+            command = f"kafka-topics.sh {server} --alter --topic {name} --partitions {partitions}"
+            raise StreamError(
+                f"{changelog} has {found} partitions but needs {partitions}, as many as {source}; "
+                f"{'name another topic by --changelog' if found > partitions else command}"
+            )
+        if (policy := _cleanup_policy(admin, changelog)) != "compact":
+            raise StreamError(
+                f"{changelog} has cleanup.policy={policy}, which deletes windows; change it: kafka-configs.sh {server} --alter "
+                f"--entity-type topics --entity-name {name} --add-config cleanup.policy=compact"
+            )
         return changelog
 
-    def _check(self, topics: Iterable[Topic]) -> None:
-        """Make sure that the topics are there."""
-        for topic in topics:
-            if why := self._missing_for_long(self._admin(topic), topic):
-                raise StreamError(f"{topic}: {why}; make the topic first: the worker makes none, and loses nothing meanwhile")
-
-    def _missing_for_long(self, admin: AdminClient, topic: Topic) -> str:
-        """Say why a topic is not there, nothing if it is; a new one is waited for."""
-        until = time.monotonic() + SPREADS
-        while (why := _missing(admin, topic)) and time.monotonic() < until:
-            time.sleep(AGAIN)
-        return why
+    def _wait_for_topic(self, admin: AdminClient, topic: Topic) -> str:
+        """Return why a topic is missing, "" if it exists; waits for one that was just created."""
+        deadline = time.monotonic() + TOPIC_TIMEOUT
+        while (problem := _problem(admin, topic)) and time.monotonic() < deadline:
+            time.sleep(RETRY_INTERVAL)
+        return problem
 
 
-def _missing(admin: AdminClient, topic: Topic) -> str:
-    """Say why a topic is not there; nothing if it is.
+def _topic(address: object) -> Topic | None:
+    return address if isinstance(address, Topic) else None
+
+
+def _problem(admin: AdminClient, topic: Topic) -> str:
+    """Return why a topic is missing, "" if it exists.
 
     Raises:
-        Lost, StreamError: the brokers do not answer, or refuse.
+        ConnectionLost, StreamError: the brokers do not answer, or reject the request.
     """
     try:
-        found = admin.list_topics(topic.name, ANSWER)
-    except KafkaException as error:
-        problem = error_of(error)
-        if meaning(problem) == "end":
-            raise raised(f"ask for {topic}", problem) from error
-        raise Lost(f"{topic.brokers} does not answer: {problem.str()}") from error
-    there = found.topics.get(topic.name)
-    if there is not None and there.error is None:
-        return ""
-    return there.error.str() if there and there.error else "it is not there"
+        topics = admin.list_topics(topic.name, ADMIN_TIMEOUT).topics
+    except KafkaException as exception:
+        error = error_of(exception)
+        if reaction(error) == "stop":
+            raise exception_for(f"look up {topic}", error) from exception
+        raise ConnectionLost(f"{topic.brokers} does not answer: {error.str()}") from exception
+    metadata = topics.get(topic.name)
+    if metadata is None:
+        return "it does not exist"
+    return metadata.error.str() if metadata.error else ""
 
 
-def _partitions(admin: AdminClient, topic: Topic) -> int:
-    """Count the partitions of a topic that is there."""
-    with understood(f"ask for {topic}"):
-        return len(admin.list_topics(topic.name, ANSWER).topics[topic.name].partitions)
+def _partition_count(admin: AdminClient, topic: Topic) -> int:
+    with translate_errors(f"look up {topic}"):
+        return len(admin.list_topics(topic.name, ADMIN_TIMEOUT).topics[topic.name].partitions)
 
 
-def _policy(admin: AdminClient, topic: Topic) -> str:
-    """Give what becomes of a topic's old records."""
+def _cleanup_policy(admin: AdminClient, topic: Topic) -> str:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
-    with understood(f"ask how {topic} is set up"):
-        (answer,) = admin.describe_configs([resource], request_timeout=ANSWER).values()
-        policy: str = answer.result()["cleanup.policy"].value
+    with translate_errors(f"look up the configuration of {topic}"):
+        (future,) = admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT).values()
+        policy: str = future.result()["cleanup.policy"].value
         return policy

@@ -1,7 +1,7 @@
-"""Records in: batches of a topic's partitions that are ours, and what is needed to go on or to go back.
+"""Reads records: batches of the assigned partitions, and what is needed to commit or to rewind them.
 
-Callbacks on partitions run inside `take` and `idle` only. Under the cooperative protocols a group's generation also moves
-without any callback, so who we were is taken down with each batch, right after it was read.
+Rebalance callbacks run inside `poll` and `idle` only. Under the cooperative protocols a group's generation also changes without
+a callback, so each batch keeps the group metadata from right after it was read.
 """
 
 from __future__ import annotations
@@ -16,84 +16,67 @@ from typing import NamedTuple, Protocol, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from serving.log import log
-from serving.stream.base import Again, Headers, Origin, Watcher
-from serving.stream.changelog_records import Slot
+from serving.stream.base import Headers, Origin, RetryBatch, SourceObserver
+from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.kafka.changelog import Changelog
-from serving.stream.kafka.errors import error_of, lost_or_worse, meaning, raised, told, understood
+from serving.stream.kafka.errors import check_consumer_error, describe, error_of, exception_for, reaction, translate_errors
+from serving.stream.kafka.offsets import OffsetCommit
 
-TICK = 0.1  # seconds
-LOOK = 1.0  # seconds between two looks at how much waits
-TENURES = itertools.count()  # of partitions, in this process
-FIRST = 100  # records of the first batch, from which follows how large they are
+IDLE_POLL = 0.1  # seconds
+LAG_INTERVAL = 1.0  # seconds between two updates of the lag
+ASSIGNMENT_NUMBERS = itertools.count()  # in this process
+FIRST_BATCH = 100  # records; their size determines how many the next batches request
 
 
-class Record(Protocol):
-    """A record as Kafka's client gives it; its own types allow for messages of other kinds everywhere."""
+class KafkaRecord(Protocol):
+    """A record as Kafka's client returns it; its own types also allow other kinds of messages."""
 
     def value(self) -> bytes | None:
-        """Give the value."""
+        """Return the value."""
 
     def key(self) -> bytes | None:
-        """Give the key."""
+        """Return the key."""
 
     def headers(self) -> Headers | None:
-        """Give the headers."""
+        """Return the headers."""
 
     def timestamp(self) -> tuple[int, int]:
-        """Give what kind of time it is, and the time in ms."""
+        """Return the type of the timestamp, and the timestamp in ms."""
 
     def topic(self) -> str:
-        """Give the topic."""
+        """Return the topic."""
 
     def partition(self) -> int:
-        """Give the partition."""
+        """Return the partition."""
 
     def offset(self) -> int:
-        """Give the offset."""
+        """Return the offset."""
 
     def error(self) -> KafkaError | None:
-        """Give the error, if it is no record but one."""
+        """Return the error that takes the place of a record, or None."""
 
 
-class Claim(NamedTuple):
-    """Offsets that are to be committed, and who wants them."""
+class GroupMember(NamedTuple):
+    """The group member that read a batch."""
 
-    offsets: list[TopicPartition]
-    metadata: object
-    is_held: Callable[[], bool]
-
-    def check(self) -> None:
-        """Make sure that the partitions are still ours.
-
-        Raises:
-            Again: they are not.
-        """
-        if not self.is_held():
-            raise Again("partitions were taken away while their batch was at work")
-
-
-class Taker(NamedTuple):
-    """Who took a batch."""
-
-    metadata: object  # as the group knows it
-    is_held: Callable[[Mapping[int, int]], bool]  # whether partitions are still theirs, and have been all the while
+    metadata: object  # its group metadata at that time
+    has_kept: Callable[[Mapping[int, int]], bool]  # whether partitions still have the same assignment numbers
 
 
 class KafkaBatch:
-    """Records of some partitions."""
+    """Records of some partitions of a topic."""
 
-    keyed = True
+    has_keys = True
 
-    def __init__(self, topic: str, records: Sequence[Record], ours: dict[int, int], taker: Taker) -> None:
-        """Take a topic's records, and since when each partition is ours."""
+    def __init__(self, topic: str, records: Sequence[KafkaRecord], assignments: dict[int, int], member: GroupMember) -> None:
         self.topic = topic
         self.records = records
-        self.ours = ours
-        self._taker = taker
+        self.assignments = assignments
+        self._member = member
         self._partitions = [record.partition() for record in records]
 
     def __len__(self) -> int:
-        """How many records there are."""
+        """Return the number of records."""
         return len(self.records)
 
     @cached_property
@@ -103,59 +86,59 @@ class KafkaBatch:
 
     @cached_property
     def block(self) -> bytes:
-        """All values, each with a line break behind it."""
+        r"""All values, each followed by `\n`."""
         return b"\n".join([*(value or b"" for value in self.values), b""])
 
-    def origins(self, at: Sequence[int]) -> Sequence[Origin]:
-        """Where records stood."""
+    def origins(self, indices: Sequence[int]) -> Sequence[Origin]:
+        """Return topic, partition and offset of the records at these indices."""
         topic, partitions, records = self.topic, self._partitions, self.records
-        return [Origin(topic, partitions[place], records[place].offset()) for place in at]
+        return [Origin(topic, partitions[index], records[index].offset()) for index in indices]
 
     def partitions(self) -> Sequence[int]:
-        """Give the partition of each record."""
+        """Return the partition of each record."""
         return self._partitions
 
     @cached_property
-    def starts(self) -> dict[int, int]:
+    def start_offsets(self) -> dict[int, int]:
         """The first offset of each partition."""
         first = dict(zip(reversed(self._partitions), reversed(self.records), strict=True))
         return {partition: record.offset() for partition, record in first.items()}
 
     @cached_property
-    def ends(self) -> dict[int, int]:
-        """The offset behind the last one of each partition."""
+    def end_offsets(self) -> dict[int, int]:
+        """The offset after the last record of each partition."""
         last = dict(zip(self._partitions, self.records, strict=True))
         return {partition: record.offset() + 1 for partition, record in last.items()}
 
     @cached_property
-    def claim(self) -> Claim:
-        """What is to be committed with the verdicts."""
-        offsets = [TopicPartition(self.topic, partition, end) for partition, end in self.ends.items()]
-        tenures = {partition: self.ours[partition] for partition in self.ends}
-        return Claim(offsets, self._taker.metadata, partial(self._taker.is_held, tenures))
+    def position(self) -> OffsetCommit:
+        """The offsets to commit with the verdicts."""
+        offsets = [TopicPartition(self.topic, partition, end) for partition, end in self.end_offsets.items()]
+        assignments = {partition: self.assignments[partition] for partition in self.end_offsets}
+        return OffsetCommit(offsets, self._member.metadata, partial(self._member.has_kept, assignments))
 
-    def keys(self, at: Sequence[int]) -> Sequence[bytes | None]:
-        """Give the keys of records."""
+    def keys(self, indices: Sequence[int]) -> Sequence[bytes | None]:
+        """Return the keys of the records at these indices."""
         records = self.records
-        return [records[place].key() for place in at]
+        return [records[index].key() for index in indices]
 
-    def headers(self, at: Sequence[int]) -> Sequence[Headers]:
-        """Give the headers of records."""
+    def headers(self, indices: Sequence[int]) -> Sequence[Headers]:
+        """Return the headers of the records at these indices."""
         records = self.records
-        return [records[place].headers() or () for place in at]
+        return [records[index].headers() or () for index in indices]
 
-    def times(self, at: Sequence[int]) -> Sequence[int]:
-        """Give when records were made; of one that does not say, Kafka says -1."""
+    def timestamps(self, indices: Sequence[int]) -> Sequence[int]:
+        """Return when records were created, in ms; 0 where Kafka returns -1, for unknown."""
         records = self.records
-        return [made if (made := records[place].timestamp()[1]) > 0 else 0 for place in at]
+        return [created if (created := records[index].timestamp()[1]) > 0 else 0 for index in indices]
 
-    def is_blank(self, at: int) -> bool:  # noqa: ARG002 - `Batch`
-        """Give no: an empty record is a record."""
+    def is_blank(self, index: int) -> bool:  # noqa: ARG002 - `Batch`
+        """Return False: an empty record is a record."""
         return False
 
 
-class Most(NamedTuple):
-    """How large a batch may be, and how long it waits to become so."""
+class BatchLimits(NamedTuple):
+    """Maximum size of a batch, and how long it waits for more records."""
 
     records: int
     bytes: int
@@ -163,175 +146,176 @@ class Most(NamedTuple):
 
 
 class KafkaSource:
-    """A topic, shared with the other members of a group."""
+    """A topic, read as a member of a consumer group."""
 
-    def __init__(self, consumer: Consumer, topic: str, watcher: Watcher, most: Most, changelog: Changelog | None = None) -> None:
-        """Join the group; `changelog` keeps the windows of series."""
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        observer: SourceObserver,
+        limits: BatchLimits,
+        changelog: Changelog | None = None,
+    ) -> None:
+        """Join the group; `changelog` stores the windows of series."""
         self._changelog = changelog
         self._consumer = consumer
         self._topic = topic
-        self._watcher = watcher
-        self._most = most
-        self._next = min(FIRST, most.records)  # records to ask for
-        self._owned: dict[int, int] = {}  # partitions that are ours, and the number of the time that they became it
+        self._observer = observer
+        self._limits = limits
+        self._request = min(FIRST_BATCH, limits.records)  # records to request
+        self._assignments: dict[int, int] = {}  # assigned partitions, and the numbers of their assignments
         self._paused = False
-        self._looked = 0.0
-        self._behind: dict[tuple[str, int], int] = {}
-        with understood("join the group"):
-            consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self._lag_updated = 0.0
+        with translate_errors("join the group"):
+            consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
-    def take(self) -> KafkaBatch | None:
-        """Give the records that have come.
+    def poll(self) -> KafkaBatch | None:
+        """Return the next records.
 
         Raises:
-            Lost, StreamError: the consumer is of no use any more.
+            ConnectionLost, StreamError: the consumer cannot continue.
         """
-        with understood("read"):
+        with translate_errors("read"):
             self._resume()
-            found = cast("list[Record]", self._consumer.consume(self._next, self._most.linger))
-            metadata, member = self._consumer.consumer_group_metadata(), self._consumer.memberid()
-        ours = dict(self._owned)
-        records = [record for record in found if record.error() is None and record.partition() in ours]
-        if len(records) < len(found):
-            self._heed(found)
-        with understood("see how much waits"):
-            self._look()
+            messages = cast("list[KafkaRecord]", self._consumer.consume(self._request, self._limits.linger))
+            metadata, member_id = self._consumer.consumer_group_metadata(), self._consumer.memberid()
+        assignments = dict(self._assignments)
+        records = [message for message in messages if message.error() is None and message.partition() in assignments]
+        if len(records) < len(messages):
+            _check_errors(messages)
+        with translate_errors("measure the lag"):
+            self._update_lag()
 
-        def is_held(tenures: Mapping[int, int]) -> bool:
-            same = all(self._owned.get(partition) == tenure for partition, tenure in tenures.items())
-            return same and bool(member) and self._consumer.memberid() == member
+        def has_kept(numbers: Mapping[int, int]) -> bool:
+            is_same = all(self._assignments.get(partition) == number for partition, number in numbers.items())
+            return is_same and bool(member_id) and self._consumer.memberid() == member_id
 
-        batch = KafkaBatch(self._topic, records, ours, Taker(metadata, is_held))
+        batch = KafkaBatch(self._topic, records, assignments, GroupMember(metadata, has_kept))
         if records:
-            self._next = self._fitting(batch)
+            self._request = self._next_request(batch)
         return batch
 
-    def commit(self, batch: KafkaBatch, slots: Sequence[Slot]) -> None:  # noqa: ARG002 - of series, a sink commits both
-        """Commit the offsets; with transactions `TransactionalSource` is used, whose sink has done so."""
+    def commit(self, batch: KafkaBatch, changes: Sequence[ChangelogRecord]) -> None:  # noqa: ARG002 - of series, a sink commits both
+        """Commit the offsets; see `TransactionalSource` for a sink that commits them."""
         try:
-            batch.claim.check()
-            self._consumer.commit(offsets=batch.claim.offsets, asynchronous=False)
-        except Again:
-            log().warning("offsets not committed: the partitions are another worker's, who judges the batch again")
-        except KafkaException as error:
-            found = error_of(error)
-            if meaning(found) in {"fenced", "end"}:
-                raise raised("commit offsets", found) from error
-            log().warning("offsets not committed", said=told("commit offsets", found))  # the next batch's offsets say it again
+            batch.position.check()
+            self._consumer.commit(offsets=batch.position.offsets, asynchronous=False)
+        except RetryBatch:
+            log().warning("offsets not committed: another worker has the partitions, and scores the batch again")
+        except KafkaException as exception:
+            error = error_of(exception)
+            if reaction(error) in {"fenced", "stop"}:
+                raise exception_for("commit offsets", error) from exception
+            log().warning("offsets not committed", error=describe("commit offsets", error))  # the next commit includes them
 
-    def recall(self, partitions: Sequence[int]) -> Iterable[Slot]:
-        """Give what the changelog holds of these partitions."""
+    def read_state(self, partitions: Sequence[int]) -> Iterable[ChangelogRecord]:
+        """Yield the changelog's records of these partitions."""
         return self._changelog.read(partitions) if self._changelog else ()
 
     def rewind(self, batch: KafkaBatch) -> None:
-        """Go back to the beginning of a batch, in those partitions that were ours all the while.
+        """Seek to the start of a batch, in the partitions that this worker has kept since.
 
         Raises:
-            Lost: there is no going back.
+            ConnectionLost: the consumer cannot seek.
         """
-        for partition, start in batch.starts.items():
-            if self._owned.get(partition) != batch.ours[partition]:
-                continue  # another's; or ours again, and then from what was committed on
-            with understood("go back"):
-                self._consumer.seek(TopicPartition(self._topic, partition, start))
+        for partition, offset in batch.start_offsets.items():
+            if self._assignments.get(partition) != batch.assignments[partition]:
+                continue  # another worker's; or assigned again, and then read from the committed offset
+            with translate_errors("rewind"):
+                self._consumer.seek(TopicPartition(self._topic, partition, offset))
 
     def idle(self, seconds: float) -> None:
-        """Rest: no records, but the group hears of us, and so do we of it."""
-        until = time.monotonic() + seconds
-        with understood("rest"):
+        """Wait with all partitions paused, and keep polling: the group's protocol requires it."""
+        deadline = time.monotonic() + seconds
+        with translate_errors("idle"):
             if not self._paused:
                 self._paused = True
-                self._pause([TopicPartition(self._topic, partition) for partition in self._owned])
-            while (left := until - time.monotonic()) > 0:
-                found = cast("list[Record]", self._consumer.consume(1, min(TICK, left)))
-                self._heed(found)
-                for record in found:
-                    if not record.error():  # it was on its way when its partition was told to rest
-                        self._consumer.seek(TopicPartition(self._topic, record.partition(), record.offset()))
+                self._pause([TopicPartition(self._topic, partition) for partition in self._assignments])
+            while (remaining := deadline - time.monotonic()) > 0:
+                messages = cast("list[KafkaRecord]", self._consumer.consume(1, min(IDLE_POLL, remaining)))
+                _check_errors(messages)
+                for message in messages:
+                    if not message.error():  # fetched before its partition was paused
+                        self._consumer.seek(TopicPartition(self._topic, message.partition(), message.offset()))
 
     def close(self) -> None:
         """Leave the group."""
-        self._owned.clear()
-        self._watcher.held(0, 0)
-        self._watcher.behind({})
-        with contextlib.suppress(KafkaException):  # a callback's, which was told before
+        self._assignments.clear()
+        self._observer.set_assigned(0, 0)
+        self._observer.set_lag({})
+        with contextlib.suppress(KafkaException):  # raised by a callback before
             self._consumer.close()
 
-    def _heed(self, found: Sequence[Record]) -> None:
-        """Look at the errors that came among the records."""
-        for record in found:
-            error = record.error()
-            if error is None:
-                continue
-            if error.fatal() or meaning(error) in {"fenced", "end"}:
-                raise lost_or_worse("read", error)
-            # _MAX_POLL_EXCEEDED, transport trouble, a coordinator that moves: the client mends these itself
-            log().warning("reading", said=told("read", error))
-
-    def _fitting(self, batch: KafkaBatch) -> int:
-        """Give how many records like these make a batch."""
-        mean = max(1, len(batch.block) // len(batch))
-        return max(1, min(self._most.records, self._most.bytes // mean, 4 * max(self._next, FIRST)))
+    def _next_request(self, batch: KafkaBatch) -> int:
+        """Return how many records of this mean size make a batch; it grows by at most a factor of four."""
+        mean_bytes = max(1, len(batch.block) // len(batch))
+        return max(1, min(self._limits.records, self._limits.bytes // mean_bytes, 4 * max(self._request, FIRST_BATCH)))
 
     def _resume(self) -> None:
         if self._paused:
             self._paused = False
-            if self._owned:
-                self._consumer.resume([TopicPartition(self._topic, partition) for partition in self._owned])
-            self._watcher.held(len(self._owned), 0)
+            if self._assignments:
+                self._consumer.resume([TopicPartition(self._topic, partition) for partition in self._assignments])
+            self._observer.set_assigned(len(self._assignments), 0)
 
     def _pause(self, partitions: list[TopicPartition]) -> None:
         if partitions:
             self._consumer.pause(partitions)
-        self._watcher.held(len(self._owned), len(self._owned))
+        self._observer.set_assigned(len(self._assignments), len(self._assignments))
 
-    def _look(self) -> None:
-        """See how many records wait, now and then."""
-        if time.monotonic() - self._looked < LOOK:
+    def _update_lag(self) -> None:
+        if time.monotonic() - self._lag_updated < LAG_INTERVAL:
             return
-        self._looked = time.monotonic()
-        places = [TopicPartition(self._topic, partition) for partition in self._owned]
+        self._lag_updated = time.monotonic()
+        partitions = [TopicPartition(self._topic, partition) for partition in self._assignments]
         lag = {}
-        for place in self._consumer.position(places) if places else ():
-            ends = self._consumer.get_watermark_offsets(place, cached=True) or (-1, -1)
-            if place.offset >= 0 and ends[1] >= 0:
-                lag[self._topic, place.partition] = max(0, ends[1] - place.offset)
-        self._watcher.behind(lag)
+        for position in self._consumer.position(partitions) if partitions else ():
+            _, high = self._consumer.get_watermark_offsets(position, cached=True) or (-1, -1)
+            if position.offset >= 0 and high >= 0:
+                lag[self._topic, position.partition] = max(0, high - position.offset)
+        self._observer.set_lag(lag)
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take partitions; those that come while we rest, rest."""
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Accept partitions, paused if the source is idle."""
         consumer.incremental_assign(partitions)
-        self._owned.update((each.partition, next(TENURES)) for each in partitions)
+        self._assignments.update((each.partition, next(ASSIGNMENT_NUMBERS)) for each in partitions)
         if self._paused:
             self._pause(partitions)
         elif partitions:
-            consumer.resume(partitions)  # one that went while it rested rests still when it is back (librdkafka 2.16)
-        self._changed("assigned", partitions)
+            consumer.resume(partitions)  # one that was revoked while paused is still paused when it returns (librdkafka 2.16)
+        self._report_change("assigned", partitions)
 
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Give partitions up; nothing is committed here: what is at work is aborted, or was committed already."""
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Release partitions without a commit: the current batch will be aborted, earlier ones are committed."""
+        self._unassign(consumer, partitions, "revoked")
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Release partitions that may already be assigned to another worker."""
+        self._unassign(consumer, partitions, "lost")
+
+    def _unassign(self, consumer: Consumer, partitions: list[TopicPartition], event: str) -> None:
         consumer.incremental_unassign(partitions)
         for each in partitions:
-            self._owned.pop(each.partition, None)
-        self._changed("revoked", partitions)
+            self._assignments.pop(each.partition, None)
+        self._report_change(event, partitions)
 
-    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Lose partitions that are another's already."""
-        consumer.incremental_unassign(partitions)
-        for each in partitions:
-            self._owned.pop(each.partition, None)
-        self._changed("lost", partitions)
-
-    def _changed(self, event: str, partitions: list[TopicPartition]) -> None:
+    def _report_change(self, event: str, partitions: list[TopicPartition]) -> None:
         if partitions:
-            self._looked = 0.0
-            self._watcher.rebalanced(event)
-            self._watcher.held(len(self._owned), len(self._owned) if self._paused else 0)
+            self._lag_updated = 0.0
+            self._observer.rebalanced(event)
+            self._observer.set_assigned(len(self._assignments), len(self._assignments) if self._paused else 0)
             log().info(f"partitions {event}", topic=self._topic, partitions=sorted(each.partition for each in partitions))
 
 
 class TransactionalSource(KafkaSource):
-    """A topic whose offsets are committed in the transaction that holds the verdicts."""
+    """A topic whose offsets the sink commits, in a transaction."""
 
-    def commit(self, batch: KafkaBatch, slots: Sequence[Slot]) -> None:
+    def commit(self, batch: KafkaBatch, changes: Sequence[ChangelogRecord]) -> None:
         """Do nothing: the sink has committed the offsets."""
+
+
+def _check_errors(messages: Sequence[KafkaRecord]) -> None:
+    """Check the errors among messages, such as an exceeded poll interval, a transport error, or a moved coordinator."""
+    for message in messages:
+        if error := message.error():
+            check_consumer_error("read", error)

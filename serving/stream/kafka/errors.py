@@ -1,4 +1,4 @@
-"""What an error of Kafka's client means: try the same call again, the same batch again, a new connection, or the end."""
+"""How to react to an error of Kafka's client: retry the call, retry the batch, reconnect, or stop."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Literal
 from confluent_kafka import KafkaError, KafkaException
 
 from detector.errors import StreamError
-from serving.stream.base import Again, Lost
+from serving.log import log
+from serving.stream.base import ConnectionLost, RetryBatch
 
-Meaning = Literal["call again", "batch again", "lost", "fenced", "end"]
+Reaction = Literal["retry call", "retry batch", "reconnect", "fenced", "stop"]
 
-# `_FENCED` is not always fatal, and may even ask for an abort: whatever its flags say, the name belongs to somebody else.
+# `_FENCED` is not always fatal, and may even require an abort; whatever its flags are, another client has taken the ID.
 FENCED = {
     KafkaError._FENCED,  # noqa: SLF001 - the client's own errors begin so
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.INVALID_PRODUCER_EPOCH,
 }
-# What no waiting mends.
-HOPELESS = {
+# Retries do not help against these.
+PERMANENT = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -40,57 +41,68 @@ HOPELESS = {
 
 
 def error_of(exception: KafkaException) -> KafkaError:
-    """Give the error that an exception carries."""
+    """Return the error that an exception carries."""
     error: KafkaError = exception.args[0]
     return error
 
 
-def meaning(error: KafkaError) -> Meaning:
-    """Say what to do about an error; the order of the questions is librdkafka's own."""
+def reaction(error: KafkaError) -> Reaction:
+    """Return how to react to an error; the order of the checks is the one that librdkafka prescribes."""
     if error.code() in FENCED:
         return "fenced"
-    if error.code() in HOPELESS:
-        return "end"
+    if error.code() in PERMANENT:
+        return "stop"
     if error.txn_requires_abort():
-        return "batch again"
+        return "retry batch"
     if error.retriable():
-        return "call again"
-    return "lost"
+        return "retry call"
+    return "reconnect"
 
 
-def told(doing: str, error: KafkaError) -> str:
-    """Say in one line what went wrong."""
-    return f"{doing}: {error.name()}: {error.str()}"
+def describe(action: str, error: KafkaError) -> str:
+    """Return a one-line message."""
+    return f"{action}: {error.name()}: {error.str()}"
+
+
+def exception_for(action: str, error: KafkaError) -> RetryBatch | ConnectionLost | StreamError:
+    """Return the exception that makes the worker react to an error."""
+    message = describe(action, error)
+    match reaction(error):
+        case "fenced":
+            return ConnectionLost(message, fenced=True)
+        case "stop":
+            return StreamError(f"{message}; nothing is lost: after a restart the worker scores the batch again")
+        case "retry batch" | "retry call":
+            return RetryBatch(message)
+        case "reconnect":
+            return ConnectionLost(message)
+
+
+def consumer_exception_for(action: str, error: KafkaError) -> ConnectionLost | StreamError:
+    """Return the exception for an error of a consumer, which concerns the connection and never the batch."""
+    exception = exception_for(action, error)
+    return ConnectionLost(str(exception)) if isinstance(exception, RetryBatch) else exception
 
 
 @contextlib.contextmanager
-def understood(doing: str) -> Iterator[None]:
-    """Turn what a consumer's calls raise into what the worker understands; it is never the batch that is to blame.
+def translate_errors(action: str) -> Iterator[None]:
+    """Translate the exceptions of a consumer's calls.
 
     Raises:
-        Lost, StreamError: a call went wrong.
+        ConnectionLost, StreamError: a call failed.
     """
     try:
         yield
     except KafkaException as error:
-        raise lost_or_worse(doing, error_of(error)) from error
+        raise consumer_exception_for(action, error_of(error)) from error
 
 
-def lost_or_worse(doing: str, error: KafkaError) -> Exception:
-    """Give the exception for a consumer that cannot go on."""
-    found = raised(doing, error)
-    return Lost(str(found)) if isinstance(found, Again) else found
+def check_consumer_error(action: str, error: KafkaError) -> None:
+    """Raise for an error that a consumer returned in place of a record; log errors that the client recovers from itself.
 
-
-def raised(doing: str, error: KafkaError) -> Exception:
-    """Give the exception that the worker understands."""
-    said = told(doing, error)
-    match meaning(error):
-        case "fenced":
-            return Lost(said, fenced=True)
-        case "end":
-            return StreamError(f"{said}; nothing is lost: the batch comes again when this is mended")
-        case "batch again" | "call again":
-            return Again(said)
-        case "lost":
-            return Lost(said)
+    Raises:
+        ConnectionLost, StreamError: the client cannot recover.
+    """
+    if error.fatal() or reaction(error) in {"fenced", "stop"}:
+        raise consumer_exception_for(action, error)
+    log().warning("consumer error", error=describe(action, error))

@@ -1,6 +1,6 @@
-"""Messages out: in transactions, which carry the consumer's offsets with them, or without.
+"""Sends messages: in transactions, which commit the consumer's offsets too, or without.
 
-Each method either does what it says or raises what the worker understands; a call that may be tried again is.
+Each method retries its calls as the client's errors ask, and raises what the worker reacts to.
 """
 
 from __future__ import annotations
@@ -8,192 +8,169 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 
-from serving.stream.base import Again, Headers, Lost
+from serving.stream.base import ConnectionLost, Headers, RetryBatch
 from serving.stream.kafka import config
-from serving.stream.kafka.errors import error_of, meaning, raised, told
+from serving.stream.kafka.errors import describe, error_of, exception_for, reaction
+from serving.stream.kafka.offsets import OffsetCommit
 
-PATIENCE = 20.0  # seconds for a call, all attempts together: less than a transaction may take
-CALL = 5.0  # seconds of one attempt
-BREATH = 0.1
-GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 - the client's own errors begin so
+RETRY_TIMEOUT = 20.0  # seconds for a call with all its retries: less than the transaction timeout
+CALL_TIMEOUT = 5.0  # seconds for one attempt
+RETRY_INTERVAL = 0.1
+UNKNOWN_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 - the client's own errors begin so
+
+BY_KEY = -1  # partition: the client chooses it by the key
+Message = tuple[bytes | None, bytes | None, Headers, int, int]  # value, key, headers, timestamp in ms (0: now), partition
 
 
-class Claim(Protocol):
-    """What a consumer wants committed with the messages."""
+class KafkaProducer:
+    """A producer that retries, and maps errors to the worker's reactions."""
 
-    @property
-    def offsets(self) -> list[TopicPartition]:
-        """The next offset of each partition."""
-
-    @property
-    def metadata(self) -> Any:  # noqa: ANN401 - the client tells nothing of it
-        """Who the consumer was when it read them."""
-
-    def check(self) -> None:
-        """Make sure that the consumer still is who it was.
+    def __init__(self, settings: config.Config, user: Mapping[str, str], *, transactional: bool) -> None:
+        """Create the client; a transactional one aborts what a predecessor with the same ID left open.
 
         Raises:
-            Again: it is not.
-        """
-
-
-BY_KEY = -1  # the partition
-Message = tuple[bytes | None, bytes | None, Headers, int, int]  # value, key, headers, time in ms (0: now), partition
-
-
-class Delivery:
-    """One producer."""
-
-    def __init__(self, settings: config.Config, given: Mapping[str, str], *, transactional: bool) -> None:
-        """Make the producer; with transactions, end those that a predecessor of the same name left open.
-
-        Raises:
-            SettingError: a setting is none of Kafka's.
-            Lost, StreamError: the brokers do not answer, or refuse.
+            SettingError: the client rejects a setting.
+            ConnectionLost, StreamError: the brokers do not answer, or reject the client.
         """
         self._transactional = transactional
-        self._open = False  # a transaction
-        self._failed: KafkaError | None = None  # a message
-        self._topics: set[str] = set()  # that were written to
-        with config.told(given):
-            self._producer = Producer({**settings, "on_delivery": self._delivered})
+        self._in_transaction = False
+        self._failed: KafkaError | None = None  # of a message
+        self._topics: set[str] = set()
+        with config.mask_errors(user):
+            self._producer = Producer({**settings, "on_delivery": self._on_delivery})
         if transactional:
             try:
-                self._call("begin to make transactions", lambda: self._producer.init_transactions(CALL))
+                self._call("initialize transactions", lambda: self._producer.init_transactions(CALL_TIMEOUT))
             except BaseException:
                 self.close()
                 raise
 
     def send(self, topic: str, messages: Iterable[Message]) -> None:
-        """Hand messages over, in a transaction if there are any; they are safe after `flush`, seen after `commit`.
+        """Send messages, in a transaction if the producer is transactional; `flush` makes them durable, `commit` visible.
 
         Raises:
-            Again, Lost, StreamError: they are not taken.
+            RetryBatch, ConnectionLost, StreamError: they cannot be sent.
         """
-        if self._transactional and not self._open:
+        if self._transactional and not self._in_transaction:
             self._begin()
         self._topics.add(topic)
         produce = self._producer.produce
-        for value, key, headers, made, partition in messages:
+        for value, key, headers, timestamp, partition in messages:
             while True:
                 try:
-                    produce(topic, value, key, partition, timestamp=made, headers=list(headers) if headers else None)
+                    produce(topic, value, key, partition, timestamp=timestamp, headers=list(headers) if headers else None)
                 except BufferError:
-                    self._producer.poll(BREATH)
+                    self._producer.poll(RETRY_INTERVAL)
                 except KafkaException as error:
-                    raise self._raised(f"send to {topic}", error_of(error)) from error
+                    raise self._exception_for(f"send to {topic}", error_of(error)) from error
                 else:
                     break
 
     def _begin(self) -> None:
-        """Begin a transaction."""
         self._call("begin a transaction", self._producer.begin_transaction)
-        self._open = True
+        self._in_transaction = True
         self._failed = None
 
     def flush(self) -> None:
-        """Wait until the brokers have every message.
+        """Block until the brokers have acknowledged every message.
 
         Raises:
-            Again, Lost, StreamError: they do not.
+            RetryBatch, ConnectionLost, StreamError: they have not.
         """
         try:
-            waiting = self._producer.flush(PATIENCE)
+            remaining = self._producer.flush(RETRY_TIMEOUT)
         except KafkaException as error:
-            raise self._raised("deliver", error_of(error)) from error
-        except SystemError as error:  # so says confluent-kafka 2.16 where the producer has failed for good; `commit` says why
+            raise self._exception_for("deliver", error_of(error)) from error
+        except SystemError as error:  # confluent-kafka 2.16 raises this after a fatal error; `commit` raises the reason
             if not self._transactional:
-                raise Lost("the producer has failed for good") from error
-            waiting = 0
+                raise ConnectionLost("the producer has had a fatal error") from error
+            remaining = 0
         if self._failed:
             failed, self._failed = self._failed, None
-            raise self._raised("deliver", failed)
-        if waiting:
-            raise Again(f"{waiting:,} messages are not delivered after {PATIENCE:.0f} s")
+            raise self._exception_for("deliver", failed)
+        if remaining:
+            raise RetryBatch(f"{remaining:,} messages are not delivered after {RETRY_TIMEOUT:.0f} s")
 
-    def commit(self, claim: Claim | None) -> None:
-        """Let the messages be seen, and the claim made with them; without transactions there is nothing to do.
+    def commit(self, offset_commit: OffsetCommit | None) -> None:
+        """Commit the transaction, and the offsets with it; without transactions this does nothing.
 
         Raises:
-            Again, Lost, StreamError: neither.
+            RetryBatch, ConnectionLost, StreamError: neither is committed.
         """
-        if not self._open:
-            if not (self._transactional and claim):
+        if not self._in_transaction:
+            if not (self._transactional and offset_commit):
                 return
             self._begin()
-        if claim:
-            # Without member id and generation a broker takes offsets from whoever sends them, even from one that is no
-            # longer a member: so the claim is checked here, behind which no callback runs.
-            claim.check()
-            self._call(
-                "commit offsets",
-                lambda: self._producer.send_offsets_to_transaction(claim.offsets, claim.metadata, CALL),
-            )
-        self._call("commit", lambda: self._producer.commit_transaction(CALL))
-        self._open = False
+        if offset_commit:
+            # Without member ID and generation a broker accepts offsets from anyone, even from a former member. So the assignment
+            # is checked here, after which no rebalance callback runs.
+            offset_commit.check()
+            offsets, metadata = offset_commit.offsets, offset_commit.metadata
+            self._call("commit offsets", lambda: self._producer.send_offsets_to_transaction(offsets, metadata, CALL_TIMEOUT))
+        self._call("commit", lambda: self._producer.commit_transaction(CALL_TIMEOUT))
+        self._in_transaction = False
 
     def discard(self) -> None:
-        """Abort the transaction; without one, what was sent may still arrive.
+        """Abort the transaction; without transactions, sent messages may still be delivered.
 
         Raises:
-            Lost: it is not known what became of it.
+            ConnectionLost: it is unknown whether the transaction is aborted.
         """
         if not self._transactional:
-            # No purge: it goes on after it has returned, and takes with it what is sent next (librdkafka 2.16).
+            # Do not purge: it continues after it has returned, and drops messages that are sent next (librdkafka 2.16).
             self._failed = None
             return
-        if not self._open:
+        if not self._in_transaction:
             return
         try:
-            self._call("abort", lambda: self._producer.abort_transaction(CALL))
-        except Exception as error:  # whatever it was, this producer has told all it knows
-            raise Lost(f"a transaction could not be aborted: {error}") from error
-        self._open = False
+            self._call("abort", lambda: self._producer.abort_transaction(CALL_TIMEOUT))
+        except Exception as error:  # any error leaves the producer unusable
+            raise ConnectionLost(f"a transaction could not be aborted: {error}") from error
+        self._in_transaction = False
         self._failed = None
 
     def close(self) -> None:
-        """Abort what is open, if that can be done soon, and let go.
+        """Abort an open transaction if the brokers answer soon, and release the client.
 
-        Not by the client's own `close`: that one waits for ever for brokers that do not answer (confluent-kafka 2.16).
+        The client's own `close` is not used: it waits for ever for brokers that do not answer (confluent-kafka 2.16).
         """
-        with contextlib.suppress(KafkaException, SystemError):  # it may have failed for good
-            if self._open:
-                self._producer.abort_transaction(CALL)
+        with contextlib.suppress(KafkaException, SystemError):  # after a fatal error
+            if self._in_transaction:
+                self._producer.abort_transaction(CALL_TIMEOUT)
         with contextlib.suppress(KafkaException, SystemError):
             self._producer.purge()
         del self._producer
 
-    def _call(self, doing: str, call: Callable[[], object]) -> None:
-        """Make a call, again and again while that is what its errors ask for."""
-        until = time.monotonic() + PATIENCE
+    def _call(self, action: str, call: Callable[[], object]) -> None:
+        """Make a call, and retry it while its errors ask for that."""
+        deadline = time.monotonic() + RETRY_TIMEOUT
         while True:
             try:
                 call()
-            except KafkaException as error:
-                found = error_of(error)
-                if meaning(found) != "call again":
-                    raise self._raised(doing, found) from error
-                if time.monotonic() > until:
-                    raise Lost(told(doing, found)) from error
-                time.sleep(BREATH)
+            except KafkaException as exception:
+                error = error_of(exception)
+                if reaction(error) != "retry call":
+                    raise self._exception_for(action, error) from exception
+                if time.monotonic() > deadline:
+                    raise ConnectionLost(describe(action, error)) from exception
+                time.sleep(RETRY_INTERVAL)
             else:
                 return
 
-    def _raised(self, doing: str, error: KafkaError) -> Exception:
-        """Give what to raise: a message that could not be delivered says more than the transaction that failed for it."""
+    def _exception_for(self, action: str, error: KafkaError) -> Exception:
+        """Return the exception for an error; a message's own error is more specific than that of its transaction."""
         failed, self._failed = self._failed, None
-        if failed and meaning(failed) == "end":
-            doing, error = "deliver", failed
-        if error.code() in GONE:  # of a transaction it is not told which one
-            doing = f"{doing} to {' or '.join(sorted(self._topics))}"
-        return raised(doing, error)
+        if failed and reaction(failed) == "stop":
+            action, error = "deliver", failed
+        if error.code() in UNKNOWN_TOPIC:  # a transaction's error does not name the topic
+            action = f"{action} to {' or '.join(sorted(self._topics))}"
+        return exception_for(action, error)
 
-    def _delivered(self, error: KafkaError | None, _message: object) -> None:
-        """Take the report of a message that was not delivered; those that went with an aborted transaction are no news."""
+    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
+        """Keep the error of an undelivered message, unless it was purged with its aborted transaction."""
         purged = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - the client's own errors begin so
         if error is not None and not (self._transactional and error.code() in purged):
             self._failed = error

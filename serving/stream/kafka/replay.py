@@ -1,4 +1,4 @@
-"""Dead letters put back where they came from, once what was wrong is mended: each exactly once, whatever happens."""
+"""Copies dead letters back to the topic that they came from, each exactly once, after their cause is fixed."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from detector.errors import SettingError, StreamError
 from serving.stream import dead_letters
 from serving.stream.addresses import Topic
-from serving.stream.base import Again, Lost
+from serving.stream.base import ConnectionLost, RetryBatch
 from serving.stream.kafka import config
-from serving.stream.kafka.consumer import Claim, Record
-from serving.stream.kafka.errors import raised
-from serving.stream.kafka.producer import BY_KEY, Delivery, Message
+from serving.stream.kafka.consumer import KafkaRecord
+from serving.stream.kafka.errors import exception_for
+from serving.stream.kafka.offsets import OffsetCommit
+from serving.stream.kafka.producer import BY_KEY, KafkaProducer, Message
 
-AT_ONCE = 500
-WAIT = 0.5  # seconds for a batch
-WITHIN = 30.0  # seconds in which the brokers tell where the letters end
-
-
-class Replayed(NamedTuple):
-    """How many letters were put back, and how many were passed over."""
-
-    back: int = 0
-    passed: int = 0
+BATCH_RECORDS = 500
+POLL_TIMEOUT = 0.5  # seconds
+METADATA_TIMEOUT = 30.0  # seconds
 
 
-class Replay(NamedTuple):
-    """What to put back where."""
+class ReplayCounts(NamedTuple):
+    """How many dead letters were replayed, and how many skipped."""
+
+    replayed: int = 0
+    skipped: int = 0
+
+
+class ReplayJob(NamedTuple):
+    """Which dead letters to replay, and where to."""
 
     source: Topic
     to: Topic
@@ -38,96 +39,95 @@ class Replay(NamedTuple):
     kafka: Mapping[str, str]
 
 
-def replay(job: Replay, watch: Callable[[Replayed], None]) -> Replayed:
-    """Put back the letters that are there now; the group's offsets say which were put back already.
+def replay(job: ReplayJob, on_progress: Callable[[ReplayCounts], None]) -> ReplayCounts:
+    """Replay the dead letters that exist now; the group's offsets mark those that were replayed before.
 
     Raises:
-        SettingError: a setting cannot be honoured, or the topics are of different brokers.
-        StreamError: it cannot go on; what was put back is not put back again.
+        SettingError: a setting is invalid, or the topics are on different brokers.
+        StreamError: the replay cannot continue; a second run continues it.
     """
     if job.source.brokers != job.to.brokers:
-        raise SettingError("--from and --to name other brokers: letters are put back in one transaction with their offsets")
+        raise SettingError("--from and --to must name the same brokers: one transaction holds the dead letters and their offsets")
     try:
-        delivery = Delivery(config.producer(job.to.brokers, f"residuum-{job.group}", job.kafka), job.kafka, transactional=True)
+        settings = config.producer(job.to.brokers, f"residuum-{job.group}", job.kafka)
+        producer = KafkaProducer(settings, job.kafka, transactional=True)
         try:
-            return _replayed(job, delivery, watch)
+            return _replay_all(job, producer, on_progress)
         finally:
-            delivery.close()
-    except (Again, Lost, KafkaException) as error:
-        raise StreamError(f"{error}; run it again: what was put back is not put back twice") from error
+            producer.close()
+    except (RetryBatch, ConnectionLost, KafkaException) as error:
+        raise StreamError(f"{error}; run it again: it continues with the dead letters that are not replayed yet") from error
 
 
-def _replayed(job: Replay, delivery: Delivery, watch: Callable[[Replayed], None]) -> Replayed:
-    """Read to where the end is now, and put back."""
-    made = config.consumer(job.source.brokers, job.group, None, job.kafka) | {"enable.partition.eof": True}
-    with config.told(job.kafka):
-        consumer = Consumer(made)
-    done, at_end = Replayed(), set[int]()
+def _replay_all(job: ReplayJob, producer: KafkaProducer, on_progress: Callable[[ReplayCounts], None]) -> ReplayCounts:
+    settings = config.consumer(job.source.brokers, job.group, None, job.kafka) | {"enable.partition.eof": True}
+    with config.mask_errors(job.kafka):
+        consumer = Consumer(settings)
+    counts, finished = ReplayCounts(), set[int]()
     try:
-        # A letter that is not mended comes again behind these: without them, there would be no end.
-        ends = _ends(consumer, job.source.name)
+        # Without these ends the replay would not end: a record that fails again becomes a new dead letter.
+        ends = _end_offsets(consumer, job.source.name)
         consumer.subscribe([job.source.name])
         while True:
-            found = cast("list[Record]", consumer.consume(AT_ONCE, WAIT))
-            claim = _claim(consumer, job.source.name, records := _records(found, ends, at_end))
+            messages = cast("list[KafkaRecord]", consumer.consume(BATCH_RECORDS, POLL_TIMEOUT))
+            records = _records(messages, ends, finished)
+            offset_commit = _offset_commit(consumer, job.source.name, records)
             if records:
-                wanted = [record for record in records if _is_wanted(record, job.reason)]
-                delivery.send(job.to.name, map(_put_back, wanted))
-                delivery.flush()
-                delivery.commit(claim)
-                done = Replayed(done.back + len(wanted), done.passed + len(records) - len(wanted))
-                watch(done)
-            elif (ours := {each.partition for each in consumer.assignment()}) and ours <= at_end:
-                return done
+                selected = [record for record in records if _matches(record, job.reason)]
+                producer.send(job.to.name, map(_original_message, selected))
+                producer.flush()
+                producer.commit(offset_commit)
+                counts = ReplayCounts(counts.replayed + len(selected), counts.skipped + len(records) - len(selected))
+                on_progress(counts)
+            elif (assigned := {each.partition for each in consumer.assignment()}) and assigned <= finished:
+                return counts
     finally:
         consumer.close()
 
 
-def _put_back(letter: Record) -> Message:
-    """Give a letter as the record that it was."""
-    headers = dead_letters.own(letter.headers() or ())
-    return letter.value(), letter.key(), headers, max(0, letter.timestamp()[1]), BY_KEY
+def _original_message(record: KafkaRecord) -> Message:
+    """Return the record that became this dead letter."""
+    headers = dead_letters.without_error_headers(record.headers() or ())
+    return record.value(), record.key(), headers, max(0, record.timestamp()[1]), BY_KEY
 
 
-def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
-    """Give where each partition ends now."""
-    places = consumer.list_topics(topic, WITHIN).topics[topic].partitions
-    return {place: _end(consumer, TopicPartition(topic, place)) for place in places}
+def _end_offsets(consumer: Consumer, topic: str) -> dict[int, int]:
+    """Return the current end of each partition."""
+    partitions = consumer.list_topics(topic, METADATA_TIMEOUT).topics[topic].partitions
+    return {partition: _end_offset(consumer, TopicPartition(topic, partition)) for partition in partitions}
 
 
-def _end(consumer: Consumer, place: TopicPartition) -> int:
-    """Give where a partition ends now."""
-    found = cast("tuple[int, int] | None", consumer.get_watermark_offsets(place, WITHIN))
-    if found is None:
-        raise Lost("the brokers do not tell where the letters end")
-    return found[1]
+def _end_offset(consumer: Consumer, partition: TopicPartition) -> int:
+    watermarks = cast("tuple[int, int] | None", consumer.get_watermark_offsets(partition, METADATA_TIMEOUT))
+    if watermarks is None:
+        raise ConnectionLost("the brokers did not return the end of the dead letters")
+    return watermarks[1]
 
 
-def _records(found: Sequence[Record], ends: Mapping[int, int], at_end: set[int]) -> list[Record]:
-    """Give the records that were there at the start, and take down which partitions have no more."""
+def _records(messages: Sequence[KafkaRecord], ends: Mapping[int, int], finished: set[int]) -> list[KafkaRecord]:
+    """Return the records before the ends, and add partitions that have reached theirs to `finished`."""
     records = []
-    for each in found:
-        error = each.error()
+    for message in messages:
+        error = message.error()
         if error is None:
-            if each.offset() < ends[each.partition()]:
-                records.append(each)
-            if each.offset() + 1 >= ends[each.partition()]:
-                at_end.add(each.partition())
+            if message.offset() < ends[message.partition()]:
+                records.append(message)
+            if message.offset() + 1 >= ends[message.partition()]:
+                finished.add(message.partition())
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own errors begin so
-            at_end.add(each.partition())
+            finished.add(message.partition())
         elif error.fatal():
-            raise raised("read", error)
+            raise exception_for("read", error)
     return records
 
 
-def _claim(consumer: Consumer, topic: str, records: Sequence[Record]) -> Claim:
-    """Claim what was read."""
-    member = consumer.memberid()
+def _offset_commit(consumer: Consumer, topic: str, records: Sequence[KafkaRecord]) -> OffsetCommit:
+    member_id = consumer.memberid()
     ends = {record.partition(): record.offset() + 1 for record in records}
     offsets = [TopicPartition(topic, partition, end) for partition, end in ends.items()]
-    return Claim(offsets, consumer.consumer_group_metadata(), lambda: bool(member) and consumer.memberid() == member)
+    return OffsetCommit(offsets, consumer.consumer_group_metadata(), lambda: bool(member_id) and consumer.memberid() == member_id)
 
 
-def _is_wanted(record: Record, reason: str | None) -> bool:
-    """Whether a letter is to be put back."""
+def _matches(record: KafkaRecord, reason: str | None) -> bool:
+    """Return whether a dead letter has this reason; None matches all."""
     return reason is None or dict(record.headers() or ()).get(f"{dead_letters.PREFIX}reason") == reason.encode()

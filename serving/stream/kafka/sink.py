@@ -1,4 +1,4 @@
-"""Verdicts and dead letters as messages: with the record's key, headers and time."""
+"""Verdicts and dead letters as messages, with the key, headers and timestamp of their record."""
 
 from __future__ import annotations
 
@@ -9,91 +9,96 @@ from typing import NamedTuple, cast
 import msgspec
 
 from serving.stream import dead_letters
-from serving.stream.base import Batch, Headers, Outcome, Sink
+from serving.stream.base import Batch, Headers, ScoredBatch, StreamSink
 from serving.stream.kafka.changelog import key_of
-from serving.stream.kafka.producer import BY_KEY, Claim, Delivery, Message
+from serving.stream.kafka.offsets import OffsetCommit
+from serving.stream.kafka.producer import BY_KEY, KafkaProducer, Message
 
 ENCODER = msgspec.json.Encoder()
 
 
-class Names(NamedTuple):
-    """Topics; what has none is left to another sink."""
+class OutputTopics(NamedTuple):
+    """Names of topics; None for what another sink writes."""
 
     verdicts: str | None = None
-    letters: str | None = None
-    changelog: str | None = None  # of the windows of series
+    dead_letters: str | None = None
+    changelog: str | None = None
 
 
 class KafkaSink:
-    """Topics for verdicts, for dead letters and for windows, or for some of these."""
+    """Topics for verdicts, dead letters and changes to windows, or for some of these."""
 
-    def __init__(self, delivery: Delivery, names: Names) -> None:
-        """Take the topics."""
-        self._delivery = delivery
-        self._names = names
+    def __init__(self, producer: KafkaProducer, topics: OutputTopics) -> None:
+        self._producer = producer
+        self._topics = topics
 
-    def add(self, outcome: Outcome) -> None:
-        """Hand verdicts and letters over."""
-        batch, send = outcome.batch, self._delivery.send
-        if (topic := self._names.verdicts) and outcome.verdicts:
-            send(topic, _carried(map(ENCODER.encode, outcome.verdicts), batch.headers(outcome.at), batch, outcome.at))
-        if (topic := self._names.letters) and outcome.letters:
-            at = [letter.at for letter in outcome.letters]
-            headers = [dead_letters.headers(letter, batch) for letter in outcome.letters]
-            send(topic, _carried([batch.values[place] for place in at], headers, batch, at))
-        if (topic := self._names.changelog) and outcome.slots:
-            send(topic, ((slot.value, key_of(slot), (), 0, slot.partition) for slot in outcome.slots))
+    def add(self, scored: ScoredBatch) -> None:
+        """Send verdicts, dead letters and changes to windows."""
+        batch, send = scored.batch, self._producer.send
+        if (topic := self._topics.verdicts) and scored.verdicts:
+            values = map(ENCODER.encode, scored.verdicts)
+            send(topic, _messages(values, batch.headers(scored.indices), batch, scored.indices))
+        if (topic := self._topics.dead_letters) and scored.dead_letters:
+            indices = [dead_letter.batch_index for dead_letter in scored.dead_letters]
+            headers = [dead_letters.headers(dead_letter, batch) for dead_letter in scored.dead_letters]
+            send(topic, _messages([batch.values[index] for index in indices], headers, batch, indices))
+        if (topic := self._topics.changelog) and scored.changes:
+            send(topic, ((record.value, key_of(record), (), 0, record.partition) for record in scored.changes))
 
     def flush(self) -> None:
-        """Wait until the brokers have every message."""
-        self._delivery.flush()
+        """Block until the brokers have acknowledged every message."""
+        self._producer.flush()
 
-    def commit(self, claim: object) -> None:
-        """Commit the transaction, and the claim with it."""
-        self._delivery.commit(cast("Claim | None", claim))
+    def commit(self, position: object) -> None:
+        """Commit the transaction and the source's offsets."""
+        self._producer.commit(cast("OffsetCommit | None", position))
 
     def discard(self) -> None:
         """Abort the transaction."""
-        self._delivery.discard()
+        self._producer.discard()
 
     def close(self) -> None:
-        """Let go."""
-        self._delivery.close()
+        """Close the producer."""
+        self._producer.close()
 
 
-def _carried(values: Iterable[bytes | None], headers: Sequence[Headers], batch: Batch, at: Sequence[int]) -> Iterator[Message]:
-    """Give messages with the keys and times of the records that they are about."""
-    return zip(values, batch.keys(at), headers, batch.times(at), itertools.repeat(BY_KEY, len(at)), strict=True)
+def _messages(
+    values: Iterable[bytes | None], headers: Sequence[Headers], batch: Batch, indices: Sequence[int]
+) -> Iterator[Message]:
+    """Return messages with the keys and timestamps of their records."""
+    return zip(
+        values, batch.keys(indices), headers, batch.timestamps(indices), itertools.repeat(BY_KEY, len(indices)), strict=True
+    )
 
 
-class Both:
-    """Verdicts here, letters or windows there."""
+class CombinedSink:
+    """Two sinks that each write a part: verdicts, dead letters, or changes to windows."""
 
-    def __init__(self, first: Sink, second: Sink) -> None:
-        """Take two sinks; what the first one has is safe before the second one commits."""
+    def __init__(self, first: StreamSink, second: StreamSink) -> None:
+        """Combine two sinks; everything is durable in `first` before `second` commits."""
         self._sinks = (first, second)
 
-    def add(self, outcome: Outcome) -> None:
-        """Hand all to both."""
+    def add(self, scored: ScoredBatch) -> None:
+        """Add to both sinks."""
         for sink in self._sinks:
-            sink.add(outcome)
+            sink.add(scored)
 
     def flush(self) -> None:
-        """Wait for both."""
+        """Flush both sinks."""
         for sink in self._sinks:
             sink.flush()
 
-    def commit(self, claim: object) -> None:
-        """Commit both."""
+    def commit(self, position: object) -> None:
+        """Commit both sinks."""
         for sink in self._sinks:
-            sink.commit(claim)
+            sink.commit(position)
 
     def discard(self) -> None:
-        """Drop what both can."""
+        """Discard from both sinks."""
         for sink in self._sinks:
             sink.discard()
 
     def close(self) -> None:
-        """Close both."""
+        """Close both sinks."""
         for sink in self._sinks:
             sink.close()

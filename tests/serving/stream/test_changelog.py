@@ -17,15 +17,15 @@ from serving.log import configure_logging
 from serving.model import Model
 from serving.stream.addresses import Topic
 from serving.stream.base import Headers
-from serving.stream.changelog_records import Slot
+from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.kafka import connect
 from serving.stream.kafka.changelog import key_of
-from serving.stream.kafka.connect import Kafka
-from serving.stream.kafka.consumer import KafkaBatch, Taker
-from serving.stream.metrics import Metrics
+from serving.stream.kafka.connect import KafkaConnector
+from serving.stream.kafka.consumer import GroupMember, KafkaBatch
+from serving.stream.metrics import StreamMetrics
 from serving.stream.scoring import Judge, Limits
-from serving.stream.series_state import Runs
-from serving.stream.settings import Settings
+from serving.stream.series_state import SeriesState
+from serving.stream.settings import StreamSettings
 from tests.kafka.brokers import QUIET, make_topics
 from tests.serving.stream.conftest import WITHIN, Topics, check_series, machines, values
 from tests.serving.stream.test_series import told
@@ -33,14 +33,14 @@ from tests.serving.stream.test_series import told
 WINDOW = Window(time="ts", key="machine", length=3, max_gap=60.0)
 
 
-def kafka(topics: Topics, window: Window = WINDOW, changelog: str | None = None) -> Kafka:
-    settings = Settings(
+def kafka(topics: Topics, window: Window = WINDOW, changelog: str | None = None) -> KafkaConnector:
+    settings = StreamSettings(
         source=Topic(topics.bootstrap, topics.readings),
         sink=Topic(topics.bootstrap, topics.verdicts),
         group=topics.group,
         changelog=changelog,
     )
-    return Kafka(settings, Metrics(list), lambda: window, exactly_once=True)
+    return KafkaConnector(settings, StreamMetrics(list), lambda: window, exactly_once=True)
 
 
 def test_a_partition_is_read_to_its_end_and_not_to_what_is_decided_of_it(topics: Topics) -> None:
@@ -54,10 +54,10 @@ def test_a_partition_is_read_to_its_end_and_not_to_what_is_decided_of_it(topics:
     for producer, value in ((aborted, b"aborted"), (committed, b"committed")):
         producer.init_transactions(WITHIN)
         producer.begin_transaction()
-        producer.produce(topics.changelog, value, key_of(Slot(1, "press", 2, None)), 1)
+        producer.produce(topics.changelog, value, key_of(ChangelogRecord(1, "press", 2, None)), 1)
         producer.flush(WITHIN)
-    found: list[Slot] = []
-    reader = threading.Thread(target=lambda: found.extend(source.recall([0, 1])), daemon=True)
+    found: list[ChangelogRecord] = []
+    reader = threading.Thread(target=lambda: found.extend(source.read_state([0, 1])), daemon=True)
     reader.start()
     committed.commit_transaction(WITHIN)
     time.sleep(1)
@@ -65,7 +65,7 @@ def test_a_partition_is_read_to_its_end_and_not_to_what_is_decided_of_it(topics:
     assert not found
     aborted.abort_transaction(WITHIN)
     reader.join(WITHIN)
-    assert found == [Slot(1, "press", 2, b"committed")]
+    assert found == [ChangelogRecord(1, "press", 2, b"committed")]
     source.close()
     sink.close()
 
@@ -73,14 +73,14 @@ def test_a_partition_is_read_to_its_end_and_not_to_what_is_decided_of_it(topics:
 def test_a_changelog_that_would_lose_windows_is_refused_with_the_command_that_makes_one(
     topics: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connect, "SPREADS", 0.0)
+    monkeypatch.setattr(connect, "TOPIC_TIMEOUT", 0.0)
     few, deleted = f"{topics.readings}-few", f"{topics.readings}-deleted"
     make_topics(topics.bootstrap, 1, {"cleanup.policy": "compact"}, **{few: 1})
     make_topics(topics.bootstrap, **{deleted: 2})
     time.sleep(0.5)
     for name, said, mended in (
         (None, "Unknown topic", "kafka-topics.sh .* --create --topic .* --partitions 2 --config cleanup.policy=compact$"),
-        (few, "has 1 partitions and", f"kafka-topics.sh .* --alter --topic {few} --partitions 2$"),
+        (few, "has 1 partitions but needs 2", f"kafka-topics.sh .* --alter --topic {few} --partitions 2$"),
         (
             deleted,
             "has cleanup.policy=delete",
@@ -89,7 +89,7 @@ def test_a_changelog_that_would_lose_windows_is_refused_with_the_command_that_ma
     ):
         with pytest.raises(StreamError, match=f"{said}.*{mended}"):
             kafka(topics, changelog=name).connect(lambda: pytest.fail("a topic"), lambda: None)
-    with pytest.raises(StreamError, match="knows but one series"):
+    with pytest.raises(StreamError, match="scores a single series"):
         kafka(topics, Window(time="ts", length=3, max_gap=60.0)).connect(lambda: pytest.fail("a topic"), lambda: None)
 
 
@@ -125,29 +125,29 @@ class Record:
 
 
 @pytest.fixture
-def judge(presses: tuple[Path, str]) -> tuple[Judge, Runs]:
+def judge(presses: tuple[Path, str]) -> tuple[Judge, SeriesState]:
     configure_logging("json")
     model = Model("presses", Scorer.open(presses[0], "cpu"))
-    runs = Runs(model, Metrics(list))
+    runs = SeriesState(model, StreamMetrics(list))
     return Judge(model, Limits(2**20, 8, 10_000), runs), runs
 
 
 def batch(records: list[Record], ours: dict[int, int]) -> KafkaBatch:
-    return KafkaBatch("readings", records, ours, Taker(None, lambda _: True))
+    return KafkaBatch("readings", records, ours, GroupMember(None, lambda _: True))
 
 
-def test_a_record_with_another_key_than_its_row_is_a_letter(judge: tuple[Judge, Runs]) -> None:
+def test_a_record_with_another_key_than_its_row_is_a_letter(judge: tuple[Judge, SeriesState]) -> None:
     lines = values(machines(20))
     wrong: dict[int, bytes | None] = {4: None, 7: b"mill", 8: b"\xff", 9: b"Press"}
     sent = [Record(wrong.get(at, (b"lathe", b"press")[at % 2]), line, 0, at) for at, line in enumerate(lines)]
     outcome = judge[0](batch(sent, {0: 0}), lambda _: ())
-    assert [(letter.at, letter.why) for letter in outcome.letters] == [(at, "wrong key") for at in wrong]
-    assert outcome.letters[1].fault.found == "the key 'mill'"
+    assert [(letter.batch_index, letter.reason) for letter in outcome.dead_letters] == [(at, "wrong key") for at in wrong]
+    assert outcome.dead_letters[1].reject.found == "the key 'mill'"
     assert len(outcome.verdicts) == 36
 
 
 def test_a_key_in_two_partitions_is_two_series_and_what_went_away_is_forgotten(
-    judge: tuple[Judge, Runs], presses: tuple[Path, str]
+    judge: tuple[Judge, SeriesState], presses: tuple[Path, str]
 ) -> None:
     frame = machines(40, ["press"])
     lines, (judges, runs) = values(frame), judge
@@ -162,7 +162,7 @@ def test_a_key_in_two_partitions_is_two_series_and_what_went_away_is_forgotten(
     for partition in (0, 1):
         mine = [said for said in told([outcome]) if said["origin"]["partition"] == partition]  # type: ignore[index,call-overload]
         check_series(mine, frame[:20], presses[0])
-    runs.settle()
+    runs.commit()
     rest = [Record(b"press", line, partition, at) for at, line in enumerate(lines[20:], 20) for partition in (0, 1)]
     outcome = judges(batch(rest, {0: 5, 1: 7}), recall)  # 1 went away in between, and came back
     states = {partition: [] for partition in (0, 1)}  # type: dict[int, list[object]]

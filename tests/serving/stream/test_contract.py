@@ -14,14 +14,14 @@ import pytest
 from detector.rejects import Reject
 from detector.windows import Window
 from serving.stream.addresses import Topic
-from serving.stream.base import Batch, Letter, Origin, Outcome, Sink, Source, Verdict
-from serving.stream.changelog_records import Slot
-from serving.stream.kafka.connect import Kafka
-from serving.stream.metrics import Metrics
-from serving.stream.run import ends
-from serving.stream.settings import Guarantee, Settings
-from serving.stream.tail import FollowSource
-from serving.stream.text import StdinSource, TextBatch, TextSink
+from serving.stream.base import Batch, DeadLetter, Origin, RecordVerdict, ScoredBatch, StreamSink, StreamSource
+from serving.stream.changelog_records import ChangelogRecord
+from serving.stream.kafka.connect import KafkaConnector
+from serving.stream.metrics import StreamMetrics
+from serving.stream.run import connector as ends
+from serving.stream.settings import Guarantee, StreamSettings
+from serving.stream.tail import TailSource
+from serving.stream.text import LineBatch, LineSink, StdinSource
 from tests.serving.stream.conftest import QUICK, WITHIN, Topics, until
 
 LINES = [b'{"n":%d}' % place for place in range(30)]
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 class Fed(NamedTuple):
     """A source, how to feed it, and whether another that is opened after it goes on where it was committed."""
 
-    open: Callable[[], Source[Any]]
+    open: Callable[[], StreamSource[Any]]
     feed: Callable[[list[bytes]], None]
     remembers: bool
 
@@ -47,7 +47,7 @@ class Fed(NamedTuple):
 class Emptied(NamedTuple):
     """A sink, how to read what is to be seen, and whether it can take back."""
 
-    open: Callable[[], Sink]
+    open: Callable[[], StreamSink]
     seen: Callable[[int], tuple[list[float], list[bytes]]]  # scores, and dead letters
     takes_back: bool
 
@@ -67,7 +67,7 @@ def followed(place: Place) -> Iterator[Fed]:
         with path.open("ab") as file:
             _write(file.fileno(), lines)
 
-    yield Fed(lambda: FollowSource(path, place.folder / "state", LINGER), feed, remembers=True)
+    yield Fed(lambda: TailSource(path, place.folder / "state", LINGER), feed, remembers=True)
 
 
 def topic(place: Place) -> Iterator[Fed]:
@@ -94,7 +94,7 @@ def text_file(place: Place) -> Iterator[Emptied]:
         scores = [each["anomaly_score"] for each in found if "anomaly_score" in each]
         return scores, [each["value"].encode() for each in found if "rejected" in each]
 
-    yield Emptied(lambda: TextSink(str(verdicts), str(letters)), seen, takes_back=False)
+    yield Emptied(lambda: LineSink(str(verdicts), str(letters)), seen, takes_back=False)
 
 
 def idempotent(place: Place) -> Iterator[Emptied]:
@@ -106,7 +106,7 @@ def transactional(place: Place) -> Iterator[Emptied]:
 
 
 def _topics_as_sink(some: Topics, guarantee: Guarantee) -> Emptied:
-    def open_sink() -> Sink:
+    def open_sink() -> StreamSink:
         source, sink = _connected(some, guarantee)
         source.close()
         return sink
@@ -122,15 +122,15 @@ def _topics_as_sink(some: Topics, guarantee: Guarantee) -> Emptied:
 SINKS = (text_file, idempotent, transactional)
 
 
-def _connected(some: Topics, guarantee: Guarantee) -> tuple[Source[Any], Sink]:
-    settings = Settings(
+def _connected(some: Topics, guarantee: Guarantee) -> tuple[StreamSource[Any], StreamSink]:
+    settings = StreamSettings(
         source=Topic(some.bootstrap, some.readings),
         sink=Topic(some.bootstrap, some.verdicts),
         group=some.group,
         guarantee=guarantee,
         worker_id="contract",
     )
-    kafka = Kafka(settings, Metrics(list), lambda: None, exactly_once=settings.exactly_once)
+    kafka = KafkaConnector(settings, StreamMetrics(list), lambda: None, exactly_once=settings.exactly_once)
     return kafka.connect(lambda: pytest.fail("no other source is asked for"), lambda: None)
 
 
@@ -144,11 +144,11 @@ def emptied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Emptied]
     yield from request.param(Place(tmp_path, lambda: request.getfixturevalue("topics")))
 
 
-def taken(source: Source[Any], count: int) -> list[Batch]:
+def taken(source: StreamSource[Any], count: int) -> list[Batch]:
     """Take until there are so many records."""
     batches: list[Batch] = []
     for _ in range(int(WITHIN / LINGER)):
-        batch = source.take()
+        batch = source.poll()
         assert batch is not None
         if len(batch):
             batches.append(batch)
@@ -173,7 +173,7 @@ def test_a_source_gives_each_record_once_and_says_where_it_stood(fed: Fed) -> No
         origins = [origin for batch in batches for origin in batch.origins(range(len(batch)))]
         assert len({msgspec.json.encode(origin) for origin in origins}) == len(LINES)
         assert sorted(values_of(batches)) == sorted(LINES)
-        empty = source.take()
+        empty = source.poll()
         assert empty is not None
         assert not len(empty)
 
@@ -181,9 +181,9 @@ def test_a_source_gives_each_record_once_and_says_where_it_stood(fed: Fed) -> No
 def test_what_is_rewound_comes_again(fed: Fed) -> None:
     with contextlib.closing(fed.open()) as source:
         fed.feed(LINES)
-        first = source.take()
+        first = source.poll()
         while first is not None and not len(first):
-            first = source.take()
+            first = source.poll()
         assert first is not None
         source.rewind(first)
         assert sorted(values_of(taken(source, len(LINES)))) == sorted(LINES)
@@ -199,16 +199,16 @@ def test_nothing_comes_while_it_rests_and_everything_after(fed: Fed) -> None:
 
 
 def test_a_partition_that_went_away_while_it_rested_is_read_when_it_is_back(topics: Topics) -> None:
-    def joined() -> Source[Any]:
+    def joined() -> StreamSource[Any]:
         here = Topic(topics.bootstrap, topics.readings)
-        settings = Settings(source=here, sink=here, group=topics.group, guarantee="at-least-once", kafka=QUICK_SETTINGS)
-        return ends(settings, Metrics(list), lambda: None)()[0]
+        settings = StreamSettings(source=here, sink=here, group=topics.group, guarantee="at-least-once", kafka=QUICK_SETTINGS)
+        return ends(settings, StreamMetrics(list), lambda: None)()[0]
 
-    def holds(source: Source[Any]) -> int:
-        batch = source.take()
+    def holds(source: StreamSource[Any]) -> int:
+        batch = source.poll()
         assert batch is not None
         assert not len(batch)
-        return len(batch.ours)
+        return len(batch.assignments)
 
     with contextlib.closing(joined()) as source:
         until(lambda: holds(source) == 2)
@@ -233,12 +233,12 @@ def test_a_source_goes_on_where_it_was_committed(fed: Fed) -> None:
         assert sorted(values_of(taken(source, 20))) == sorted(LINES[10:])
 
 
-def outcome(scores: list[float]) -> Outcome:
+def outcome(scores: list[float]) -> ScoredBatch:
     """Make verdicts with these scores, and a dead letter behind them."""
-    batch = TextBatch(b"".join(line + b"\n" for line in LINES), "-", 1)
-    verdicts = [Verdict(score, 0.5, score > 2, "pumps", 1, Origin(file="-", row=at)) for at, score in enumerate(scores)]
-    letter = Letter(len(scores), "not JSON", Reject(len(scores), "", "x", "a JSON object"))
-    return Outcome(batch, verdicts, range(len(scores)), [letter])
+    batch = LineBatch(b"".join(line + b"\n" for line in LINES), "-", 1)
+    verdicts = [RecordVerdict(score, 0.5, score > 2, "pumps", 1, Origin(file="-", row=at)) for at, score in enumerate(scores)]
+    letter = DeadLetter(len(scores), "not JSON", Reject(len(scores), "", "x", "a JSON object"))
+    return ScoredBatch(batch, verdicts, range(len(scores)), [letter])
 
 
 def test_what_a_sink_has_committed_is_to_be_seen(emptied: Emptied) -> None:
@@ -287,26 +287,26 @@ def test_windows_stand_where_the_position_stands(
     """What a batch changed comes back if the batch was committed, and else the batch does."""
     connect, feed = _pair(source, sink, guarantee, tmp_path, request)
     feed(LINES[:10])
-    kept: list[Slot] = []
+    kept: list[ChangelogRecord] = []
     with _opened(connect) as (reading, writing):
         for batch in taken(reading, 10):
-            slots = [Slot(partition, "ä", at % 3, b"%d" % at) for at, partition in enumerate(batch.partitions())]
+            slots = [ChangelogRecord(partition, "ä", at % 3, b"%d" % at) for at, partition in enumerate(batch.partitions())]
             _deliver(writing, batch, slots)
-            writing.commit(batch.claim)
+            writing.commit(batch.position)
             reading.commit(batch, slots)
             kept += slots
         feed(LINES[10:20])
         for batch in taken(reading, 10):
-            _deliver(writing, batch, [Slot(batch.partitions()[0], "ä", 0, b"never committed")])
+            _deliver(writing, batch, [ChangelogRecord(batch.partitions()[0], "ä", 0, b"never committed")])
     with _opened(connect) as (reading, _):
         batches = taken(reading, 10)
         assert sorted(values_of(batches)) == sorted(LINES[10:20])
         partitions = sorted({slot.partition for slot in kept})
-        last = {(slot.partition, slot.place): slot for slot in kept}
-        assert {(slot.partition, slot.place): slot for slot in reading.recall(partitions)} == last
+        last = {(slot.partition, slot.ring_index): slot for slot in kept}
+        assert {(slot.partition, slot.ring_index): slot for slot in reading.read_state(partitions)} == last
 
 
-Connect = Callable[[], tuple[Source[Any], Sink]]
+Connect = Callable[[], tuple[StreamSource[Any], StreamSink]]
 
 
 def _pair(
@@ -319,7 +319,7 @@ def _pair(
     def address(kind: str, file: Path, topic: Callable[[Topics], str]) -> Path | Topic:
         return Topic(some.bootstrap, topic(some)) if some and kind == "topic" else file
 
-    settings = Settings(
+    settings = StreamSettings(
         source=address(source, path, lambda topics: topics.readings),
         sink=address(sink, folder / "verdicts.ndjson", lambda topics: topics.verdicts),
         dead_letters=address(sink, folder / "letters.ndjson", lambda topics: topics.letters),
@@ -335,17 +335,17 @@ def _pair(
         with path.open("ab") as file:
             _write(file.fileno(), lines)
 
-    return ends(settings, Metrics(list), lambda: WINDOW), feed
+    return ends(settings, StreamMetrics(list), lambda: WINDOW), feed
 
 
 @contextlib.contextmanager
-def _opened(connect: Connect) -> Iterator[tuple[Source[Any], Sink]]:
+def _opened(connect: Connect) -> Iterator[tuple[StreamSource[Any], StreamSink]]:
     source, sink = connect()
     with contextlib.closing(sink), contextlib.closing(source):
         yield source, sink
 
 
-def _deliver(sink: Sink, batch: Batch, slots: list[Slot]) -> None:
-    verdicts = [Verdict(1.0, 0.5, False, "presses", 1, origin) for origin in batch.origins(range(len(batch)))]  # noqa: FBT003
-    sink.add(Outcome(batch, verdicts, range(len(batch)), [], slots))
+def _deliver(sink: StreamSink, batch: Batch, slots: list[ChangelogRecord]) -> None:
+    verdicts = [RecordVerdict(1.0, 0.5, False, "presses", 1, origin) for origin in batch.origins(range(len(batch)))]  # noqa: FBT003
+    sink.add(ScoredBatch(batch, verdicts, range(len(batch)), [], slots))
     sink.flush()

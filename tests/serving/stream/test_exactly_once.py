@@ -166,7 +166,7 @@ def test_series_go_on_where_a_killed_worker_stood(kills: int, broker: str, press
         worker.kill()
     worker = start(*topics.flags, *QUICK, "--id", "one", at=presses[0])
     settle_series(topics, flow, frame, presses[0])
-    assert "series recalled" in worker.log
+    assert "series restored" in worker.log
     assert worker.stop() == 0
 
 

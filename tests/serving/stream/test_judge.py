@@ -20,10 +20,10 @@ from detector.scorer import Scorer
 from serving.log import configure_logging
 from serving.model import Model
 from serving.stream import dead_letters
-from serving.stream.metrics import Metrics
+from serving.stream.metrics import StreamMetrics
 from serving.stream.scoring import Judge, Limits
-from serving.stream.series_state import Runs
-from serving.stream.text import ENCODER, TextBatch
+from serving.stream.series_state import SeriesState
+from serving.stream.text import ENCODER, LineBatch
 from tests.data.make_bundle import KEPT
 from tests.serving.stream.conftest import check, rows, values
 
@@ -50,7 +50,7 @@ def judge() -> Judge:
 
 
 def judge_of(model: Model) -> Judge:
-    return Judge(model, LIMITS, Runs(model, Metrics(list)))
+    return Judge(model, LIMITS, SeriesState(model, StreamMetrics(list)))
 
 
 def nothing_kept(_: object) -> tuple[()]:
@@ -60,17 +60,17 @@ def nothing_kept(_: object) -> tuple[()]:
 @given(st.lists(ANYTHING | st.sampled_from(GOOD), max_size=6))
 def test_each_record_has_one_answer(records: list[bytes]) -> None:
     lines = [record.replace(b"\n", b" ") for record in records]
-    batch = TextBatch(b"".join(line + b"\n" for line in lines), "-", 1)
+    batch = LineBatch(b"".join(line + b"\n" for line in lines), "-", 1)
     outcome = judge()(batch, nothing_kept)
-    answered = sorted([*outcome.at, *(letter.at for letter in outcome.letters)])
+    answered = sorted([*outcome.indices, *(letter.batch_index for letter in outcome.dead_letters)])
     assert answered == [at for at, line in enumerate(lines) if line.strip()]
-    for letter in outcome.letters:
+    for letter in outcome.dead_letters:
         said = msgspec.json.decode(dead_letters.line(letter, batch))
-        assert letter.fault.expected
+        assert letter.reject.expected
         if "value" in said:
-            assert said["value"].encode() == lines[letter.at]
+            assert said["value"].encode() == lines[letter.batch_index]
     good = [at for at, line in enumerate(lines) if line in GOOD]
-    verdicts = dict(zip(outcome.at, outcome.verdicts, strict=True))
+    verdicts = dict(zip(outcome.indices, outcome.verdicts, strict=True))
     if good:
         told = [msgspec.json.decode(ENCODER.encode(verdicts[at])) for at in good]
         check(told, FRAME[[GOOD.index(lines[at]) for at in good]], KEPT)
@@ -103,10 +103,10 @@ def failing_above(scorer: Scorer, column: str, limit: float) -> Model:
 def test_a_record_on_which_the_scorer_fails_is_a_letter_and_its_neighbours_are_judged() -> None:
     frame = FRAME.with_columns(temperature=FRAME["temperature"].fill_null(60.0)).sort("temperature")
     limit = frame["temperature"][-3] + 1e-9
-    batch = TextBatch(b"".join(line + b"\n" for line in [*values(frame), b"{"]), "-", 1)
+    batch = LineBatch(b"".join(line + b"\n" for line in [*values(frame), b"{"]), "-", 1)
     configure_logging("json")
     outcome = judge_of(failing_above(Scorer.open(KEPT, "cpu"), "temperature", limit))(batch, nothing_kept)
-    assert [(letter.at, letter.why) for letter in outcome.letters] == [
+    assert [(letter.batch_index, letter.reason) for letter in outcome.dead_letters] == [
         (18, "scorer failed"),
         (19, "scorer failed"),
         (20, "not JSON"),
@@ -121,4 +121,4 @@ def test_a_scorer_that_fails_on_every_row_ends_the_stream(monkeypatch: pytest.Mo
     broken = judge_of(Model("pumps", Scorer.open(KEPT, "cpu")))
     monkeypatch.setattr(broken.model.scorer.graph, "_run", fail)
     with pytest.raises(StreamError, match="the device is gone"):
-        broken(TextBatch(GOOD[0] + b"\n", "-", 1), nothing_kept)
+        broken(LineBatch(GOOD[0] + b"\n", "-", 1), nothing_kept)

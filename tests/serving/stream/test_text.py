@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.stream.state_store import Position, Standing
-from serving.stream.text import Growing
+from serving.stream.state_store import FilePosition, StateStore
+from serving.stream.text import AppendFile
 from tests.serving.stream.conftest import RUN, Start, check, rows, until, values
 
 FRAME = rows(200)
@@ -32,9 +32,9 @@ def row_of(verdict: dict[str, object]) -> int:
     return row
 
 
-def stood(state: Path) -> Position:
+def stood(state: Path) -> FilePosition:
     """Give the position that a state file holds."""
-    standing = Standing(state)
+    standing = StateStore(state)
     with contextlib.closing(standing):
         position = standing.position()
     assert position
@@ -105,7 +105,7 @@ def test_a_followed_file_is_read_through_rotations_and_restarts(start: Start, pu
     worker = start(*flags)
     until(lambda: len(said(out)) == 150)
     path.write_bytes(b"")
-    until(lambda: "file was cut" in worker.log)
+    until(lambda: "file was truncated" in worker.log)
     with path.open("ab") as file:
         file.writelines(LINES[150:])
     until(lambda: len(said(out)) == 200)
@@ -155,15 +155,15 @@ def test_a_full_disk_under_the_verdicts_stops_it_in_one_line(pumps: Path, tmp_pa
     full = subprocess.run([*map(str, command)], capture_output=True, check=False, timeout=60, text=True)
     assert full.returncode == 2
     assert "error: cannot write" in full.stderr.splitlines()[-1]
-    Growing(str(tmp_path / "out")).close()
+    AppendFile(str(tmp_path / "out")).close()
     assert (tmp_path / "out").read_bytes().endswith(b"}\n")
 
 
 @pytest.mark.parametrize(
     ("flags", "said_then"),
     [
-        (("--from", "redis://x/y", "--to", "-"), "streams are kafka://"),
-        (("--from", "kafka://x", "--to", "-"), "is no topic"),
+        (("--from", "redis://x/y", "--to", "-"), "a stream is kafka://"),
+        (("--from", "kafka://x", "--to", "-"), "is not a topic"),
         (("--from", "-", "--to", "-", "--guarantee", "exactly-once"), "at-least-once"),
     ],
 )

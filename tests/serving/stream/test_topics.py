@@ -147,7 +147,7 @@ def test_without_its_topics_it_stops_and_says_so(topics: Topics, broker: str) ->
     done = residuum("stream", "tests/data/bundle-1", *topics.flags, "--dead-letters", f"kafka://{broker}/nowhere")
     assert done.returncode == 2
     assert f"kafka://{broker}/nowhere" in done.stderr.splitlines()[-1]
-    assert "make the topic first" in done.stderr.splitlines()[-1]
+    assert "create the topic first" in done.stderr.splitlines()[-1]
 
 
 def test_settings_are_masked_and_some_are_fixed(topics: Topics, start: Start, tmp_path: Path) -> None:
@@ -183,9 +183,9 @@ def test_a_new_version_is_taken_up_between_two_batches(topics: Topics, start: St
     assert {each.said["version"] for each in topics.read(topics.verdicts, 10)} == {1}
     (models / "2").mkdir()
     (models / "2" / "manifest.json").write_text("{}")
-    until(lambda: "version refused" in worker.log)
+    until(lambda: "version rejected" in worker.log)
     write_least(models / "3", name="pumps", version=3)
-    until(lambda: "version taken up" in worker.log)
+    until(lambda: "version loaded" in worker.log)
     topics.send(values(FRAME[10:20]), 10)
     versions = {int(each.key or b""): each.said["version"] for each in topics.read(topics.verdicts, 20)}
     assert versions == {at: 1 if at < 10 else 3 for at in range(20)}

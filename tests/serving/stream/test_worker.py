@@ -13,14 +13,14 @@ from detector.scorer import Scorer
 from serving.log import configure_logging
 from serving.model import Model
 from serving.stream import worker as loop
-from serving.stream.base import Again, Lost, Outcome
-from serving.stream.changelog_records import Slot
-from serving.stream.metrics import Metrics
-from serving.stream.model_watcher import Current
+from serving.stream.base import ConnectionLost, RetryBatch, ScoredBatch
+from serving.stream.changelog_records import ChangelogRecord
+from serving.stream.metrics import StreamMetrics
+from serving.stream.model_watcher import ModelWatcher
 from serving.stream.scoring import Judge, Limits
-from serving.stream.series_state import Recall
-from serving.stream.text import TextBatch
-from serving.stream.worker import Worker
+from serving.stream.series_state import ReadState
+from serving.stream.text import LineBatch
+from serving.stream.worker import StreamWorker
 from tests.serving.stream.conftest import rows, values
 
 LIMITS = Limits(2**20, 8, 10_000)
@@ -32,7 +32,7 @@ class Ends:
     def __init__(self, *errors: tuple[str, Exception], records: int = 3) -> None:
         self.calls: list[str] = []
         self._errors = list(errors)
-        self._left = [TextBatch(value + b"\n", "-", at) for at, value in enumerate(values(rows(20))[:records])]
+        self._left = [LineBatch(value + b"\n", "-", at) for at, value in enumerate(values(rows(20))[:records])]
         self.seen: list[int] = []
         self._added: list[int] = []
 
@@ -40,18 +40,18 @@ class Ends:
         self.called("connect")
         return self, Sink(self)
 
-    def take(self) -> TextBatch | None:
+    def poll(self) -> LineBatch | None:
         self.called("take")
         return self._left.pop(0) if self._left else None
 
-    def commit(self, batch: TextBatch, slots: Sequence[Slot]) -> None:  # noqa: ARG002 - `Source`
+    def commit(self, batch: LineBatch, changes: Sequence[ChangelogRecord]) -> None:  # noqa: ARG002 - `Source`
         self.called("source.commit")
 
-    def recall(self, partitions: Sequence[int]) -> Sequence[Slot]:  # noqa: ARG002 - `Source`
+    def read_state(self, partitions: Sequence[int]) -> Sequence[ChangelogRecord]:  # noqa: ARG002 - `Source`
         self.called("recall")
         return ()
 
-    def rewind(self, batch: TextBatch) -> None:
+    def rewind(self, batch: LineBatch) -> None:
         self.called("rewind")
         self._left.insert(0, batch)
 
@@ -75,7 +75,7 @@ class Sink:
         self._ends = ends
         self._added: list[int] = []
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: ScoredBatch) -> None:
         self._added = [verdict.origin.row for verdict in outcome.verdicts]
         self._ends.called("add")
 
@@ -96,12 +96,12 @@ class Sink:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     configure_logging("json")
-    monkeypatch.setattr(loop, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(loop, "MIN_BACKOFF", 0.001)
 
 
-def run(ends: Ends, pumps: Path, worker_id: str | None = "one") -> Worker:
-    metrics = Metrics(list)
-    worker = Worker(ends.connect, Current(pumps, "cpu", metrics.loaded), LIMITS, metrics, lambda _: None, worker_id)
+def run(ends: Ends, pumps: Path, worker_id: str | None = "one") -> StreamWorker:
+    metrics = StreamMetrics(list)
+    worker = StreamWorker(ends.connect, ModelWatcher(pumps, "cpu", metrics.loaded), LIMITS, metrics, lambda _: None, worker_id)
     worker.run()
     return worker
 
@@ -114,28 +114,28 @@ def test_the_order_of_calls(pumps: Path) -> None:
 
 @pytest.mark.parametrize("at", ["add", "flush", "commit"])
 def test_a_batch_that_is_not_delivered_comes_again(at: str, pumps: Path) -> None:
-    ends = Ends((at, Again("no")))
+    ends = Ends((at, RetryBatch("no")))
     worker = run(ends, pumps)
     assert ends.seen == [0, 1, 2]
-    assert worker.done.records == 3
+    assert worker.progress.records == 3
     first = ends.calls.index(at)
     assert ends.calls[first + 1 : first + 4] == ["discard", "rewind", "idle"]
 
 
 @pytest.mark.parametrize("at", ["connect", "take", "add", "commit", "discard"])
 def test_what_is_lost_is_opened_anew(at: str, pumps: Path) -> None:
-    ends = Ends(*([("add", Again("no"))] if at == "discard" else []), (at, Lost("gone")))
+    ends = Ends(*([("add", RetryBatch("no"))] if at == "discard" else []), (at, ConnectionLost("gone")))
     run(ends, pumps)
     assert ends.calls.count("connect") == 2
     assert ends.calls.count("close") == ends.calls.count("sink.close") == 2 - (at == "connect")
 
 
 def test_a_name_that_is_taken_again_and_again_ends_it(pumps: Path) -> None:
-    ends = Ends(*[("take", Lost("fenced", fenced=True))] * 3)
+    ends = Ends(*[("take", ConnectionLost("fenced", fenced=True))] * 3)
     with pytest.raises(StreamError, match="has the same --id"):
         run(ends, pumps)
-    run(Ends(*[("take", Lost("fenced", fenced=True))] * 2), pumps)
-    run(Ends(*[("take", Lost("fenced", fenced=True))] * 3), pumps, worker_id=None)
+    run(Ends(*[("take", ConnectionLost("fenced", fenced=True))] * 2), pumps)
+    run(Ends(*[("take", ConnectionLost("fenced", fenced=True))] * 3), pumps, worker_id=None)
 
 
 def test_what_cannot_go_on_is_closed(pumps: Path) -> None:
@@ -148,11 +148,11 @@ def test_what_cannot_go_on_is_closed(pumps: Path) -> None:
 def test_the_source_lives_while_judging_takes_long(pumps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = Judge.__call__
 
-    def slow(self: Judge, batch: TextBatch, recall: Recall) -> Outcome:
+    def slow(self: Judge, batch: LineBatch, recall: ReadState) -> ScoredBatch:
         time.sleep(0.2)
         return judged(self, batch, recall)
 
-    monkeypatch.setattr(loop, "PATIENCE", 0.05)
+    monkeypatch.setattr(loop, "SCORING_TIMEOUT", 0.05)
     monkeypatch.setattr(Judge, "__call__", slow)
     ends = Ends(records=1)
     run(ends, pumps)
@@ -166,14 +166,14 @@ def test_a_version_that_judges_series_where_the_last_one_did_not_has_source_and_
     """Only then are there topics to look for, and windows to recall."""
     series = Model("presses", Scorer.open(presses[0], "cpu"))
 
-    def look(self: Current) -> bool:
+    def update(self: ModelWatcher) -> bool:
         taken_up, self.model = self.model is not series, series
         return taken_up
 
-    monkeypatch.setattr(Current, "look", look)
+    monkeypatch.setattr(ModelWatcher, "update", update)
     ends = Ends(records=2)
     worker = run(ends, pumps)
     once = ["take", "add", "flush", "commit", "source.commit"]
     closed = ["close", "sink.close"]
     assert ends.calls == ["connect", *once, *closed, "connect", "take", "recall", *once[1:], "take", *closed]
-    assert worker.done.letters == 1
+    assert worker.progress.dead_letters == 1
