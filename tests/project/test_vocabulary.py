@@ -66,7 +66,6 @@ UNCLEAN: set[str] = {
     "serving/http/process",
     "serving/monitoring",
     "serving/stream",
-    "serving/stream/kafka",
     "serving/web",
     "tests",
     "tests/data",
