@@ -41,11 +41,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     false_alarm_rate: float | None = None
     seed: int = 0
-    wishes: ColumnOptions = ColumnOptions()
+    columns: ColumnOptions = ColumnOptions()
     missing: tuple[str, ...] = ()
     device: Device = "auto"
     lenient: bool = False
-    window: int | None = None  # rows: judge windows of the series that `wishes.time` and `wishes.key` tell of
+    window: int | None = None  # rows: judge windows of the series that `columns.time` and `columns.key` tell of
     stride: int = 1
     max_gap: float | None = None  # None: the usual span of a window
     image: Image | None = None  # rows are the pixels of one
@@ -70,7 +70,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     def _check_single(self) -> None:
         """Refuse wishes that mean nothing where rows are judged one by one."""
-        given = {"key": self.wishes.key, "stride": self.stride != 1, "max-gap": self.max_gap is not None}
+        given = {"key": self.columns.key, "stride": self.stride != 1, "max-gap": self.max_gap is not None}
         alone = [name for name, wish in given.items() if wish]
         if alone:
             are = "is" if len(alone) == 1 else "are"
@@ -78,7 +78,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     def _check_window(self, length: int) -> None:
         """Refuse windows that cannot be cut."""
-        if self.wishes.time is None:
+        if self.columns.time is None:
             raise SettingError("a window is cut from rows in the order of time: name the column that tells it by --time")
         if self.image is not None:
             raise SettingError("rows are either pixels of an image or a series: leave out --image or --window")
