@@ -1,22 +1,36 @@
-"""How far two versions of a model agree on the same rows: verdicts, the order of their scores, and how often each flags."""
+"""How far two versions of a model agree on the same rows: verdicts, the order of scores, and the share of anomalies."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
 
-from serving.model import Judged
+from detector.scorer import Verdicts
 
-MAX_RECENT = 2000  # rows over which order and alarm ratios are told
+MAX_RECENT = 2000  # rows over which rank correlation and alarm ratios are computed
+
+
+class NumberedVerdicts(Protocol):
+    """Verdicts and the numbers of their rows."""
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """The verdicts on the accepted rows."""
+
+    @property
+    def rows(self) -> Sequence[int] | np.ndarray:
+        """The number of each accepted row."""
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found; rates are of the latest rows, and null before there are any."""
+    """How far two versions agree; the rates and the correlation are over the latest rows, null before there are any."""
 
     rows: int = 0
-    both: int = 0  # flag the row
+    both: int = 0  # rows that both flag
     neither: int = 0
     current_alone: int = 0
     shadow_alone: int = 0
@@ -28,78 +42,77 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonDelta(msgspec.Struct, frozen=True, array_like=True):
-    """What both said of some rows."""
+    """What was compared since the last delta."""
 
-    counts: list[list[int]]  # rows by what the one and the other say
+    counts: list[list[int]]  # rows by verdict of the current version (outer) and the shadow (inner)
     rejected: int  # by one of them
     skipped: int  # tables
-    latest: bytes  # float64[latest rows, 4]: score and flag of the one, score and flag of the other
+    latest: bytes  # float64[latest rows, 4]: score and verdict of the current version, score and verdict of the shadow
 
 
 class VersionComparison:
-    """Counts, row by row. Safe to use from several threads."""
+    """Compares verdicts row by row. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts = np.zeros((2, 2), np.int64)
         self._rejected = self._skipped = 0
         self._latest = np.empty((0, 4))
-        self._taken = self._counts, self._rejected, self._skipped
+        self._reported = self._counts, self._rejected, self._skipped  # as of the last delta
 
     @property
     def skipped(self) -> int:
-        """Tables that the other did not judge."""
+        """Tables that the shadow did not score."""
         return self._skipped
 
     def skip(self) -> None:
-        """Count a table that the other does not judge."""
+        """Count a table that the shadow does not score."""
         with self._lock:
             self._skipped += 1
 
-    def add(self, current: Judged, shadow: Judged) -> None:
-        """Take what both say of the same rows; of a series only of those that both judge."""
-        same, ours, theirs = np.intersect1d(current.rows, shadow.rows, assume_unique=True, return_indices=True)
-        both = current.verdicts.scored[ours] & shadow.verdicts.scored[theirs]
-        ours, theirs = ours[both], theirs[both]
+    def add(self, current: NumberedVerdicts, shadow: NumberedVerdicts) -> None:
+        """Compare the verdicts on the rows that both versions scored."""
+        common, in_current, in_shadow = np.intersect1d(current.rows, shadow.rows, assume_unique=True, return_indices=True)
+        both_scored = current.verdicts.scored[in_current] & shadow.verdicts.scored[in_shadow]
+        in_current, in_shadow = in_current[both_scored], in_shadow[both_scored]
         rows = np.column_stack(
             [
-                current.verdicts.score[ours],
-                current.verdicts.is_anomaly[ours],
-                shadow.verdicts.score[theirs],
-                shadow.verdicts.is_anomaly[theirs],
+                current.verdicts.score[in_current],
+                current.verdicts.is_anomaly[in_current],
+                shadow.verdicts.score[in_shadow],
+                shadow.verdicts.is_anomaly[in_shadow],
             ]
         )
         counts = np.zeros((2, 2), np.int64)
         np.add.at(counts, (rows[:, 1].astype(int), rows[:, 3].astype(int)), 1)
-        self._add(counts, len(current.rows) + len(shadow.rows) - 2 * len(same), 0, rows)
+        self._add(counts, len(current.rows) + len(shadow.rows) - 2 * len(common), 0, rows)
 
-    def merge(self, compared: ComparisonDelta) -> None:
-        """Take what was compared elsewhere."""
-        latest = np.frombuffer(compared.latest).reshape(-1, 4)
-        self._add(np.array(compared.counts), compared.rejected, compared.skipped, latest)
+    def merge(self, delta: ComparisonDelta) -> None:
+        """Add what another process compared."""
+        latest = np.frombuffer(delta.latest).reshape(-1, 4)
+        self._add(np.array(delta.counts), delta.rejected, delta.skipped, latest)
 
     def take_delta(self) -> ComparisonDelta | None:
-        """Give what was compared since the last time, if anything was."""
+        """Return what was compared since the last call; None if nothing was."""
         with self._lock:
-            counts, rejected, skipped = self._taken
-            self._taken = self._counts, self._rejected, self._skipped
+            counts, rejected, skipped = self._reported
+            self._reported = self._counts, self._rejected, self._skipped
             new = self._counts - counts
             rejected, skipped = self._rejected - rejected, self._skipped - skipped
+            if not (new.any() or rejected or skipped):
+                return None
             latest = self._latest[max(0, len(self._latest) - int(new.sum())) :]
-            return (
-                ComparisonDelta(new.tolist(), rejected, skipped, latest.tobytes()) if new.any() or rejected or skipped else None
-            )
+            return ComparisonDelta(new.tolist(), rejected, skipped, latest.tobytes())
 
     def _add(self, counts: np.ndarray, rejected: int, skipped: int, rows: np.ndarray) -> None:
-        """Count rows."""
         with self._lock:
-            self._counts = self._counts + counts  # replaced, not changed: `take_delta` keeps the old ones
+            self._counts = self._counts + counts  # replaced, not modified: `_reported` refers to the old array
             self._rejected += rejected
             self._skipped += skipped
             self._latest = np.concatenate([self._latest, rows])[-MAX_RECENT:]
 
     def agreement(self) -> Agreement:
-        """Say how far they agree."""
+        """Return how far the versions agree."""
         with self._lock:
             ((neither, shadow), (current, both)), latest, rejected = self._counts.tolist(), self._latest, self._rejected
         rows = neither + shadow + current + both
@@ -117,16 +130,16 @@ class VersionComparison:
         )
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Give Spearman's rank correlation, ties by their middle ranks; None where there is no order to compare."""
-    ranks = _ranks(one), _ranks(other)
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Return Spearman's rank correlation, ties by their mean rank; None if either has no two different values."""
+    ranks = _ranks(x), _ranks(y)
     if min(rank.std() for rank in ranks) == 0:
         return None
     return float(np.corrcoef(*ranks)[0, 1])
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Rank values; equal ones share the middle of their ranks."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    middle: np.ndarray = np.cumsum(count) - (count - 1) / 2
-    return middle[place]
+    """Return the rank of each value; equal values share their mean rank."""
+    _, index, count = np.unique(values, return_inverse=True, return_counts=True)
+    mean_rank: np.ndarray = np.cumsum(count) - (count - 1) / 2
+    return mean_rank[index]

@@ -1,4 +1,4 @@
-"""RecentAlarms with their reasons, as they happen: the latest ones are kept until somebody takes them."""
+"""The latest alarms of each model, with their reasons, kept until they are taken."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 
 from detector.row_reasons import Reason
 from detector.scorer import NO_REASONS
-from serving.http.models.model import Model
 from serving.model import Judged
+from serving.monitoring.observed import ObservedModel
 from serving.verdict_records import grouped
 
-MAX_ALARMS = 100  # of a model that are kept
-MAX_PER_REQUEST = 10  # of it that are kept
+MAX_ALARMS = 100  # kept of each model
+MAX_PER_REQUEST = 10
 
 
 class AlarmEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that was flagged; it has a number once it is listed."""
+    """A flagged row; the aggregator numbers it."""
 
     id: int = 0
     at: float  # seconds since 1970
@@ -34,14 +34,14 @@ class AlarmEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecentAlarms:
-    """Notes alarms down. Safe to use from several threads."""
+    """A buffer of alarms. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: defaultdict[str, deque[AlarmEvent]] = defaultdict(lambda: deque(maxlen=MAX_ALARMS))
+        self._by_name = self._empty()
 
-    def record(self, model: Model, judged: Judged, request_id: str) -> None:
-        """Note down alarms of a request, the strongest if they are many."""
+    def record(self, model: ObservedModel, judged: Judged, request_id: str) -> None:
+        """Record the alarms of a request; of many, those with the highest scores."""
         verdicts = judged.verdicts
         if not judged.reasons and verdicts.reasons is NO_REASONS:
             return
@@ -50,21 +50,25 @@ class RecentAlarms:
             flagged = np.sort(flagged[np.argsort(verdicts.score[flagged])[-MAX_PER_REQUEST:]])
         reasons = judged.reasons or grouped(verdicts.reasons)
         with self._lock:
-            for at in flagged.tolist():
+            for index in flagged.tolist():
                 alarm = AlarmEvent(
                     at=time.time(),
                     request_id=request_id,
-                    row=int(judged.rows[at]),
+                    row=int(judged.rows[index]),
                     version=model.version,
-                    score=float(verdicts.score[at]),
-                    p_value=float(verdicts.p_value[at]),
+                    score=float(verdicts.score[index]),
+                    p_value=float(verdicts.p_value[index]),
                     threshold=model.scorer.manifest.decision.threshold,
-                    reasons=reasons.get(at, []),
+                    reasons=reasons.get(index, []),
                 )
-                self._kept[model.name].append(alarm)
+                self._by_name[model.name].append(alarm)
 
     def drain(self) -> dict[str, list[AlarmEvent]]:
-        """Give those since the last time, by the model's name."""
+        """Remove and return the alarms, by the model's name."""
         with self._lock:
-            taken, self._kept = self._kept, defaultdict(self._kept.default_factory)
-        return {name: list(alarms) for name, alarms in taken.items()}
+            alarms, self._by_name = self._by_name, self._empty()
+        return {name: list(of_name) for name, of_name in alarms.items()}
+
+    @staticmethod
+    def _empty() -> defaultdict[str, deque[AlarmEvent]]:
+        return defaultdict(lambda: deque(maxlen=MAX_ALARMS))

@@ -1,4 +1,4 @@
-"""Metrics on a port of their own, for Prometheus to scrape."""
+"""A metrics endpoint on a port of its own, for Prometheus to scrape."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from detector.errors import SettingError
 
 @contextlib.contextmanager
 def serve_metrics(host: str, port: int | None, registry: CollectorRegistry) -> Iterator[None]:
-    """Answer for the metrics on a port, if one is wanted.
+    """Serve the metrics on a port within the context; `port` None serves none.
 
     Raises:
-        SettingError: the port is taken.
+        SettingError: the port is in use.
     """
     if port is None:
         yield

@@ -1,201 +1,171 @@
-"""What the models say, for Prometheus: the same of every door where rows keep coming."""
+"""Metrics of the models, for Prometheus: the same in the HTTP service and in the stream worker.
+
+`METRICS` and `HISTOGRAMS` are the tables of metrics: the definition of each, and how its value is read from a model.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from serving.model import Model
+from serving.monitoring.metric_table import MetricDefinition
+from serving.monitoring.observed import ObservedModel
 from serving.monitoring.rolling import P_VALUE_BUCKETS, SCORE_BUCKETS
 
-OF = ("model", "version")
+MODEL = ("model", "version")
+
+LabelledValues = Mapping[tuple[str, ...], float]  # by the values of the labels behind `MODEL`
 
 
-class ModelMetricsCollector(Collector):
-    """What the models say, read when it is asked for."""
+class ModelMetric(NamedTuple):
+    """A counter or gauge of a model."""
 
-    def __init__(self, models: Callable[[], Sequence[Model]]) -> None:
-        self._models = models
-
-    def describe(self) -> list[Metric]:
-        """Name nothing beforehand."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Read every model's counts."""
-        models = self._models()
-        for model in models:
-            model.statistics.flush()
-        yield from _what_they_are(models)
-        yield from _what_they_counted(models)
-        yield from _whether_rows_still_come_as_they_did(models)
-        yield from _how_scores_lie(models)
+    definition: MetricDefinition
+    read: Callable[[ObservedModel], LabelledValues]
 
 
-Labelled = dict[tuple[str, ...], float]
+class ModelHistogram(NamedTuple):
+    """A histogram of a model."""
+
+    definition: MetricDefinition
+    read: Callable[[ObservedModel], tuple[np.ndarray, float]]  # the count of each bucket, and the sum
 
 
-def _what_they_are(models: Sequence[Model]) -> Iterator[Metric]:
-    """Tell of the models and what calibrated them."""
-    yield _gauge(
-        "residuum_model_info",
-        "A model that is open.",
-        ("provider", "variant"),
-        models,
-        lambda model: {(model.scorer.graph.provider, model.scorer.manifest.variant): 1.0},
-    )
-    yield _gauge(
-        "residuum_model_age_seconds",
-        "Time since training, and calibration with it.",
-        (),
-        models,
-        lambda model: {(): time.time() - model.statistics.created},
-    )
-    yield _gauge(
-        "residuum_calibration_rows",
-        "Rows that calibrated the model; none of a series, where stretches did.",
-        (),
-        models,
-        lambda model: _of_rows(model, model.scorer.standing.rows),
-    )
-    yield _gauge(
-        "residuum_calibration_rows_above",
-        "Those of them that the threshold flags.",
-        (),
-        models,
-        lambda model: _of_rows(model, model.scorer.standing.above),
-    )
-
-
-def _what_they_counted(models: Sequence[Model]) -> Iterator[Metric]:
-    """Tell of rows, anomalies and cells."""
-    yield _counter("residuum_rows", "Rows that were scored.", (), models, lambda model: {(): model.statistics.recent.rows})
-    yield _counter(
-        "residuum_anomalies", "Rows that were flagged.", (), models, lambda model: {(): model.statistics.recent.anomalies}
-    )
-    yield _counter(
-        "residuum_alarms",
-        "Alarms of a series that began; each lasts for some rows.",
-        (),
-        models,
-        lambda model: {(): model.statistics.recent.alarms} if model.scorer.manifest.window else {},
-    )
-    yield _counter(
-        "residuum_rejected_rows",
-        "Rows that could not be read, by what was expected.",
-        ("reason",),
-        models,
-        lambda model: {(reason,): count for reason, count in model.statistics.rejected.items()},
-    )
-    yield _counter(
-        "residuum_missing_cells",
-        "Cells that were missing.",
-        ("column",),
-        models,
-        lambda model: _by_column(model, model.statistics.missing),
-    )
-    yield _counter(
-        "residuum_unseen_categories",
-        "Cells whose category training never saw.",
-        ("column",),
-        models,
-        lambda model: _by_column(model, model.statistics.unseen),
-    )
-
-
-def _whether_rows_still_come_as_they_did(models: Sequence[Model]) -> Iterator[Metric]:
-    """Tell of alarms beside the promise, and of drift."""
-    yield _gauge(
-        "residuum_alarm_ratio",
-        "Share of alarms among the latest rows, about 2,000.",
-        (),
-        models,
-        lambda model: {(): model.statistics.recent.alarm_ratio},
-    )
-    yield _gauge(
-        "residuum_promised_alarm_ratio",
-        "Share of alarms that the threshold promises at most among normal rows; none of a series.",
-        (),
-        models,
-        lambda model: _of_rows(model, model.scorer.manifest.decision.false_alarm_rate),
-    )
-    yield _gauge(
-        "residuum_drift_martingale",
-        "Decimal logarithm of the conformal test martingale: 2 is evidence of drift at 1 %; none of a series.",
-        (),
-        models,
-        lambda model: _of_rows(model, model.statistics.recent.martingale),
-    )
-    yield _gauge(
-        "residuum_column_stability",
-        "Population stability index of the latest rows beside the first 2,000 since the start.",
-        ("column",),
-        models,
-        lambda model: {(name,): index for name, index in model.statistics.recent.stability.items()},
-    )
-
-
-def _how_scores_lie(models: Sequence[Model]) -> Iterator[Metric]:
-    """Tell of scores and p-values."""
-    yield _histogram(
-        "residuum_score_nats",
-        "Scores.",
-        SCORE_BUCKETS,
-        models,
-        lambda model: (model.statistics.scores, model.statistics.score_sum),
-    )
-    yield _histogram(
-        "residuum_p_value",
-        "p-values.",
-        P_VALUE_BUCKETS,
-        models,
-        lambda model: (model.statistics.p_values, model.statistics.p_value_sum),
-    )
-
-
-def _of_rows(model: Model, value: float | None) -> Labelled:
-    """Give what is known where rows are judged one by one: what is promised of a series speaks of stretches, not of rows."""
+def _if_rows(model: ObservedModel, value: float | None) -> LabelledValues:
+    """Return the value of a model that scores single rows; the promises of a series are about stretches, not rows."""
     return {} if value is None or model.scorer.manifest.window else {(): float(value)}
 
 
-def _by_column(model: Model, counts: np.ndarray) -> Labelled:
-    """Give the counts of the columns that have any."""
-    columns = model.scorer.columns
-    return {(column.name,): float(count) for column, count in zip(columns, counts, strict=True) if count}
+def _by_column(model: ObservedModel, counts: np.ndarray) -> LabelledValues:
+    columns = zip(model.scorer.columns, counts.tolist(), strict=True)
+    return {(column.name,): float(count) for column, count in columns if count}
 
 
-def _gauge(name: str, said: str, labels: tuple[str, ...], models: Sequence[Model], read: Callable[[Model], Labelled]) -> Metric:
-    """Read a gauge of every model."""
-    family = GaugeMetricFamily(name, said, labels=(*OF, *labels))
-    return _filled(family, models, read)
+METRICS = (
+    ModelMetric(
+        MetricDefinition("gauge", "residuum_model_info", "An open model.", (*MODEL, "provider", "variant")),
+        lambda model: {(model.scorer.graph.provider, model.scorer.manifest.variant): 1.0},
+    ),
+    ModelMetric(
+        MetricDefinition("gauge", "residuum_model_age_seconds", "Time since the model was trained and calibrated.", MODEL),
+        lambda model: {(): time.time() - model.statistics.created},
+    ),
+    ModelMetric(
+        MetricDefinition("gauge", "residuum_calibration_rows", "Rows that calibrated the model; absent for a series.", MODEL),
+        lambda model: _if_rows(model, model.scorer.standing.rows),
+    ),
+    ModelMetric(
+        MetricDefinition(
+            "gauge", "residuum_calibration_rows_above", "Calibration rows above the threshold; absent for a series.", MODEL
+        ),
+        lambda model: _if_rows(model, model.scorer.standing.above),
+    ),
+    ModelMetric(
+        MetricDefinition("counter", "residuum_rows", "Scored rows.", MODEL),
+        lambda model: {(): model.statistics.recent.rows},
+    ),
+    ModelMetric(
+        MetricDefinition("counter", "residuum_anomalies", "Rows that were flagged as anomalies.", MODEL),
+        lambda model: {(): model.statistics.recent.anomalies},
+    ),
+    ModelMetric(
+        MetricDefinition("counter", "residuum_alarms", "Alarms that began, of a series; each lasts for some rows.", MODEL),
+        lambda model: {(): model.statistics.recent.alarms} if model.scorer.manifest.window else {},
+    ),
+    ModelMetric(
+        MetricDefinition(
+            "counter", "residuum_rejected_rows", "Rows that could not be read, by what was expected.", (*MODEL, "reason")
+        ),
+        lambda model: {(reason,): count for reason, count in model.statistics.rejected.items()},
+    ),
+    ModelMetric(
+        MetricDefinition("counter", "residuum_missing_cells", "Missing cells.", (*MODEL, "column")),
+        lambda model: _by_column(model, model.statistics.missing),
+    ),
+    ModelMetric(
+        MetricDefinition(
+            "counter", "residuum_unseen_categories", "Cells with a category that training never saw.", (*MODEL, "column")
+        ),
+        lambda model: _by_column(model, model.statistics.unseen),
+    ),
+    ModelMetric(
+        MetricDefinition(
+            "gauge", "residuum_alarm_ratio", "Share of anomalies among the latest rows (exponential decay over 2,000).", MODEL
+        ),
+        lambda model: {(): model.statistics.recent.alarm_ratio},
+    ),
+    ModelMetric(
+        MetricDefinition(
+            "gauge",
+            "residuum_promised_alarm_ratio",
+            "The false-alarm rate that the threshold promises; absent for a series and for a threshold without a promise.",
+            MODEL,
+        ),
+        lambda model: _if_rows(model, model.scorer.manifest.decision.false_alarm_rate),
+    ),
+    ModelMetric(
+        MetricDefinition(
+            "gauge",
+            "residuum_drift_martingale",
+            "Decimal logarithm of the conformal test martingale: 2 is evidence of drift at 1 %; absent for a series.",
+            MODEL,
+        ),
+        lambda model: _if_rows(model, model.statistics.recent.martingale),
+    ),
+    ModelMetric(
+        MetricDefinition(
+            "gauge",
+            "residuum_column_stability",
+            "Population stability index between the latest rows and the first 2,000 since the start.",
+            (*MODEL, "column"),
+        ),
+        lambda model: {(name,): index for name, index in model.statistics.recent.stability.items()},
+    ),
+)
+HISTOGRAMS = (
+    ModelHistogram(
+        MetricDefinition("histogram", "residuum_score_nats", "Anomaly scores.", MODEL, tuple(SCORE_BUCKETS.tolist())),
+        lambda model: (model.statistics.score_counts, model.statistics.score_sum),
+    ),
+    ModelHistogram(
+        MetricDefinition("histogram", "residuum_p_value", "p-values.", MODEL, tuple(P_VALUE_BUCKETS.tolist())),
+        lambda model: (model.statistics.p_value_counts, model.statistics.p_value_sum),
+    ),
+)
+DEFINITIONS = tuple(metric.definition for metric in (*METRICS, *HISTOGRAMS))
 
 
-def _counter(name: str, said: str, labels: tuple[str, ...], models: Sequence[Model], read: Callable[[Model], Labelled]) -> Metric:
-    """Read a counter of every model."""
-    family = CounterMetricFamily(name, said, labels=(*OF, *labels))
-    return _filled(family, models, read)
+class ModelMetricsCollector(Collector):
+    """Reads the metrics of all open models at each scrape."""
 
+    def __init__(self, models: Callable[[], Sequence[ObservedModel]]) -> None:
+        self._models = models
 
-def _filled(
-    family: GaugeMetricFamily | CounterMetricFamily, models: Sequence[Model], read: Callable[[Model], Labelled]
-) -> Metric:
-    for model in models:
-        for labels, value in read(model).items():
-            family.add_metric([model.name, str(model.version), *labels], value)
-    return family
+    def describe(self) -> list[Metric]:
+        """Return nothing: no metric is reserved beforehand."""
+        return []
 
-
-def _histogram(
-    name: str, said: str, buckets: np.ndarray, models: Sequence[Model], read: Callable[[Model], tuple[np.ndarray, float]]
-) -> Metric:
-    """Read a histogram of every model."""
-    family = HistogramMetricFamily(name, said, labels=OF)
-    ends = [f"{end:g}" for end in buckets[:-1]] + ["+Inf"]
-    for model in models:
-        counts, total = read(model)
-        family.add_metric([model.name, str(model.version)], list(zip(ends, np.cumsum(counts).tolist(), strict=True)), total)
-    return family
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of every model."""
+        models = self._models()
+        for model in models:
+            model.statistics.flush()
+        for definition, read in METRICS:
+            family = definition.family()
+            for model in models:
+                for labels, value in read(model).items():
+                    family.add_metric([model.name, str(model.version), *labels], value)
+            yield family
+        for definition, read_counts in HISTOGRAMS:
+            family = definition.family()
+            bounds = [*(f"{bound:g}" for bound in definition.buckets[:-1]), "+Inf"]
+            for model in models:
+                counts, total = read_counts(model)
+                buckets = list(zip(bounds, np.cumsum(counts).tolist(), strict=True))
+                family.add_metric([model.name, str(model.version)], buckets, total)
+            yield family

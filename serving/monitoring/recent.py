@@ -1,4 +1,4 @@
-"""What a model's latest rows look like: their scores, how many were flagged, and whether they still come as they did."""
+"""Statistics of a model's latest rows: their scores, the share of alarms, and drift."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from detector.scorer import Scorer
 from serving.monitoring.drift import Martingale
 from serving.monitoring.population_stability import DECAY_ROWS, PopulationStability, evenly_spaced
 
-LATEST = 10_000  # scores that are held, for whoever wants to try another threshold
-BET_ON = 256  # rows of a heap
+MAX_SCORES = 10_000  # kept, to try another threshold on
+MAX_BETS = 256  # rows of each block that the drift test bets on
 
 
 class RecentStatistics:
-    """Takes rows in heaps."""
+    """Statistics that are updated block by block."""
 
     def __init__(self, scorer: Scorer) -> None:
-        # Neighbouring windows of a series share rows: no bet on their exchangeability means anything.
+        # Neighbouring windows of a series share rows: they are not exchangeable, so there is nothing to test.
         self._martingale = None if scorer.manifest.window else Martingale(scorer.calibration.scores)
         self._stability = PopulationStability(scorer.columns)
-        self._faded = np.zeros(2)  # anomalies and rows
+        self._decayed = np.zeros(2)  # anomalies and rows
         self.rows = self.anomalies = self.rejected = 0
-        self.alarms = 0  # of a series, that began
-        self.latest = np.empty(0)  # scores, the oldest first; replaced, not changed
+        self.alarms = 0  # of a series: how many began
+        self.latest = np.empty(0)  # scores, the oldest first; replaced, never modified
 
     def add(self, rows: int, anomalies: int, scores: np.ndarray, cells: np.ndarray) -> None:
-        """Take a heap: how many rows and anomalies, the scores of the latest of them, `float64[some rows, columns]`."""
+        """Add a block: the counts of its rows and anomalies, the scores of its latest rows, `float64[sampled rows, columns]`."""
         self.rows += rows
         self.anomalies += anomalies
-        self._faded = self._faded * np.exp(-rows / DECAY_ROWS) + (anomalies, rows)
-        self.latest = np.concatenate([self.latest, scores])[-LATEST:]
+        self._decayed = self._decayed * np.exp(-rows / DECAY_ROWS) + (anomalies, rows)
+        self.latest = np.concatenate([self.latest, scores])[-MAX_SCORES:]
         if self._martingale:
-            self._martingale.add(evenly_spaced(scores, BET_ON))
+            self._martingale.add(evenly_spaced(scores, MAX_BETS))
         self._stability.add(cells)
 
     @property
     def martingale(self) -> float | None:
-        """The decimal logarithm of the capital that was won against exchangeability; None of a series."""
-        return self._martingale.log / math.log(10) if self._martingale else None
+        """The decimal logarithm of the drift test's capital; None for a series."""
+        return self._martingale.log_capital / math.log(10) if self._martingale else None
 
     @property
     def alarm_ratio(self) -> float:
-        """The share of alarms among the latest rows."""
-        anomalies, rows = self._faded
+        """The share of anomalies among the latest rows."""
+        anomalies, rows = self._decayed
         return float(anomalies / rows) if rows else float("nan")
 
     @property

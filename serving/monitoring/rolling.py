@@ -1,4 +1,4 @@
-"""What a model's verdicts look like over time: counted in heaps, because counting row by row would cost as much as scoring."""
+"""Statistics of a model's verdicts, updated a block at a time: counting row by row would cost as much as scoring."""
 
 from __future__ import annotations
 
@@ -14,124 +14,122 @@ import numpy as np
 from detector.columns import EXPECTED
 from detector.rejects import Reject
 from detector.scorer import Scorer, Verdicts
-from detector.windows import JUDGED
 from serving.monitoring.recent import RecentStatistics
 
-HEAP = 4096  # rows
-TOLD = 1024  # rows whose cells are told elsewhere, at a time
-MOST_CELLS = 2**15  # of them
+BLOCK_ROWS = 4096  # rows that are buffered before they are counted
+MAX_SAMPLE_ROWS = 1024  # rows whose cells go into one delta
+MAX_SAMPLE_CELLS = 2**15
 SCORE_BUCKETS = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, np.inf])  # nats
 P_VALUE_BUCKETS = np.array([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *np.arange(1, 11) / 10])
-REASON = {said: kind for kind, said in EXPECTED.items()}
+REJECT_REASON = {expected: kind for kind, expected in EXPECTED.items()}
 
 
 class StatisticsDelta(msgspec.Struct, array_like=True):
-    """What was counted since the last time that somebody asked, for those who count the rows of several processes."""
+    """What was counted since the last delta; an aggregator adds up those of several processes."""
 
     rows: int = 0
     anomalies: int = 0
     rejected: int = 0
-    alarms: int = 0  # of a series, that began
-    max_score: float = -math.inf  # score
-    score_sum: float = 0.0  # of the scores
+    alarms: int = 0  # of a series: how many began
+    max_score: float = -math.inf
+    score_sum: float = 0.0
     scores: bytes = b""  # float64[latest rows]
-    cells: bytes = b""  # float64[some rows, columns]
+    cells: bytes = b""  # float64[sampled rows, columns]
 
 
 class RollingStatistics:
-    """Counts what one model says. Safe to use from several threads."""
+    """Counts the verdicts of one model. Thread-safe."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self._manifest = scorer.manifest
+        columns = scorer.columns
+        self._window = scorer.manifest.window
         self._lock = threading.Lock()
-        self._scores, self._p_values, self._flags = np.empty(HEAP), np.empty(HEAP), np.empty(HEAP, dtype=bool)
-        self._cells = np.empty((HEAP, len(scorer.columns)))
-        self._height = 0
-        self._news, self._told = StatisticsDelta(), bytearray()
-        self._most_told = min(TOLD, max(1, MOST_CELLS // len(scorer.columns))) * len(scorer.columns) * self._cells.itemsize
+        self._buffered = 0  # rows in the four buffers
+        self._score_buffer, self._p_value_buffer = np.empty(BLOCK_ROWS), np.empty(BLOCK_ROWS)
+        self._anomaly_buffer = np.empty(BLOCK_ROWS, dtype=bool)
+        self._cell_buffer = np.empty((BLOCK_ROWS, len(columns)))
+        self._delta, self._sample = StatisticsDelta(), bytearray()
+        self._max_sample_rows = min(MAX_SAMPLE_ROWS, max(1, MAX_SAMPLE_CELLS // len(columns)))
+        self._categories = [index for index, column in enumerate(columns) if column.kind == "category"]
+        self._unseen_codes = np.array([columns[index].unseen for index in self._categories])
         self.recent = RecentStatistics(scorer)
-        self._categories = [place for place, each in enumerate(scorer.columns) if each.kind == "category"]
-        self._unseen = np.array([scorer.columns[place].unseen for place in self._categories])
         self.created = dt.datetime.fromisoformat(scorer.manifest.created).timestamp()
-        self.rejected: Counter[str] = Counter()
-        self.scores = np.zeros(len(SCORE_BUCKETS), np.int64)
+        self.rejected: Counter[str] = Counter()  # by reason
+        self.score_counts = np.zeros(len(SCORE_BUCKETS), np.int64)
         self.score_sum = 0.0
-        self.p_values = np.zeros(len(P_VALUE_BUCKETS), np.int64)
+        self.p_value_counts = np.zeros(len(P_VALUE_BUCKETS), np.int64)
         self.p_value_sum = 0.0
-        self.missing = np.zeros(len(scorer.columns), np.int64)
-        self.unseen = np.zeros(len(scorer.columns), np.int64)
+        self.missing = np.zeros(len(columns), np.int64)
+        self.unseen = np.zeros(len(columns), np.int64)
 
     def add(self, verdicts: Verdicts, matrix: np.ndarray, rejects: Sequence[Reject]) -> None:
-        """Take the verdicts on `float64[rows, columns]`; rows of a series that were not judged are not counted."""
+        """Count the verdicts on `float64[rows, columns]`; rows of a series without a score are not counted."""
+        scores, p_values, is_anomaly = verdicts.score, verdicts.p_value, verdicts.is_anomaly
         if verdicts.fates is not None:
-            there = verdicts.fates == JUDGED
-            verdicts = verdicts._replace(
-                score=verdicts.score[there], p_value=verdicts.p_value[there], is_anomaly=verdicts.is_anomaly[there]
-            )
-            matrix = matrix[there]
+            scored = verdicts.scored
+            scores, p_values, is_anomaly, matrix = scores[scored], p_values[scored], is_anomaly[scored], matrix[scored]
         with self._lock:
             self.recent.rejected += len(rejects)
-            self._news.rejected += len(rejects)
+            self._delta.rejected += len(rejects)
             self.recent.alarms += verdicts.alarms
-            self._news.alarms += verdicts.alarms
-            for each in rejects:
-                self.rejected[self._reason(each)] += 1
+            self._delta.alarms += verdicts.alarms
+            self.rejected.update(map(self._reject_reason, rejects))
             start = 0
             while start < len(matrix):
-                start += self._heap_up(verdicts, matrix, start)
+                start += self._buffer(scores[start:], p_values[start:], is_anomaly[start:], matrix[start:])
 
-    def _heap_up(self, verdicts: Verdicts, matrix: np.ndarray, start: int) -> int:
-        """Copy as many rows as there is room for, so that nothing of a request outlives it; gives how many."""
-        rows = min(len(matrix) - start, HEAP - self._height)
-        there, taken = slice(self._height, self._height + rows), slice(start, start + rows)
-        self._scores[there] = verdicts.score[taken]
-        self._p_values[there] = verdicts.p_value[taken]
-        self._flags[there] = verdicts.is_anomaly[taken]
-        self._cells[there] = matrix[taken]
-        self._height += rows
-        if self._height == HEAP:
+    def _buffer(self, scores: np.ndarray, p_values: np.ndarray, is_anomaly: np.ndarray, matrix: np.ndarray) -> int:
+        """Copy as many rows as fit, so that no array of a request outlives it; return how many."""
+        rows = min(len(matrix), BLOCK_ROWS - self._buffered)
+        free = slice(self._buffered, self._buffered + rows)
+        self._score_buffer[free] = scores[:rows]
+        self._p_value_buffer[free] = p_values[:rows]
+        self._anomaly_buffer[free] = is_anomaly[:rows]
+        self._cell_buffer[free] = matrix[:rows]
+        self._buffered += rows
+        if self._buffered == BLOCK_ROWS:
             self._count()
         return rows
 
-    def _reason(self, reject: Reject) -> str:
-        """Give the word for why a row was rejected."""
-        window = self._manifest.window
-        return REASON.get(reject.expected) or ("series" if window and reject.column in window.columns else "json")
+    def _reject_reason(self, reject: Reject) -> str:
+        """Return the label of a reject's reason: the kind of the column, `series` or `json`."""
+        in_series = self._window is not None and reject.column in self._window.columns
+        return REJECT_REASON.get(reject.expected) or ("series" if in_series else "json")
 
     def flush(self) -> None:
-        """Count what lies on the heap."""
+        """Count the buffered rows."""
         with self._lock:
-            if self._height:
+            if self._buffered:
                 self._count()
 
     def take_delta(self) -> StatisticsDelta:
-        """Give what was counted since the last time."""
+        """Return what was counted since the last call."""
         with self._lock:
-            if self._height:
+            if self._buffered:
                 self._count()
-            news, told = self._news, self._told
-            self._news, self._told = StatisticsDelta(), bytearray()
-            latest = self.recent.latest[-news.rows :] if news.rows else np.empty(0)
-            return msgspec.structs.replace(news, scores=latest.tobytes(), cells=bytes(told))
+            delta, sample = self._delta, self._sample
+            self._delta, self._sample = StatisticsDelta(), bytearray()
+            latest = self.recent.latest[-delta.rows :] if delta.rows else np.empty(0)
+            return msgspec.structs.replace(delta, scores=latest.tobytes(), cells=bytes(sample))
 
     def _count(self) -> None:
-        """Count the heap."""
-        rows, self._height = self._height, 0
-        scores, p_values, flags = self._scores[:rows], self._p_values[:rows], self._flags[:rows]
-        matrix = self._cells[:rows].copy()  # `PopulationStability` keeps the first ones
-        total, anomalies = float(np.nansum(scores)), int(flags.sum())
-        self.scores += np.bincount(np.searchsorted(SCORE_BUCKETS[:-1], scores), minlength=len(SCORE_BUCKETS))
-        self.score_sum += total
-        self.p_values += np.bincount(np.searchsorted(P_VALUE_BUCKETS, p_values), minlength=len(P_VALUE_BUCKETS))
+        """Count the buffered rows; the caller holds the lock."""
+        rows, self._buffered = self._buffered, 0
+        scores, p_values = self._score_buffer[:rows], self._p_value_buffer[:rows]
+        matrix = self._cell_buffer[:rows].copy()  # `PopulationStability` keeps the first ones
+        score_sum, anomalies = float(np.nansum(scores)), int(self._anomaly_buffer[:rows].sum())
+        self.score_counts += np.bincount(np.searchsorted(SCORE_BUCKETS[:-1], scores), minlength=len(SCORE_BUCKETS))
+        self.score_sum += score_sum
+        self.p_value_counts += np.bincount(np.searchsorted(P_VALUE_BUCKETS, p_values), minlength=len(P_VALUE_BUCKETS))
         self.p_value_sum += float(p_values.sum())
-        if np.isnan(matrix.sum()):  # which is quicker told than where
+        if np.isnan(matrix.sum()):  # a quick check whether any cell is missing
             self.missing += np.isnan(matrix).sum(axis=0)
-        self.unseen[self._categories] += (matrix[:, self._categories] == self._unseen).sum(axis=0)
+        self.unseen[self._categories] += (matrix[:, self._categories] == self._unseen_codes).sum(axis=0)
         self.recent.add(rows, anomalies, scores, matrix)
-        news = self._news
-        news.rows += rows
-        news.anomalies += anomalies
-        news.max_score = max(news.max_score, float(np.fmax.reduce(scores)))
-        news.score_sum += total
-        room = (self._most_told - len(self._told)) // matrix[:1].nbytes
-        self._told += matrix[:room].tobytes()
+        delta = self._delta
+        delta.rows += rows
+        delta.anomalies += anomalies
+        delta.max_score = max(delta.max_score, float(np.fmax.reduce(scores)))
+        delta.score_sum += score_sum
+        sampled_rows = len(self._sample) // matrix[:1].nbytes
+        self._sample += matrix[: self._max_sample_rows - sampled_rows].tobytes()

@@ -7,13 +7,9 @@ import subprocess
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.columns import Column
-from serving.monitoring.drift import Martingale
-from serving.monitoring.population_stability import REFERENCE_ROWS, PopulationStability, psi
 from tests.programs import program
 from tests.serving.http.conftest import ASK, Service, Start, free_port, until
 from tests.tables import normal_rows, planted_anomalies
@@ -117,41 +113,3 @@ def _asked(port: int, query: str) -> str | None:
     except (httpx.HTTPError, KeyError, ValueError):
         return None
     return str(found[0]["value"][1]) if found else None
-
-
-def test_capital_grows_under_drift_and_seldom_without() -> None:
-    random = np.random.default_rng(0)
-    ever = []
-    for seed in range(100):
-        martingale = Martingale(random.normal(size=200), seed)
-        highest = 0.0
-        for _ in range(20):
-            martingale.add(random.normal(size=50))
-            highest = max(highest, martingale.log)
-        ever.append(highest > np.log(20))
-    assert np.mean(ever) < 0.12  # Ville: at most 1 / 20, of which 100 trials may show more
-    martingale = Martingale(random.normal(size=200))
-    martingale.add(random.normal(size=500) + 1)
-    assert martingale.log > np.log(100)
-
-
-def test_psi_by_hand() -> None:
-    assert psi(np.array([5.0, 5.0]), np.array([50.0, 50.0])) == pytest.approx(0, abs=1e-9)
-    p, q = np.array([0.8, 0.2]), np.array([0.5, 0.5])
-    assert psi(p * 1e6, q * 1e6) == pytest.approx(0.3 * np.log(1.6) + 0.3 * np.log(2.5), rel=1e-4)
-
-
-def test_missing_cells_and_new_categories_move_the_index() -> None:
-    columns = [Column(name="a", kind="number"), Column(name="b", kind="category", vocabulary=("x", "y"))]
-    random = np.random.default_rng(0)
-    first = np.column_stack([random.normal(size=REFERENCE_ROWS), random.integers(0, 2, REFERENCE_ROWS)])
-    stability = PopulationStability(columns)
-    stability.add(first)
-    assert stability.indices() == {}
-    stability.add(first)
-    assert max(stability.indices().values()) < 0.01
-    for _ in range(5):
-        stability.add(
-            np.column_stack([np.where(random.random(REFERENCE_ROWS) < 0.5, np.nan, first[:, 0]), np.full(REFERENCE_ROWS, 2.0)])
-        )
-    assert min(stability.indices().values()) > 0.25

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import polars as pl
 import pytest
 from httpx import Response
@@ -17,7 +16,6 @@ from detector import bundle
 from detector.decision import Decision
 from residuum.cli import app
 from serving.http.models.registry import ModelRegistry
-from serving.monitoring.agreement import rank_correlation
 from tests.data.make_bundle import write_least
 from tests.serving.http.conftest import ASK, Service, Start, until
 from tests.serving.http.loads import add_failing
@@ -150,13 +148,6 @@ def test_what_reads_other_columns_casts_no_shadow(tmp_path: Path) -> None:
         models.poll()
     assert models.current("pumps").shadow is None
     assert opened == ["opened"] * 2
-
-
-def test_rank_correlation_by_hand() -> None:
-    assert rank_correlation(np.array([1.0, 2, 3, 4]), np.array([10.0, 20, 30, 400])) == pytest.approx(1)
-    assert rank_correlation(np.array([1.0, 2, 3, 4]), np.array([4.0, 3, 2, 1])) == pytest.approx(-1)
-    assert rank_correlation(np.array([1.0, 2, 2, 3]), np.array([1.0, 2, 3, 4])) == pytest.approx(0.9487, abs=1e-4)
-    assert rank_correlation(np.ones(3), np.array([1.0, 2, 3])) is None
 
 
 def test_promote_asks_the_service_and_shows_the_agreement_first(start: Start, folder: Path) -> None:

@@ -1,0 +1,17 @@
+"""What monitoring observes of a model: the attributes that it reads."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from detector.scorer import Scorer
+from serving.monitoring.rolling import RollingStatistics
+
+
+class ObservedModel(Protocol):
+    """One open version of one name."""
+
+    name: str
+    version: int
+    scorer: Scorer
+    statistics: RollingStatistics
