@@ -6,12 +6,10 @@ when Prometheus scrapes, fills the `family` of a definition.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 class MetricDefinition(NamedTuple):
@@ -35,7 +33,7 @@ class MetricDefinition(NamedTuple):
         """Create a histogram."""
         return Histogram(self.name, self.help, self.labels, registry=registry, buckets=self.buckets)
 
-    def family(self) -> Family:
+    def family(self) -> Any:  # noqa: ANN401 - `add_metric` takes a value, or the buckets and the sum of a histogram
         """Return an empty family, for a collector to fill with `add_metric`."""
         match self.kind:
             case "counter":
