@@ -1,16 +1,20 @@
-"""What the README claims, measured: a script a claim, each beside a peer or a limit, in one run.
+"""Benchmarks: one script per claim of the README, each compared with a peer or a lower bound in the same run.
 
-    batch_scoring   `residuum score` beside a bare loop, beside pandas + PyOD, and its memory
-    cold_start      one row, and `--help`, beside what has to be imported anyway
-    training        time to the plateau and the AUROC reached, beside PyOD's AutoEncoder
+    batch_scoring   `residuum score` compared with a bare loop and with pandas + PyOD; its memory
+    cold_start      one row, and `--help`, compared with the unavoidable imports
+    training        time to the plateau and AUROC, compared with PyOD's AutoEncoder
     false_alarms    the promised false-alarm rate on fresh normal rows
-    variants        the whole family on tables and digits, beside PCA, kNN and PyOD
-    series          SKAB beside its board, speed and memory of windows
-    service         `residuum serve` beside a bare handler and its peers, under pressure, and the libraries alone
-    digits          MNIST rebuilt, on a plane, and named after 100 labels
+    variants        all variants on tables and digits, compared with PCA, kNN and PyOD
+    series          SKAB and NAB compared with their leaderboards; speed and memory of windows
+    images          magnetic tiles and MNIST compared with PCA and PyOD
+    service         `residuum serve` compared with a bare handler, its peers and the libraries alone; overload
+    stream          `residuum stream` compared with bare loops and quix-streams
+    digits          MNIST: reconstruction, a two-dimensional code, classification from 100 labels
 
-Each runs as `python -m benchmarks.NAME [--quick] [--json FILE]`. On a machine that others use too, times are worth
-little and ratios much: whatever is compared runs in turns in one run, and a line shows the median ratio of all rounds.
+Run one with `python -m benchmarks.NAME [--quick] [--json FILE]`. On a shared machine times mean little and ratios much:
+the things compared run in turns within one run, and a line shows the median ratio of all rounds.
+
+`harness/` is what the scripts share, `baselines/` holds the bare loops, `peers/` the other libraries.
 """
 
 import sys

@@ -1,17 +1,17 @@
 """Claim: scoring a file costs little more than reading it, running the graph and writing the score.
 
-`residuum score` on rows of 30 numbers beside a bare loop (`benchmarks._bare`) over the same file and the same graph, each
-in a process of its own with the same number of polars threads, in turns: bare / ours, at least 0.85 in processor time and
-in wall time. Ours starts Python, verifies the bundle, proves every block, computes p-values and verdicts, explains the
-anomalies and forces the file to the disk; all of that is inside its time. `--reasons all` and mixed columns (NSL-KDD's
-test rows, repeated) have bare loops of their own and no target.
+`residuum score` on rows of 30 numbers is compared with a bare loop (`benchmarks.baselines.file_loop`) over the same file and
+graph, each in a process of its own with the same number of polars threads, in turns: bare / ours must be at least 0.85 in CPU
+time and in wall time. The time of `residuum score` includes starting Python, verifying the bundle, validating every block,
+p-values, verdicts, reasons for the anomalies and syncing the file to disk. `--reasons all` and mixed columns (the test rows of
+NSL-KDD, repeated) have bare loops of their own and no target.
 
-Beside pandas + PyOD's AutoEncoder (`benchmarks._peer`), time a row: at least 10 times as fast. PyOD scores fewer rows,
-because it would take minutes, and its start-up and training are left out; ours scores all of them and includes start-up.
+Compared with pandas + PyOD's AutoEncoder (`benchmarks.peers.pandas_pyod`), per row: at least 10 times as fast. PyOD scores
+fewer rows, because all would take minutes, and its start-up and training do not count; ours scores all rows, start-up included.
 
 Peak memory on a file ten times as long: at most 1.1 times as much.
 
-The targets are for a million rows: in the quick form start-up weighs too much, and only memory is held against its target.
+The targets are for a million rows: in the quick form start-up weighs too much, and only memory has a target.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import _data, _rows
-from benchmarks._child import RESIDUUM, Pairs, Usage, in_turns, measure
-from benchmarks._detector import train
-from benchmarks._options import Options, Size, parse, unless_tiny
-from benchmarks._report import Line, Report, line
+from benchmarks.harness import datasets, generated_rows
+from benchmarks.harness.bundles import train
+from benchmarks.harness.options import Options, Size, parse, unless_tiny
+from benchmarks.harness.processes import RESIDUUM, Pairs, Usage, in_turns, measure
+from benchmarks.harness.report import Line, Report, line
 
 FULL, QUICK = Size(1_000_000, 5), Size(200_000, 3)
 TRAINING_ROWS = 20_000
@@ -44,33 +44,40 @@ MEMORY_ROUNDS = 1
 
 
 class Work(NamedTuple):
-    """What one comparison works on."""
+    """The files of one comparison."""
 
     folder: Path
     model: Path
     table: Path
 
-    def bare(self, what: str, threads: int) -> Usage:
+    def bare(self, kind: str, threads: int) -> Usage:
         """Run a bare loop."""
         return measure(
-            sys.executable, "-m", "benchmarks._bare", what, self.model, self.table, self.folder / "bare.csv", threads=threads
+            sys.executable,
+            "-m",
+            "benchmarks.baselines.file_loop",
+            kind,
+            self.model,
+            self.table,
+            self.folder / "bare.csv",
+            threads=threads,
         )
 
     def ours(self, threads: int, *flags: str) -> Usage:
-        """Run the console command."""
-        to = self.folder / "ours.csv"
-        return measure(RESIDUUM, "score", self.model, self.table, "--to", to, "--force", *flags, threads=threads)
+        """Run `residuum score`."""
+        output = self.folder / "ours.csv"
+        return measure(RESIDUUM, "score", self.model, self.table, "--to", output, "--force", *flags, threads=threads)
 
 
 def main() -> None:
-    """Measure."""
+    """Run the benchmark."""
     options = parse(__doc__, FULL, QUICK)
     report = Report("batch_scoring", quick=options.quick)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        report.say(f"generating {options.rows:,} rows x {_rows.COLUMNS} columns and training a detector")
-        table = _rows.write(folder / "today.csv", options.rows, seed=1)
-        normal = _rows.write(folder / "normal.csv", min(TRAINING_ROWS, options.rows), seed=10_000)
+        report.log(f"generating {options.rows:,} rows x {generated_rows.COLUMNS} columns and training a detector")
+        table = generated_rows.write(folder / "today.csv", options.rows, seed=1)
+        normal = generated_rows.write(folder / "normal.csv", min(TRAINING_ROWS, options.rows), seed=10_000)
         work = Work(folder, train(normal, folder / "numbers"), table)
         beside_bare(report, work, options)
         beside_pyod(report, work, options)
@@ -80,7 +87,7 @@ def main() -> None:
 
 
 def beside_bare(report: Report, work: Work, options: Options) -> None:
-    """Compare on numbers, with one thread and with all; and with reasons for every row."""
+    """Compare on numbers with one thread and with all, and with reasons for every row."""
     target = AT_LEAST if options.rows >= FULL.rows else None
     for threads in unless_tiny(sorted({1, os.cpu_count() or 1}), [1]):
         pairs = in_turns(options.rounds, partial(work.bare, "numbers", threads), partial(work.ours, threads))
@@ -95,34 +102,34 @@ def beside_pyod(report: Report, work: Work, options: Options) -> None:
         report.leave_out(f"pandas + PyOD: {reason}")
         return
     rows = max(1000, int(PEER_SHARE * options.rows))
-    for said, batch in (("", []), (f" in batches of {PEER_BATCH}", [PEER_BATCH])):
+    for label, batch in (("", []), (f" in batches of {PEER_BATCH}", [PEER_BATCH])):
         pairs = in_turns(options.rounds, partial(_pyod, work, rows, batch), partial(work.ours, 1))
-        wall, cpu = zip(*(_a_row(peer, rows, ours, options.rows) for peer, ours in pairs), strict=True)
+        wall, cpu = zip(*(_per_row(peer, rows, ours, options.rows) for peer, ours in pairs), strict=True)
         target = FASTER if options.rows >= FULL.rows and not batch else None
-        note = f"a row; PyOD scored {rows:,} rows, ours {options.rows:,}"
-        report.add(line(f"pandas + PyOD{said} / ours, cpu", cpu, at_least=target, note=note))
-        report.add(line(f"pandas + PyOD{said} / ours, wall", wall, at_least=target, note=note))
+        note = f"per row; PyOD scored {rows:,} rows, ours {options.rows:,}"
+        report.add(line(f"pandas + PyOD{label} / ours, cpu", cpu, at_least=target, note=note))
+        report.add(line(f"pandas + PyOD{label} / ours, wall", wall, at_least=target, note=note))
 
 
 def mixed(report: Report, folder: Path, options: Options) -> None:
     """Compare on numbers, booleans and categories."""
-    if not _data.SHARED.is_dir():
-        report.leave_out(f"mixed columns: {_data.ABSENT}")
+    if not datasets.SHARED.is_dir():
+        report.leave_out(f"mixed columns: {datasets.ABSENT}")
         return
-    source = _data.nsl_kdd("test_labelled.csv")
+    source = datasets.nsl_kdd("test_labelled.csv")
     with source.open("rb") as file:
         height = sum(1 for _ in file) - 1
     times = max(1, round(MIXED_SHARE * options.rows / height))
-    table = _rows.repeat(source, folder / "mixed.csv", times)
-    work = Work(folder, train(_data.nsl_kdd("train_normal.csv"), folder / "mixed"), table)
+    table = generated_rows.repeat(source, folder / "mixed.csv", times)
+    work = Work(folder, train(datasets.nsl_kdd("train_normal.csv"), folder / "mixed"), table)
     pairs = in_turns(options.rounds, partial(work.bare, "mixed", 1), partial(work.ours, 1))
     report.add(*ratios("mixed columns (NSL-KDD)", pairs, times * height))
     table.unlink()
 
 
 def memory(report: Report, work: Work, options: Options) -> None:
-    """Compare the peaks on a file and on one ten times as long."""
-    longer = work._replace(table=_rows.repeat(work.table, work.folder / "longer.csv", LONGER))
+    """Compare the peak memory on a file and on one ten times as long."""
+    longer = work._replace(table=generated_rows.repeat(work.table, work.folder / "longer.csv", LONGER))
     pairs = in_turns(MEMORY_ROUNDS, partial(longer.ours, 1), partial(work.ours, 1))
     peaks = [long.peak / short.peak for long, short in pairs]
     long, short = pairs[0]
@@ -132,9 +139,9 @@ def memory(report: Report, work: Work, options: Options) -> None:
 
 
 def ratios(name: str, pairs: Pairs, rows: int, at_least: float | None = None) -> list[Line]:
-    """Give bare / ours, in processor time and in wall time."""
+    """Return the lines for bare / ours in CPU time and in wall time."""
     wall, cpu = zip(*(bare.over(ours) for bare, ours in pairs), strict=True)
-    note = "bare {:.2f}, ours {:.2f} us a row"
+    note = "bare {:.2f}, ours {:.2f} us per row"
     by_cpu = note.format(*(1e6 * min(pair[side].cpu for pair in pairs) / rows for side in (0, 1)))
     by_wall = note.format(*(1e6 * min(pair[side].wall for pair in pairs) / rows for side in (0, 1)))
     return [
@@ -144,14 +151,16 @@ def ratios(name: str, pairs: Pairs, rows: int, at_least: float | None = None) ->
 
 
 def _pyod(work: Work, rows: int, batch: list[int]) -> Usage:
-    """Run the peer and give what it says of itself."""
-    used = measure(sys.executable, "-m", "benchmarks._peer", work.table, work.folder / "peer.csv", rows, *batch, threads=1)
-    said = json.loads(used.said.splitlines()[-1])
-    return used._replace(wall=said["wall"], cpu=said["cpu"])
+    """Run the peer and return the usage that it prints."""
+    used = measure(
+        sys.executable, "-m", "benchmarks.peers.pandas_pyod", work.table, work.folder / "peer.csv", rows, *batch, threads=1
+    )
+    printed = json.loads(used.output.splitlines()[-1])
+    return used._replace(wall=printed["wall"], cpu=printed["cpu"])
 
 
-def _a_row(peer: Usage, peer_rows: int, ours: Usage, our_rows: int) -> tuple[float, float]:
-    """Compare wall and processor time a row."""
+def _per_row(peer: Usage, peer_rows: int, ours: Usage, our_rows: int) -> tuple[float, float]:
+    """Return the ratios of wall and CPU time per row."""
     wall, cpu = peer.over(ours)
     return wall * our_rows / peer_rows, cpu * our_rows / peer_rows
 
@@ -161,7 +170,7 @@ def _threads(number: int) -> str:
 
 
 def _no_pyod() -> str:
-    """Say why PyOD cannot be used, if so; its deep models import tqdm, which it does not require."""
+    """Return why PyOD cannot be used, or an empty text; its deep models import tqdm, which it does not require."""
     absent = [name for name in ("pandas", "pyod", "tqdm") if importlib.util.find_spec(name) is None]
     return f"pip install {' '.join(absent)}" if absent else ""
 

@@ -1,16 +1,17 @@
-"""Claim: of fresh normal rows, the share that is flagged is the promised one, on whatever data.
+"""Claim: on any data, the share of fresh normal rows that is flagged is the promised one.
 
-Normal rows of each set of ADBench are shuffled; half of them train a detector through residuum's own split (training,
-validation, calibration rows), the other half is fresh; ten times a set. With n calibration scores and k = floor((n + 1) a),
-a threshold that promises the rate a has a false-alarm rate of k / (n + 1) in the mean and Beta(k, n + 1 - k) around it,
-so the alarms among m fresh rows are beta-binomial. The pooled rate of all splits has to lie within the central 95 % of
-the pooled rates that numpy draws from exactly that; one run in twenty may fall outside by luck. Below it a promise of
-"at most" is kept, but tightly it is not: where many rows have the very same score, the conformal threshold stays above
-them. A run on generated rows, new ones for each of 200 seeds, does the same. Sets too small for a rate are listed.
+The normal rows of each ADBench data set are shuffled; half of them train a detector with the project's own split (training,
+validation, calibration rows), the other half is fresh; ten times per data set. With n calibration scores and
+k = floor((n + 1) a), a threshold that promises the rate a has a false-alarm rate with mean k / (n + 1) and distribution
+Beta(k, n + 1 - k), so the number of alarms among m fresh rows is beta-binomial. The pooled rate of all splits must lie within
+the central 95 % of the pooled rates that numpy draws from that distribution; one run in twenty may fall outside by chance. A
+rate below it keeps the promise of "at most", but not tightly: where many rows have exactly the same score, the conformal
+threshold lies above them. A run on generated rows, new ones for each of 200 seeds, does the same. Data sets with too few rows
+for a rate are listed.
 
-Two short cuts, neither of which the promise knows of: training takes a few hundred steps instead of thousands (the promise
-holds for any score function), and scores come from the torch module before its export (each bundle is proved to score
-within 1e-5 of it). Both rates are decided on one calibration set, as `residuum calibrate` does.
+Two short cuts, neither of which affects the promise: training takes a few hundred steps instead of thousands (the promise holds
+for any score function), and scores come from the torch module before its export (each bundle is proved to score within 1e-5 of
+it). Both rates are decided on one calibration set, as `residuum calibrate` does.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import _data, _trained
-from benchmarks._options import Options, Size, parse, unless_tiny
-from benchmarks._report import Report, line
+from benchmarks.harness import datasets, detectors
+from benchmarks.harness.options import Options, Size, parse, unless_tiny
+from benchmarks.harness.report import Report, line
 from detector.decision import Calibration, rows_for
 from training.split import LEAST_ROWS
 
-FULL, QUICK = Size(4000, 10), Size(1000, 2)  # normal rows a set at most, splits a set
-SEEDS_A_ROUND = unless_tiny(20, 2)  # of generated rows
+FULL, QUICK = Size(4000, 10), Size(1000, 2)  # normal rows per data set at most, splits per data set
+SEEDS_PER_ROUND = unless_tiny(20, 2)  # of generated rows
 GENERATED_ROWS, GENERATED_FRESH = 1000, 2000
 RATES = (0.01, 0.05)
 STEPS = unless_tiny(200, 50)
@@ -46,7 +47,7 @@ class Trial(NamedTuple):
     allowed: int  # floor((n + 1) rate), k
     fresh: int  # rows, m
     alarms: int
-    ties: float  # share of calibration rows that share their score with another one
+    ties: float  # share of calibration rows with the same score as another one
 
     @property
     def promised(self) -> float:
@@ -58,26 +59,26 @@ Split = tuple[np.ndarray, np.ndarray]  # rows to train on, fresh rows
 
 
 def main() -> None:
-    """Measure."""
-    options = parse(__doc__, FULL, QUICK, rounds="splits a set, and twentieths of the seeds of generated rows")
+    """Run the benchmark."""
+    options = parse(__doc__, FULL, QUICK, rounds="splits per data set, and twentieths of the seeds of generated rows")
     report = Report("false_alarms", quick=options.quick)
-    with _trained.steps(STEPS):
-        generated = try_all("generated", new_rows, SEEDS_A_ROUND * options.rounds)
+    with detectors.steps(STEPS):
+        generated = try_all("generated", new_rows, SEEDS_PER_ROUND * options.rounds)
         real = try_sets(report, options)
-    by_set(report, [*real, *generated])
-    judge(report, "generated rows", generated, options.rounds)
-    judge(report, "ADBench", real, options.rounds)
+    show_data_sets(report, [*real, *generated])
+    check_rates(report, "generated rows", generated, options.rounds)
+    check_rates(report, "ADBench", real, options.rounds)
     report.details["trials"] = [trial._asdict() for trial in (*real, *generated)]
     report.close(options.json)
 
 
 def try_sets(report: Report, options: Options) -> list[Trial]:
-    """Try all sets of ADBench."""
-    if not _data.names():
-        report.leave_out(f"ADBench: {_data.ABSENT}")
+    """Run the trials on all data sets of ADBench."""
+    if not datasets.names():
+        report.leave_out(f"ADBench: {datasets.ABSENT}")
     trials: list[Trial] = []
-    for name in unless_tiny(_data.names(), _data.names()[:2]):
-        normal = _data.adbench(name).normal
+    for name in unless_tiny(datasets.names(), datasets.names()[:2]):
+        normal = datasets.adbench(name).normal
         if len(normal) // 2 < LEAST_ROWS:
             report.leave_out(f"{name}: {len(normal)} normal rows are too few to train on the half of them")
             continue
@@ -95,9 +96,9 @@ def try_all(name: str, split: Callable[[int], Split], splits: int) -> list[Trial
 
 def try_one(name: str, training: np.ndarray, fresh: np.ndarray, seed: int) -> Iterable[Trial]:
     """Train a detector and count the alarms at each rate that it can promise."""
-    detector = _trained.detector(_trained.frame(training), seed)
-    calibration = Calibration(detector.score(detector.calibrating))
-    scores = detector.scores(_trained.frame(fresh))
+    detector = detectors.detector(detectors.frame(training), seed)
+    calibration = Calibration(detector.score(detector.calibration_rows))
+    scores = detector.scores(detectors.frame(fresh))
     ties = 1 - len(np.unique(calibration.scores.round(9))) / len(calibration)
     for rate in RATES:
         if len(calibration) < rows_for(rate):
@@ -107,14 +108,14 @@ def try_one(name: str, training: np.ndarray, fresh: np.ndarray, seed: int) -> It
         yield Trial(name, seed, rate, len(calibration), allowed, len(scores), alarms, ties)
 
 
-def halves(rows: np.ndarray, most: int, seed: int) -> Split:
-    """Shuffle rows, at most so many, and cut them in two; the split's seed is not the training's."""
-    chosen = rows[np.random.default_rng([seed, 7]).permutation(len(rows))[:most]]
+def halves(rows: np.ndarray, max_rows: int, seed: int) -> Split:
+    """Return two halves of at most `max_rows` shuffled rows; the seed of the split differs from that of the training."""
+    chosen = rows[np.random.default_rng([seed, 7]).permutation(len(rows))[:max_rows]]
     return chosen[: len(chosen) // 2], chosen[len(chosen) // 2 :]
 
 
 def new_rows(seed: int) -> Split:
-    """Generate rows: two factors, heavy tails, a column of few values."""
+    """Return generated rows: two factors, heavy tails, a column of few values."""
     random = np.random.default_rng([seed, 8])
     rows = GENERATED_ROWS + GENERATED_FRESH
     factors = random.normal(size=(rows, 2)) @ random.normal(size=(2, 5))
@@ -123,47 +124,49 @@ def new_rows(seed: int) -> Split:
     return matrix[:GENERATED_ROWS], matrix[GENERATED_ROWS:]
 
 
-def judge(report: Report, name: str, trials: list[Trial], rounds: int) -> None:
-    """Hold the pooled rate of each promise against what chance allows."""
+def check_rates(report: Report, name: str, trials: list[Trial], rounds: int) -> None:
+    """Compare the pooled rate of each promise with its central 95 %."""
     for rate in RATES:
-        some = [trial for trial in trials if trial.rate == rate]
-        if not some:
+        selected = [trial for trial in trials if trial.rate == rate]
+        if not selected:
             continue
-        low, high = (100 * bound for bound in allowed(some))
-        by_round = [100 * pooled([trial for trial in some if trial.split % rounds == one]) for one in range(rounds)]
-        note = f"{promised(some):.3%} promised; {len(some)} detectors, {sum(trial.fresh for trial in some):,} fresh rows"
+        low, high = (100 * bound for bound in allowed(selected))
+        by_round = [100 * pooled([trial for trial in selected if trial.split % rounds == number]) for number in range(rounds)]
+        note = (
+            f"{promised(selected):.3%} promised; {len(selected)} detectors, {sum(trial.fresh for trial in selected):,} fresh rows"
+        )
         pooled_line = line(f"{name}, {rate:.0%}: flagged, %", by_round, at_least=low, at_most=high, note=note)
-        report.add(pooled_line.at(100 * pooled(some)))
+        report.add(pooled_line.with_value(100 * pooled(selected)))
 
 
-def by_set(report: Report, trials: list[Trial]) -> None:
-    """Show the sets one by one; with so many, some are outside their own 95 %."""
+def show_data_sets(report: Report, trials: list[Trial]) -> None:
+    """Print the data sets one by one; of so many, some lie outside their own 95 %."""
     rows = []
     for name in dict.fromkeys(trial.name for trial in trials):
         for rate in RATES:
-            some = [trial for trial in trials if (trial.name, trial.rate) == (name, rate)]
-            if some:
-                low, high = allowed(some)
-                found = pooled(some)
+            selected = [trial for trial in trials if (trial.name, trial.rate) == (name, rate)]
+            if selected:
+                low, high = allowed(selected)
+                found = pooled(selected)
                 inside = "" if low <= found <= high else "below" if found < low else "ABOVE"
-                cells = (f"{rate:.0%}", f"{promised(some):.3%}", f"{found:.3%}", f"{low:.3%} to {high:.3%}", inside)
-                rows.append([name, *cells, str(some[0].calibration), f"{np.mean([one.ties for one in some]):.0%}"])
-    heads = ("set", "rate", "promised", "flagged", "central 95 %", "", "calibration rows", "ties")
-    report.show("pooled over the splits of each set", heads, rows)
+                cells = (f"{rate:.0%}", f"{promised(selected):.3%}", f"{found:.3%}", f"{low:.3%} to {high:.3%}", inside)
+                rows.append([name, *cells, str(selected[0].calibration), f"{np.mean([trial.ties for trial in selected]):.0%}"])
+    headers = ("data set", "rate", "promised", "flagged", "central 95 %", "", "calibration rows", "ties")
+    report.show("pooled over the splits of each data set", headers, rows)
 
 
 def pooled(trials: list[Trial]) -> float:
-    """Give the share of all fresh rows that was flagged."""
+    """Return the share of all fresh rows that was flagged."""
     return sum(trial.alarms for trial in trials) / sum(trial.fresh for trial in trials)
 
 
 def promised(trials: list[Trial]) -> float:
-    """Give the share that is to be expected."""
+    """Return the expected share."""
     return sum(trial.promised * trial.fresh for trial in trials) / sum(trial.fresh for trial in trials)
 
 
 def allowed(trials: list[Trial]) -> tuple[float, float]:
-    """Draw the central 95 % of the pooled share: for each detector its true rate, then its alarms."""
+    """Return the central 95 % of the pooled share, drawn: for each detector its true rate, then its alarms."""
     random = np.random.default_rng(0)
     alarms = np.zeros(DRAWS)
     for trial in trials:

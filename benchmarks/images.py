@@ -29,11 +29,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks import _data, _variant
-from benchmarks._options import Size, parse, unless_tiny
-from benchmarks._report import Report, line
-from benchmarks._trained import Detector, steps
-from benchmarks._variant import Found, Task
+from benchmarks.harness import datasets, family
+from benchmarks.harness.detectors import Detector, steps
+from benchmarks.harness.family import Found, Task
+from benchmarks.harness.options import Size, parse, unless_tiny
+from benchmarks.harness.report import Report, line
 from detector.images import Image, files_in
 from training.fit import STEPS as USUAL_STEPS
 from training.fit import ignore_progress, one_thread
@@ -68,8 +68,8 @@ def main() -> None:
     """Measure."""
     options = parse(__doc__, FULL, QUICK, rounds="draws of the tiles that train")
     report = Report("images", quick=options.quick)
-    if not _data.SHARED.is_dir():
-        report.leave_out(f"everything: {_data.ABSENT}")
+    if not datasets.SHARED.is_dir():
+        report.leave_out(f"everything: {datasets.ABSENT}")
         report.close(options.json)
         return
     with steps(STEPS):
@@ -96,7 +96,7 @@ def on_tiles(report: Report, data: Tiles, rounds: int) -> Detector:
     for name, found in peers.items():
         tell(report, f"tiles: {name}", found)
     gains = [one.auroc - max(other[at].auroc for other in peers.values()) for at, one in enumerate(ours)]
-    report.add(line("tiles: AUROC above the best peer", gains, at_least=AIM if whole else None).at(float(np.mean(gains))))
+    report.add(line("tiles: AUROC above the best peer", gains, at_least=AIM if whole else None).with_value(float(np.mean(gains))))
     if PICTURES in os.environ:
         draw(detector, data, rest, Path(os.environ[PICTURES]))
     return detector
@@ -113,7 +113,7 @@ def trained(image: Image, normal: np.ndarray, task: Task, rest: np.ndarray, seed
     seconds = time.process_time() - began
     detector = Detector(material, learnt.graph, learnt.fit)
     began = time.process_time()
-    found = Found(_variant.auroc(task, detector.score(rest)), seconds)
+    found = Found(family.auroc(task, detector.score(rest)), seconds)
     return detector, found, len(rest) / (time.process_time() - began)
 
 
@@ -124,15 +124,15 @@ def by_kind(report: Report, detector: Detector, data: Tiles, rest: np.ndarray) -
     for kind in sorted(set(kinds) - {NORMAL}):
         some = np.isin(kinds, [NORMAL, kind])
         task = Task(kind, scores, scores, kinds[some] != NORMAL, scale=False)
-        said.append(f"{kind} {_variant.auroc(task, scores[some]):.3f}")
-    report.say(f"tiles, by kind: {', '.join(said)}")
+        said.append(f"{kind} {family.auroc(task, scores[some]):.3f}")
+    report.log(f"tiles, by kind: {', '.join(said)}")
 
 
 def on_digits(report: Report, most: int) -> None:
     """Tell each digit from the others, beside the peers."""
     ours: list[Found] = []
     peers: dict[str, list[Found]] = {name: [] for name in peers_here(report)}
-    digits = _data.mnist()
+    digits = datasets.mnist()
     for which in range(DIGITS):
         normal = digits.images[digits.labels == which][:IMAGES]
         rest = digits.test_images[:most]
@@ -148,7 +148,7 @@ def on_digits(report: Report, most: int) -> None:
 
 def speeds(report: Report, detector: Detector) -> None:
     """Time the exported graph beside torch."""
-    speed = _variant.speed(detector, TURNS)
+    speed = family.speed(detector, TURNS)
     report.add(line("tiles: images/s in ONNX Runtime, batches of 1,024, one thread", [speed.rows_per_second]))
     for size, ratios in speed.ratios.items():
         report.add(line(f"tiles: torch eager / ours at {size} images", ratios, at_least=1.0))
@@ -161,8 +161,8 @@ def peers_here(report: Report) -> dict[str, Callable[[Task, int], Found]]:
     absent = [name for name in ("pyod", "tqdm") if importlib.util.find_spec(name) is None]
     if absent and PYOD not in " ".join(report.left_out):
         report.leave_out(f"{PYOD}: pip install {' '.join(absent)}")
-    here: dict[str, Callable[[Task, int], Found]] = {"PCA": _variant.pca}
-    return here | ({} if absent else {PYOD: partial(_variant.pyod, "AutoEncoder")})
+    here: dict[str, Callable[[Task, int], Found]] = {"PCA": family.pca}
+    return here | ({} if absent else {PYOD: partial(family.pyod, "AutoEncoder")})
 
 
 def tell(report: Report, name: str, found: Sequence[Found], note: str = "") -> None:
@@ -170,12 +170,12 @@ def tell(report: Report, name: str, found: Sequence[Found], note: str = "") -> N
     seconds = f"{np.mean([one.seconds for one in found]):.1f} s to train"
     aurocs = [one.auroc for one in found]
     said = f"mean of {len(found)}; {seconds}" + (f"; {note}" if note else "")
-    report.add(line(name, aurocs, note=said).at(float(np.mean(aurocs))))
+    report.add(line(name, aurocs, note=said).with_value(float(np.mean(aurocs))))
 
 
 def tiles() -> Tiles:
     """Read all tiles."""
-    files = files_in([str(_data.SHARED / "magnetic_tile")])
+    files = files_in([str(datasets.SHARED / "magnetic_tile")])
     return Tiles(read_images(files, TILE).matrix, np.array([Path(file).parent.name for file in files]), files)
 
 
@@ -196,7 +196,7 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
     from serving.files.heatmaps import looking
     from serving.heatmap import draw_heatmap, heat
 
-    threshold = Calibration(detector.score(detector.calibrating)).decide(RATE).threshold
+    threshold = Calibration(detector.score(detector.calibration_rows)).decide(RATE).threshold
     odd = [at for at in rest if data.kinds[at] != NORMAL]
     pages = []
     for at in odd[:: max(1, len(odd) // DEFECTS)][:DEFECTS]:

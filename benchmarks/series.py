@@ -9,7 +9,7 @@ Then: the anomaly-free rows, trained on their first third, and what share of the
 Runtime's at batches of 1, 64 and 1024 windows, one thread each. Bytes and rows/s with many interleaved keys. Peak memory of
 `residuum score` on a file of ten times as many rows.
 
-NAB's `realKnownCause` by NAB's rules (`_nab.py`): a detector for each file, trained on its probationary rows, streamed over all
+NAB's `realKnownCause` by NAB's rules: a detector for each file, trained on its probationary rows, streamed over all
 of it; a row's score is what the detector gives over the detector's own threshold, which those rows set. A detection is the row
 where an alarm begins, as a person is told of it once; the note says what comes of taking every row above the threshold for one.
 The threshold is the best one on these seven files, of a hundred. Beside it stands what NAB's repository says, file by file
@@ -36,10 +36,10 @@ import numpy as np
 import polars as pl
 import torch
 
-from benchmarks import _data, _nab, _trained, _variant
-from benchmarks._child import RESIDUUM, measure
-from benchmarks._options import Options, Size, parse, unless_tiny
-from benchmarks._report import Report, line
+from benchmarks.harness import datasets, detectors, family, nab_scoring
+from benchmarks.harness.options import Options, Size, parse, unless_tiny
+from benchmarks.harness.processes import RESIDUUM, measure
+from benchmarks.harness.report import Report, line
 from detector import bundle
 from detector.alarm import Alarm, AlarmState
 from detector.bundle import Bundle
@@ -100,17 +100,17 @@ def main() -> None:
     """Measure."""
     options = parse(__doc__, FULL, QUICK, rounds="files of SKAB")
     report = Report("series", quick=options.quick)
-    folder = _data.SHARED / "skab"
-    with _trained.steps(STEPS), tempfile.TemporaryDirectory() as work:
+    folder = datasets.SHARED / "skab"
+    with detectors.steps(STEPS), tempfile.TemporaryDirectory() as work:
         if folder.is_dir():
             on_skab(report, sorted((folder / "valve1").glob("*.csv"))[: options.rounds], Path(work))
             on_normal_rows(report, read(folder / "anomaly-free" / "anomaly-free.csv"), Path(work))
         else:
-            report.leave_out(f"SKAB: {_data.ABSENT}")
-        if (_data.SHARED / "nab").is_dir():
-            on_nab(report, _nab.read(_data.SHARED / "nab")[:NAB_FILES], Path(work))
+            report.leave_out(f"SKAB: {datasets.ABSENT}")
+        if (datasets.SHARED / "nab").is_dir():
+            on_nab(report, nab_scoring.read(datasets.SHARED / "nab")[:NAB_FILES], Path(work))
         else:
-            report.leave_out(f"NAB: {_data.ABSENT}")
+            report.leave_out(f"NAB: {datasets.ABSENT}")
         speed(report, options, Path(work))
         memory(report, Path(work))
     report.leave_out("SKAB's valve2 and other, 18 of the board's 34 files: not among the public data sets beside this checkout")
@@ -136,7 +136,7 @@ def on_skab(report: Report, files: list[Path], work: Path) -> None:
         spread = line(
             f"SKAB valve1, F1: {name}", [each.f1 for each in counts], at_least=aim, note=f"{pooled}; {len(files)} files"
         )
-        report.add(spread.at(pooled.f1))
+        report.add(spread.with_value(pooled.f1))
     report.add(line("SKAB, F1: the board's best, Conv-AE on 34 files", [BOARD], note="FAR 13.6%, MAR 28.0%"))
     report.add(line("SKAB valve1, processor seconds of training and export", seconds))
 
@@ -153,21 +153,21 @@ def on_normal_rows(report: Report, frame: pl.DataFrame, work: Path) -> None:
     report.add(line("SKAB anomaly-free: share of the later rows flagged", [float(verdicts.is_anomaly[judged].mean())], note=note))
 
 
-def on_nab(report: Report, files: Sequence[_nab.File], work: Path) -> None:
+def on_nab(report: Report, files: Sequence[nab_scoring.File], work: Path) -> None:
     """Judge NAB's files by its rules, with two scores."""
-    marks = [_nab.marked(file.frame.height, file.windows) for file in files]
+    marks = [nab_scoring.marked(file.frame.height, file.windows) for file in files]
     for name, settings in NAB_SCORES.items():
         scores = []
         for file in files:
-            taught = file.frame[: _nab.probation(file.frame.height)]
+            taught = file.frame[: nab_scoring.probation(file.frame.height)]
             opened = trained(taught, work / name / file.name, "timestamp", settings)
             scores.append(streamed(opened, file.frame) / opened.manifest.decision.threshold)
         there = np.concatenate([score[mark.judged & np.isfinite(score)] for mark, score in zip(marks, scores, strict=True)])
         thresholds = [1.0, np.inf, *np.unique(np.quantile(there, 1 - NAB_SHARES))]  # 1: each detector's own; inf: silence
         told = [[beginnings(score, threshold) for score in scores] for threshold in thresholds]
-        for application, profile in _nab.PROFILES.items():
-            tried = [_nab.judged(marks, some, profile, at) for some, at in zip(told, thresholds, strict=True)]
-            own, best, rows = tried[0], max(tried), _nab.best(marks, scores, profile)
+        for application, profile in nab_scoring.PROFILES.items():
+            tried = [nab_scoring.judged(marks, some, profile, at) for some, at in zip(told, thresholds, strict=True)]
+            own, best, rows = tried[0], max(tried), nab_scoring.best(marks, scores, profile)
             windows = sum(len(mark.windows) for mark in marks)
             note = (
                 f"{best.found} of {windows} windows, {best.false} false alarms, at {best.threshold:.2f} of a file's threshold; "
@@ -246,17 +246,17 @@ def graphs(report: Report, variant: str, frame: pl.DataFrame, work: Path) -> Non
     """Time a variant's graph in ONNX Runtime beside torch, in turns."""
     recipe = Recipe(variant=variant, window=LENGTH, columns=ColumnOptions(time="datetime"), device="cpu")
     table = Table(frame, np.arange(frame.height), [])
-    with _trained.steps(20), one_thread():  # the weights do not matter
+    with detectors.steps(20), one_thread():  # the weights do not matter
         material = prepare(table, recipe)
         layout = build_layout(material.matrix, material.columns)
         learnt = learn(layout, material, windowed_plan(variant), 0, torch.device("cpu"), ignore_progress)
         served = Scorer(bundle.read(train(table, work / variant, recipe).folder), "cpu").graph
     with one_thread(), torch.inference_mode():
-        for size in _variant.BATCHES:
+        for size in family.BATCHES:
             windows = np.random.default_rng(1).normal(size=(size, LENGTH, 8))
             tensor = torch.from_numpy(windows)
             runs = partial(learnt.graph, tensor), partial(served.explain, windows)
-            both = [(_variant.seconds(runs[0]), _variant.seconds(runs[1])) for _ in range(TURNS)]
+            both = [(family.seconds(runs[0]), family.seconds(runs[1])) for _ in range(TURNS)]
             ratios = [eager / runtime for eager, runtime in both]
             each = statistics.median(runtime for _, runtime in both) / size * 1e6
             aim = 1.0 if variant == "convolutional" else None

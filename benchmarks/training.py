@@ -1,11 +1,11 @@
 """Claim: training takes seconds and finds what PyOD's AutoEncoder finds.
 
-Both learn from the same normal rows and score the same fresh rows, one after the other in each round: NSL-KDD (PyOD gets it
-one-hot and standardised) and four sets of ADBench, half of whose normal rows train, the split drawn anew for each round
-with a fixed seed. Lines give the processor time to the plateau (the first check whose loss is within 1 % of the best one),
-ours / PyOD's, and the AUROC on fresh rows, PyOD's beside it. The time is residuum's from the table to the last step of
-training; what follows (export, calibration, proof) takes some seconds whatever the rows and is not in it. `_watched` says
-how PyOD is set. NSL-KDD's AUROC has a target of its own: 0.955.
+Both train on the same normal rows and score the same fresh rows, one after the other in each round: NSL-KDD (one-hot and
+standardised for PyOD) and four data sets of ADBench, half of whose normal rows train, with a new split in each round from a
+fixed seed. Lines give the CPU time to the plateau (the first check whose loss is within 1 % of the best one), ours / PyOD's,
+and the AUROC on fresh rows with PyOD's in the note. The time runs from the table to the last training step; export, calibration
+and proof take some seconds whatever the number of rows and are not included. `benchmarks.harness.learning_curves` documents the
+settings of PyOD. The AUROC on NSL-KDD has a target of its own: 0.955.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import _data, _trained, _watched
-from benchmarks._options import Options, Size, parse, unless_tiny
-from benchmarks._report import Report, line
-from benchmarks._watched import Learnt, Task
+from benchmarks.harness import datasets, detectors, learning_curves
+from benchmarks.harness.learning_curves import CurveTask, LearningCurve
+from benchmarks.harness.options import Options, Size, parse, unless_tiny
+from benchmarks.harness.report import Report, line
 from training.fit import STEPS as USUAL_STEPS
 
 FULL, QUICK = Size(100_000, 3), Size(2000, 1)  # training rows at most
@@ -31,63 +31,63 @@ NORMAL = "normal"
 
 
 def main() -> None:
-    """Measure."""
+    """Run the benchmark."""
     options = parse(__doc__, FULL, QUICK, rounds="seeds")
     report = Report("training", quick=options.quick)
-    if not _data.SHARED.is_dir():
-        report.leave_out(f"everything: {_data.ABSENT}")
+    if not datasets.SHARED.is_dir():
+        report.leave_out(f"everything: {datasets.ABSENT}")
     else:
-        beside = not _no_pyod(report)
-        with _trained.steps(STEPS):
+        with_pyod = not _no_pyod(report)
+        with detectors.steps(STEPS):
             for name in (NSL_KDD, *SETS):
-                measure(report, name, options, beside_pyod=beside)
+                measure(report, name, options, with_pyod=with_pyod)
     report.close(options.json)
 
 
-def measure(report: Report, name: str, options: Options, *, beside_pyod: bool) -> None:
-    """Train on one set, with several seeds."""
-    mine, others, aurocs, other_aurocs = [], [], [], []
+def measure(report: Report, name: str, options: Options, *, with_pyod: bool) -> None:
+    """Train on one data set with several seeds."""
+    ours, others, aurocs, other_aurocs = [], [], [], []
     for seed in range(options.rounds):
-        one = task(name, options.rows, seed)
-        mine.append(_watched.ours(one, seed))
-        aurocs.append(float(roc_auc_score(one.is_anomaly, mine[-1].scores)))
-        if beside_pyod:
-            others.append(_watched.pyod(one, seed))
-            other_aurocs.append(float(roc_auc_score(one.is_anomaly, others[-1].scores)))
+        data = task(name, options.rows, seed)
+        ours.append(learning_curves.ours(data, seed))
+        aurocs.append(float(roc_auc_score(data.is_anomaly, ours[-1].scores)))
+        if with_pyod:
+            others.append(learning_curves.pyod(data, seed))
+            other_aurocs.append(float(roc_auc_score(data.is_anomaly, others[-1].scores)))
     target = AT_LEAST if name == NSL_KDD and not options.quick else None
-    besides = f"PyOD's {np.median(other_aurocs):.4f}" if others else ""
-    report.add(line(f"{name}: AUROC", aurocs, at_least=target, note=besides))
-    said = f"{_seconds(mine)} ours" + (f", {_seconds(others)} PyOD's" if others else "")
+    note = f"PyOD's {np.median(other_aurocs):.4f}" if others else ""
+    report.add(line(f"{name}: AUROC", aurocs, at_least=target, note=note))
+    times = f"{_seconds(ours)} ours" + (f", {_seconds(others)} PyOD's" if others else "")
     if others:
-        ratios = [ours.plateau / other.plateau for ours, other in zip(mine, others, strict=True)]
-        report.add(line(f"{name}: time to the plateau, ours / PyOD", ratios, note=said))
+        ratios = [curve.plateau / other.plateau for curve, other in zip(ours, others, strict=True)]
+        report.add(line(f"{name}: time to the plateau, ours / PyOD", ratios, note=times))
     else:
-        report.add(line(f"{name}: seconds to the plateau", [one.plateau for one in mine], note=said))
+        report.add(line(f"{name}: seconds to the plateau", [curve.plateau for curve in ours], note=times))
 
 
-def task(name: str, most: int, seed: int) -> Task:
-    """Give a set's rows, at most so many to train on."""
+def task(name: str, max_rows: int, seed: int) -> CurveTask:
+    """Return a data set with at most `max_rows` training rows."""
     random = np.random.default_rng([seed, 9])
     if name == NSL_KDD:
-        training = pl.read_csv(_data.nsl_kdd("train_normal.csv"), infer_schema_length=None)
-        fresh = pl.read_csv(_data.nsl_kdd("test_labelled.csv"), infer_schema_length=None)
-        chosen = training[np.sort(random.permutation(training.height)[:most])]
-        return Task(name, chosen, fresh.select(training.columns), (fresh["label"] != NORMAL).to_numpy())
-    labelled = _data.adbench(name)
+        training = pl.read_csv(datasets.nsl_kdd("train_normal.csv"), infer_schema_length=None)
+        fresh = pl.read_csv(datasets.nsl_kdd("test_labelled.csv"), infer_schema_length=None)
+        chosen = training[np.sort(random.permutation(training.height)[:max_rows])]
+        return CurveTask(name, chosen, fresh.select(training.columns), (fresh["label"] != NORMAL).to_numpy())
+    labelled = datasets.adbench(name)
     normal = random.permutation(labelled.normal)
     half = len(normal) // 2
     matrix = np.vstack([normal[half:], labelled.anomalies])
     is_anomaly = np.arange(len(matrix)) >= len(normal) - half
-    return Task(name, _trained.frame(normal[:half][:most]), _trained.frame(matrix), is_anomaly)
+    return CurveTask(name, detectors.frame(normal[:half][:max_rows]), detectors.frame(matrix), is_anomaly)
 
 
-def _seconds(some: list[Learnt]) -> str:
-    """Say how long it took to the plateau, and to the end."""
-    return f"{np.median([one.plateau for one in some]):.2f} s of {np.median([one.whole for one in some]):.2f} s"
+def _seconds(curves: list[LearningCurve]) -> str:
+    """Return the median times to the plateau and to the end as text."""
+    return f"{np.median([curve.plateau for curve in curves]):.2f} s of {np.median([curve.total for curve in curves]):.2f} s"
 
 
 def _no_pyod(report: Report) -> bool:
-    """Say that PyOD is not there, if so; its deep models import tqdm, which it does not require."""
+    """Return whether PyOD is missing, and report it; its deep models import tqdm, which it does not require."""
     absent = [name for name in ("pyod", "tqdm") if importlib.util.find_spec(name) is None]
     if absent:
         report.leave_out(f"PyOD: pip install {' '.join(absent)}")

@@ -1,4 +1,4 @@
-"""The graph behind BentoML, one worker: `bentoml serve benchmarks._peer_bentoml:Detector`, in its own environment."""
+"""The graph behind BentoML, one worker: `bentoml serve benchmarks.peers.bentoml_service:Detector`, in its own environment."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import bentoml
 
-from benchmarks._peer_graph import Graph
+from benchmarks.peers.graph import Graph
 
 
 @bentoml.service(workers=1)
 class Detector:
-    """Rows in, verdicts out."""
+    """BentoML service that scores rows."""
 
     def __init__(self) -> None:
         self.graph = Graph(Path(os.environ["BUNDLE"]))
 
     @bentoml.api  # type: ignore[untyped-decorator]  # not installed where types are checked
     def score(self, rows: list) -> dict:  # type: ignore[type-arg]  # BentoML would check what is inside
-        """Judge."""
-        said: dict[str, Any] = self.graph.of_rows(rows)
-        return said
+        """Return the verdicts."""
+        verdicts: dict[str, Any] = self.graph.score_rows(rows)
+        return verdicts

@@ -1,12 +1,12 @@
-"""Two autoencoders that are watched while they learn: ours, and PyOD's with its defaults.
+"""Learning curves of two autoencoders: the project's and PyOD's with its defaults.
 
-Seconds are processor seconds on one thread, the peer's as well (batches of 32 gain nothing from a second one), without
-what watching itself takes. Ours is watched on its own validation rows, which its early stopping reads anyway. PyOD has
-none, so the loss of fresh normal rows after each epoch tells when it is there; nothing else is done with it.
+Seconds are CPU seconds on one thread, for PyOD too (batches of 32 gain nothing from a second one), without the cost of watching.
+The project's detector is watched on its own validation rows, which early stopping evaluates anyway. PyOD has none, so the loss
+of fresh normal rows after each epoch shows when the plateau is reached; these rows serve no other purpose.
 
-PyOD as it comes, but for two things: `verbose=0`, and rows standardised beforehand (`preprocessing=False`), which is what
-it does itself except that it divides columns that are constant in training by 1e-8. Its `contamination` moves a threshold
-and no score.
+PyOD has its defaults but for two: `verbose=0`, and rows standardised beforehand (`preprocessing=False`), which is what it
+does itself, except that it divides columns that are constant in training by 1e-8. Its `contamination` moves a threshold and no
+score.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import torch
 from sklearn.compose import make_column_transformer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from benchmarks import _trained
+from benchmarks.harness import detectors
 from training.fit import FitProgress, one_thread
 
 WITHIN = 0.01  # of the best loss
 
 
-class Task(NamedTuple):
+class CurveTask(NamedTuple):
     """Normal rows to train on, fresh rows to score, and which of these are anomalies."""
 
     name: str
@@ -35,24 +35,24 @@ class Task(NamedTuple):
     is_anomaly: np.ndarray
 
 
-class Learnt(NamedTuple):
-    """The loss after each check, when that was, when training was over, and the scores of fresh rows."""
+class LearningCurve(NamedTuple):
+    """The loss at each check, the time of each check and of the whole training, and the scores of fresh rows."""
 
     losses: list[float]
     seconds: list[float]
-    whole: float
+    total: float
     scores: np.ndarray
 
     @property
     def plateau(self) -> float:
-        """When the loss was first within 1 % of the best."""
+        """The time at which the loss was first within 1 % of the best."""
         best = min(self.losses)
-        reached = (at for loss, at in zip(self.losses, self.seconds, strict=True) if loss <= best + WITHIN * abs(best))
+        reached = (second for loss, second in zip(self.losses, self.seconds, strict=True) if loss <= best + WITHIN * abs(best))
         return next(reached)
 
 
-def ours(task: Task, seed: int) -> Learnt:
-    """Train ours."""
+def ours(task: CurveTask, seed: int) -> LearningCurve:
+    """Train the project's default variant."""
     losses: list[float] = []
     seconds: list[float] = []
     began = time.process_time()
@@ -61,13 +61,13 @@ def ours(task: Task, seed: int) -> Learnt:
         losses.append(progress.loss)
         seconds.append(time.process_time() - began)
 
-    detector = _trained.detector(task.training, seed, watch)
-    whole = time.process_time() - began
-    return Learnt(losses, seconds, whole, detector.scores(task.fresh))
+    detector = detectors.detector(task.training, seed, watch)
+    total = time.process_time() - began
+    return LearningCurve(losses, seconds, total, detector.scores(task.fresh))
 
 
-def pyod(task: Task, seed: int) -> Learnt:
-    """Train PyOD's."""
+def pyod(task: CurveTask, seed: int) -> LearningCurve:
+    """Train PyOD's AutoEncoder."""
     began = time.process_time()
     encoder = _encoder(task.training).fit(task.training.to_pandas())
     training = encoder.transform(task.training.to_pandas())
@@ -78,12 +78,12 @@ def pyod(task: Task, seed: int) -> Learnt:
         began = time.process_time()
         peer.began = began - encoding
         peer.fit(training)
-        whole = time.process_time() - peer.began
-        return Learnt(peer.losses, peer.seconds, whole, peer.decision_function(fresh))
+        total = time.process_time() - peer.began
+        return LearningCurve(peer.losses, peer.seconds, total, peer.decision_function(fresh))
 
 
 def _encoder(frame: pl.DataFrame) -> Any:  # noqa: ANN401 - scikit-learn ships no types
-    """One-hot for texts, standardised numbers."""
+    """Return a transformer: one-hot for texts, standardised numbers."""
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     numbers = [name for name in frame.columns if name not in texts]
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
@@ -91,12 +91,12 @@ def _encoder(frame: pl.DataFrame) -> Any:  # noqa: ANN401 - scikit-learn ships n
 
 
 def _watched_pyod(normal: np.ndarray, seed: int) -> Any:  # noqa: ANN401 - PyOD ships no types
-    """Give PyOD's autoencoder that notes its loss on rows after each epoch."""
+    """Return PyOD's AutoEncoder, extended to record its loss on rows after each epoch."""
     from pyod.models.auto_encoder import AutoEncoder
 
     rows = torch.tensor(normal, dtype=torch.float32)
 
-    class Watched(AutoEncoder):  # type: ignore[misc]  # PyOD ships no types
+    class WatchedAutoEncoder(AutoEncoder):  # type: ignore[misc]  # PyOD ships no types
         began = 0.0
 
         def __init__(self) -> None:
@@ -113,4 +113,4 @@ def _watched_pyod(normal: np.ndarray, seed: int) -> Any:  # noqa: ANN401 - PyOD 
             self.model.train()
             self.began += time.process_time() - now
 
-    return Watched()
+    return WatchedAutoEncoder()

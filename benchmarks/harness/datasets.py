@@ -1,4 +1,4 @@
-"""Public data sets that lie beside this checkout on some machines; what needs them says so where they are not."""
+"""Public data sets beside the checkout (../shared/data); benchmarks that need them are left out where they are absent."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks._child import ROOT
+from benchmarks.harness.processes import ROOT
 
 SHARED = ROOT.parent / "shared" / "data"
 ABSENT = "the public data sets are not beside this checkout (../shared/data)"
 
 
 class Labelled(NamedTuple):
-    """A set of ADBench: its normal rows and its anomalies, `float64[rows, columns]` each."""
+    """A data set of ADBench: normal rows and anomalies, `float64[rows, columns]` each."""
 
     name: str
     normal: np.ndarray
@@ -22,20 +22,20 @@ class Labelled(NamedTuple):
 
 
 def names() -> list[str]:
-    """Give the names of ADBench's sets that are here, small to large."""
+    """Return the names of the ADBench data sets found, small to large."""
     files = sorted((SHARED / "adbench").glob("*.npz"), key=lambda path: path.stat().st_size)
     return [path.stem for path in files]
 
 
 def adbench(name: str) -> Labelled:
-    """Read one of ADBench's sets."""
+    """Read a data set of ADBench."""
     with np.load(SHARED / "adbench" / f"{name}.npz") as arrays:
         matrix, label = arrays["X"].astype(np.float64), arrays["y"]
     return Labelled(name, matrix[label == 0], matrix[label != 0])
 
 
 class Digits(NamedTuple):
-    """MNIST in no particular order: images as rows of pixels in [0, 1], and the digits that they show."""
+    """MNIST in random order: images as rows of pixels in [0, 1], and their digits."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -57,5 +57,5 @@ def mnist() -> Digits:
 
 
 def nsl_kdd(file: str) -> Path:
-    """Give the path of a file of NSL-KDD."""
+    """Return the path of a file of NSL-KDD."""
     return SHARED / "nsl_kdd" / file

@@ -1,4 +1,4 @@
-"""What every benchmark can be told on the command line."""
+"""The command-line options of every benchmark."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
-TINY = bool(os.environ.get("RESIDUUM_BENCHMARKS_TINY"))  # the tests set it: is everything still in working order?
+TINY = bool(os.environ.get("RESIDUUM_BENCHMARKS_TINY"))  # set by the tests, which only check that the script runs
 
 
 class Size(NamedTuple):
-    """How much a benchmark does."""
+    """The size of a run."""
 
     rows: int
     rounds: int
 
 
 class Options(NamedTuple):
-    """What was asked for."""
+    """The parsed command line."""
 
     quick: bool
     json: Path | None
@@ -28,17 +28,17 @@ class Options(NamedTuple):
 
 
 def parse(description: str | None, full: Size, quick: Size, rounds: str = "rounds of the comparison") -> Options:
-    """Read the command line; `rounds` says what is repeated."""
+    """Parse the command line; `rounds` describes what is repeated."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a short form")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--quick", action="store_true", help="run the short form")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE as JSON")
     parser.add_argument("--rows", type=int, help=f"rows (default {full.rows:,}; quick {quick.rows:,})")
     parser.add_argument("--rounds", type=int, help=f"{rounds} (default {full.rounds}; quick {quick.rounds})")
-    given = parser.parse_args()
-    size = quick if given.quick else full
-    return Options(given.quick, given.json, given.rows or size.rows, given.rounds or size.rounds)
+    arguments = parser.parse_args()
+    size = quick if arguments.quick else full
+    return Options(arguments.quick, arguments.json, arguments.rows or size.rows, arguments.rounds or size.rounds)
 
 
 def unless_tiny(usual: T, tiny: T) -> T:
-    """Choose between what a measurement takes and what a test of the script takes."""
+    """Return `usual` for a measurement, `tiny` when a test runs the script."""
     return tiny if TINY else usual

@@ -1,4 +1,4 @@
-"""One variant, or one peer of the family, on one task: what it finds and what it takes."""
+"""One variant, or one peer, on one task: its AUROC and its cost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks import _trained
+from benchmarks.harness import detectors
 from detector.graph import Graph
 from training import export
 from training.fit import one_thread
@@ -23,47 +23,47 @@ COMPONENTS = 32
 NEIGHBOURS = 5
 BATCHES = (1, 64, 1024)
 TURNS = 15
-SHORTEST = 1e-2  # seconds of the processor that a timing takes at least
+MIN_SECONDS = 1e-2  # of CPU time for one timing
 
 Settings = Mapping[str, str]
 
 
 class Task(NamedTuple):
-    """Normal rows to learn from, and rows to tell apart: `float64[rows, columns]`."""
+    """Normal rows to train on and labelled rows to score, `float64[rows, columns]`."""
 
     name: str
     normal: np.ndarray
     rows: np.ndarray
     is_anomaly: np.ndarray
-    scale: bool  # whether peers get standardised columns
+    scale: bool  # standardise the columns for peers
 
 
-class Found(NamedTuple):
-    """What came of it."""
+class Outcome(NamedTuple):
+    """The AUROC and the cost of training."""
 
     auroc: float
-    seconds: float  # of the processor, to train
+    seconds: float  # of CPU time, to train
 
 
 class Speed(NamedTuple):
-    """How fast the exported graph scores: rows a second at the largest batch, and torch's time over its own by batch."""
+    """Speed of the exported graph: rows per second at the largest batch, and torch's time over its own by batch size."""
 
     rows_per_second: float
-    precision: str  # of both
+    precision: str  # of both graphs
     ratios: dict[int, list[float]]
 
 
-def ours(task: Task, variant: str, settings: Settings, seed: int) -> tuple[Found, _trained.Detector]:
-    """Train a variant and score."""
+def ours(task: Task, variant: str, settings: Settings, seed: int) -> tuple[Outcome, detectors.Detector]:
+    """Train a variant and score the task's rows."""
     began = time.process_time()
-    detector = _trained.detector(_trained.frame(task.normal), seed, variant=variant, settings=settings)
+    detector = detectors.detector(detectors.frame(task.normal), seed, variant=variant, settings=settings)
     seconds = time.process_time() - began
-    return Found(auroc(task, detector.scores(_trained.frame(task.rows))), seconds), detector
+    return Outcome(auroc(task, detector.scores(detectors.frame(task.rows))), seconds), detector
 
 
-def speed(detector: _trained.Detector, turns: int = TURNS) -> Speed:
-    """Export, and time the graph in ONNX Runtime beside torch, in turns, on one thread each."""
-    rows = detector.calibrating.astype(np.float64)
+def speed(detector: detectors.Detector, turns: int = TURNS) -> Speed:
+    """Export, and time the graph in ONNX Runtime and in torch, in turns, on one thread each."""
+    rows = detector.calibration_rows.astype(np.float64)
     graph = Graph(export.proven(detector.graph, rows), "cpu")
     ratios: dict[int, list[float]] = {}
     rate = 0.0
@@ -77,27 +77,27 @@ def speed(detector: _trained.Detector, turns: int = TURNS) -> Speed:
     return Speed(rate, str(detector.graph.features.real).removeprefix("torch."), ratios)
 
 
-def pca(task: Task, _seed: int) -> Found:
-    """Score by the squared error of a projection on principal components."""
+def pca(task: Task, _seed: int) -> Outcome:
+    """Score by the squared error of a projection onto principal components."""
     began = time.process_time()
     normal, rows = _for_peers(task)
     model = PCA(min(COMPONENTS, normal.shape[1] // 2, len(normal))).fit(normal)
     seconds = time.process_time() - began
     errors = ((rows - model.inverse_transform(model.transform(rows))) ** 2).sum(axis=1)
-    return Found(auroc(task, errors), seconds)
+    return Outcome(auroc(task, errors), seconds)
 
 
-def knn(task: Task, _seed: int) -> Found:
+def knn(task: Task, _seed: int) -> Outcome:
     """Score by the distance to the fifth neighbour."""
     began = time.process_time()
     normal, rows = _for_peers(task)
     model = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(normal)
     seconds = time.process_time() - began
-    return Found(auroc(task, model.kneighbors(rows)[0][:, -1]), seconds)
+    return Outcome(auroc(task, model.kneighbors(rows)[0][:, -1]), seconds)
 
 
-def pyod(name: str, task: Task, seed: int) -> Found:
-    """Train one of PyOD's autoencoders as it comes, and score."""
+def pyod(name: str, task: Task, seed: int) -> Outcome:
+    """Train one of PyOD's autoencoders with its defaults, and score."""
     from pyod.models.auto_encoder import AutoEncoder
     from pyod.models.vae import VAE
 
@@ -105,18 +105,18 @@ def pyod(name: str, task: Task, seed: int) -> Found:
     model = {"AutoEncoder": AutoEncoder, "VAE": VAE}[name](verbose=0, random_state=seed)
     model.fit(task.normal)
     seconds = time.process_time() - began
-    return Found(auroc(task, model.decision_function(task.rows)), seconds)
+    return Outcome(auroc(task, model.decision_function(task.rows)), seconds)
 
 
-PEERS: dict[str, Callable[[Task, int], Found]] = {"PCA": pca, "kNN": knn}
-PYOD: dict[str, Callable[[Task, int], Found]] = {
+PEERS: dict[str, Callable[[Task, int], Outcome]] = {"PCA": pca, "kNN": knn}
+PYOD: dict[str, Callable[[Task, int], Outcome]] = {
     "PyOD AutoEncoder": partial(pyod, "AutoEncoder"),
     "PyOD VAE": partial(pyod, "VAE"),
 }
 
 
 def _for_peers(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Give the rows as a peer gets them."""
+    """Return the rows as peers get them."""
     if not task.scale:
         return task.normal, task.rows
     scaler = StandardScaler().fit(task.normal)
@@ -124,15 +124,15 @@ def _for_peers(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def auroc(task: Task, scores: np.ndarray) -> float:
-    """Give how well scores tell the task's anomalies from its normal rows."""
+    """Return the AUROC of scores on a task."""
     return float(roc_auc_score(task.is_anomaly, scores))
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Give the processor time of one call, over as many as a timing needs."""
+    """Return the CPU time of one call, averaged over as many as a timing needs."""
     run()
     calls, began = 0, time.process_time()
-    while time.process_time() - began < SHORTEST:
+    while time.process_time() - began < MIN_SECONDS:
         run()
         calls += 1
     return (time.process_time() - began) / calls

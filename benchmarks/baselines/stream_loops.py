@@ -1,9 +1,12 @@
-"""The loops that `residuum stream` is measured against: `python -m benchmarks._bare_stream WHAT ...`, in a process of its own.
+"""Lower bounds for `residuum stream`: bare loops, each run in a process of its own.
 
-`lines BUNDLE`: lines from standard input, parsed with msgspec, scored by ONNX Runtime, encoded; no p-value, no reasons, no
-check of what was read. `alone BUNDLE FILE BATCH`: the same with a file's lines; says its processor time without the start.
-`copy BROKERS FROM TO GROUP ROWS TRANSACTIONS BATCH`: a topic read and as many messages of a verdict's size written, with the
-offsets, without any scoring; says its processor time of all but the first tenth.
+`python -m benchmarks.baselines.stream_loops LOOP ARGUMENT ...`, where LOOP is one of
+
+- `lines BUNDLE`: read lines from standard input, parse with msgspec, score with ONNX Runtime, encode; no p-values, no reasons,
+  no validation.
+- `file BUNDLE FILE BATCH`: the same with the lines of a file; prints the CPU time without the start.
+- `copy BROKERS SOURCE TARGET GROUP ROWS TRANSACTIONS BATCH`: read a topic and write as many messages of a verdict's size, with
+  the offsets but without scoring; prints the CPU time of all but the first tenth.
 """
 
 import itertools
@@ -34,12 +37,12 @@ class _Verdict(msgspec.Struct, gc=False):
 
 def main() -> None:
     """Run one of the loops."""
-    what, *how = sys.argv[1:]
-    LOOPS[what](*how)
+    name, *arguments = sys.argv[1:]
+    LOOPS[name](*arguments)
 
 
 def scorer(bundle: str) -> Callable[[bytes], bytes]:
-    """Give what parses, scores and encodes a block."""
+    """Return a function that parses, scores and encodes a block of lines."""
     import onnxruntime
 
     manifest = json.loads(Path(bundle, "manifest.json").read_text())
@@ -57,7 +60,7 @@ def scorer(bundle: str) -> Callable[[bytes], bytes]:
         records = decoder.decode_lines(block)
         size = len(records) * len(names)
         matrix = np.fromiter(itertools.chain.from_iterable(map(cells, records)), np.float64, size).reshape(-1, len(names))
-        parts = [session.run(["score"], {"row": matrix[at : at + BATCH]})[0] for at in range(0, len(matrix), BATCH)]
+        parts = [session.run(["score"], {"row": matrix[start : start + BATCH]})[0] for start in range(0, len(matrix), BATCH)]
         scores = np.concatenate(parts)
         return encoder.encode_lines(map(_Verdict, scores.tolist(), (scores > threshold).tolist(), rows))
 
@@ -66,28 +69,28 @@ def scorer(bundle: str) -> Callable[[bytes], bytes]:
 
 def _lines(bundle: str) -> None:
     """Score standard input."""
-    score, held = scorer(bundle), b""
+    score, rest = scorer(bundle), b""
     while piece := sys.stdin.buffer.read(BLOCK):
         cut = piece.rfind(b"\n") + 1
-        block, held = held + piece[:cut], piece[cut:]
+        block, rest = rest + piece[:cut], piece[cut:]
         sys.stdout.buffer.write(score(block))
-    if held:
-        sys.stdout.buffer.write(score(held))
+    if rest:
+        sys.stdout.buffer.write(score(rest))
 
 
-def _alone(bundle: str, source: str, batch: str) -> None:
-    """Score the lines of a file in batches that are cut already."""
+def _file(bundle: str, source: str, batch: str) -> None:
+    """Score the lines of a file in batches cut beforehand."""
     score, lines, size = scorer(bundle), Path(source).read_bytes().splitlines(keepends=True), int(batch)
-    batches = [b"".join(lines[at : at + size]) for at in range(0, len(lines), size)]
+    batches = [b"".join(lines[start : start + size]) for start in range(0, len(lines), size)]
     score(batches[0])
     began = time.process_time()
-    for each in batches:
-        score(each)
+    for block in batches:
+        score(block)
     sys.stdout.write(json.dumps({"cpu": time.process_time() - began, "rows": len(lines)}))
 
 
-def _copy(brokers: str, source: str, to: str, group: str, rows: str, transactions: str, batch: str) -> None:
-    """Copy a topic."""
+def _copy(brokers: str, source: str, target: str, group: str, rows: str, transactions: str, batch: str) -> None:
+    """Copy a topic, in transactions if asked to."""
     from confluent_kafka import Consumer, Producer, TopicPartition
 
     with_transactions = transactions == "transactions"
@@ -118,7 +121,7 @@ def _copy(brokers: str, source: str, to: str, group: str, rows: str, transaction
             producer.begin_transaction()
         ends: dict[int, int] = {}
         for record in records:
-            producer.produce(to, VERDICT, record.key(), timestamp=record.timestamp()[1], headers=record.headers() or None)
+            producer.produce(target, VERDICT, record.key(), timestamp=record.timestamp()[1], headers=record.headers() or None)
             ends[record.partition()] = record.offset() + 1  # type: ignore[index, operator]  # records have both
         producer.flush()
         offsets = [TopicPartition(source, partition, end) for partition, end in ends.items()]
@@ -134,7 +137,7 @@ def _copy(brokers: str, source: str, to: str, group: str, rows: str, transaction
     consumer.close()
 
 
-LOOPS: dict[str, Callable[..., None]] = {"lines": _lines, "alone": _alone, "copy": _copy}
+LOOPS: dict[str, Callable[..., None]] = {"lines": _lines, "file": _file, "copy": _copy}
 
 if __name__ == "__main__":
     main()

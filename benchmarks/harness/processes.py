@@ -1,7 +1,7 @@
-"""A process of its own, and what it cost: wall time, processor time, peak memory.
+"""Measured child processes: wall time, CPU time and peak memory.
 
-A process inherits the peak memory of the one that started it, and processor time of children can only be told apart by
-who waits for them. So a small launcher (this file, run as a script, which is why it imports so little) stands between.
+A process inherits the peak memory of its parent, and the CPU time of children is only known per parent that waits for them.
+So a small launcher (this file, run as a script, which is why it imports so little) stands in between.
 """
 
 import os
@@ -13,36 +13,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESIDUUM = str(Path(sysconfig.get_path("scripts")) / "residuum")
 
 
 class Usage(NamedTuple):
-    """What a process cost, and what it said."""
+    """The cost of a process, and its standard output."""
 
     wall: float  # seconds
     cpu: float  # seconds, all threads, user and system
     peak: float  # MB of resident memory
-    said: str
+    output: str
 
     def over(self, other: "Usage") -> tuple[float, float]:
-        """Give how many times as much wall and processor time this took as another process."""
+        """Return the ratios of wall time and CPU time to another process."""
         return self.wall / other.wall, self.cpu / other.cpu
 
 
 Run = Callable[[], Usage]
-Pairs = list[tuple[Usage, Usage]]  # of each round: the other one, ours
+Pairs = list[tuple[Usage, Usage]]  # per round: other, ours
 
 
 def measure(*command: object, threads: int = 0) -> Usage:
-    """Run a command to its end; `threads` bounds those of polars and of numerical libraries (0: as they like).
+    """Run a command to its end; `threads` limits those of polars and numerical libraries (0: no limit).
 
     Raises:
-        RuntimeError: it ended badly.
+        RuntimeError: the command failed.
     """
-    texts = [str(part) for part in command]
+    arguments = [str(part) for part in command]
     reader, writer = os.pipe()
-    launcher = [sys.executable, "-I", "-S", __file__, str(writer), *texts]
+    launcher = [sys.executable, "-I", "-S", __file__, str(writer), *arguments]
     done = subprocess.run(
         launcher, cwd=ROOT, env=_environment(threads), pass_fds=[writer], capture_output=True, text=True, check=False
     )
@@ -50,32 +50,32 @@ def measure(*command: object, threads: int = 0) -> Usage:
     with os.fdopen(reader) as pipe:
         figures = pipe.read()
     if done.returncode or not figures:
-        raise RuntimeError(f"{' '.join(texts)} ended with exit code {done.returncode}:\n{done.stderr or done.stdout}")
+        raise RuntimeError(f"{' '.join(arguments)} failed with exit code {done.returncode}:\n{done.stderr or done.stdout}")
     wall, cpu, peak = map(float, figures.split())
     return Usage(wall, cpu, peak, done.stdout)
 
 
 def in_turns(rounds: int, other: Run, ours: Run) -> Pairs:
-    """Run both in each round, the other one first every second time."""
+    """Run both in each round, alternating which one starts."""
     pairs = []
     for turn in range(rounds):
         if turn % 2:
-            mine, theirs = ours(), other()
+            our_usage, other_usage = ours(), other()
         else:
-            theirs, mine = other(), ours()
-        pairs.append((theirs, mine))
+            other_usage, our_usage = other(), ours()
+        pairs.append((other_usage, our_usage))
     return pairs
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Give this process's environment, with threads bounded, and bytecode kept as Python does unless told otherwise."""
+    """Return this process's environment with threads limited and bytecode caching on, Python's default."""
     names = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS") if threads else ()
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**inherited, "NO_COLOR": "1", "TERM": "dumb", **dict.fromkeys(names, str(threads))}
 
 
 def _launch(writer: int, command: list[str]) -> int:
-    """Run a command, write down what it cost and give its exit code."""
+    """Run a command, write its cost to the pipe and return its exit code."""
     os.set_inheritable(writer, False)  # noqa: FBT003 - the standard library's own
     began = time.perf_counter()
     process = os.posix_spawn(command[0], command, os.environ)

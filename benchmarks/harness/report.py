@@ -1,4 +1,4 @@
-"""What a benchmark found: a table for people, JSON for programs."""
+"""The results of a benchmark: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH = 150  # where there is no terminal
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure: its value (the median of all rounds), its spread, and what it should be."""
+    """One figure: its value (the median of all rounds), its spread and its target."""
 
     name: str
     value: float
@@ -30,19 +30,19 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     at_most: float | None = None
     note: str = ""
 
-    def at(self, value: float) -> Line:
-        """Give the line with another value than the rounds' median."""
+    def with_value(self, value: float) -> Line:
+        """Return the line with a value other than the median of the rounds."""
         return msgspec.structs.replace(self, value=value)
 
     @property
     def target(self) -> str:
-        """What the value should be."""
+        """The target as text, empty if there is none."""
         bounds = [(">=", self.at_least), ("<=", self.at_most)]
         return " and ".join(f"{sign} {bound:.4g}" for sign, bound in bounds if bound is not None)
 
     @property
     def verdict(self) -> str:
-        """Whether it is, or by how much it is not."""
+        """Whether the target is met, and if not by how much it is missed."""
         if not self.target:
             return ""
         if self.at_least is not None and self.value < self.at_least:
@@ -55,7 +55,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 def line(
     name: str, values: Sequence[float], *, at_least: float | None = None, at_most: float | None = None, note: str = ""
 ) -> Line:
-    """Sum the rounds of one figure up."""
+    """Return the line that summarises the rounds of one figure."""
     return Line(
         name=name,
         value=statistics.median(values),
@@ -69,49 +69,51 @@ def line(
 
 
 class Report:
-    """The lines of one benchmark, printed as they come in."""
+    """The lines of one benchmark, printed as they are added."""
 
     def __init__(self, name: str, *, quick: bool) -> None:
         self.name = name
         self.quick = quick
         self.lines: list[Line] = []
         self.left_out: list[str] = []
-        self.details: dict[str, object] = {}  # what only programs want
+        self.details: dict[str, object] = {}  # only for the JSON output
         self._console = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
 
-    def say(self, text: str) -> None:
-        """Tell what is going on."""
+    def log(self, text: str) -> None:
+        """Print a progress message."""
         self._console.print(text, markup=False)
 
-    def leave_out(self, what: str) -> None:
-        """Tell what is not measured, and why."""
-        self.left_out.append(what)
-        self.say(f"left out: {what}")
+    def leave_out(self, reason: str) -> None:
+        """Record what is not measured, and why."""
+        self.left_out.append(reason)
+        self.log(f"left out: {reason}")
 
     def add(self, *lines: Line) -> None:
-        """Take lines."""
+        """Add and print lines."""
         self.lines += lines
-        for one in lines:
-            self.say(f"{one.name}: {one.value:.4g} {one.verdict}")
+        for added in lines:
+            self.log(f"{added.name}: {added.value:.4g} {added.verdict}")
 
     def close(self, json: Path | None) -> None:
-        """Print the table, and write the figures if a file is named for them."""
-        cells = ([one.name, *_figures(one), str(one.rounds), one.target, one.verdict, one.note] for one in self.lines)
-        heads = ("what", "median", "spread", "rounds", "target", "verdict", "how")
-        self.show(self.name + (", quick form" if self.quick else ""), heads, cells)
+        """Print the table, and write the figures to `json` if given."""
+        cells = (
+            [each.name, *_value_and_spread(each), str(each.rounds), each.target, each.verdict, each.note] for each in self.lines
+        )
+        headers = ("figure", "median", "spread", "rounds", "target", "verdict", "note")
+        self.show(self.name + (", quick form" if self.quick else ""), headers, cells)
         if json:
             json.write_bytes(msgspec.json.format(msgspec.json.encode(self._figures()), indent=1) + b"\n")
 
-    def show(self, title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    def show(self, title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table."""
-        table = Table(*heads, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        table = Table(*headers, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
         for row in rows:
             table.add_row(*row)
         self._console.print(table, markup=False)
 
     def _figures(self) -> dict[str, object]:
-        """Give everything for programs."""
-        verdicts = {one.name: one.verdict for one in self.lines if one.verdict}
+        """Return everything for the JSON output."""
+        verdicts = {each.name: each.verdict for each in self.lines if each.verdict}
         return {
             "benchmark": self.name,
             "quick": self.quick,
@@ -125,13 +127,13 @@ class Report:
         }
 
 
-def _figures(one: Line) -> list[str]:
-    """Give a line's value and spread."""
-    return [f"{one.value:.4g}", f"{one.low:.4g} to {one.high:.4g}" if one.rounds > 1 else ""]
+def _value_and_spread(line: Line) -> list[str]:
+    """Return a line's value and spread as text."""
+    return [f"{line.value:.4g}", f"{line.low:.4g} to {line.high:.4g}" if line.rounds > 1 else ""]
 
 
 def _version(library: str) -> str | None:
-    """Give the version of a library, if it is there."""
+    """Return the installed version of a library, or None."""
     try:
         return version(library)
     except PackageNotFoundError:

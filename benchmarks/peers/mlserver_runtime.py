@@ -9,11 +9,11 @@ import numpy as np
 from mlserver import MLModel
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
 
-from benchmarks._peer_graph import Graph
+from benchmarks.peers.graph import Graph
 
 
 class Runtime(MLModel):  # type: ignore[misc]  # not installed where types are checked
-    """A matrix in, verdicts out."""
+    """MLServer runtime that scores one tensor."""
 
     async def load(self) -> bool:
         """Open the graph."""
@@ -21,8 +21,8 @@ class Runtime(MLModel):  # type: ignore[misc]  # not installed where types are c
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Judge."""
+        """Return the verdicts as one JSON output."""
         tensor = payload.inputs[0]
-        said = self.graph.of_matrix(np.array(tensor.data.root, dtype=np.float64).reshape(tensor.shape))
-        output = ResponseOutput(name="verdicts", shape=[1], datatype="BYTES", data=[json.dumps(said)])
+        verdicts = self.graph.score_matrix(np.array(tensor.data.root, dtype=np.float64).reshape(tensor.shape))
+        output = ResponseOutput(name="verdicts", shape=[1], datatype="BYTES", data=[json.dumps(verdicts)])
         return InferenceResponse(model_name=self.name, outputs=[output])

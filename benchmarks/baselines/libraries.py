@@ -1,7 +1,8 @@
-"""What `residuum serve` is measured against on whole bodies: the library that reads them and the one that scores them, alone.
+"""Lower bound for `residuum serve` on whole bodies: the libraries that parse and score them, alone.
 
-No verdict, no answer, no socket. `python -m benchmarks._alone BUNDLE NDJSON RAW` prints the processor seconds of msgspec and
-ONNX Runtime on lines of JSON, and of ONNX Runtime on the same rows as float64, both read beforehand.
+There is no decision, no response and no socket. `python -m benchmarks.baselines.libraries BUNDLE NDJSON RAW` prints the CPU
+seconds of msgspec and ONNX Runtime on lines of JSON, and of ONNX Runtime on the same rows as float64; both files are read
+beforehand.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import msgspec
 import numpy as np
 import onnxruntime
 
-BLOCK = 64 << 10  # bytes, which is about what a server is given at a time
+BLOCK = 64 << 10  # bytes, about what a server receives at a time
 BATCH = 2048  # rows
 
 
 def main() -> None:
-    """Measure both."""
+    """Measure both and print the CPU seconds."""
     bundle, ndjson, raw = map(Path, sys.argv[1:])
     names = [column["name"] for column in json.loads((bundle / "manifest.json").read_text())["columns"]]
     options = onnxruntime.SessionOptions()
@@ -32,20 +33,20 @@ def main() -> None:
     matrix = np.frombuffer(raw.read_bytes(), "<f8").reshape(-1, len(names))
     lines = msgspec.json.Decoder(msgspec.defstruct("Row", [(name, float | None, None) for name in names], gc=False))
 
-    def of_lines() -> None:
+    def score_lines() -> None:
         for block in blocks:
             rows = list(map(msgspec.structs.astuple, lines.decode_lines(block)))
             session.run(["score"], {"row": np.array(rows, dtype=np.float64)})
 
-    def of_matrix() -> None:
-        for at in range(0, len(matrix), BATCH):
-            session.run(["score"], {"row": matrix[at : at + BATCH]})
+    def score_matrix() -> None:
+        for start in range(0, len(matrix), BATCH):
+            session.run(["score"], {"row": matrix[start : start + BATCH]})
 
-    print(_seconds(of_lines), _seconds(of_matrix))
+    print(_cpu_seconds(score_lines), _cpu_seconds(score_matrix))
 
 
 def _blocks(text: bytes) -> list[bytes]:
-    """Cut lines into blocks."""
+    """Return the text in blocks of whole lines."""
     blocks, start = [], 0
     while start < len(text):
         end = text.rfind(b"\n", start, start + BLOCK) + 1 or len(text)
@@ -54,8 +55,8 @@ def _blocks(text: bytes) -> list[bytes]:
     return blocks
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    """Give the processor time of some work, done twice; the second time counts."""
+def _cpu_seconds(work: Callable[[], Any]) -> float:
+    """Return the CPU seconds of a call, after one that warms up."""
     work()
     began = time.process_time()
     work()

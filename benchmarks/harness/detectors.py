@@ -1,7 +1,7 @@
-"""Training inside the benchmark's own process: residuum's own steps from a table to a scoring graph, without the export.
+"""Training inside the benchmark's process: the project's own steps from a table to a scoring graph, without the export.
 
-Export is where most of a short training's time goes and it changes no score by more than 1e-5 (every bundle is proved to
-that), so what is measured here is what a bundle would do.
+The export takes most of the time of a short training and changes no score by more than 1e-5 (which is proved for every
+bundle), so the figures hold for bundles too.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from training.variants import DEFAULT, plan
 
 
 class Detector(NamedTuple):
-    """A trained graph with what it learnt from."""
+    """A trained graph with its training data."""
 
     material: Material
     graph: DetectorGraph
     fitted: Fit
 
     @property
-    def calibrating(self) -> np.ndarray:
-        """The calibration rows, as the graph takes them."""
+    def calibration_rows(self) -> np.ndarray:
+        """The calibration rows, encoded for the graph."""
         rows: np.ndarray = self.material.matrix[self.material.split.calibration]
         return rows
 
     def scores(self, frame: pl.DataFrame) -> np.ndarray:
-        """Score rows."""
+        """Return the scores of a table's rows."""
         encoded = encode(frame, self.material.columns, np.arange(frame.height))
         return self.score(encoded.matrix)
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
-        """Score rows that are encoded already."""
+        """Return the scores of encoded rows."""
         with one_thread():
             scores: np.ndarray = torch_scores(self.graph, matrix)
         return scores
@@ -59,7 +59,7 @@ def detector(
     variant: str = DEFAULT,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Detector:
-    """Train on normal rows, as `residuum train` does up to the export."""
+    """Train on normal rows, as `residuum train` does before the export."""
     recipe = Recipe(variant=variant, settings=dict(settings), seed=seed, device="cpu")
     material, made = prepare(Table(frame, np.arange(frame.height), []), recipe), plan(variant, settings)
     layout = build_layout(
@@ -72,13 +72,13 @@ def detector(
 
 
 def frame(matrix: np.ndarray) -> pl.DataFrame:
-    """Give `float64[rows, columns]` as a table."""
-    return pl.DataFrame(matrix, schema=[f"x{place}" for place in range(matrix.shape[1])])
+    """Return `float64[rows, columns]` as a table."""
+    return pl.DataFrame(matrix, schema=[f"x{index}" for index in range(matrix.shape[1])])
 
 
 @contextlib.contextmanager
 def steps(number: int) -> Iterator[None]:
-    """Train for another number of steps than usual."""
+    """Train for another number of steps inside the context."""
     usual = training.fit.STEPS
     training.fit.STEPS = number
     try:

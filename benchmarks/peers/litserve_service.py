@@ -1,4 +1,4 @@
-"""The graph behind LitServe, one worker: `python -m benchmarks._peer_litserve BUNDLE PORT`, in its own environment."""
+"""The graph behind LitServe, one worker: `python -m benchmarks.peers.litserve_service BUNDLE PORT`, in its own environment."""
 
 import sys
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 import litserve
 from fastapi import Request
 
-from benchmarks._peer_graph import Graph
+from benchmarks.peers.graph import Graph
 
 
 class API(litserve.LitAPI):  # type: ignore[misc]  # not installed where types are checked
-    """Rows in, verdicts out."""
+    """LitServe API that scores rows."""
 
     def setup(self, device: str) -> None:
         """Open the graph."""
@@ -19,16 +19,16 @@ class API(litserve.LitAPI):  # type: ignore[misc]  # not installed where types a
         self.graph = Graph(Path(sys.argv[1]))
 
     def decode_request(self, request: Request) -> list[dict[str, float]]:
-        """Take the rows out; LitServe has read the JSON, whatever the type says."""
+        """Return the rows; LitServe has parsed the JSON already, whatever the type says."""
         rows: list[dict[str, float]] = request["rows"]
         return rows
 
     def predict(self, rows: list[dict[str, float]]) -> dict[str, Any]:
-        """Judge."""
-        return self.graph.of_rows(rows)
+        """Return the verdicts."""
+        return self.graph.score_rows(rows)
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Leave the answer as it is."""
+        """Return the verdicts unchanged."""
         return output
 
 

@@ -1,0 +1,1 @@
+"""Minimal loops around the same graph: the lower bounds that the benchmarks compare with."""

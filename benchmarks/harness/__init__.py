@@ -1,0 +1,1 @@
+"""What the benchmarks share: options, reports, measured processes, data and trained detectors."""
