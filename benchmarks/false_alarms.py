@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.harness import datasets, detectors
 from benchmarks.harness.options import Options, Size, parse, unless_tiny
 from benchmarks.harness.report import Report, line
-from detector.decision import Calibration, rows_for
+from detector.decision import Calibration, required_rows
 from training.split import LEAST_ROWS
 
 FULL, QUICK = Size(4000, 10), Size(1000, 2)  # normal rows per data set at most, splits per data set
@@ -101,7 +101,7 @@ def try_one(name: str, training: np.ndarray, fresh: np.ndarray, seed: int) -> It
     scores = detector.scores(detectors.frame(fresh))
     ties = 1 - len(np.unique(calibration.scores.round(9))) / len(calibration)
     for rate in RATES:
-        if len(calibration) < rows_for(rate):
+        if len(calibration) < required_rows(rate):
             continue
         alarms = int(calibration.decide(rate).is_anomaly(scores).sum())
         allowed = calibration.alarms_allowed(rate)

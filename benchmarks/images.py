@@ -34,7 +34,7 @@ from benchmarks.harness.detectors import Detector, steps
 from benchmarks.harness.family import Outcome, Task
 from benchmarks.harness.options import Size, parse, unless_tiny
 from benchmarks.harness.report import Report, line
-from detector.images import Image, files_in
+from detector.images import ImageSpec, find_images
 from training.fit import STEPS as USUAL_STEPS
 from training.fit import ignore_progress, one_thread
 from training.image_table import ImageTable, read_images
@@ -46,7 +46,7 @@ FULL, QUICK = Size(10_000, 3), Size(2000, 1)  # MNIST's test images at most; dra
 STEPS = unless_tiny(USUAL_STEPS, 30)
 DIGITS = unless_tiny(10, 1)
 IMAGES = unless_tiny(1000, 60)  # of the normal digit
-TILE, DIGIT = Image(width=64, height=64), Image(width=28, height=28)
+TILE, DIGIT = ImageSpec(width=64, height=64), ImageSpec(width=28, height=28)
 NORMAL = "free"
 RATE = 0.05  # false-alarm rate: needs 26 of 130 tiles for calibration; the default 1 % would need 52
 TARGET = 0.10  # AUROC above the best peer
@@ -104,7 +104,9 @@ def run_tiles(report: Report, data: Tiles, rounds: int) -> Detector:
     return detector
 
 
-def train_on_images(image: Image, normal: np.ndarray, task: Task, rest: np.ndarray, seed: int) -> tuple[Detector, Outcome, float]:
+def train_on_images(
+    image: ImageSpec, normal: np.ndarray, task: Task, rest: np.ndarray, seed: int
+) -> tuple[Detector, Outcome, float]:
     """Train on normal images without the export; return the detector, its outcome and images per second in torch."""
     began = time.process_time()
     recipe = Recipe(variant=FOR_IMAGES, seed=seed, device="cpu", image=image, false_alarm_rate=RATE)
@@ -177,7 +179,7 @@ def add_mean(report: Report, name: str, outcomes: Sequence[Outcome], note: str =
 
 def tiles() -> Tiles:
     """Read all tiles."""
-    files = files_in([str(datasets.SHARED / "magnetic_tile")])
+    files = find_images([str(datasets.SHARED / "magnetic_tile")])
     return Tiles(read_images(files, TILE).matrix, np.array([Path(file).parent.name for file in files]), files)
 
 

@@ -41,7 +41,7 @@ from benchmarks.harness.options import Options, Size, parse, unless_tiny
 from benchmarks.harness.processes import RESIDUUM, measure
 from benchmarks.harness.report import Report, line
 from detector import bundle
-from detector.alarm import Alarm, AlarmState
+from detector.alarm import AlarmRule, AlarmState
 from detector.bundle import Bundle
 from detector.scorer import Scorer
 from detector.windows import JUDGED, Window, Windows
@@ -199,7 +199,7 @@ def run_nab(report: Report, files: Sequence[nab_scoring.LabelledSeries], work: P
 
 def alarm_starts(scores: np.ndarray, threshold: float) -> np.ndarray:
     """Return the rows at which an alarm begins, `bool[rows]`, by the serving code; a row without a score resets the alarm."""
-    state, alarm, starts = AlarmState(), Alarm(), np.zeros(len(scores), dtype=bool)
+    state, alarm, starts = AlarmState(), AlarmRule(), np.zeros(len(scores), dtype=bool)
     for row, score in enumerate(scores.tolist()):
         if score != score:  # noqa: PLR0124 - NaN
             state.clear()

@@ -11,11 +11,11 @@ from typing import ClassVar
 
 import msgspec
 
-LONGEST = 64  # windows that m of n may look back on
+MAX_N = 64  # windows that m of n may look back on
 _STATE = struct.Struct("<dQI?")
 
 
-class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+class AlarmRule(msgspec.Struct, frozen=True, kw_only=True):
     """When an alarm begins and ends, as the manifest has it.
 
     The score is smoothed by an exponential mean over a span of `smoothing` windows (1: as it is). An alarm begins when `m`
@@ -48,7 +48,7 @@ class AlarmState:
         self.quiet = 0  # windows in a row
         self.is_on = False
 
-    def step(self, alarm: Alarm, threshold: float, score: float) -> float:
+    def step(self, alarm: AlarmRule, threshold: float, score: float) -> float:
         """Take the next score; gives the smoothed one, and `is_on` says whether there is an alarm now."""
         smoothed = score if self.score is None else self.score + alarm.weight * (score - self.score)
         self.score = smoothed

@@ -32,8 +32,8 @@ import numpy as np
 
 from detector.decision import Calibration
 from detector.errors import BundleCorrupt, BundleMissing, BundleTooNew
-from detector.images import MOST_VALUES
-from detector.manifest import FORMAT, Digest, Manifest
+from detector.images import MAX_VALUES
+from detector.manifest import FORMAT, FileDigest, Manifest
 from detector.rejects import shorten
 
 MANIFEST = "manifest.json"
@@ -44,8 +44,8 @@ DECODER = "decoder.onnx"
 WEIGHTS = "weights.safetensors"
 CLASSIFIER = "classifier.onnx"
 
-LARGEST_MANIFEST = 64 * 2**20  # bytes
-LARGEST_FILE = 2**31  # bytes, protobuf's own limit
+MAX_MANIFEST_BYTES = 64 * 2**20  # bytes
+MAX_FILE_BYTES = 2**31  # bytes, protobuf's own limit
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -56,7 +56,7 @@ class Bundle(NamedTuple):
     manifest: Manifest
     model: bytes
     calibration: Calibration
-    further: Mapping[str, bytes]  # all other files, by name
+    extra_files: Mapping[str, bytes]  # all other files, by name
 
 
 def read(folder: Path) -> Bundle:
@@ -81,8 +81,8 @@ def assemble(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) ->
     Raises:
         BundleCorrupt: the calibration scores are none.
     """
-    further = {name: content for name, content in contents.items() if name not in {MODEL, CALIBRATION}}
-    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]), further)
+    extra_files = {name: content for name, content in contents.items() if name not in {MODEL, CALIBRATION}}
+    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]), extra_files)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -95,7 +95,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise BundleMissing(f"{folder} is no bundle: it has no {MANIFEST}")
     _check_plain(path)
-    text = _bounded(path, LARGEST_MANIFEST)
+    text = _bounded(path, MAX_MANIFEST_BYTES)
     _check_format(path, text)
     _check_sum(folder, text)
     try:
@@ -121,9 +121,9 @@ def write(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Ma
     return manifest
 
 
-def digest(content: bytes) -> Digest:
+def digest(content: bytes) -> FileDigest:
     """Give size and SHA-256 of a file's content."""
-    return Digest(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return FileDigest(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def calibration_bytes(calibration: Calibration) -> bytes:
@@ -138,8 +138,8 @@ def _with_pixels(path: Path, manifest: Manifest) -> Manifest:
     image = manifest.image
     if image is None:
         return manifest
-    if image.values > MOST_VALUES:
-        raise BundleCorrupt(f"{path} speaks of images of {image.values:,} values, more than the {MOST_VALUES:,} one may have")
+    if image.values > MAX_VALUES:
+        raise BundleCorrupt(f"{path} speaks of images of {image.values:,} values, more than the {MAX_VALUES:,} one may have")
     if image.files:
         manifest = msgspec.structs.replace(manifest, columns=image.columns())
     if len(manifest.columns) != image.values:
@@ -174,7 +174,7 @@ def _check_sum(folder: Path, text: bytes) -> None:
         raise BundleCorrupt(f"{folder / MANIFEST} was changed after it was written: it does not match {CHECKSUM}")
 
 
-def _read_file(folder: Path, name: str, said: Digest) -> bytes:
+def _read_file(folder: Path, name: str, said: FileDigest) -> bytes:
     """Read one file that the manifest names, size first."""
     if not _FILE_NAME.fullmatch(name):
         raise BundleCorrupt(f"{folder / MANIFEST} names a file outside its folder: {name!r}")
@@ -183,7 +183,7 @@ def _read_file(folder: Path, name: str, said: Digest) -> bytes:
     size = path.stat().st_size
     if size != said.bytes:
         raise BundleCorrupt(f"{path} has {size:,} bytes where the manifest says {said.bytes:,}: it was cut or changed")
-    content = _bounded(path, LARGEST_FILE)
+    content = _bounded(path, MAX_FILE_BYTES)
     if digest(content) != said:
         raise BundleCorrupt(f"{path} was changed after it was written: its SHA-256 is not the manifest's")
     return content

@@ -15,12 +15,12 @@ import polars as pl
 from detector import bundle
 from detector.bundle import Bundle
 from detector.errors import BundleCorrupt
-from detector.graph import INPUT, Device, in_batches, named, nodes_on_cpu, open_session
+from detector.graph import INPUT, Device, describe_tensors, nodes_on_cpu, open_session, run_batches
 
 OUTPUT = "probability"
 
 
-class Classes(NamedTuple):
+class ClassPredictions(NamedTuple):
     """The likeliest class of each row."""
 
     name: np.ndarray  # str[rows]
@@ -31,7 +31,7 @@ class Classes(NamedTuple):
         return [pl.Series("class", self.name, dtype=pl.String), pl.Series("class_probability", self.probability)]
 
 
-class ClassifierGraph:
+class ClassifierSession:
     """An opened classifier. Safe to use from several threads."""
 
     def __init__(self, model: bytes, device: Device = "auto") -> None:
@@ -52,7 +52,7 @@ class ClassifierGraph:
 
     def probabilities(self, matrix: np.ndarray) -> np.ndarray:
         """Give the probability of each class, `float64[rows, classes]`, for `float64[rows, columns]`."""
-        return in_batches(self._session, [OUTPUT], {INPUT: matrix})[0]
+        return run_batches(self._session, [OUTPUT], {INPUT: matrix})[0]
 
 
 class Classifier:
@@ -65,7 +65,7 @@ class Classifier:
             SettingError: the device is not there.
             BundleCorrupt: it is no classifier, or not the one the manifest speaks of.
         """
-        self.graph = ClassifierGraph(opened.further[bundle.CLASSIFIER], device)
+        self.graph = ClassifierSession(opened.extra_files[bundle.CLASSIFIER], device)
         self.names = np.array(opened.manifest.classes, dtype=object)
         found, said = (self.graph.columns, self.graph.classes), (len(opened.manifest.columns), len(self.names))
         if found != said:
@@ -74,11 +74,11 @@ class Classifier:
                 f"lists {said[0]} and {said[1]}"
             )
 
-    def classify(self, matrix: np.ndarray) -> Classes:
+    def classify(self, matrix: np.ndarray) -> ClassPredictions:
         """Give the likeliest class of each row of `float64[rows, columns]`."""
         probabilities = self.graph.probabilities(matrix)
         likeliest = probabilities.argmax(axis=1)
-        return Classes(self.names[likeliest], np.take_along_axis(probabilities, likeliest[:, None], axis=1)[:, 0])
+        return ClassPredictions(self.names[likeliest], np.take_along_axis(probabilities, likeliest[:, None], axis=1)[:, 0])
 
 
 def _widths(session: Any) -> tuple[int, int]:  # noqa: ANN401 - ONNX Runtime has no types
@@ -89,7 +89,8 @@ def _widths(session: Any) -> tuple[int, int]:  # noqa: ANN401 - ONNX Runtime has
     fits = shapes == [(name, "tensor(double)", 2) for name in (INPUT, OUTPUT)]
     if not fits or not all(isinstance(width, int) for width in widths):
         raise BundleCorrupt(
-            f"{bundle.CLASSIFIER} is no classifier: it takes {named(session.get_inputs())} and gives "
-            f"{named(session.get_outputs())}; a classifier takes {INPUT}[rows, columns] and gives {OUTPUT}[rows, classes]"
+            f"{bundle.CLASSIFIER} is no classifier: it takes {describe_tensors(session.get_inputs())} and gives "
+            f"{describe_tensors(session.get_outputs())}; a classifier takes {INPUT}[rows, columns] and gives "
+            f"{OUTPUT}[rows, classes]"
         )
     return widths[0], widths[1]

@@ -97,7 +97,7 @@ def encode(
     Raises:
         TableError: the frame lacks a column.
     """
-    require(frame.columns, columns)
+    require_columns(frame.columns, columns)
     words = cells.missing_words(missing)
     matrix = np.empty((frame.height, len(columns)))
     fault = np.full(frame.height, -1)
@@ -120,7 +120,7 @@ def as_frame(matrix: np.ndarray, columns: Sequence[Column]) -> pl.DataFrame:
     return pl.DataFrame([_cells(matrix[:, place], column) for place, column in enumerate(columns)])
 
 
-def require(names: Sequence[str], columns: Iterable[Column]) -> None:
+def require_columns(names: Sequence[str], columns: Iterable[Column]) -> None:
     """Check that a table has every column.
 
     Raises:
@@ -130,16 +130,18 @@ def require(names: Sequence[str], columns: Iterable[Column]) -> None:
     if not absent:
         return
     noun = "column" if len(absent) == 1 else "columns"
-    raise TableError(f"the table lacks the {noun} {listing(absent)}{nearest(absent, names)}; it has {listing(names)}")
+    raise TableError(
+        f"the table lacks the {noun} {format_names(absent)}{suggest_names(absent, names)}; it has {format_names(names)}"
+    )
 
 
-def nearest(wanted: Iterable[str], names: Sequence[str]) -> str:
+def suggest_names(wanted: Iterable[str], names: Sequence[str]) -> str:
     """Name what may have been meant, as the tail of a message."""
     near = {name for word in wanted for name in difflib.get_close_matches(word, names, n=2)}
-    return f" (near: {listing(sorted(near))})" if near else ""
+    return f" (near: {format_names(sorted(near))})" if near else ""
 
 
-def listing(names: Iterable[str], most: int = 20) -> str:
+def format_names(names: Iterable[str], most: int = 20) -> str:
     """List names for a message, cut where nobody would read on."""
     named = [repr(name) for name in names]
     return ", ".join(named[:most]) + (f" and {len(named) - most} more" if len(named) > most else "")

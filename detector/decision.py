@@ -39,7 +39,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         return scores > self.threshold
 
 
-class Standing(NamedTuple):
+class CalibrationCounts(NamedTuple):
     """Where a threshold stands among the calibration scores: of so many rows, so many are above it."""
 
     rows: int
@@ -106,9 +106,9 @@ class Calibration:
         criterion = f"highest scores of {len(self)} stretches of {length} rows, and a margin of {margin - 1:.0%}"
         return msgspec.structs.replace(plain, threshold=plain.threshold * margin, criterion=criterion)
 
-    def standing(self, threshold: float) -> Standing:
+    def counts(self, threshold: float) -> CalibrationCounts:
         """Give how many calibration rows there are, and how many above a threshold."""
-        return Standing(len(self), int(np.count_nonzero(self.scores > threshold)))
+        return CalibrationCounts(len(self), int(np.count_nonzero(self.scores > threshold)))
 
     def alarm_rate(self, threshold: float) -> float:
         """Give the share of the calibration rows above a threshold."""
@@ -132,6 +132,6 @@ def smallest_rate(rows: int) -> float:
     return float(f"{math.ceil(exact / step - 1e-9) * step:.2g}")
 
 
-def rows_for(rate: float) -> int:
+def required_rows(rate: float) -> int:
     """Give the least number of calibration rows that can promise a false-alarm rate."""
     return int(np.ceil(1 / rate - 1e-9)) - 1

@@ -18,14 +18,14 @@ from detector import bundle, repository
 from detector.bundle import Bundle
 from detector.columns import Column
 from detector.errors import BundleCorrupt, BundleError, SettingError, TableError
-from detector.graph import Device, in_batches, named, nodes_on_cpu, open_session
+from detector.graph import Device, describe_tensors, nodes_on_cpu, open_session, run_batches
 
 LATENT, NOISE, OUTPUT = "latent", "noise", "row"
-GENERATED = 4096  # rows at a time
+GENERATE_BATCH = 4096  # rows at a time
 WITH_PRIOR = ("variational", "adversarial")  # variants whose codes training drives towards a prior
 
 
-class DecodingGraph:
+class DecoderSession:
     """An opened decoder. Safe to use from several threads."""
 
     def __init__(self, model: bytes, device: Device = "auto") -> None:
@@ -46,10 +46,10 @@ class DecodingGraph:
 
     def decode(self, codes: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """Turn codes, `[rows, k]`, into rows, `float64[rows, columns]`, under noise, `float64[rows, n]`."""
-        return in_batches(self._session, [OUTPUT], {LATENT: codes, NOISE: noise})[0]
+        return run_batches(self._session, [OUTPUT], {LATENT: codes, NOISE: noise})[0]
 
 
-class Noise:
+class NoiseSource:
     """Draws what a decoder leaves open: standard normal for each number, Gumbel for each code of each category."""
 
     def __init__(self, numbers: int, codes: int, seed: np.random.SeedSequence) -> None:
@@ -76,11 +76,11 @@ class Decoder:
         """
         if opened.manifest.window is not None:
             raise BundleError(f"{opened.folder} judges windows of a series, and windows are not decoded or generated")
-        if bundle.DECODER not in opened.further:
+        if bundle.DECODER not in opened.extra_files:
             raise BundleError(f"{opened.folder} has no {bundle.DECODER} to turn codes into rows: train it again to have one")
         self.folder = opened.folder
         self.manifest = opened.manifest
-        self.graph = DecodingGraph(opened.further[bundle.DECODER], device)
+        self.graph = DecoderSession(opened.extra_files[bundle.DECODER], device)
         self._codes = sum(column.codes for column in self.columns if _is_drawn(column))
         if self.graph.columns != len(self.columns) or self.graph.noise < self._codes:
             raise BundleCorrupt(
@@ -103,7 +103,7 @@ class Decoder:
         return self.manifest.columns
 
     @property
-    def latents(self) -> tuple[Column, ...]:
+    def latent_columns(self) -> tuple[Column, ...]:
         """The columns of a code, as a table of codes has them."""
         return tuple(Column(name=name, kind="number") for name in latent_names(self.graph.latent))
 
@@ -142,9 +142,9 @@ class Decoder:
         """Draw rows, some at a time; all that is drawn has a stream of its own, so that the size of blocks leaves no trace."""
         of_codes, of_noise = seed.spawn(2)
         random = np.random.default_rng(of_codes)
-        noise = Noise(self.graph.noise - self._codes, self._codes, of_noise)
-        for start in range(0, rows, GENERATED):
-            size = min(GENERATED, rows - start)
+        noise = NoiseSource(self.graph.noise - self._codes, self._codes, of_noise)
+        for start in range(0, rows, GENERATE_BATCH):
+            size = min(GENERATE_BATCH, rows - start)
             codes = self._drawn(size, random)
             yield self.decode(codes) if mean else self.graph.decode(codes, noise.draw(size))
 
@@ -154,7 +154,7 @@ class Decoder:
         return random.standard_normal(size) if self.manifest.prior == "normal" else random.uniform(-1.0, 1.0, size)
 
 
-def walk(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
+def latent_path(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
     """Give codes on the straight line between two, both included: `float64[steps, k]`."""
     return np.linspace(start, end, steps)
 
@@ -177,7 +177,8 @@ def _widths(session: Any) -> tuple[int, int, int]:  # noqa: ANN401 - ONNX Runtim
     fits = shapes == [(name, "tensor(double)", 2) for name in (LATENT, NOISE, OUTPUT)]
     if not fits or not all(isinstance(width, int) for width in widths):
         raise BundleCorrupt(
-            f"{bundle.DECODER} is no decoder: it takes {named(session.get_inputs())} and gives {named(session.get_outputs())}; "
-            f"a decoder takes {LATENT}[rows, k] and {NOISE}[rows, n] and gives {OUTPUT}[rows, columns]"
+            f"{bundle.DECODER} is no decoder: it takes {describe_tensors(session.get_inputs())} and gives "
+            f"{describe_tensors(session.get_outputs())}; a decoder takes {LATENT}[rows, k] and {NOISE}[rows, n] and gives "
+            f"{OUTPUT}[rows, columns]"
         )
     return widths[0], widths[1], widths[2]

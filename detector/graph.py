@@ -37,7 +37,7 @@ _CPU = "CPUExecutionProvider"
 Wanted = Callable[[np.ndarray], np.ndarray]  # scores -> whether each row is to be explained
 
 
-class Session(Protocol):
+class GraphSession(Protocol):
     """What runs a graph: ONNX Runtime's session, or what stands in for it."""
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray], /) -> list[np.ndarray]:
@@ -64,7 +64,7 @@ class Graph:
             BundleCorrupt: the bytes are no graph of a detector.
         """
         session = open_session(model, device, "model.onnx")
-        self._session: Session = session
+        self._session: GraphSession = session
         self.provider: str = session.get_providers()[0]
         self._input, self.axes = _input(session)
         self.nodes_on_cpu = nodes_on_cpu(session)  # that a GPU's provider left to the CPU; 0 where the CPU was chosen
@@ -104,14 +104,14 @@ class Graph:
     def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
         """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
         if self._input != IMAGE_INPUT:
-            return in_batches(self._session, outputs, {self._input: matrix}, wanted, self._batch)
+            return run_batches(self._session, outputs, {self._input: matrix}, wanted, self._batch)
         images = {IMAGE_INPUT: matrix.reshape(len(matrix), *self.axes)}
-        found = in_batches(self._session, outputs, images, wanted, self._batch)
+        found = run_batches(self._session, outputs, images, wanted, self._batch)
         return [part.reshape(len(part), int(np.prod(part.shape[1:]))) if part.ndim > 1 else part for part in found]
 
 
-def in_batches(
-    session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None, batch: int = BATCH
+def run_batches(
+    session: GraphSession, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None, batch: int = BATCH
 ) -> list[np.ndarray]:
     """Run a graph on inputs of as many rows, as float64, a batch at a time.
 
@@ -133,7 +133,7 @@ def in_batches(
     return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
-def _run(session: Session, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None) -> list[np.ndarray]:
+def _run(session: GraphSession, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None) -> list[np.ndarray]:
     """Run a graph on one batch; joining what nobody asked for would take a fifth as long as the graph itself."""
     first, *rest = session.run(outputs, inputs)
     if not wanted:
@@ -207,8 +207,8 @@ def _input(session: onnxruntime.InferenceSession) -> tuple[str, tuple[int, ...]]
     }
     if len(inputs) != 1 or inputs[0] not in known or not known[inputs[0]].items() <= outputs.items():
         raise BundleCorrupt(
-            f"model.onnx is no graph of a detector: it takes {named(session.get_inputs())} and gives "
-            f"{named(session.get_outputs())}; a detector takes {INPUT}[rows, columns] or "
+            f"model.onnx is no graph of a detector: it takes {describe_tensors(session.get_inputs())} and gives "
+            f"{describe_tensors(session.get_outputs())}; a detector takes {INPUT}[rows, columns] or "
             f"{WINDOW}[windows, time, columns] and gives {', '.join(OUTPUTS)}"
         )
     taken = session.get_inputs()[0]
@@ -218,6 +218,6 @@ def _input(session: onnxruntime.InferenceSession) -> tuple[str, tuple[int, ...]]
     return taken.name, axes
 
 
-def named(values: list[Any]) -> str:
+def describe_tensors(values: list[Any]) -> str:
     """Name inputs or outputs with their shapes."""
     return ", ".join(f"{one.name}[{', '.join(map(str, one.shape))}]" for one in values) or "nothing"

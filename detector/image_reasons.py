@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from detector.graph import Outputs
-from detector.images import Image, Size
+from detector.images import ImageSize, ImageSpec
 from detector.reasons import SCHEMA
 
 EDGE = 0.01  # of the largest contribution: a neighbour with less belongs to no region
@@ -32,7 +32,7 @@ class Region(NamedTuple):
     share: float
 
 
-def rank(matrix: np.ndarray, outputs: Outputs, image: Image, originals: list[Size], top: int) -> pl.DataFrame:
+def rank(matrix: np.ndarray, outputs: Outputs, image: ImageSpec, originals: list[ImageSize], top: int) -> pl.DataFrame:
     """Give up to `top` reasons for each image, one a line, the largest first (`reasons.SCHEMA`; `at` is the image's position).
 
     `matrix` is `[images, values]`; `originals` says how large each image was before it was resized.
@@ -91,7 +91,7 @@ def _grown(values: np.ndarray) -> np.ndarray:
     return region
 
 
-def _place(region: Region, size: Size, scale: tuple[float, float]) -> str:
+def _place(region: Region, size: ImageSize, scale: tuple[float, float]) -> str:
     """Say where a region is: in words, and as a box in pixels of the original."""
     across, down = scale
     left, top = round(region.left * across), round(region.top * down)
@@ -100,7 +100,7 @@ def _place(region: Region, size: Size, scale: tuple[float, float]) -> str:
     return f"{_words(region, size)}, {width}x{height} at {left},{top}"
 
 
-def _words(region: Region, size: Size) -> str:
+def _words(region: Region, size: ImageSize) -> str:
     """Name the part of the image in which a region's middle lies."""
     area = (region.right - region.left) * (region.bottom - region.top)
     if area > WHOLE * size.width * size.height:
@@ -110,7 +110,7 @@ def _words(region: Region, size: Size) -> str:
     return f"{line} {across}" if line and across else f"{line or across} middle" if line or across else "centre"
 
 
-def _mean(values: np.ndarray, region: Region, image: Image) -> str:
+def _mean(values: np.ndarray, region: Region, image: ImageSpec) -> str:
     """Tell the mean grey or colour of a region; NaN where all its pixels are missing."""
     box = values.reshape(image.shape)[:, region.top : region.bottom, region.left : region.right]
     there = ~np.isnan(box)

@@ -32,18 +32,18 @@ Side = Annotated[int, Meta(ge=4, le=1024)]
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 FORMATS = ("PNG", "JPEG")
-LARGEST_FILE = 64 * 2**20  # bytes
-MOST_PIXELS = 50_000_000  # of a file, before it is resized
-MOST_VALUES = 2**18  # of an image as the detector sees it: 512 x 512 grey
-USUAL_SIDE = 64  # of an image whose size nobody chose
-SURVEYED = 64  # files that are looked at to find out mode and proportions
+MAX_FILE_BYTES = 64 * 2**20  # bytes
+MAX_PIXELS = 50_000_000  # of a file, before it is resized
+MAX_VALUES = 2**18  # of an image as the detector sees it: 512 x 512 grey
+DEFAULT_SIDE = 64  # of an image whose size nobody chose
+SURVEY_FILES = 64  # files that are looked at to find out mode and proportions
 GREY, COLOUR = {"1", "L"}, {"RGB", "P"}  # modes of Pillow's that become grey or colour without loss
 OPAQUE = 255
 COLOURS = ("red", "green", "blue")
 TAKEN = "a PNG or JPEG image"
 
 
-class Size(NamedTuple):
+class ImageSize(NamedTuple):
     """The size of an image, in pixels."""
 
     width: int
@@ -54,7 +54,7 @@ class Size(NamedTuple):
         return f"{self.width}x{self.height}"
 
 
-class Image(msgspec.Struct, frozen=True, kw_only=True):
+class ImageSpec(msgspec.Struct, frozen=True, kw_only=True):
     """An image as the detector sees it; `files` says whether it comes from a file, or from a row of a table."""
 
     width: Side
@@ -63,9 +63,9 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     files: bool = True
 
     @property
-    def size(self) -> Size:
+    def size(self) -> ImageSize:
         """Width and height."""
-        return Size(self.width, self.height)
+        return ImageSize(self.width, self.height)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,14 +89,14 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """A decoded image: its values at the detector's size, and the size that its file has."""
 
     values: np.ndarray  # uint8[values]
-    original: Size
+    original: ImageSize
 
 
-class Unreadable(Exception):
+class UnreadableImage(Exception):
     """A file is no image that can be taken: what was found, and what was expected."""
 
     def __init__(self, found: str, expected: str = TAKEN) -> None:
@@ -105,7 +105,7 @@ class Unreadable(Exception):
         self.expected = expected
 
 
-def size_of(text: str, option: str) -> Size:
+def parse_size(text: str, option: str) -> ImageSize:
     """Read a size such as 28x28.
 
     Raises:
@@ -114,25 +114,25 @@ def size_of(text: str, option: str) -> Size:
     if not re.fullmatch(r"[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", text):
         raise SettingError(f"{option} {text}: an image's size is written like 28x28, width before height")
     width, height = text.split("x")
-    return Size(int(width), int(height))
+    return ImageSize(int(width), int(height))
 
 
-def image_of(size: Size, mode: Mode, option: str, *, files: bool) -> Image:
+def make_spec(size: ImageSize, mode: Mode, option: str, *, files: bool) -> ImageSpec:
     """Give an image of a size that a user chose.
 
     Raises:
         SettingError: it is too small to have regions, or too large for a network.
     """
-    image = Image(width=size.width, height=size.height, mode=mode, files=files)
-    if min(size) < 4 or max(size) > 1024 or image.values > MOST_VALUES:  # noqa: PLR2004 - `Side`
+    image = ImageSpec(width=size.width, height=size.height, mode=mode, files=files)
+    if min(size) < 4 or max(size) > 1024 or image.values > MAX_VALUES:  # noqa: PLR2004 - `Side`
         raise SettingError(
-            f"{option} {size}: images are learnt at sides of 4 to 1,024 pixels and {MOST_VALUES:,} values at most, such as "
+            f"{option} {size}: images are learnt at sides of 4 to 1,024 pixels and {MAX_VALUES:,} values at most, such as "
             f"{option} 64x64"
         )
     return image
 
 
-def are_meant(paths: Sequence[str]) -> bool:
+def are_image_paths(paths: Sequence[str]) -> bool:
     """Tell whether paths name images or folders of them, and not tables.
 
     Raises:
@@ -145,7 +145,7 @@ def are_meant(paths: Sequence[str]) -> bool:
     return all(kinds.values())
 
 
-def files_in(paths: Sequence[str]) -> list[str]:
+def find_images(paths: Sequence[str]) -> list[str]:
     """Give the images that are named, and those in the folders that are, down to the last sub-folder, in order.
 
     Hidden files and what is no PNG or JPEG by its suffix are passed over in folders.
@@ -171,7 +171,7 @@ def _below(folder: str) -> Iterator[str]:
                 yield str(Path(here, name))
 
 
-def survey(files: Sequence[str], size: Size | None, mode: Mode | None) -> Image:
+def infer_spec(files: Sequence[str], size: ImageSize | None, mode: Mode | None) -> ImageSpec:
     """Find out how images are best seen, from some of their heads: the mode they all have, the proportions most have.
 
     The longer side is as the files', 64 pixels at most.
@@ -180,38 +180,38 @@ def survey(files: Sequence[str], size: Size | None, mode: Mode | None) -> Image:
         TableError: no file can be read.
         SettingError: the size that was asked for cannot be.
     """
-    step = max(1, len(files) // SURVEYED)
+    step = max(1, len(files) // SURVEY_FILES)
     heads = [head for head in map(_head, files[::step]) if head is not None]
     if not heads:
         raise TableError(f"{files[0]} and all others that were looked at are no PNG or JPEG images that can be read")
     if size is None:
         usual = Counter(size for size, _ in heads).most_common(1)[0][0]
-        shrink = min(1.0, USUAL_SIDE / max(usual))
-        size = Size(*(max(4, round(side * shrink)) for side in usual))
+        shrink = min(1.0, DEFAULT_SIDE / max(usual))
+        size = ImageSize(*(max(4, round(side * shrink)) for side in usual))
     if mode is None:
         mode = "grey" if all(each in GREY or each == "LA" for _, each in heads) else "rgb"
-    return image_of(size, mode, "--size", files=True)
+    return make_spec(size, mode, "--size", files=True)
 
 
-def _head(path: str) -> tuple[Size, str] | None:
+def _head(path: str) -> tuple[ImageSize, str] | None:
     """Give size and mode of an image without decoding it; nothing if it cannot be read."""
     try:
         with _opened(path) as file, _image(file) as opened:
-            return Size(*opened.size), opened.mode
-    except Unreadable:
+            return ImageSize(*opened.size), opened.mode
+    except UnreadableImage:
         return None
 
 
-def read(path: str, row: int, image: Image) -> Picture | Reject:
+def read(path: str, row: int, image: ImageSpec) -> DecodedImage | Reject:
     """Decode a file at the size and in the mode that a detector sees; one that cannot be read becomes a reject."""
     try:
         with _opened(path) as file:
             return decode(file, image)
-    except Unreadable as error:
+    except UnreadableImage as error:
         return Reject(row=row, column="", found=error.found, expected=error.expected, file=path)
 
 
-def decode(file: BinaryIO, image: Image) -> Picture:
+def decode(file: BinaryIO, image: ImageSpec) -> DecodedImage:
     """Decode an image; what its head says is checked before its pixels take memory.
 
     Raises:
@@ -226,13 +226,13 @@ def decode(file: BinaryIO, image: Image) -> Picture:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # damaged notes of a camera are no news: the pixels are what counts
                 upright = ImageOps.exif_transpose(plain)
-                original = Size(*upright.size)
+                original = ImageSize(*upright.size)
                 converted = upright.convert("L" if image.mode == "grey" else "RGB")
                 sized = converted.resize(image.size, pillow.Resampling.BICUBIC, reducing_gap=3.0)
         except Exception as error:  # Pillow's decoders raise whatever comes their way
-            raise Unreadable(shorten(f"a damaged image: {error}"), "a whole PNG or JPEG image") from error
+            raise UnreadableImage(shorten(f"a damaged image: {error}"), "a whole PNG or JPEG image") from error
     values = np.asarray(sized).reshape(image.height, image.width, -1)
-    return Picture(np.ascontiguousarray(values.transpose(2, 0, 1)).reshape(-1), original)
+    return DecodedImage(np.ascontiguousarray(values.transpose(2, 0, 1)).reshape(-1), original)
 
 
 def _opened(path: str) -> BinaryIO:
@@ -244,12 +244,12 @@ def _opened(path: str) -> BinaryIO:
     try:
         about = Path(path).stat()
         if not stat.S_ISREG(about.st_mode):
-            raise Unreadable("no file")
-        if about.st_size > LARGEST_FILE:
-            raise Unreadable(f"a file of {about.st_size:,} bytes", f"an image of at most {LARGEST_FILE:,} bytes")
+            raise UnreadableImage("no file")
+        if about.st_size > MAX_FILE_BYTES:
+            raise UnreadableImage(f"a file of {about.st_size:,} bytes", f"an image of at most {MAX_FILE_BYTES:,} bytes")
         return Path(path).open("rb")
     except OSError as error:
-        raise Unreadable(f"{error.strerror or error}") from error
+        raise UnreadableImage(f"{error.strerror or error}") from error
 
 
 def _image(file: BinaryIO) -> Opened:
@@ -265,14 +265,14 @@ def _image(file: BinaryIO) -> Opened:
             warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # its bound is above ours
             opened = pillow.open(file, formats=FORMATS)
     except pillow.DecompressionBombError as error:
-        raise Unreadable("far too many pixels", f"an image of at most {MOST_PIXELS:,} pixels") from error
+        raise UnreadableImage("far too many pixels", f"an image of at most {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # Pillow's parsers raise whatever comes their way
         empty = file.seek(0, os.SEEK_END) == 0
-        raise Unreadable("an empty file" if empty else "no PNG or JPEG, whatever its name says") from error
+        raise UnreadableImage("an empty file" if empty else "no PNG or JPEG, whatever its name says") from error
     width, height = opened.size
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         opened.close()
-        raise Unreadable(f"{width:,} x {height:,} pixels", f"an image of at most {MOST_PIXELS:,} pixels")
+        raise UnreadableImage(f"{width:,} x {height:,} pixels", f"an image of at most {MAX_PIXELS:,} pixels")
     return opened
 
 
@@ -283,15 +283,15 @@ def _checked(opened: Opened) -> Opened:
         Unreadable: it is one of these.
     """
     if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:  # a phone's JPEG: its first picture is the photo
-        raise Unreadable("an animation", "an image that stands still")
+        raise UnreadableImage("an animation", "an image that stands still")
     if opened.mode in {"LA", "RGBA", "PA"} or "transparency" in opened.info:
         try:
             full, opacity = opened.convert("RGB"), opened.convert("RGBA").getchannel("A")
         except Exception as error:  # as in `decode`
-            raise Unreadable(shorten(f"a damaged image: {error}"), "a whole PNG or JPEG image") from error
+            raise UnreadableImage(shorten(f"a damaged image: {error}"), "a whole PNG or JPEG image") from error
         if opacity.getextrema()[0] != OPAQUE:
-            raise Unreadable("transparent pixels", "an image without transparency")
+            raise UnreadableImage("transparent pixels", "an image without transparency")
         return full
     if opened.mode not in GREY | COLOUR:
-        raise Unreadable(f"an image of mode {opened.mode}", "grey or colour of 8 bits")
+        raise UnreadableImage(f"an image of mode {opened.mode}", "grey or colour of 8 bits")
     return opened

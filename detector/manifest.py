@@ -10,10 +10,10 @@ from typing import Literal
 
 import msgspec
 
-from detector.alarm import Alarm
+from detector.alarm import AlarmRule
 from detector.columns import Column
 from detector.decision import Decision
-from detector.images import Image
+from detector.images import ImageSpec
 from detector.windows import Window
 
 FORMAT = 1
@@ -21,14 +21,14 @@ FORMAT = 1
 Prior = Literal["normal", "uniform"]  # standard normal, or even between -1 and 1, in each latent
 
 
-class Ignored(msgspec.Struct, frozen=True):
+class IgnoredColumn(msgspec.Struct, frozen=True):
     """A column of the training table that the detector leaves out, and why."""
 
     name: str
     reason: str
 
 
-class Score(msgspec.Struct, frozen=True):
+class ScoreInfo(msgspec.Struct, frozen=True):
     """What the score is: its name, its unit, and the terms beside the columns that add to it."""
 
     name: str
@@ -36,7 +36,7 @@ class Score(msgspec.Struct, frozen=True):
     extra_terms: tuple[str, ...] = ()
 
 
-class Rows(msgspec.Struct, frozen=True):
+class RowCounts(msgspec.Struct, frozen=True):
     """How many rows each part of training had."""
 
     training: int
@@ -45,10 +45,10 @@ class Rows(msgspec.Struct, frozen=True):
     rejected: int = 0
 
 
-class Training(msgspec.Struct, frozen=True, kw_only=True):
+class TrainingInfo(msgspec.Struct, frozen=True, kw_only=True):
     """How the detector came to be."""
 
-    rows: Rows
+    rows: RowCounts
     seed: int
     device: str
     steps: int
@@ -74,7 +74,7 @@ class Parity(msgspec.Struct, frozen=True):
     file: str = "model.onnx"
 
 
-class Digest(msgspec.Struct, frozen=True):
+class FileDigest(msgspec.Struct, frozen=True):
     """A file of the bundle: its size in bytes and SHA-256."""
 
     bytes: int
@@ -93,16 +93,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     variant: str
     settings: dict[str, str | int | float | bool]
     columns: tuple[Column, ...]
-    ignored: tuple[Ignored, ...]
+    ignored: tuple[IgnoredColumn, ...]
     missing: tuple[str, ...]  # extra words for a missing cell
-    score: Score
+    score: ScoreInfo
     decision: Decision
-    training: Training
+    training: TrainingInfo
     parity: tuple[Parity, ...]
     window: Window | None = None  # of a detector that judges windows of a series: how rows become these ...
-    alarm: Alarm | None = None  # ... and how their scores become an alarm
+    alarm: AlarmRule | None = None  # ... and how their scores become an alarm
     prior: Prior | None = None  # what codes are drawn from to generate rows; None: nobody shaped them
     classes: tuple[str, ...] = ()  # of `classifier.onnx`, in its order
-    image: Image | None = None  # rows are images; of files, `columns` are left out of the JSON: the image names them
+    image: ImageSpec | None = None  # rows are images; of files, `columns` are left out of the JSON: the image names them
     libraries: dict[str, str]
-    files: dict[str, Digest]
+    files: dict[str, FileDigest]

@@ -15,39 +15,39 @@ from detector import bundle, repository
 from detector.errors import BundleError, BundleMissing, OutputError, ResiduumError, SettingError
 
 BEFORE = "pin.before"
-MOST_BEFORE = 50
+MAX_HISTORY = 50
 
 
-class Moved(NamedTuple):
+class PinChange(NamedTuple):
     """Which version is meant now, and which was before; None: none that is there."""
 
     version: int
-    was: int | None
+    previous: int | None
 
 
-def promote(path: Path, version: int) -> Moved:
+def promote(path: Path, version: int) -> PinChange:
     """Make a name mean one of its versions, which is verified first.
 
     Raises:
         BundleError: there is no such version, or it cannot be trusted.
         OutputError: the pin cannot be written.
     """
-    folder = repository.name_of(path)
-    require(folder, version)
-    was = meant(folder)
+    folder = repository.model_folder(path)
+    require_version(folder, version)
+    was = current_version(folder)
     known = [] if was is None or was == version else [was]
     return _move(folder, version, was, [*known, *_before(folder)])
 
 
-def rollback(path: Path) -> Moved:
+def rollback(path: Path) -> PinChange:
     """Make a name mean what it meant before its last promotion, or, if none is known, the next lower version.
 
     Raises:
         SettingError: there is no such version that can be trusted.
         OutputError: the pin cannot be written.
     """
-    folder = repository.name_of(path)
-    there, was = repository.versions(folder), meant(folder)
+    folder = repository.model_folder(path)
+    there, was = repository.versions(folder), current_version(folder)
     before = [each for each in _before(folder) if each in there]
     before = before[before[:1] == [was] :]  # of a promotion that wrote the history and not the pin
     lower = [each for each in reversed(there) if was is not None and each < was]
@@ -57,7 +57,7 @@ def rollback(path: Path) -> Moved:
     raise SettingError(f"{folder} has no version to go back to from {was}; it has {there}")
 
 
-def require(folder: Path, version: int) -> None:
+def require_version(folder: Path, version: int) -> None:
     """Refuse a version that a name does not have.
 
     Raises:
@@ -67,7 +67,7 @@ def require(folder: Path, version: int) -> None:
         raise BundleMissing(f"{folder} has no version {version}; it has {repository.versions(folder)}")
 
 
-def meant(folder: Path) -> int | None:
+def current_version(folder: Path) -> int | None:
     """Give the version that a name's folder means, if it is there."""
     try:
         return int(repository.find(folder).name)
@@ -75,15 +75,15 @@ def meant(folder: Path) -> int | None:
         return None
 
 
-def _move(folder: Path, version: int, was: int | None, before: list[int]) -> Moved:
+def _move(folder: Path, version: int, was: int | None, before: list[int]) -> PinChange:
     """Verify a version, then write history and pin."""
     bundle.read(folder / str(version))
     try:
-        _write(folder / BEFORE, "".join(f"{each}\n" for each in before[:MOST_BEFORE]))
+        _write(folder / BEFORE, "".join(f"{each}\n" for each in before[:MAX_HISTORY]))
         _write(folder / repository.PIN, f"{version}\n")
     except OSError as error:
         raise OutputError(f"cannot write {folder / repository.PIN}: {error.strerror}") from error
-    return Moved(version, was)
+    return PinChange(version, was)
 
 
 def _before(folder: Path) -> list[int]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detector import bundle
-from detector.columns import nearest
+from detector.columns import suggest_names
 from detector.errors import BundleCorrupt, BundleMissing, OutputError
 
 PIN = "pin"
@@ -68,20 +68,20 @@ def versions(path: Path) -> list[int]:
     return sorted(int(each.name) for each in path.iterdir() if _is_version(each))
 
 
-def name_of(path: Path) -> Path:
+def model_folder(path: Path) -> Path:
     """Give the name's folder, whether `path` is it or one of its versions."""
     path = path.absolute()
     return path.parent if _is_version(path) else path
 
 
-def check(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Refuse a name under which no version can be written, before any work is done for one.
 
     Raises:
         OutputError: it leads through a file, or into a folder that may not be written, or holds files of a version.
     """
     try:
-        folder = name_of(path)
+        folder = model_folder(path)
         _check_unnumbered(folder)
         there = next(each for each in (folder, *folder.parents) if each.exists())
     except OSError as error:
@@ -100,7 +100,7 @@ def next_version(path: Path) -> Iterator[tuple[int, Path]]:
         OutputError: the folder cannot be written.
     """
     try:
-        folder = name_of(path)
+        folder = model_folder(path)
         made = not folder.exists()
         _check_unnumbered(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def _near(path: Path) -> str:
     beside = path.absolute().parent
     if there := versions(beside):
         return f" ({beside.name} has the versions {', '.join(map(str, there))})"
-    return nearest([path.name], [each.name for each in beside.iterdir() if versions(each)]) if beside.is_dir() else ""
+    return suggest_names([path.name], [each.name for each in beside.iterdir() if versions(each)]) if beside.is_dir() else ""
 
 
 def _nothing_at(path: Path) -> str:

@@ -18,12 +18,12 @@ import polars as pl
 
 from detector import bundle, image_reasons, reasons, repository
 from detector.bundle import Bundle
-from detector.classifier import Classes, Classifier
+from detector.classifier import Classifier, ClassPredictions
 from detector.columns import Column, Encoded, encode
-from detector.decision import Decision, Standing
+from detector.decision import CalibrationCounts, Decision
 from detector.errors import BundleCorrupt, SettingError
 from detector.graph import Device, Graph, Outputs
-from detector.images import Image, Size
+from detector.images import ImageSize, ImageSpec
 from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.rejects import Reject
@@ -47,7 +47,7 @@ class Verdicts(NamedTuple):
     accepted: np.ndarray  # bool[rows of the frame]
     rejects: list[Reject]
     infinite: int  # cells that spelt an infinity, taken as missing
-    classes: Classes | None = None  # where the bundle has a classifier
+    classes: ClassPredictions | None = None  # where the bundle has a classifier
     fates: np.ndarray | None = None  # of a series, int8[accepted rows]: `detector.windows.FATES`; only the judged have a score
     alarms: int = 0  # of a series: how many began
 
@@ -93,7 +93,7 @@ class Scorer:
             raise BundleCorrupt(
                 f"{opened.folder / bundle.MODEL} takes rows of shape {list(self.graph.axes)}, the manifest speaks of {what}"
             )
-        self.classifier = Classifier(opened, device) if bundle.CLASSIFIER in opened.further else None
+        self.classifier = Classifier(opened, device) if bundle.CLASSIFIER in opened.extra_files else None
 
     @classmethod
     def open(cls, path: Path, device: Device = "auto") -> Scorer:
@@ -111,9 +111,9 @@ class Scorer:
         return self.manifest.columns
 
     @property
-    def standing(self) -> Standing:
+    def calibration_counts(self) -> CalibrationCounts:
         """Where the threshold stands among the calibration scores."""
-        return self.calibration.standing(self.manifest.decision.threshold)
+        return self.calibration.counts(self.manifest.decision.threshold)
 
     def decide(self, rate: float) -> Decision:
         """Give the decision that promises a false-alarm rate: of rows, or of stretches of a series.
@@ -266,8 +266,8 @@ def accepted_of(frame: pl.DataFrame, encoded: Encoded) -> Cells:
     return lambda at: frame if len(at) == frame.height else frame[np.flatnonzero(encoded.accepted)[at]]
 
 
-def _originals(frame: pl.DataFrame, image: Image, images: int) -> list[Size]:
+def _originals(frame: pl.DataFrame, image: ImageSpec, images: int) -> list[ImageSize]:
     """Give how large images were before they were resized; those of a table's rows never were."""
     if image.files and "width" in frame.columns and "height" in frame.columns:
-        return [Size(*each) for each in frame.select("width", "height").iter_rows()]
+        return [ImageSize(*each) for each in frame.select("width", "height").iter_rows()]
     return [image.size] * images

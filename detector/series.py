@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 
 from detector import cells, reasons
-from detector.alarm import Alarm
+from detector.alarm import AlarmRule
 from detector.batch import Scalar
-from detector.columns import EXPECTED, Encoded, listing, nearest
+from detector.columns import EXPECTED, Encoded, format_names, suggest_names
 from detector.errors import TableError
 from detector.graph import Outputs
 from detector.manifest import Manifest
@@ -61,7 +61,7 @@ class Series:
     """A run of a detector of windows."""
 
     def __init__(
-        self, scorer: Scorer, window: Window, alarm: Alarm, most_keys: int = MOST_KEYS, *, key: str | None = None
+        self, scorer: Scorer, window: Window, alarm: AlarmRule, most_keys: int = MOST_KEYS, *, key: str | None = None
     ) -> None:
         """Begin with no rows; `Scorer.series` calls this."""
         self.windows = Windows(window, len(scorer.columns), most_keys)
@@ -313,5 +313,5 @@ def require_window(names: Sequence[str], window: Window, *, keyed: bool = True) 
     absent = [name for name in window.columns if name not in names and (keyed or name == window.time)]
     if absent:
         what = "time" if absent[0] == window.time else "key"
-        near = nearest(absent, names)
-        raise TableError(f"the table lacks the {what} column {absent[0]!r} of its series{near}; it has {listing(names)}")
+        near = suggest_names(absent, names)
+        raise TableError(f"the table lacks the {what} column {absent[0]!r} of its series{near}; it has {format_names(names)}")

@@ -16,10 +16,10 @@ from detector.scorer import Scorer
 def write_version(to: Path, manifest: Manifest, contents: dict[str, bytes]) -> tuple[Path, Manifest]:
     """Write a bundle as the next version under a name; gives its folder and the manifest as written."""
     with repository.next_version(to) as (number, folder):
-        name = repository.name_of(to)
+        name = repository.model_folder(to)
         manifest = msgspec.structs.replace(manifest, name=name.name, version=number)
         manifest = bundle.write(folder, manifest, contents)
-    return repository.name_of(to) / str(number), manifest
+    return repository.model_folder(to) / str(number), manifest
 
 
 def recalibrate(scorer: Scorer, decision: Decision) -> tuple[Path, Manifest]:

@@ -23,11 +23,11 @@ import polars as pl
 
 from detector import reasons as reasons_
 from detector.cells import category_text
-from detector.columns import Column, Encoded, as_frame, encode, listing, require
+from detector.columns import Column, Encoded, as_frame, encode, format_names, require_columns
 from detector.decoder import Decoder, latent_names
 from detector.errors import SettingError, TableError
 from detector.graph import Device
-from detector.images import image_of, size_of
+from detector.images import make_spec, parse_size
 from detector.manifest import Manifest
 from detector.reasons import Explain
 from detector.scorer import Scorer, Verdicts
@@ -78,14 +78,14 @@ class Detector:
             SettingError: `reasons` is none of "anomalies", "all" and "none".
         """
         if reasons not in get_args(Explain):
-            raise SettingError(f"reasons={reasons!r}: reasons are given for one of {listing(get_args(Explain))}")
+            raise SettingError(f"reasons={reasons!r}: reasons are given for one of {format_names(get_args(Explain))}")
         window = self.manifest.window
         if isinstance(rows, np.ndarray):
             if window is not None:
                 raise TableError(f"an array has no column {window.time!r} to order a series by: give a frame")
             return cast("Frame", _records(self._judge(self._frame_of(rows), reasons, top)))
         given = _opened(rows)
-        require([str(name) for name in given.columns], self.manifest.columns)
+        require_columns([str(name) for name in given.columns], self.manifest.columns)
         needed = {column.name for column in self.manifest.columns} | set(window.columns if window else ())
         verdicts = self._judge(_polars(given, needed), reasons, top)
         taken = [name for name in verdicts.columns if name in given.columns]
@@ -128,7 +128,7 @@ class Detector:
         """
         if isinstance(codes, np.ndarray):
             return cast("Frame", _records(as_frame(self._decoder.decode(codes), self.manifest.columns)))
-        return self._rewritten(codes, self._decoded, [column.name for column in self._decoder.latents])
+        return self._rewritten(codes, self._decoded, [column.name for column in self._decoder.latent_columns])
 
     def generate(self, rows: int, seed: int = 0, *, mean: bool = False) -> pl.DataFrame:
         """Draw new rows: a code from the prior, then a row from what the decoder makes of it (with `mean`, its most likely).
@@ -179,7 +179,7 @@ class Detector:
 
     def _decoded(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Give the rows that a polars frame's codes stand for; one that is no code is an error."""
-        encoded = self._encoded(frame, self._decoder.latents)
+        encoded = self._encoded(frame, self._decoder.latent_columns)
         if encoded.rejects:
             raise TableError(f"row {encoded.rejects[0].row} of the codes, {encoded.rejects[0]}")
         return as_frame(self._decoder.decode(encoded.matrix), self.manifest.columns)
@@ -271,7 +271,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         window=window,
         stride=stride,
         max_gap=max_gap,
-        image=image_of(size_of(image, "image"), "grey", "image", files=False) if image else None,
+        image=make_spec(parse_size(image, "image"), "grey", "image", files=False) if image else None,
     )
     if isinstance(normal, str | Path):
         raise TableError(f"{normal} is a path: files and folders are trained on by `residuum train`, frames and arrays here")

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detector.images import Image, Picture, Size
+from detector.images import DecodedImage, ImageSize, ImageSpec
 
-Look = Callable[[Image], Picture]
+Look = Callable[[ImageSpec], DecodedImage]
 
 LONGEST, SHORTEST = 512, 192  # pixels of a picture's longer side
 GAP = 8  # pixels between the two
@@ -34,7 +34,7 @@ def draw_heatmap(look: Look, warm: np.ndarray) -> bytes:
     from PIL import Image as pillow  # noqa: N813 - it is a module
 
     height, width = warm.shape
-    view = _view(look(Image(width=width, height=height, mode="rgb")).original)
+    view = _view(look(ImageSpec(width=width, height=height, mode="rgb")).original)
     shown, size = look(view), view.size
     plain = shown.values.reshape(3, size.height, size.width).transpose(1, 2, 0).astype(np.float64)
     fine = np.asarray(pillow.fromarray(warm.astype(np.float32)).resize(size, pillow.Resampling.BILINEAR))
@@ -48,9 +48,9 @@ def draw_heatmap(look: Look, warm: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _view(original: Size) -> Image:
+def _view(original: ImageSize) -> ImageSpec:
     """Give the size at which an image is shown."""
     longer = max(original)
     scale = min(LONGEST, max(SHORTEST, longer)) / longer
     width, height = (max(4, round(side * scale)) for side in original)
-    return Image(width=width, height=height, mode="rgb")
+    return ImageSpec(width=width, height=height, mode="rgb")

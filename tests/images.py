@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 from PIL import Image as pillow  # noqa: N813 - it is a module
 
-from detector.images import Image
+from detector.images import ImageSpec
 
 SPOT = 5  # pixels
 
 
-def plates(images: int, seed: int, image: Image) -> np.ndarray:
+def plates(images: int, seed: int, image: ImageSpec) -> np.ndarray:
     """Give normal images, `uint8[images, values]`: light from one side, brushed stripes, some noise."""
     random = np.random.default_rng(seed)
     channels, height, width = image.shape
@@ -26,7 +26,7 @@ def plates(images: int, seed: int, image: Image) -> np.ndarray:
     return np.clip(tint * (light + stripes) + noise, 0, 255).astype(np.uint8).reshape(images, -1)
 
 
-def spotted(images: int, seed: int, image: Image) -> np.ndarray:
+def spotted(images: int, seed: int, image: ImageSpec) -> np.ndarray:
     """Give images with a dark spot somewhere, `uint8[images, values]`."""
     random = np.random.default_rng(seed)
     odd = plates(images, seed, image).reshape(-1, *image.shape)
@@ -37,12 +37,12 @@ def spotted(images: int, seed: int, image: Image) -> np.ndarray:
     return odd.reshape(images, -1)
 
 
-def as_table(matrix: np.ndarray, image: Image) -> pl.DataFrame:
+def as_table(matrix: np.ndarray, image: ImageSpec) -> pl.DataFrame:
     """Give images as rows of pixels."""
     return pl.DataFrame(matrix, schema=[column.name for column in image.columns()])
 
 
-def write(matrix: np.ndarray, image: Image, folder: Path, *, scale: int = 1) -> None:
+def write(matrix: np.ndarray, image: ImageSpec, folder: Path, *, scale: int = 1) -> None:
     """Write images as files, `000.png` and so on, each pixel as a square of `scale` pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     for place, values in enumerate(matrix.reshape(-1, *image.shape)):

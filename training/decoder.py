@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detector import bundle
-from detector.decoder import LATENT, NOISE, OUTPUT, DecodingGraph, Noise
+from detector.decoder import LATENT, NOISE, OUTPUT, DecoderSession, NoiseSource
 from detector.errors import TrainingError
 from detector.graph import Device
 from detector.manifest import Parity, Prior
@@ -92,9 +92,9 @@ def prove(graph: DecoderGraph, model: bytes, codes: np.ndarray, seed: int, devic
     Raises:
         TrainingError: they disagree; there must be no bundle.
     """
-    opened = DecodingGraph(model, device)
+    opened = DecoderSession(model, device)
     codes = codes.astype(np.float64)
-    noise = Noise(graph.widths[0], graph.widths[1], np.random.SeedSequence(seed)).draw(len(codes))
+    noise = NoiseSource(graph.widths[0], graph.widths[1], np.random.SeedSequence(seed)).draw(len(codes))
     served = opened.decode(codes, noise)
     with torch.no_grad():
         latent, drawn = torch.from_numpy(codes), torch.from_numpy(noise)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from detector.errors import SettingError
 from detector.graph import IMAGE_INPUT
-from detector.images import Image
+from detector.images import ImageSpec
 from training.features import Cells, Features
 from training.graph import DetectorGraph
 from training.likelihood import Reconstruction, by_feature, outside
@@ -98,7 +98,7 @@ class RegionalResidual(PointScore):
     name = "regional residual"
     unit = "times a usual image"
 
-    def __init__(self, model: Autoencoder, precision: Tensor, image: Image) -> None:
+    def __init__(self, model: Autoencoder, precision: Tensor, image: ImageSpec) -> None:
         """Take the trained model and what `usual` gave; nothing yet where it is to be filled in."""
         super().__init__(model)
         self.image = image

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from detector.errors import SettingError, TableError
-from detector.images import Image, Picture, read
+from detector.images import DecodedImage, ImageSpec, read
 from detector.rejects import Reject
 from training.kinds import ColumnOptions
 
@@ -20,12 +20,12 @@ MOST_BYTES = 8 * 2**30  # of all images together; training takes about five time
 class ImageTable(NamedTuple):
     """Images to learn from, and those that could not be read."""
 
-    image: Image
+    image: ImageSpec
     matrix: np.ndarray  # uint8[images, values]
     rejects: list[Reject]
 
 
-def read_images(files: Sequence[str], image: Image, watch: Callable[[int], None] = lambda _done: None) -> ImageTable:
+def read_images(files: Sequence[str], image: ImageSpec, watch: Callable[[int], None] = lambda _done: None) -> ImageTable:
     """Decode every file.
 
     Raises:
@@ -40,7 +40,7 @@ def read_images(files: Sequence[str], image: Image, watch: Callable[[int], None]
     taken, rejects = 0, []
     for row, path in enumerate(files, 1):
         picture = read(path, row, image)
-        if isinstance(picture, Picture):
+        if isinstance(picture, DecodedImage):
             matrix[taken] = picture.values
             taken += 1
         else:
@@ -57,7 +57,7 @@ def wishes_of_pixels(frame: pl.DataFrame, wishes: ColumnOptions) -> ColumnOption
     return msgspec.structs.replace(wishes, numeric=(*wishes.numeric, *(name for name in frame.columns if name not in said)))
 
 
-def check_pixels(columns: int, image: Image) -> None:
+def check_pixels(columns: int, image: ImageSpec) -> None:
     """Refuse a table that has not one column for each pixel.
 
     Raises:

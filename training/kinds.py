@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 
 from detector import cells
-from detector.columns import Column, Kind, listing, nearest
+from detector.columns import Column, Kind, format_names, suggest_names
 from detector.errors import SettingError
-from detector.manifest import Ignored
+from detector.manifest import IgnoredColumn
 
 STRAY = 0.01  # share of cells that may be unreadable in a column that is a number or a date all the same
 IDENTIFIER = 0.9  # share of different texts from which a column looks like an identifier
@@ -51,7 +51,7 @@ class Kinds(NamedTuple):
     """The columns to learn from, and those left out with the reason."""
 
     columns: list[Column]
-    ignored: list[Ignored]
+    ignored: list[IgnoredColumn]
 
 
 def infer(frame: pl.DataFrame, wishes: ColumnOptions, words: frozenset[str]) -> Kinds:
@@ -62,8 +62,8 @@ def infer(frame: pl.DataFrame, wishes: ColumnOptions, words: frozenset[str]) -> 
     """
     check(wishes, frame.columns)
     found = {name: _judge(frame[name], wishes, words) for name in frame.columns}
-    columns = [Column(name=name, kind=kind) for name, kind in found.items() if not isinstance(kind, Ignored)]
-    ignored = [verdict for verdict in found.values() if isinstance(verdict, Ignored)]
+    columns = [Column(name=name, kind=kind) for name, kind in found.items() if not isinstance(kind, IgnoredColumn)]
+    ignored = [verdict for verdict in found.values() if isinstance(verdict, IgnoredColumn)]
     if not columns:
         raise SettingError("no column is left to learn from: " + "; ".join(f"{i.name}: {i.reason}" for i in ignored))
     return Kinds(columns, ignored)
@@ -77,14 +77,16 @@ def check(wishes: ColumnOptions, names: list[str]) -> None:
     """
     strange = [name for name in wishes.named() if name not in names]
     if strange:
-        raise SettingError(f"the table has no column {listing(strange)}{nearest(strange, names)}; it has {listing(names)}")
+        raise SettingError(
+            f"the table has no column {format_names(strange)}{suggest_names(strange, names)}; it has {format_names(names)}"
+        )
     flags = [*wishes.category, *wishes.numeric, *wishes.date, *wishes.ignore]
     twice = sorted({name for name in flags if flags.count(name) > 1})
     if twice:
-        raise SettingError(f"column {listing(twice)} is named by more than one of the options for columns: keep one")
+        raise SettingError(f"column {format_names(twice)} is named by more than one of the options for columns: keep one")
 
 
-def _judge(series: pl.Series, wishes: ColumnOptions, words: frozenset[str]) -> Kind | Ignored:
+def _judge(series: pl.Series, wishes: ColumnOptions, words: frozenset[str]) -> Kind | IgnoredColumn:
     """Say what one column is, or why it is left out."""
     name = series.name
     left_out: dict[str | None, str] = (
@@ -93,19 +95,19 @@ def _judge(series: pl.Series, wishes: ColumnOptions, words: frozenset[str]) -> K
     left_out[wishes.key] = "tells series apart"
     left_out.update(dict.fromkeys(wishes.ignore, "as asked"))
     if name in left_out:
-        return Ignored(name, left_out[name])
+        return IgnoredColumn(name, left_out[name])
     asked = wishes.kind_of(name)
     kind = asked or _kind(series, words)
-    if isinstance(kind, Ignored):
+    if isinstance(kind, IgnoredColumn):
         return kind
     if kind == "number" and not np.isfinite(cells.numbers(series, words).values).any():
-        return Ignored(name, "holds no number at all")
+        return IgnoredColumn(name, "holds no number at all")
     if kind == "number" and asked is None and _counts_rows(cells.numbers(series, words).values):
-        return Ignored(name, "counts the rows one by one; --numeric keeps it")
+        return IgnoredColumn(name, "counts the rows one by one; --numeric keeps it")
     return kind
 
 
-def _kind(series: pl.Series, words: frozenset[str]) -> Kind | Ignored:
+def _kind(series: pl.Series, words: frozenset[str]) -> Kind | IgnoredColumn:
     """Infer a column's kind from its type, else from all its texts."""
     if series.dtype == pl.Boolean:
         return "boolean"
@@ -114,10 +116,10 @@ def _kind(series: pl.Series, words: frozenset[str]) -> Kind | Ignored:
     if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
         return "date"
     texts = cells.texts(series, words).drop_nulls()
-    return _kind_of_texts(texts) if len(texts) else Ignored(series.name, "all its cells are missing")
+    return _kind_of_texts(texts) if len(texts) else IgnoredColumn(series.name, "all its cells are missing")
 
 
-def _kind_of_texts(texts: pl.Series) -> Kind | Ignored:
+def _kind_of_texts(texts: pl.Series) -> Kind | IgnoredColumn:
     """Infer a kind from the texts that are there."""
     as_numbers = cells.numbers(texts)
     if _mostly_readable(as_numbers, len(texts)):
@@ -125,12 +127,14 @@ def _kind_of_texts(texts: pl.Series) -> Kind | Ignored:
     if _mostly_readable(cells.dates(texts), len(texts)):
         return "date"
     if 2 * _with_decimal_comma(texts) > len(texts):
-        return Ignored(texts.name, f"most are like {texts[0]}: --decimal-comma reads them as numbers, --category keeps the texts")
+        return IgnoredColumn(
+            texts.name, f"most are like {texts[0]}: --decimal-comma reads them as numbers, --category keeps the texts"
+        )
     distinct = texts.unique()
     if set(distinct.str.to_lowercase()) <= SPELT_BOOLEANS:
         return "boolean"
     if len(texts) >= FEW and len(distinct) > IDENTIFIER * len(texts):
-        return Ignored(
+        return IgnoredColumn(
             texts.name,
             f"looks like an identifier: {len(distinct)} different texts in {len(texts)} rows{_hint(as_numbers)}",
         )

@@ -14,8 +14,8 @@ import polars as pl
 
 from detector import cells
 from detector.columns import Column
-from detector.images import Image
-from detector.manifest import Ignored
+from detector.images import ImageSpec
+from detector.manifest import IgnoredColumn
 from training.scaling import AS_IT_IS, Scaling, learn
 
 DATE_FEATURES = 4
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
     scalings: tuple[Scaling, ...]  # one for each number
     constant_values: tuple[float, ...]  # one for each constant
     rows: int  # training rows
-    image: Image | None = None  # columns are the pixels of one
+    image: ImageSpec | None = None  # columns are the pixels of one
 
     @property
     def features(self) -> int:
@@ -54,12 +54,12 @@ class Layout(NamedTuple):
         return (*self.numbers, *self.dates, *self.categories)
 
 
-def vocabularies(frame: pl.DataFrame, columns: list[Column], words: frozenset[str]) -> tuple[list[Column], list[Ignored]]:
+def vocabularies(frame: pl.DataFrame, columns: list[Column], words: frozenset[str]) -> tuple[list[Column], list[IgnoredColumn]]:
     """Complete the columns with what the training rows hold; a column without any value there is left out."""
     learnt = [_with_vocabulary(column, frame[column.name], words) for column in columns]
     kept = [column for column in learnt if column is not None]
     names = {column.name for column in kept}
-    left = [Ignored(column.name, "has no value in the training rows") for column in columns if column.name not in names]
+    left = [IgnoredColumn(column.name, "has no value in the training rows") for column in columns if column.name not in names]
     return kept, left
 
 

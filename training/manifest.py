@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from detector.decision import Decision
-from detector.manifest import FORMAT, Ignored, Manifest, Rows, Score, Training
+from detector.manifest import FORMAT, IgnoredColumn, Manifest, RowCounts, ScoreInfo, TrainingInfo
 from detector.version import __version__
 from training.fit import Fit
 from training.graph import DetectorGraph
@@ -18,9 +18,9 @@ from training.settings import VariantSettings, as_plain
 LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
-def sum_up(recipe: Recipe, rows: Rows, fitted: Fit, device: str, seconds: float) -> Training:
+def sum_up(recipe: Recipe, rows: RowCounts, fitted: Fit, device: str, seconds: float) -> TrainingInfo:
     """Sum training up: `seconds` is how long it took on torch's `device`."""
-    return Training(
+    return TrainingInfo(
         rows=rows,
         seed=recipe.seed,
         device=device,
@@ -36,9 +36,9 @@ def describe(
     graph: DetectorGraph | SeriesGraph,
     recipe: Recipe,
     settings: VariantSettings,
-    ignored: Sequence[Ignored],
+    ignored: Sequence[IgnoredColumn],
     decision: Decision,
-    training: Training,
+    training: TrainingInfo,
 ) -> Manifest:
     """Write down what a detector is, but for what its kind has alone, and for the proofs of its graphs, which come later."""
     score = graph.score
@@ -54,7 +54,7 @@ def describe(
         columns=graph.features.layout.columns,
         ignored=tuple(ignored),
         missing=recipe.missing,
-        score=Score(score.name, score.unit, score.extra_terms),
+        score=ScoreInfo(score.name, score.unit, score.extra_terms),
         decision=decision,
         training=training,
         parity=(),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from detector.columns import Column
 from detector.errors import TableError
-from detector.images import Image
+from detector.images import ImageSpec
 from training.features import Cells, Features
 from training.layout import Layout
 from training.scaling import AS_IT_IS, Scaling
@@ -24,7 +24,7 @@ ENOUGH = 2**22  # values, to learn a scaling from
 FARTHEST = 20.0  # standard deviations that a network sees
 
 
-def arrange(matrix: np.ndarray, columns: Sequence[Column], image: Image, *, light: str, scaled: bool) -> Layout:
+def arrange(matrix: np.ndarray, columns: Sequence[Column], image: ImageSpec, *, light: str, scaled: bool) -> Layout:
     """Lay pixels out by the training matrix `[rows, columns]`, scaled by all of its values.
 
     Under `light` "logarithmic" it is the ratio of two values that counts, as where a surface reflects a share of what

@@ -12,7 +12,7 @@ import polars as pl
 from detector.decision import check_rate
 from detector.errors import SettingError
 from detector.graph import Device
-from detector.images import Image
+from detector.images import ImageSpec
 from detector.rejects import Reject
 from detector.windows import LONGEST
 from training import variants
@@ -48,7 +48,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     window: int | None = None  # rows: judge windows of the series that `columns.time` and `columns.key` tell of
     stride: int = 1
     max_gap: float | None = None  # None: the usual span of a window
-    image: Image | None = None  # rows are the pixels of one
+    image: ImageSpec | None = None  # rows are the pixels of one
 
     def check(self) -> None:
         """Refuse what cannot be honoured, whatever the rows are.

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.inspect import BoolType, FloatType, IntType, LiteralType, Metadata, Type, VarTupleType, type_info
 
-from detector.columns import nearest
+from detector.columns import suggest_names
 from detector.errors import SettingError
 
 Size = Annotated[int, Meta(ge=1, le=4096)]
@@ -172,7 +172,7 @@ def settings_of(kind: type[Some], values: Mapping[str, Any]) -> Some:
     fields = kind.__struct_fields__
     strange = [key for key in values if key not in fields]
     if strange:
-        raise SettingError(f"there is no setting {strange[0]!r}{nearest(strange, fields)}; there are: {describe(kind)}")
+        raise SettingError(f"there is no setting {strange[0]!r}{suggest_names(strange, fields)}; there are: {describe(kind)}")
     given = {key: _sizes(value) if key == "sizes" else value for key, value in values.items()}
     for key, value in given.items():
         try:

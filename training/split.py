@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.decision import check_rate, rows_for, smallest_rate
+from detector.decision import check_rate, required_rows, smallest_rate
 from detector.errors import SettingError, TableError
 
 DEFAULT_RATE = 0.01
@@ -57,7 +57,7 @@ def _calibration_rows(rows: int, rate: float | None, *, lenient: bool) -> int:
     """Give the number of calibration rows: enough for the promise, within bounds."""
     share = math.ceil(CALIBRATION * rows)
     most = math.floor(MOST_CALIBRATION * rows)
-    needed = rows_for(rate or DEFAULT_RATE)
+    needed = required_rows(rate or DEFAULT_RATE)
     if rate is not None and needed > most and not lenient:
         raise SettingError(
             f"{rows} rows cannot promise a false-alarm rate of {rate:g}: that takes {math.ceil(needed / MOST_CALIBRATION)} rows. "

@@ -22,8 +22,8 @@ from detector.columns import Column, encode
 from detector.decision import Calibration
 from detector.errors import SettingError, TableError
 from detector.graph import Device, Graph
-from detector.images import Image
-from detector.manifest import Ignored, Manifest, Rows
+from detector.images import ImageSpec
+from detector.manifest import IgnoredColumn, Manifest, RowCounts
 from detector.rejects import Reject
 from detector.versioning import write_version
 from training import decoder, export, pixels, variants, weights
@@ -89,12 +89,12 @@ class Material(NamedTuple):
     """A table made ready: which columns to learn from, and the matrix of its rows."""
 
     columns: list[Column]
-    ignored: list[Ignored]
+    ignored: list[IgnoredColumn]
     matrix: np.ndarray
     split: Split
     rejects: list[Reject]
     infinite: int
-    image: Image | None = None
+    image: ImageSpec | None = None
 
 
 def train(table: Table | ImageTable, to: Path, recipe: Recipe, watch: ProgressCallback = ignore_progress) -> TrainingResult:
@@ -301,7 +301,7 @@ def provers_of(device: Device) -> list[Device]:
     return ["cpu", "cuda"] if cuda else ["cpu"]
 
 
-def _rows(material: Material) -> Rows:
+def _rows(material: Material) -> RowCounts:
     """Count the rows of each part."""
     parts = material.split
-    return Rows(len(parts.training), len(parts.validation), len(parts.calibration), len(material.rejects))
+    return RowCounts(len(parts.training), len(parts.validation), len(parts.calibration), len(material.rejects))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from detector.columns import nearest
+from detector.columns import suggest_names
 from detector.errors import SettingError
 from training import settings as of
 from training.settings import VariantSettings
@@ -307,7 +307,9 @@ def named(name: str) -> Variant:
         SettingError: there is none of that name.
     """
     if name not in VARIANTS:
-        raise SettingError(f"there is no variant {name!r}{nearest([name], list(VARIANTS))}; there are {', '.join(VARIANTS)}")
+        raise SettingError(
+            f"there is no variant {name!r}{suggest_names([name], list(VARIANTS))}; there are {', '.join(VARIANTS)}"
+        )
     return VARIANTS[name]
 
 

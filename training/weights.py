@@ -44,7 +44,7 @@ def load(opened: Bundle) -> DetectorGraph:
         BundleCorrupt: they are not those of its variant and settings.
     """
     path = opened.folder / bundle.WEIGHTS
-    if bundle.WEIGHTS not in opened.further:
+    if bundle.WEIGHTS not in opened.extra_files:
         raise BundleError(f"{opened.folder} has no {bundle.WEIGHTS} for training to go on from: train it again to have them")
     try:
         return _load(opened)
@@ -56,7 +56,7 @@ def _load(opened: Bundle) -> DetectorGraph:
     """Build the module and fill it."""
     from safetensors.torch import load as tensors_of
 
-    manifest, content = opened.manifest, opened.further[bundle.WEIGHTS]
+    manifest, content = opened.manifest, opened.extra_files[bundle.WEIGHTS]
     tensors = tensors_of(content)
     layout = msgspec.json.decode(_metadata(content)[LAYOUT], type=Layout)._replace(columns=manifest.columns)
     settings = {name: value for name, value in manifest.settings.items() if name != "precision"}

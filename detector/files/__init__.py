@@ -11,6 +11,6 @@ kept; only a file that is no table raises. Turning cells into numbers is not don
 
 from detector.files.opening import open_source
 from detector.files.paths import expand
-from detector.files.source import ReadOptions, Source
+from detector.files.source import ReadOptions, TableSource
 
-__all__ = ["ReadOptions", "Source", "expand", "open_source"]
+__all__ = ["ReadOptions", "TableSource", "expand", "open_source"]

@@ -7,12 +7,12 @@ import numpy as np
 from detector.errors import TableError
 from detector.files.stream import ByteStream
 
-BLOCK = 4 << 20
+BLOCK_BYTES = 4 << 20
 PIECES = 8  # what a block is split into
-LONGEST = 16 << 20  # bytes of one record: what a quote that never closes may cost
+MAX_RECORD_BYTES = 16 << 20  # bytes of one record: what a quote that never closes may cost
 
 
-class Cutter:
+class BlockSplitter:
     """Takes blocks off a stream. A reader may give back what did not end in its block, or have the block in pieces."""
 
     def __init__(self, stream: ByteStream, size: int) -> None:
@@ -58,11 +58,13 @@ class Cutter:
             cut = len(chunk) if self._exhausted else chunk.rfind(b"\n") + 1
             if cut or self._exhausted:
                 block, self._tail = b"".join((self._tail, memoryview(chunk)[:cut])), chunk[cut:]
-                return closed(block)
+                return ensure_newline(block)
             self._tail += chunk
-            if len(self._tail) > LONGEST:
+            if len(self._tail) > MAX_RECORD_BYTES:
                 line += count(self._front, b"\n")
-                raise TableError(f"{self._stream.name}, line {line} does not end within {LONGEST >> 20} MB: is this a table?")
+                raise TableError(
+                    f"{self._stream.name}, line {line} does not end within {MAX_RECORD_BYTES >> 20} MB: is this a table?"
+                )
         return b""
 
     def _take_again(self) -> bytes:
@@ -77,6 +79,6 @@ def count(block: bytes, *of: bytes) -> int:
     return sum(int(np.count_nonzero(cells == ord(each))) for each in of)
 
 
-def closed(block: bytes) -> bytes:
+def ensure_newline(block: bytes) -> bytes:
     """Close the last line of a file, which may have no line break."""
     return block if not block or block.endswith(b"\n") else block + b"\n"

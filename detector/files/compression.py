@@ -8,24 +8,24 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 # A kilobyte of zstd holds at most 32 MB, so a file made to explode cannot take the memory; larger bites are no faster.
-BITE = 1 << 10
+INPUT_BYTES = 1 << 10
 
 
-class Damaged(Exception):
+class DamagedFile(Exception):
     """Compressed bytes that make no sense or end too early."""
 
 
-class Readable(Protocol):
+class ByteReader(Protocol):
     """Anything that gives bytes: at most as many as asked for, none at the end."""
 
     def read(self, size: int, /) -> bytes:
         """Give some bytes."""
 
 
-class Gzip:
+class GzipReader:
     """What a gzip file holds, member after member."""
 
-    def __init__(self, compressed: Readable) -> None:
+    def __init__(self, compressed: ByteReader) -> None:
         self._file = gzip.GzipFile(fileobj=compressed, mode="rb")  # type: ignore[call-overload]  # it only ever reads
 
     def read(self, size: int, /) -> bytes:
@@ -37,16 +37,16 @@ class Gzip:
         try:
             return cast("bytes", self._file.read(size))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise Damaged(str(error)) from error
+            raise DamagedFile(str(error)) from error
 
 
-class Zstandard:
+class ZstdReader:
     """What a zstd file holds, frame after frame.
 
     The library's own reader takes a file that was cut short for one that has ended; this one asks each frame.
     """
 
-    def __init__(self, compressed: Readable) -> None:
+    def __init__(self, compressed: ByteReader) -> None:
         import zstandard
 
         self._library = zstandard
@@ -62,7 +62,7 @@ class Zstandard:
             Damaged: the data is no zstd, was changed, or ends too early.
         """
         while not self._ready:
-            self._input = self._input or self._compressed.read(BITE)
+            self._input = self._input or self._compressed.read(INPUT_BYTES)
             if not self._input:
                 self._end()
                 break
@@ -75,7 +75,7 @@ class Zstandard:
         try:
             ready = self._frame.decompress(self._input)
         except self._library.ZstdError as error:
-            raise Damaged(str(error)) from error
+            raise DamagedFile(str(error)) from error
         self._input = b""
         if self._frame.eof:
             self._input, self._frame = self._frame.unused_data, None
@@ -83,7 +83,7 @@ class Zstandard:
 
     def _end(self) -> None:
         if self._frame is not None:
-            raise Damaged("it ends in the middle of a zstd frame")
+            raise DamagedFile("it ends in the middle of a zstd frame")
 
 
-DECOMPRESSORS: dict[str, Callable[[Readable], Readable]] = {".gz": Gzip, ".zst": Zstandard}
+DECOMPRESSORS: dict[str, Callable[[ByteReader], ByteReader]] = {".gz": GzipReader, ".zst": ZstdReader}

@@ -13,18 +13,18 @@ import polars as pl
 
 from detector.batch import TableBatch
 from detector.files import blocks
-from detector.files.blocks import Cutter
-from detector.files.fast_reader import CleanReader
-from detector.files.header import take_header
-from detector.files.lenient_reader import Sieve, Sifted
-from detector.files.source import Closing, ReadOptions, check_wanted
+from detector.files.blocks import BlockSplitter
+from detector.files.fast_reader import FastReader
+from detector.files.header import read_header
+from detector.files.lenient_reader import LenientBlock, LenientReader
+from detector.files.source import ReadOptions, SourceBase, check_wanted
 from detector.files.stream import ByteStream
 
 DECIMAL_COMMA = r"^(?:(\s*[-+]?[0-9]+),([0-9]*)|(\s*[-+]?),([0-9]+))((?:[eE][-+]?[0-9]+)?\s*)$"
 DECIMAL_POINT = "${1}${3}.${2}${4}${5}"
 
 
-class DelimitedSource(Closing):
+class DelimitedSource(SourceBase):
     """A table in delimited text."""
 
     def __init__(self, stream: ByteStream, options: ReadOptions) -> None:
@@ -35,7 +35,7 @@ class DelimitedSource(Closing):
         """
         self._stream = stream
         self._options = options
-        self._header = take_header(stream, decimal_comma=options.decimal_comma)
+        self._header = read_header(stream, decimal_comma=options.decimal_comma)
         self.name = stream.name
         self.columns = self._header.names
         self.size = stream.file.size
@@ -59,9 +59,9 @@ class DelimitedSource(Closing):
         return self._blocks(list(wanted), numbers)
 
     def _blocks(self, wanted: list[str], numbers: Collection[str]) -> Iterator[TableBatch]:
-        clean = CleanReader(self.columns, self._header.separator, wanted, numbers, self._options)
-        sieve = Sieve(self.name, self.columns, self._header.separator)
-        cutter = Cutter(self._stream, blocks.BLOCK)
+        clean = FastReader(self.columns, self._header.separator, wanted, numbers, self._options)
+        sieve = LenientReader(self.name, self.columns, self._header.separator)
+        cutter = BlockSplitter(self._stream, blocks.BLOCK_BYTES)
         line = self._header.lines + 1
         while data := cutter.take(line):
             frame = clean.read(data)
@@ -75,7 +75,7 @@ class DelimitedSource(Closing):
                 if sifted.rows or sifted.rejects or sifted.blank:
                     yield self._sifted_block(sifted, clean, sieve, wanted)
 
-    def _sifted_block(self, sifted: Sifted, clean: CleanReader, sieve: Sieve, wanted: list[str]) -> TableBatch:
+    def _sifted_block(self, sifted: LenientBlock, clean: FastReader, sieve: LenientReader, wanted: list[str]) -> TableBatch:
         """Give what the sieve kept, which polars reads faster if it now is clean."""
         lines = sifted.plain()
         frame = clean.read(lines) if lines else None

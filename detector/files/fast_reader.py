@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import polars as pl
 
 from detector.cells import MISSING
-from detector.files.shape_check import is_regular
+from detector.files.shape_check import has_shape
 from detector.files.source import ReadOptions
 from detector.files.stream import BOM
 
@@ -20,7 +20,7 @@ from detector.files.stream import BOM
 MISTAKEN = (BOM, b"\x1f\x8b", b"x\x01", b"x^", b"x\x9c", b"x\xda", b"\x28\xb5\x2f\xfd")
 
 
-class CleanReader:
+class FastReader:
     """Reads the clean blocks of one file."""
 
     def __init__(
@@ -77,7 +77,7 @@ class CleanReader:
 
     def _is_regular(self, block: bytes, frame: pl.DataFrame) -> bool:
         filled = frame[self._columns[-1]].null_count() == 0
-        return is_regular(block, self._separator, len(self._columns), frame.height, filled=filled)
+        return has_shape(block, self._separator, len(self._columns), frame.height, filled=filled)
 
     def _remember_missing(self, frame: pl.DataFrame) -> None:
         """Note the word that each number column has for a missing cell; polars takes one a column at no cost."""

@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from detector.columns import listing
+from detector.columns import format_names
 from detector.errors import TableError
 from detector.files import blocks
-from detector.files.record import Broken, Unterminated, read_record
+from detector.files.record import BrokenRecord, UnterminatedQuote, read_record
 from detector.files.stream import BOM, ByteStream
 from detector.files.utf8 import UNDECODED, decode, encode
 
@@ -40,7 +40,7 @@ class Header(NamedTuple):
     bytes: int
 
 
-def take_header(stream: ByteStream, *, decimal_comma: bool = False) -> Header:
+def read_header(stream: ByteStream, *, decimal_comma: bool = False) -> Header:
     """Take the header off the stream, with the blank lines before it.
 
     Raises:
@@ -51,7 +51,7 @@ def take_header(stream: ByteStream, *, decimal_comma: bool = False) -> Header:
     separators = WITH_DECIMAL_COMMA if decimal_comma else SEPARATORS
     try:
         header = first_header(stream, separators)
-    except Broken as broken:
+    except BrokenRecord as broken:
         raise TableError(f"{stream.name}: a quote in the header does not close properly at {broken.found}") from broken
     stream.read(header.bytes)
     return header
@@ -61,8 +61,8 @@ def first_header(stream: ByteStream, separators: str) -> Header:
     """Look for the header in a few bytes, and only if it is not all there, in as many as a record may take."""
     try:
         return find_header(stream.name, first_text(stream, FIRST_LOOK), separators)
-    except (Unterminated, TableError):
-        return find_header(stream.name, first_text(stream, blocks.LONGEST), separators)
+    except (UnterminatedQuote, TableError):
+        return find_header(stream.name, first_text(stream, blocks.MAX_RECORD_BYTES), separators)
 
 
 def first_text(stream: ByteStream, size: int) -> str:
@@ -141,4 +141,4 @@ def check_names(name: str, names: tuple[str, ...]) -> None:
     twice = [column for column, times in Counter(names).items() if times > 1]
     if twice:
         places = " and ".join(str(place) for place, column in enumerate(names, 1) if column == twice[0])
-        raise TableError(f"{name}: the header names {listing(twice)} more than once (columns {places})")
+        raise TableError(f"{name}: the header names {format_names(twice)} more than once (columns {places})")

@@ -40,9 +40,9 @@ class LineDecoder:
 
     def read(self, block: bytes, line: int) -> RecordBatch:
         """Read a block of whole lines, the first being number `line`."""
-        return self.read_clean(block, line) or self._read_lines(block, line)
+        return self.read_fast(block, line) or self._read_lines(block, line)
 
-    def read_clean(self, block: bytes, line: int) -> RecordBatch | None:
+    def read_fast(self, block: bytes, line: int) -> RecordBatch | None:
         """Read a block in which every line is one object of plain values; None for any other."""
         for kind, decoder in self._decoders:
             records = decode_block(block, decoder)
@@ -58,7 +58,7 @@ class LineDecoder:
             if not text.strip():
                 blank += 1
                 continue
-            record = self.read_one(text, row)
+            record = self.read_line(text, row)
             if isinstance(record, Reject):
                 rejects.append(record)
             else:
@@ -67,7 +67,7 @@ class LineDecoder:
         values = {key: [record[key] for record in records] for key in self._wanted}
         return RecordBatch(values, rows, rejects, blank, typed=False)
 
-    def read_one(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
+    def read_line(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
         """Read one object, or say why not."""
         try:
             text.decode()

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from detector.files import blocks
-from detector.files.record import Broken, Unterminated, read_record
-from detector.files.utf8 import UNDECODED, decode, encode, legible
+from detector.files.record import BrokenRecord, UnterminatedQuote, read_record
+from detector.files.utf8 import UNDECODED, decode, encode, printable
 from detector.rejects import Reject, shorten
 
 
 @dataclass
-class Sifted:
+class LenientBlock:
     """What a block held."""
 
     line: int  # that of the next record
@@ -32,7 +32,7 @@ class Sifted:
         return encode("".join(lines)) if len(lines) == len(self.records) else None
 
 
-class Sieve:
+class LenientReader:
     """Sifts the blocks of one file."""
 
     def __init__(self, file: str, columns: Sequence[str], separator: str) -> None:
@@ -40,30 +40,30 @@ class Sieve:
         self._columns = columns
         self._separator = separator
 
-    def sift(self, block: bytes, line: int, *, last: bool) -> Sifted:
+    def sift(self, block: bytes, line: int, *, last: bool) -> LenientBlock:
         """Read the records of a block of whole lines, the first being number `line`.
 
         A record that does not end in the block is left in `rest`, unless no block follows or it is too long to be one.
         """
-        sifted = Sifted(line)
+        sifted = LenientBlock(line)
         text = decode(block)
         start = 0
         while start < len(text):
             end = text.index("\n", start)
             try:
                 stop = self._take(text, start, end, sifted)
-            except Unterminated as broken:
-                if not last and len(text) - start <= blocks.LONGEST:
+            except UnterminatedQuote as broken:
+                if not last and len(text) - start <= blocks.MAX_RECORD_BYTES:
                     sifted.rest = encode(text[start:])
                     break
                 stop = self._reject(broken, end + 1, sifted)
-            except Broken as broken:
+            except BrokenRecord as broken:
                 stop = self._reject(broken, end + 1, sifted)
             sifted.line += text.count("\n", start, stop)
             start = stop
         return sifted
 
-    def _take(self, text: str, start: int, end: int, sifted: Sifted) -> int:
+    def _take(self, text: str, start: int, end: int, sifted: LenientBlock) -> int:
         """Keep or skip the record that starts on the line from `start` to `end`; give where the next one starts."""
         columns = len(self._columns)
         record: str | list[str]
@@ -77,7 +77,7 @@ class Sieve:
             sifted.blank += 1
             return stop
         if found != columns:
-            raise Broken(columns, f"{found} fields", f"{columns} fields")
+            raise BrokenRecord(columns, f"{found} fields", f"{columns} fields")
         if not text.isascii() and UNDECODED.search(text, start, stop):
             return self._reject(undecodable(self.fields(record)), stop, sifted)
         sifted.rows.append(sifted.line)
@@ -88,10 +88,10 @@ class Sieve:
         """Give the fields of a record that was kept."""
         return record if isinstance(record, list) else record[:-1].removesuffix("\r").split(self._separator)
 
-    def _reject(self, broken: Broken, stop: int, sifted: Sifted) -> int:
+    def _reject(self, broken: BrokenRecord, stop: int, sifted: LenientBlock) -> int:
         """Reject what starts on this line; give where reading goes on."""
         column = self._columns[broken.place] if broken.place < len(self._columns) else ""
-        found = shorten(legible(broken.found))
+        found = shorten(printable(broken.found))
         sifted.rejects.append(Reject(sifted.line, column, found, broken.expected, self._file))
         return stop
 
@@ -101,7 +101,7 @@ def is_blank(line: str, columns: int) -> bool:
     return not (line.strip() if columns > 1 else line.removesuffix("\r"))
 
 
-def undecodable(fields: Sequence[str]) -> Broken:
+def undecodable(fields: Sequence[str]) -> BrokenRecord:
     """Point at the first field that is no UTF-8."""
     place = next(place for place, text in enumerate(fields) if UNDECODED.search(text))
-    return Broken(place, fields[place], "UTF-8")
+    return BrokenRecord(place, fields[place], "UTF-8")

@@ -16,16 +16,16 @@ import polars as pl
 from detector.batch import RecordBatch, Scalar, TableBatch
 from detector.errors import TableError
 from detector.files import blocks
-from detector.files.blocks import Cutter, count
+from detector.files.blocks import BlockSplitter, count
 from detector.files.json_lines import LineDecoder, all_keys
-from detector.files.source import Closing, check_wanted
+from detector.files.source import SourceBase, check_wanted
 from detector.files.stream import BOM, ByteStream
 
 SHARE = 8  # of a block: Python's objects for the cells of a whole one leave the cache, which halves the rate
 EXACT = 1 << 53  # up to here an integral float has the same digits as an integer
 
 
-class NdjsonSource(Closing):
+class NdjsonSource(SourceBase):
     """A table in NDJSON."""
 
     def __init__(self, stream: ByteStream) -> None:
@@ -37,7 +37,7 @@ class NdjsonSource(Closing):
         if stream.peek(len(BOM)) == BOM:
             stream.read(len(BOM))
         self._stream = stream
-        self._cutter = Cutter(stream, max(1, blocks.BLOCK // SHARE))
+        self._cutter = BlockSplitter(stream, max(1, blocks.BLOCK_BYTES // SHARE))
         first = self._cutter.take(1)
         if not first.strip():
             raise TableError(f"{stream.name} is empty: it holds no JSON object")
@@ -55,7 +55,7 @@ class NdjsonSource(Closing):
         """Close the file."""
         self._stream.close()
 
-    def blocks_of_all(self) -> Iterator[TableBatch]:
+    def blocks_of_all_columns(self) -> Iterator[TableBatch]:
         """Give the table in blocks of all keys that were met so far: a later block may have more columns.
 
         Raises:

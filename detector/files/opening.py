@@ -8,7 +8,7 @@ from detector.files.delimited import DelimitedSource
 from detector.files.ndjson import NdjsonSource
 from detector.files.parquet import ParquetSource
 from detector.files.paths import STDIN
-from detector.files.source import ReadOptions, Source
+from detector.files.source import ReadOptions, TableSource
 from detector.files.stream import BOM, ByteStream
 
 PARQUET = {".parquet", ".pq"}
@@ -18,7 +18,7 @@ SNIFFED = 1 << 12
 AS_WRITTEN = ReadOptions()
 
 
-def open_source(path: str, options: ReadOptions = AS_WRITTEN) -> Source:
+def open_source(path: str, options: ReadOptions = AS_WRITTEN) -> TableSource:
     """Open a table: Parquet and NDJSON by their suffixes, everything else as CSV; `-` is standard input.
 
     CSV and NDJSON may carry `.gz` or `.zst` behind their own suffix.

@@ -9,14 +9,14 @@ import polars as pl
 
 from detector.batch import TableBatch
 from detector.errors import TableError
-from detector.files.source import Closing, check_wanted
+from detector.files.source import SourceBase, check_wanted
 from detector.files.stream import CountedFile
 
 WINDOW = 16 << 20  # bytes, were all cells eight bytes wide
 DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
-class ParquetSource(Closing):
+class ParquetSource(SourceBase):
     """A table in Parquet."""
 
     def __init__(self, path: str) -> None:

@@ -32,7 +32,7 @@ def matches(path: str) -> list[str]:
         return [path]
     names = sorted(name for name in glob.glob(path, recursive=True) if not Path(name).is_dir())  # noqa: PTH207 - keeps the user's spelling
     if not names:
-        raise TableError(not_there(path))
+        raise TableError(missing_file_message(path))
     return names
 
 
@@ -41,7 +41,7 @@ def identity(path: str) -> str:
     return path if path == STDIN else os.path.realpath(path)
 
 
-def not_there(path: str) -> str:
+def missing_file_message(path: str) -> str:
     """Say that a file is missing, and what is near."""
     verb = "matches no file" if glob.has_magic(path) else "is not there"
     return f"{path} {verb}; {surroundings(Path(path))}"

@@ -12,7 +12,7 @@ from functools import cache
 QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+')  # a quoted field up to its closing quote, which is not taken
 
 
-class Broken(Exception):
+class BrokenRecord(Exception):
     """A record whose quotes do not work out: at which field, what was found there, what was expected."""
 
     def __init__(self, place: int, found: str, expected: str) -> None:
@@ -22,7 +22,7 @@ class Broken(Exception):
         self.expected = expected
 
 
-class Unterminated(Broken):
+class UnterminatedQuote(BrokenRecord):
     """A quote that does not close in the text at hand."""
 
 
@@ -45,7 +45,7 @@ def read_record(text: str, start: int, separator: str, most: int | None = None) 
             return fields, stop + (2 if text[stop] == "\r" else 1)
         start = stop + 1
         if most is not None and len(fields) > most and start > line_end:
-            raise Broken(most, f"more than {most} fields", f"{most} fields")
+            raise BrokenRecord(most, f"more than {most} fields", f"{most} fields")
 
 
 def read_field(text: str, start: int, separator: str, place: int) -> tuple[str, int]:
@@ -61,11 +61,11 @@ def read_quoted(text: str, start: int, separator: str, place: int) -> tuple[str,
     """Give what stands between the quotes, and where the separator or the line break behind them stands."""
     stop = end_of(QUOTED, text, start)
     if stop == len(text):
-        raise Unterminated(place, rest_of_line(text, start), "a quote that closes")
+        raise UnterminatedQuote(place, rest_of_line(text, start), "a quote that closes")
     field = text[start + 1 : stop].replace('""', '"')
     stop += 1
     if text[stop] != separator and not text.startswith(("\n", "\r\n"), stop):
-        raise Broken(place, rest_of_line(text, start), "a separator after the closing quote")
+        raise BrokenRecord(place, rest_of_line(text, start), "a separator after the closing quote")
     return field, stop
 
 

@@ -16,7 +16,7 @@ NEWLINE, RETURN, QUOTE = b'\n\r"'
 PIECE = 1 << 17  # stays in the cache
 
 
-def is_regular(block: bytes, separator: str, columns: int, rows: int, *, filled: bool) -> bool:
+def has_shape(block: bytes, separator: str, columns: int, rows: int, *, filled: bool) -> bool:
     """Tell whether the block is exactly `rows` lines of `columns` fields each.
 
     `filled` says that the last column was read and has no null, so that no line was short; then the total decides.

@@ -9,7 +9,7 @@ from typing import Protocol, Self
 import msgspec
 
 from detector.batch import TableBatch
-from detector.columns import listing, nearest
+from detector.columns import format_names, suggest_names
 from detector.errors import TableError
 
 
@@ -24,7 +24,7 @@ class ReadOptions(msgspec.Struct, frozen=True):
     decimal_comma: bool = False
 
 
-class Source(Protocol):
+class TableSource(Protocol):
     """A table in a file. It is read once, front to back, and closed by its `with` block."""
 
     @property
@@ -62,7 +62,7 @@ class Source(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
-class Closing:
+class SourceBase:
     """The `with` block of a source."""
 
     def close(self) -> None:
@@ -84,5 +84,7 @@ def check_wanted(name: str, columns: Sequence[str], wanted: Iterable[str]) -> No
     wanted = list(wanted)
     absent = [column for column in wanted if column not in columns]
     if absent:
-        near, there = nearest(absent, columns), sorted(columns, key=set(wanted).__contains__)
-        raise TableError(f"{name} lacks the column{'s'[len(absent) == 1 :]} {listing(absent)}{near}; it has {listing(there)}")
+        near, there = suggest_names(absent, columns), sorted(columns, key=set(wanted).__contains__)
+        raise TableError(
+            f"{name} lacks the column{'s'[len(absent) == 1 :]} {format_names(absent)}{near}; it has {format_names(there)}"
+        )

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from detector.errors import TableError
-from detector.files.compression import DECOMPRESSORS, Damaged, Readable
-from detector.files.paths import STDIN, not_there
+from detector.files.compression import DECOMPRESSORS, ByteReader, DamagedFile
+from detector.files.paths import STDIN, missing_file_message
 
 BOM = b"\xef\xbb\xbf"
 
@@ -27,7 +27,7 @@ class ByteStream:
         """
         self.name = name
         self.file = CountedFile(name)
-        self._bytes: Readable = DECOMPRESSORS[compression](self.file) if compression else self.file
+        self._bytes: ByteReader = DECOMPRESSORS[compression](self.file) if compression else self.file
         self._ahead = b""
 
     def read(self, size: int) -> bytes:
@@ -57,7 +57,7 @@ class ByteStream:
     def _piece(self, size: int) -> bytes:
         try:
             return self._bytes.read(size)
-        except Damaged as error:
+        except DamagedFile as error:
             raise TableError(f"{self.name} is damaged or cut short ({error}): write or fetch it again") from error
         except OSError as error:
             raise TableError(f"{self.name} cannot be read: {error.strerror or error}") from error
@@ -93,7 +93,7 @@ def open_file(name: str) -> FileIO:
     try:
         return Path(name).open("rb", buffering=0)
     except FileNotFoundError as error:
-        raise TableError(not_there(name)) from error
+        raise TableError(missing_file_message(name)) from error
     except IsADirectoryError as error:
         raise TableError(f"{name} is a folder: name its files, for instance '{Path(name) / '*.csv'}'") from error
     except OSError as error:

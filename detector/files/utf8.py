@@ -17,6 +17,6 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def legible(text: str) -> str:
+def printable(text: str) -> str:
     """Write undecoded bytes as a person reads them, such as that of a Latin-1 é."""
     return encode(text).decode("utf-8", "backslashreplace")

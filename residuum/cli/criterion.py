@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from detector.columns import listing
+from detector.columns import format_names
 from detector.errors import SettingError
-from detector.images import are_meant
+from detector.images import are_image_paths
 from training.calibrate import CostRatio, Criterion, FBeta, Precision
 
 
@@ -44,7 +44,7 @@ def criterion_of(wish: Wish) -> Criterion | None:
 def _check_labels(wish: Wish, asked: str) -> None:
     """Refuse labels that nothing asks for, and their absence where something does."""
     if wish.false_alarm_rate is None:
-        by_folder = bool(wish.labels) and are_meant(wish.labels)
+        by_folder = bool(wish.labels) and are_image_paths(wish.labels)
         needed = {"--labels": wish.labels, **({} if by_folder else {"--label": wish.label})}
         missing = [option for option, value in needed.items() if not value]
         if missing:
@@ -74,4 +74,4 @@ def _beta(measure: str) -> float:
     try:
         return float(measure.lower().removeprefix("f"))
     except ValueError as error:
-        raise SettingError(f"--maximise takes {listing(['f1', 'f2', 'f0.5'])} and the like; got {measure!r}") from error
+        raise SettingError(f"--maximise takes {format_names(['f1', 'f2', 'f0.5'])} and the like; got {measure!r}") from error

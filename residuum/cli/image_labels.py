@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from detector.columns import listing
+from detector.columns import format_names
 from detector.errors import TableError
 from detector.files import ReadOptions, open_source
 
@@ -26,12 +26,12 @@ def labels_of(table: str, label: str | None, given: Sequence[str]) -> Callable[[
     with open_source(table, ReadOptions()) as source:
         others = [name for name in source.columns if name != FILE]
         if FILE not in source.columns:
-            raise TableError(f"{table} has no column {FILE!r} of file names; it has {listing(source.columns)}")
+            raise TableError(f"{table} has no column {FILE!r} of file names; it has {format_names(source.columns)}")
         if label is None and len(others) != 1:
-            raise TableError(f"which column of {table} holds the labels? Name it by --label; there are {listing(others)}")
+            raise TableError(f"which column of {table} holds the labels? Name it by --label; there are {format_names(others)}")
         wanted = [FILE, label or others[0]]
         if wanted[1] not in others:
-            raise TableError(f"{table} has no column {label!r} of labels; it has {listing(source.columns)}")
+            raise TableError(f"{table} has no column {label!r} of labels; it has {format_names(source.columns)}")
         rows = pl.concat(block.frame.cast(pl.String) for block in source.blocks(wanted))
     known = {file: said for file, said in rows.iter_rows() if file and said}
     roots = [Path(), Path(table).parent, *(Path(path) for path in given)]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.columns import Column
-    from detector.images import Image
+    from detector.images import ImageSpec
     from detector.manifest import Manifest, Parity
 
 MOST_WORDS = 4
@@ -60,7 +60,7 @@ def _identity(folder: Path, manifest: Manifest) -> list[output.Fact]:
     """Say which bundle this is, and which others stand beside it."""
     from detector import repository
 
-    name = repository.name_of(folder)
+    name = repository.model_folder(folder)
     pin = name / repository.PIN
     return [
         ("folder", str(folder)),
@@ -118,7 +118,7 @@ def _training(manifest: Manifest) -> list[output.Fact]:
     ]
 
 
-def _seen(image: Image) -> str:
+def _seen(image: ImageSpec) -> str:
     """Say what the detector sees of an image."""
     mode = "grey" if image.mode == "grey" else "in colour"
     return f"{image.size} pixels, {mode}, from {'files' if image.files else 'rows of a table, line by line'}"

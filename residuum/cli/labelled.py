@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from detector import cells
-from detector.columns import encode, listing
+from detector.columns import encode, format_names
 from detector.errors import SettingError, TableError
 from detector.scorer import Scorer
 from residuum.cli.score import inputs, watching
@@ -146,10 +146,10 @@ def _normal_values(seen: Sequence[str], asked: Asked) -> list[str]:
     """
     strange = [value for value in asked.normal_values if value not in seen]
     if strange:
-        raise SettingError(f"--normal-value {listing(strange)} is no label {asked.where}; there are {listing(seen)}")
+        raise SettingError(f"--normal-value {format_names(strange)} is no label {asked.where}; there are {format_names(seen)}")
     normal = list(asked.normal_values) or [value for value in seen if value.lower() in NORMAL]
     if not normal and len(seen) == 1:
         raise SettingError(f"all labels {asked.where} are {seen[0]!r}: rows of another class are needed")
     if not normal:
-        raise SettingError(f"which labels {asked.where} mean normal? Say it with --normal-value; there are {listing(seen)}")
+        raise SettingError(f"which labels {asked.where} mean normal? Say it with --normal-value; there are {format_names(seen)}")
     return normal

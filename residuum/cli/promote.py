@@ -41,9 +41,9 @@ def promote(
     from detector.scorer import Scorer
     from serving.preload import preload
 
-    folder = repository.name_of(model)
-    pin.require(folder, version)
-    was = pin.meant(folder)
+    folder = repository.model_folder(model)
+    pin.require_version(folder, version)
+    was = pin.current_version(folder)
     output.print_tables(_change(folder, was, version))
     opened = Scorer.open(folder / str(version), "cpu")
     if opened.manifest.window is None:  # series are judged by files and Python, which open a version when they need it
@@ -63,9 +63,9 @@ def rollback(model: NAME, *, url: URL = None) -> None:
         return
     from detector import pin, repository
 
-    folder = repository.name_of(model)
+    folder = repository.model_folder(model)
     moved = pin.rollback(folder)
-    output.print_facts([("back", f"{folder} means version {moved.version}{_instead(moved.was, moved.version)}")])
+    output.print_facts([("back", f"{folder} means version {moved.version}{_instead(moved.previous, moved.version)}")])
 
 
 def _promote_there(url: str, name: str, version: int, *, dry_run: bool) -> None:

@@ -88,13 +88,13 @@ def inputs(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
 
     paths = expand(files)
     learnt = manifest.image is not None and manifest.image.files
-    if learnt != images.are_meant(paths):
+    if learnt != images.are_image_paths(paths):
         kinds = ("images: give it PNG or JPEG files, or a folder of them", "rows of tables: give it CSV, Parquet or NDJSON files")
         raise SettingError(f"{manifest.name} judges {kinds[not learnt]}; {paths[0]} is none")
     if not learnt:
         return tuple(paths)
     need_images()
-    return tuple(images.files_in(paths))
+    return tuple(images.find_images(paths))
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ def stream(
 ) -> None:
     """Judge a stream: Kafka topics, standard input and output, files that grow; until SIGTERM or Ctrl-C."""
     need_streaming(kafka=any(address and "://" in address for address in (source, to, dead_letters)))
-    from detector.repository import name_of
+    from detector.repository import model_folder
     from serving.stream.addresses import parse_address
     from serving.stream.run import run
     from serving.stream.settings import StreamSettings, read_client_settings
@@ -100,7 +100,7 @@ def stream(
         source=parse_address(source),
         sink=parse_address(to),
         dead_letters="default" if dead_letters is None else parse_address(dead_letters),
-        group=group or f"residuum-{name_of(model).name}",
+        group=group or f"residuum-{model_folder(model).name}",
         worker_id=worker_id,
         guarantee=guarantee,
         kafka=read_client_settings(kafka_config, kafka or ()),

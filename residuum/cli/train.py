@@ -16,7 +16,7 @@ from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES
 from residuum.cli.output import Fact
 
 if TYPE_CHECKING:
-    from detector.images import Image, Mode
+    from detector.images import ImageSpec, Mode
     from detector.manifest import Manifest
     from detector.rejects import Reject
     from training.fit import FitProgress
@@ -122,10 +122,10 @@ def train(
 
     paths = expand(files)
     need_training()
-    repository.check(to)
-    of_files = images.are_meant(paths)
+    repository.check_writable(to)
+    of_files = images.are_image_paths(paths)
     seen = _seen(paths, size, mode, image, of_files=of_files)
-    paths = images.files_in(paths) if of_files else paths
+    paths = images.find_images(paths) if of_files else paths
     from residuum.cli.training_table import read
     from residuum.cli.windows import seconds_of
     from training.kinds import ColumnOptions, check
@@ -175,7 +175,7 @@ def train(
     output.print_facts([*_facts(blank, trained), ("next", f"residuum score {to} {new} --to scored.csv")])
 
 
-def _seen(paths: list[str], size: str | None, mode: Mode | None, image: str | None, *, of_files: bool) -> Image | None:
+def _seen(paths: list[str], size: str | None, mode: Mode | None, image: str | None, *, of_files: bool) -> ImageSpec | None:
     """Give the image that files, or rows of a table, are to be seen as; nothing for other tables."""
     from detector import images
     from detector.errors import SettingError
@@ -185,13 +185,13 @@ def _seen(paths: list[str], size: str | None, mode: Mode | None, image: str | No
         if image:
             raise SettingError("--image says how rows of a table become images; of files of images say --size")
         need_images()
-        return images.survey(images.files_in(paths), images.size_of(size, "--size") if size else None, mode)
+        return images.infer_spec(images.find_images(paths), images.parse_size(size, "--size") if size else None, mode)
     if size or mode:
         raise SettingError("--size and --mode are for files of images; of rows of pixels say --image 28x28")
-    return images.image_of(images.size_of(image, "--image"), "grey", "--image", files=False) if image else None
+    return images.make_spec(images.parse_size(image, "--image"), "grey", "--image", files=False) if image else None
 
 
-def _pictures(paths: list[str], image: Image) -> ImageTable:
+def _pictures(paths: list[str], image: ImageSpec) -> ImageTable:
     """Decode images."""
     from training.image_table import read_images
 

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from detector.batch import TableBatch
-from detector.columns import listing
+from detector.columns import format_names
 from detector.errors import TableError
-from detector.files import ReadOptions, Source, open_source
+from detector.files import ReadOptions, TableSource, open_source
 from detector.files.ndjson import NdjsonSource
 from detector.rejects import Reject
 from training.recipe import Table
@@ -36,15 +36,15 @@ def read(files: Sequence[str], options: ReadOptions) -> Read:
     Raises:
         TableError: a file cannot be read, or its columns are others than the first one's.
     """
-    first: Source | None = None  # of those with a header
-    objects: Source | None = None  # the first NDJSON
+    first: TableSource | None = None  # of those with a header
+    objects: TableSource | None = None  # the first NDJSON
     keys: dict[str, None] = {}
     blocks: list[TableBatch] = []
     for place, file in enumerate(files):
         with open_source(file, options) as source:
             if isinstance(source, NdjsonSource):
                 objects = objects or source
-                found = list(source.blocks_of_all())
+                found = list(source.blocks_of_all_columns())
                 keys |= dict.fromkeys(name for block in found for name in block.frame.columns)
             else:
                 first = first or source
@@ -84,12 +84,12 @@ def _located(files: Sequence[str], rejects: Iterable[Reject]) -> list[Reject]:
     return sorted(found, key=lambda reject: (files.index(reject.file) if several else 0, reject.row))
 
 
-def _check_same(first: Source, file: str, found: Collection[str]) -> None:
+def _check_same(first: TableSource, file: str, found: Collection[str]) -> None:
     """Refuse a file with other columns than the first."""
     lacks, more = [n for n in first.columns if n not in found], [n for n in found if n not in first.columns]
     if not (lacks or more):
         return
-    differences = [f"it lacks {listing(lacks)}"] * bool(lacks) + [f"it has {listing(more)} besides"] * bool(more)
+    differences = [f"it lacks {format_names(lacks)}"] * bool(lacks) + [f"it has {format_names(more)} besides"] * bool(more)
     raise TableError(f"{file} has other columns than {first.name}: {' and '.join(differences)}")
 
 

@@ -9,7 +9,7 @@ from detector.errors import SettingError
 from residuum.cli import output
 
 if TYPE_CHECKING:
-    from detector.alarm import Alarm
+    from detector.alarm import AlarmRule
     from detector.manifest import Manifest
     from detector.windows import Window
 
@@ -47,7 +47,7 @@ def promise(manifest: Manifest, lowered_from: float | None) -> str:
     return said if lowered_from is None else f"{said}; these are too few for the usual {output.percentage(lowered_from)}"
 
 
-def ends(alarm: Alarm) -> str:
+def ends(alarm: AlarmRule) -> str:
     """Say when an alarm begins and ends."""
     votes = f"{alarm.m} of the newest {alarm.n} scores are" if alarm.n > 1 else "a score is"
     smoothed = f", smoothed over {alarm.smoothing} windows," if alarm.smoothing > 1 else ""

@@ -62,7 +62,7 @@ class BodyDecoder:
         """Decode row by row."""
         rows, records, rejects = [], [], []
         for row, text in enumerate(_rows(body)):
-            record = self._one.read_one(bytes(text), row)
+            record = self._one.read_line(bytes(text), row)
             if isinstance(record, Reject):
                 rejects.append(record)
             else:

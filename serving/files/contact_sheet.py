@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from detector.errors import OutputError
-from detector.images import Size
+from detector.images import ImageSize
 from serving.files.output import OutputFile, output_errors
 
 MOST = 4096  # images; more nobody can look at
@@ -23,7 +23,7 @@ LEAST_SIDE = 84  # pixels: smaller images are enlarged
 class ContactSheetSink:
     """A PNG of all rows."""
 
-    def __init__(self, path: str, output: OutputFile, size: Size) -> None:
+    def __init__(self, path: str, output: OutputFile, size: ImageSize) -> None:
         self._path = path
         self._output = output
         self._size = size

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detector.errors import OutputError
-from detector.images import Image, Picture, read
+from detector.images import DecodedImage, ImageSpec, read
 from serving.files import output
 from serving.files.images import Seen
 from serving.heatmap import Look, draw_heatmap, heat
@@ -16,7 +16,7 @@ from serving.heatmap import Look, draw_heatmap, heat
 class HeatMaps:
     """A folder of pictures, one for each image, under the same names and sub-folders."""
 
-    def __init__(self, folder: str, paths: Sequence[str], image: Image, threshold: float, *, force: bool) -> None:
+    def __init__(self, folder: str, paths: Sequence[str], image: ImageSpec, threshold: float, *, force: bool) -> None:
         """Look at what is there.
 
         Raises:
@@ -57,9 +57,9 @@ class HeatMaps:
 def looking(path: str) -> Look:
     """Give what looks at a file, at any size; it raises an OutputError where that is gone by now."""
 
-    def look(image: Image) -> Picture:
+    def look(image: ImageSpec) -> DecodedImage:
         found = read(path, 0, image)
-        if isinstance(found, Picture):
+        if isinstance(found, DecodedImage):
             return found
         raise OutputError(f"{path} could be scored, but not be drawn: found {found.found}")
 

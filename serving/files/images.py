@@ -15,7 +15,7 @@ import polars as pl
 from detector.batch import TableBatch
 from detector.columns import Encoded
 from detector.graph import Outputs
-from detector.images import Image, Picture, read
+from detector.images import DecodedImage, ImageSpec, read
 from detector.rejects import Reject
 from detector.scorer import Scorer
 from serving.files.judging import Judged, Question
@@ -51,7 +51,7 @@ class Decoded(NamedTuple):
     matrix: np.ndarray  # uint8[images, values]
 
 
-def decode(paths: tuple[str, ...], image: Image, watch: Watch = unwatched) -> Iterator[Decoded]:
+def decode(paths: tuple[str, ...], image: ImageSpec, watch: Watch = unwatched) -> Iterator[Decoded]:
     """Decode files, some at a time; one that cannot be read is rejected."""
     size = max(1, min(MOST_AT_ONCE, AT_ONCE // image.values))
     done = 0
@@ -62,10 +62,10 @@ def decode(paths: tuple[str, ...], image: Image, watch: Watch = unwatched) -> It
         watch(done, start + len(some))
 
 
-def _block(paths: tuple[str, ...], start: int, image: Image) -> Decoded:
+def _block(paths: tuple[str, ...], start: int, image: ImageSpec) -> Decoded:
     """Decode some files."""
     found = [read(path, start + place, image) for place, path in enumerate(paths, 1)]
-    pictures = [(place, each) for place, each in enumerate(found) if isinstance(each, Picture)]
+    pictures = [(place, each) for place, each in enumerate(found) if isinstance(each, DecodedImage)]
     frame = pl.DataFrame(
         {
             "file": pl.Series([paths[place] for place, _ in pictures], dtype=pl.String),

@@ -14,7 +14,7 @@ import polars as pl
 
 from detector.batch import TableBatch
 from detector.columns import Column
-from detector.decision import Standing
+from detector.decision import CalibrationCounts
 from detector.errors import SettingError
 from detector.files import ReadOptions
 from detector.manifest import Manifest
@@ -36,7 +36,7 @@ class Judge(Protocol):
         """The columns that it reads."""
 
     @property
-    def standing(self) -> Standing:
+    def calibration_counts(self) -> CalibrationCounts:
         """Where its threshold stands among the calibration scores."""
 
     def session(self) -> Session:

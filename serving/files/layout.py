@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from detector import reasons
-from detector.columns import listing
+from detector.columns import format_names
 from detector.errors import SettingError
 from detector.reasons import Explain
 from detector.rejects import Reject
@@ -46,7 +46,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         own |= {f"reason_{place}" for place in range(1, self.top + 1)}
         taken = [name for name in self.keep if name in own]
         if taken:
-            raise SettingError(f"--keep {listing(taken)}: the output has a column of its own by that name; rename yours")
+            raise SettingError(f"--keep {format_names(taken)}: the output has a column of its own by that name; rename yours")
 
     def verdicts(self, judged: Judged) -> pl.DataFrame:
         """Lay out the accepted rows of a block."""

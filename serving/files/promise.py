@@ -12,7 +12,7 @@ import math
 import msgspec
 import numpy as np
 
-from detector.decision import Decision, Standing
+from detector.decision import CalibrationCounts, Decision
 
 TAIL = 0.0005  # on either side: the 99.9 % interval
 CHUNK = 4096
@@ -25,7 +25,7 @@ class PromiseCheck(msgspec.Struct, frozen=True):
     is_broken: bool
 
 
-def check_promise(standing: Standing, decision: Decision, alarms: int, rows: int) -> PromiseCheck:
+def check_promise(standing: CalibrationCounts, decision: Decision, alarms: int, rows: int) -> PromiseCheck:
     """Hold a run's alarms against what its threshold promises."""
     a, b = standing.above + 1, max(standing.rows - standing.above, 1)
     are_many = alarms * (a + b) > rows * a

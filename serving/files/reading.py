@@ -9,7 +9,7 @@ from typing import NamedTuple
 from detector.batch import TableBatch
 from detector.columns import Column
 from detector.errors import TableError
-from detector.files import ReadOptions, Source, open_source
+from detector.files import ReadOptions, TableSource, open_source
 from detector.files.source import check_wanted
 
 HARDLY_EVER = 0.01  # share of the training rows in which a cell was missing
@@ -64,7 +64,7 @@ def _check(paths: Sequence[str], wanted: list[str], expected: list[str], options
                 _blocks(source, wanted, expected)
 
 
-def _blocks(source: Source, wanted: list[str], expected: list[str], numbers: Sequence[str] = ()) -> Iterator[TableBatch]:
+def _blocks(source: TableSource, wanted: list[str], expected: list[str], numbers: Sequence[str] = ()) -> Iterator[TableBatch]:
     """Begin to read; only NDJSON can lack a column here, and what training met in every row is not waited for."""
     blocks = source.blocks(wanted, numbers)
     if source.columns:

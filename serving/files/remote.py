@@ -18,9 +18,9 @@ import numpy as np
 import polars as pl
 
 from detector import reasons
-from detector.classifier import Classes
+from detector.classifier import ClassPredictions
 from detector.columns import Column
-from detector.decision import Standing
+from detector.decision import CalibrationCounts
 from detector.errors import ResiduumError, SettingError, TableError
 from detector.manifest import Manifest
 from detector.reasons import Explain
@@ -93,7 +93,7 @@ class Service:
             self.close()
             raise
         self.manifest = model_there.manifest
-        self.standing = Standing(model_there.calibration.rows, model_there.calibration.above)
+        self.calibration_counts = CalibrationCounts(model_there.calibration.rows, model_there.calibration.above)
 
     def session(self) -> Session:
         """Give what judges the blocks of one file: itself, or a stream of its own where rows are judged by those before them."""
@@ -176,7 +176,11 @@ def _verdicts(said: pl.DataFrame, rows: np.ndarray, file: str) -> Verdicts:
     scored = said.filter(accepted)
     rejects = [Reject(int(rows[at]), **said["rejected"][int(at)], file=file) for at in np.flatnonzero(~accepted)]
     told = scored.select("reasons").with_row_index("at").drop_nulls().explode("reasons").unnest("reasons")
-    classes = Classes(scored["class"].to_numpy(), scored["class_probability"].to_numpy()) if "class" in scored.columns else None
+    classes = (
+        ClassPredictions(scored["class"].to_numpy(), scored["class_probability"].to_numpy())
+        if "class" in scored.columns
+        else None
+    )
     ranked = told.with_columns(rank=pl.int_range(pl.len()).over("at") + 1)
     return Verdicts(
         score=scored["anomaly_score"].to_numpy(),

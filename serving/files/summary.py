@@ -91,8 +91,8 @@ class SummaryBuilder:
         """Hold the alarms against the promise: of a series those that began, too few of which are nobody's fault."""
         stretches = self._stretches(scorer)
         if stretches is None:
-            return check_promise(scorer.standing, scorer.manifest.decision, self.anomalies, self.rows)
-        held = check_promise(scorer.standing, scorer.manifest.decision, min(self.alarms, stretches), stretches)
+            return check_promise(scorer.calibration_counts, scorer.manifest.decision, self.anomalies, self.rows)
+        held = check_promise(scorer.calibration_counts, scorer.manifest.decision, min(self.alarms, stretches), stretches)
         return msgspec.structs.replace(held, is_broken=held.is_broken and self.alarms > held.rate * stretches)
 
     def summary(self, scorer: Judge) -> ScoringSummary:

@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 
 from detector.columns import Column, Encoded, as_frame, encode
-from detector.decoder import Decoder, latent_names, walk
+from detector.decoder import Decoder, latent_names, latent_path
 from detector.errors import SettingError, TableError
 from detector.files import ReadOptions
-from detector.images import Image
+from detector.images import ImageSpec
 from detector.rejects import Reject
 from detector.scorer import Scorer
 from serving.files.images import decode
@@ -36,7 +36,7 @@ class Transform(NamedTuple):
     missing: tuple[str, ...]  # further words for a missing cell
     rewrite: Callable[[np.ndarray], pl.DataFrame]  # float64[rows, columns] -> as many rows to write
     whole: bool = False  # rows with a missing cell are rejected
-    image: Image | None = None  # what is read are files of images
+    image: ImageSpec | None = None  # what is read are files of images
 
 
 class TransformJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +81,7 @@ def reconstruction_transform(scorer: Scorer) -> Transform:
     return Transform(scorer.columns, scorer.manifest.missing, rebuild, image=_of_files(scorer))
 
 
-def _of_files(scorer: Scorer) -> Image | None:
+def _of_files(scorer: Scorer) -> ImageSpec | None:
     """Give the image that files are decoded to, where the detector learnt from such."""
     image = scorer.manifest.image
     return image if image and image.files else None
@@ -89,7 +89,7 @@ def _of_files(scorer: Scorer) -> Image | None:
 
 def decoding_transform(decoder: Decoder) -> Transform:
     """Write the row that each code stands for."""
-    return Transform(decoder.latents, (), lambda codes: as_frame(decoder.decode(codes), decoder.columns), whole=True)
+    return Transform(decoder.latent_columns, (), lambda codes: as_frame(decoder.decode(codes), decoder.columns), whole=True)
 
 
 def transform_files(rewriter: Transform, job: TransformJob, watch: Watch = unwatched) -> TransformSummary:
@@ -139,7 +139,7 @@ def interpolate(scorer: Scorer, decoder: Decoder, job: TransformJob, between: tu
     check_outputs(job.to, "", job.paths, force=job.force)
     sink = open_sink(job.to, job.image)
     start, end = scorer.graph.latent(_rows(scorer, job, between)).astype(np.float64)
-    rows = as_frame(decoder.decode(walk(start, end, steps)), decoder.columns)
+    rows = as_frame(decoder.decode(latent_path(start, end, steps)), decoder.columns)
     with committed(sink):
         sink.add(rows.insert_column(0, pl.Series(_free("step", rows.columns), np.arange(1, steps + 1))))
     return TransformSummary(rows=steps, seconds=time.perf_counter() - began)

@@ -57,13 +57,13 @@ METRICS = (
     ),
     ModelMetric(
         MetricDefinition("gauge", "residuum_calibration_rows", "Rows that calibrated the model; absent for a series.", MODEL),
-        lambda model: _if_rows(model, model.scorer.standing.rows),
+        lambda model: _if_rows(model, model.scorer.calibration_counts.rows),
     ),
     ModelMetric(
         MetricDefinition(
             "gauge", "residuum_calibration_rows_above", "Calibration rows above the threshold; absent for a series.", MODEL
         ),
-        lambda model: _if_rows(model, model.scorer.standing.above),
+        lambda model: _if_rows(model, model.scorer.calibration_counts.above),
     ),
     ModelMetric(
         MetricDefinition("counter", "residuum_rows", "Scored rows.", MODEL),

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from detector.errors import OutputError, StreamError
-from detector.files.blocks import LONGEST, count
+from detector.files.blocks import MAX_RECORD_BYTES, count
 from detector.files.stream import BOM
 from serving.files.output import STDOUT, output_errors
 from serving.stream import dead_letters
@@ -103,8 +103,10 @@ class LineBuffer:
             StreamError: a line exceeds the limit.
         """
         end = self._buffer.rfind(b"\n") + 1
-        if not end and len(self._buffer) > LONGEST:
-            raise StreamError(f"{self._file}, line {self.row} does not end within {LONGEST >> 20} MB: are these records?")
+        if not end and len(self._buffer) > MAX_RECORD_BYTES:
+            raise StreamError(
+                f"{self._file}, line {self.row} does not end within {MAX_RECORD_BYTES >> 20} MB: are these records?"
+            )
         block = bytes(self._buffer[:end])
         del self._buffer[:end]
         batch = LineBatch(block.removeprefix(BOM) if self.row == 1 else block, self._file, self.row)
@@ -252,10 +254,10 @@ def _in_record_order(scored: ScoredBatch) -> bytes:
 
 def _truncate_unfinished_line(file: int) -> None:
     size = os.fstat(file).st_size
-    tail = os.pread(file, LONGEST, max(0, size - LONGEST))
+    tail = os.pread(file, MAX_RECORD_BYTES, max(0, size - MAX_RECORD_BYTES))
     if not tail or tail.endswith(b"\n"):
         return
     end = tail.rfind(b"\n") + 1
-    if not end and size > LONGEST:
-        raise OutputError(f"its last line exceeds {LONGEST >> 20} MB, so this is not a file of verdicts")
+    if not end and size > MAX_RECORD_BYTES:
+        raise OutputError(f"its last line exceeds {MAX_RECORD_BYTES >> 20} MB, so this is not a file of verdicts")
     os.ftruncate(file, size - len(tail) + end)

@@ -52,7 +52,7 @@ def judged(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def write_least(folder: Path, further: Mapping[str, bytes] | None = None, **changed: object) -> Manifest:
+def write_minimal(folder: Path, further: Mapping[str, bytes] | None = None, **changed: object) -> Manifest:
     """Write the kept bundle with the least files that one may have, and with others; its manifest changed at will."""
     kept = bundle.read(KEPT)
     proofs = tuple(proof for proof in kept.manifest.parity if proof.file == bundle.MODEL)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from detector.scorer import Scorer
-from tests.data.make_bundle import KEPT, write_least
+from tests.data.make_bundle import KEPT, write_minimal
 
 
 @pytest.fixture(scope="session")
@@ -25,5 +25,5 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def least(tmp_path: Path) -> Path:
     """A bundle of the least files."""
-    write_least(tmp_path / "least")
+    write_minimal(tmp_path / "least")
     return tmp_path / "least"

@@ -2,10 +2,10 @@
 
 import pytest
 
-from detector.alarm import Alarm, AlarmState
+from detector.alarm import AlarmRule, AlarmState
 
 
-def run(alarm: Alarm, scores: list[float], state: AlarmState | None = None) -> str:
+def run(alarm: AlarmRule, scores: list[float], state: AlarmState | None = None) -> str:
     state = state or AlarmState()
     verdicts = []
     for score in scores:
@@ -15,25 +15,25 @@ def run(alarm: Alarm, scores: list[float], state: AlarmState | None = None) -> s
 
 
 def test_an_alarm_begins_above_the_threshold_and_not_at_it() -> None:
-    assert run(Alarm(quiet=1), [0.0, 1.0, 1.01]) == "..x"
+    assert run(AlarmRule(quiet=1), [0.0, 1.0, 1.01]) == "..x"
 
 
 def test_an_alarm_ends_after_so_many_quiet_scores_in_a_row() -> None:
-    assert run(Alarm(release=0.5, quiet=3), [2, 0.5, 0.5, 0.6, 0.5, 0.5, 0.5, 0.9]) == "xxxxxx.."
+    assert run(AlarmRule(release=0.5, quiet=3), [2, 0.5, 0.5, 0.6, 0.5, 0.5, 0.5, 0.9]) == "xxxxxx.."
 
 
 def test_an_alarm_needs_m_of_the_newest_n() -> None:
-    assert run(Alarm(m=2, n=3, quiet=1), [2, 0, 0, 2, 0, 2, 0, 0]) == ".....x.."
+    assert run(AlarmRule(m=2, n=3, quiet=1), [2, 0, 0, 2, 0, 2, 0, 0]) == ".....x.."
 
 
 def test_smoothing_is_an_exponential_mean_of_what_came_before() -> None:
-    alarm, state = Alarm(smoothing=3), AlarmState()
+    alarm, state = AlarmRule(smoothing=3), AlarmState()
     assert [state.step(alarm, 1.0, score) for score in (4.0, 0.0, 0.0)] == [4.0, 2.0, 1.0]
 
 
 @pytest.mark.parametrize("cut", range(6))
 def test_it_stands_again_where_it_was_saved(cut: int) -> None:
-    alarm, scores = Alarm(smoothing=2, m=2, n=3, quiet=2), [0.5, 2.0, 3.0, 0.1, 0.2, 0.1]
+    alarm, scores = AlarmRule(smoothing=2, m=2, n=3, quiet=2), [0.5, 2.0, 3.0, 0.1, 0.2, 0.1]
     state = AlarmState()
     before = run(alarm, scores[:cut], state)
     kept = state.to_bytes()

@@ -56,11 +56,15 @@ def test_a_bundle_reads_as_it_was_written(folder: Path) -> None:
     opened = bundle.read(folder)
     assert bundle.calibration_bytes(opened.calibration) == (folder / bundle.CALIBRATION).read_bytes()
     (folder / "again").mkdir()
-    contents = {bundle.MODEL: opened.model, bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration), **opened.further}
+    contents = {
+        bundle.MODEL: opened.model,
+        bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration),
+        **opened.extra_files,
+    }
     written = bundle.write(folder / "again", opened.manifest, contents)
     again = bundle.read(folder / "again")
     assert again.manifest == written == opened.manifest
-    assert again.further == opened.further
+    assert again.extra_files == opened.extra_files
     assert again.model == opened.model
     assert again.calibration.scores.tolist() == opened.calibration.scores.tolist()
 
@@ -187,7 +191,7 @@ def test_a_changed_manifest_is_refused(folder: Path) -> None:
 
 
 def test_a_huge_manifest_is_not_even_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "LARGEST_MANIFEST", 100)
+    monkeypatch.setattr(bundle, "MAX_MANIFEST_BYTES", 100)
     refused(folder, BundleCorrupt, bundle.MANIFEST, "more than the 100")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from detector.decision import TOLERANCE, Calibration, Decision, check_rate, rows_for
+from detector.decision import TOLERANCE, Calibration, Decision, check_rate, required_rows
 from detector.errors import SettingError
 
 score = st.floats(-1e9, 1e9) | st.integers(-3, 3).map(float)
@@ -83,7 +83,7 @@ def test_the_smallest_rate_can_be_promised_and_none_below(rows: int) -> None:
 
 @given(st.floats(1e-6, 1, exclude_max=True))
 def test_rows_for_a_rate_are_the_fewest(rate: float) -> None:
-    rows = rows_for(rate)
+    rows = required_rows(rate)
     assert math.floor((rows + 1) * rate + 1e-6) >= 1
     assert math.floor(rows * rate - 1e-6) < 1
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detector import bundle
-from detector.decoder import Decoder, Noise, walk
+from detector.decoder import Decoder, NoiseSource, latent_path
 from detector.errors import BundleCorrupt, BundleError
 from tests.detector.test_bundle import replace
 
@@ -27,7 +27,7 @@ def test_what_is_no_decoder_is_refused(folder: Path, content: bytes | str) -> No
 
 def test_further_files_are_verified_whatever_they_are(least: Path) -> None:
     replace(least, "notes.txt", b"mine")
-    assert bundle.read(least).further == {"notes.txt": b"mine"}
+    assert bundle.read(least).extra_files == {"notes.txt": b"mine"}
     (least / "notes.txt").write_bytes(b"Mine")
     with pytest.raises(BundleCorrupt, match=r"notes\.txt was changed"):
         bundle.read(least)
@@ -41,10 +41,10 @@ def test_each_graph_has_its_own_proof(folder: Path) -> None:
 
 
 def test_noise_is_the_same_however_it_is_drawn() -> None:
-    whole, parts = (Noise(3, 4, np.random.SeedSequence(5)) for _ in range(2))
+    whole, parts = (NoiseSource(3, 4, np.random.SeedSequence(5)) for _ in range(2))
     assert np.array_equal(whole.draw(10), np.concatenate([parts.draw(4), parts.draw(6)]))
 
 
 def test_a_walk_has_both_ends() -> None:
-    steps = walk(np.array([0.0, 1.0]), np.array([1.0, -1.0]), 5)
+    steps = latent_path(np.array([0.0, 1.0]), np.array([1.0, -1.0]), 5)
     assert steps.tolist() == [[0, 1], [0.25, 0.5], [0.5, 0], [0.75, -0.5], [1, -1]]

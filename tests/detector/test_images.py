@@ -15,11 +15,11 @@ from PIL import Image as pillow  # noqa: N813 - it is a module
 
 from detector import images
 from detector.errors import SettingError, TableError
-from detector.images import Image, Picture, Size, read
+from detector.images import DecodedImage, ImageSize, ImageSpec, read
 from detector.rejects import Reject
 
-GREY = Image(width=8, height=6)
-COLOUR = Image(width=8, height=6, mode="rgb")
+GREY = ImageSpec(width=8, height=6)
+COLOUR = ImageSpec(width=8, height=6, mode="rgb")
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 
 
@@ -28,13 +28,13 @@ def saved(path: Path, image: pillow.Image, **options: object) -> Path:
     return path
 
 
-def picture(path: Path, image: Image = GREY) -> np.ndarray:
+def picture(path: Path, image: ImageSpec = GREY) -> np.ndarray:
     found = read(str(path), 1, image)
-    assert isinstance(found, Picture), found
+    assert isinstance(found, DecodedImage), found
     return found.values.reshape(image.shape)
 
 
-def rejected(path: Path, image: Image = GREY) -> Reject:
+def rejected(path: Path, image: ImageSpec = GREY) -> Reject:
     found = read(str(path), 7, image)
     assert isinstance(found, Reject)
     assert (found.row, found.column, found.file) == (7, "", str(path))
@@ -60,8 +60,8 @@ def test_other_sizes_are_resized_and_remembered(suffix: str, tmp_path: Path) -> 
     path = saved(tmp_path / f"a.{suffix}", large)
     assert np.abs(picture(path)[0].astype(int) - RAMP).max() <= 20
     found = read(str(path), 1, GREY)
-    assert isinstance(found, Picture)
-    assert found.original == Size(400, 300)
+    assert isinstance(found, DecodedImage)
+    assert found.original == ImageSize(400, 300)
 
 
 PLAIN = {
@@ -82,9 +82,9 @@ def test_a_photograph_taken_sideways_is_set_upright(tmp_path: Path) -> None:
     exif = pillow.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     path = saved(tmp_path / "a.jpg", pillow.fromarray(RAMP.repeat(20, 0).repeat(20, 1)), exif=exif)
-    found = read(str(path), 1, Image(width=6, height=8))
-    assert isinstance(found, Picture)
-    assert found.original == Size(120, 160)
+    found = read(str(path), 1, ImageSpec(width=6, height=8))
+    assert isinstance(found, DecodedImage)
+    assert found.original == ImageSize(120, 160)
     assert np.abs(found.values.reshape(8, 6).astype(int) - np.rot90(RAMP, -1)).max() <= 20
 
 
@@ -150,7 +150,7 @@ def test_of_a_phones_photo_the_photo_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_file_too_large_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "LARGEST_FILE", 100)
+    monkeypatch.setattr(images, "MAX_FILE_BYTES", 100)
     (tmp_path / "a.png").write_bytes(whole())
     assert "bytes" in rejected(tmp_path / "a.png").found
 
@@ -167,18 +167,18 @@ def test_folders_are_searched_to_the_last_in_order(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "empty").mkdir()
-    found = images.files_in([str(tmp_path), str(tmp_path / "c.jpeg")])
+    found = images.find_images([str(tmp_path), str(tmp_path / "c.jpeg")])
     assert sorted(found) == sorted(str(tmp_path / name) for name in wanted)
-    assert found == images.files_in([str(tmp_path)])
+    assert found == images.find_images([str(tmp_path)])
     with pytest.raises(TableError, match=r"no image is in there; \.jpeg, \.jpg, \.png are read"):
-        images.files_in([str(tmp_path / "empty")])
+        images.find_images([str(tmp_path / "empty")])
 
 
 def test_images_and_tables_are_told_apart(tmp_path: Path) -> None:
-    assert images.are_meant([str(tmp_path), "a.png", "b.JPEG"])
-    assert not images.are_meant(["a.csv", "-"])
+    assert images.are_image_paths([str(tmp_path), "a.png", "b.JPEG"])
+    assert not images.are_image_paths(["a.csv", "-"])
     with pytest.raises(SettingError, match=r"a\.csv is a table and .*b\.png is none"):
-        images.are_meant(["a.csv", "b.png"])
+        images.are_image_paths(["a.csv", "b.png"])
 
 
 @pytest.mark.parametrize(
@@ -192,25 +192,25 @@ def test_images_and_tables_are_told_apart(tmp_path: Path) -> None:
 )
 def test_a_survey_keeps_proportions_and_mode(size: tuple[int, int], mode: str, seen: str, tmp_path: Path) -> None:
     saved(tmp_path / "a.png", pillow.new(mode, size))
-    found = images.survey([str(tmp_path / "a.png")], None, None)
+    found = images.infer_spec([str(tmp_path / "a.png")], None, None)
     assert f"{found.size} {found.mode}" == seen
-    chosen = images.survey([str(tmp_path / "a.png")], Size(32, 16), "rgb")
-    assert (chosen.size, chosen.mode) == (Size(32, 16), "rgb")
+    chosen = images.infer_spec([str(tmp_path / "a.png")], ImageSize(32, 16), "rgb")
+    assert (chosen.size, chosen.mode) == (ImageSize(32, 16), "rgb")
 
 
 def test_a_survey_of_nothing_that_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(TableError, match="no PNG or JPEG images that can be read"):
-        images.survey([str(tmp_path / "a.png")], None, None)
+        images.infer_spec([str(tmp_path / "a.png")], None, None)
 
 
 @pytest.mark.parametrize("size", ["3x9", "2000x4", "1000x1000"])
 def test_sizes_that_no_network_takes(size: str) -> None:
     with pytest.raises(SettingError, match="such as --size 64x64"):
-        images.image_of(images.size_of(size, "--size"), "grey", "--size", files=True)
+        images.make_spec(images.parse_size(size, "--size"), "grey", "--size", files=True)
 
 
 @pytest.mark.parametrize("text", ["28", "28x", "0x28", "28*28", "-1x4"])
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(SettingError, match="written like 28x28"):
-        images.size_of(text, "--size")
+        images.parse_size(text, "--size")

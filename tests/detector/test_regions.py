@@ -7,9 +7,9 @@ import pytest
 
 from detector.graph import Outputs
 from detector.image_reasons import rank, regions
-from detector.images import Image, Size
+from detector.images import ImageSize, ImageSpec
 
-IMAGE = Image(width=30, height=20)
+IMAGE = ImageSpec(width=30, height=20)
 
 
 def spots(*boxes: tuple[int, int, int, int], value: float = 1.0) -> np.ndarray:
@@ -70,12 +70,12 @@ def test_places_have_words(box: tuple[int, int, int, int], words: str) -> None:
 
 def test_boxes_are_in_pixels_of_the_original() -> None:
     outputs = Outputs(np.ones(1), spots((15, 5, 3, 2)).reshape(1, -1), np.zeros((1, 600)))
-    reasons = rank(np.zeros((1, 600)), outputs, IMAGE, [Size(300, 400)], 1)
+    reasons = rank(np.zeros((1, 600)), outputs, IMAGE, [ImageSize(300, 400)], 1)
     assert reasons["column"].item() == "upper middle, 30x40 at 150,100"
 
 
 def test_colours_have_three_parts_and_holes_none() -> None:
-    image = Image(width=30, height=20, mode="rgb")
+    image = ImageSpec(width=30, height=20, mode="rgb")
     outputs = Outputs(np.ones(1), spots((15, 5, 3, 2)).reshape(1, -1), np.repeat([1.0, 2.0, 3.25], 600)[None])
     found = np.repeat([10.0, np.nan, 30.0], 600)[None]
     reasons = rank(found, outputs, image, [image.size], 1)

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 from typer.testing import CliRunner
 
-from detector.images import Image
+from detector.images import ImageSpec
 from residuum.cli import app
 from tests import images
 from tests.data.make_bundle import KEPT
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pl.concat([series(200, 0), series(200, 1, "lathe")]).write_csv(folder / "series.csv")
     today.write_csv(folder / "today.csv")
     today.with_columns(is_bad=pl.Series([False] * 80 + [True] * 20)).write_csv(folder / "labelled.csv")
-    plates = Image(width=16, height=16)
+    plates = ImageSpec(width=16, height=16)
     images.write(images.plates(60, 0, plates), plates, folder / "tiles" / "good")
     images.write(images.spotted(4, 1, plates), plates, folder / "tiles" / "spot")
     return folder

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from detector.columns import Column, encode
-from detector.images import Image
+from detector.images import ImageSpec
 from detector.scorer import Scorer
 from tests import images
 from tests.alone import alone
@@ -39,7 +39,7 @@ class Case(NamedTuple):
 
     variant: str
     settings: tuple[tuple[str, str], ...] = ()
-    image: Image | None = None
+    image: ImageSpec | None = None
 
     @property
     def name(self) -> str:
@@ -82,13 +82,13 @@ CASES = [
 ]
 SMALL = (("sizes", "8"), ("components", "8"), ("places", "1"))
 IMAGE_CASES = [
-    Case("convolutional", SMALL, Image(width=64, height=64, mode="rgb")),
-    Case("convolutional", SMALL, Image(width=23, height=14, files=False)),
+    Case("convolutional", SMALL, ImageSpec(width=64, height=64, mode="rgb")),
+    Case("convolutional", SMALL, ImageSpec(width=23, height=14, files=False)),
     *(
         pytest.param(case, marks=pytest.mark.long)
         for case in (
-            Case("convolutional", (*SMALL, ("score", "mse"), ("light", "linear")), Image(width=20, height=20)),
-            Case("convolutional", (*SMALL, BERNOULLI), Image(width=20, height=20, files=False)),
+            Case("convolutional", (*SMALL, ("score", "mse"), ("light", "linear")), ImageSpec(width=20, height=20)),
+            Case("convolutional", (*SMALL, BERNOULLI), ImageSpec(width=20, height=20, files=False)),
         )
     ),
 ]

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from detector import bundle
 from detector.columns import as_frame, encode
 from detector.decision import TOLERANCE
-from detector.decoder import WITH_PRIOR, Decoder, Noise
+from detector.decoder import WITH_PRIOR, Decoder, NoiseSource
 from detector.errors import SettingError
 from tests.tables import ROWS, normal_rows, with_holes
 from tests.training import oracle
@@ -200,7 +200,7 @@ def test_noise_draws_what_the_decoder_leaves_open(tabular: Made) -> None:
     code = made.scorer.graph.latent(matrix_of(made, made.case.normal(1, seed=3)))
     with torch.no_grad():
         rebuilt = graph.score.model.decode(torch.from_numpy(code))
-    noise = Noise(layout.features, sum(layout.codes), np.random.SeedSequence(0)).draw(rows)
+    noise = NoiseSource(layout.features, sum(layout.codes), np.random.SeedSequence(0)).draw(rows)
     drawn = opened.graph.decode(np.repeat(code, rows, axis=0), noise)
     for place, logits in zip(layout.categories, graph.features.by_category(rebuilt.logits), strict=True):
         shares = np.bincount(drawn[:, place].astype(int), minlength=logits.shape[1]) / rows

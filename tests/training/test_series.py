@@ -15,7 +15,7 @@ from detector import graph
 from detector.columns import encode
 from detector.decision import TOLERANCE
 from detector.errors import SettingError, TableError
-from detector.images import Image
+from detector.images import ImageSpec
 from detector.scorer import Scorer, Verdicts
 from detector.windows import JUDGED, WARMING_UP
 from tests.alone import alone
@@ -307,7 +307,7 @@ def train_on(frame: pl.DataFrame, to: Path, **recipe: object) -> training.Traini
             {"variant": "recurrent", "window": None, "wishes": ColumnOptions()},
             "takes windows of a series: name the column of time",
         ),
-        ({"image": Image(width=4, height=4, files=False)}, "leave out --image or --window"),
+        ({"image": ImageSpec(width=4, height=4, files=False)}, "leave out --image or --window"),
         ({"window": None}, "--key is for windows of a series"),
         ({"settings": {"likelihood": "bernoulli"}}, "likelihood takes gaussian"),
         ({"variant": "recurrent", "settings": {"sizes": "none"}}, "sizes takes one width such as 32"),

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from detector.errors import SettingError
-from detector.images import Image
+from detector.images import ImageSpec
 from detector.scorer import Scorer
 from tests.tables import planted_shares, shares
 from tests.training.conftest import OF_ROWS, Case, table_of
@@ -83,7 +83,7 @@ def test_every_value_is_proven_of_a_variant_of_its_own() -> None:
 def test_images_are_learnt_under_every_setting(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "STEPS", STEPS)
     case = Case(
-        "convolutional", case_of(f"convolutional sizes=8 components=8 corruption={text}").settings, Image(width=16, height=16)
+        "convolutional", case_of(f"convolutional sizes=8 components=8 corruption={text}").settings, ImageSpec(width=16, height=16)
     )
     trained = training.train(case.table(), tmp_path / "case", case.recipe)
     scorer = Scorer.open(trained.folder, "cpu")

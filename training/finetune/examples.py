@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from detector.columns import listing
+from detector.columns import format_names
 from detector.errors import SettingError
 
 FOLDS = 5
@@ -61,7 +61,7 @@ def label_examples(rows: LabelledRows) -> LabelledExamples:
         raise SettingError(f"all {len(labels)} labelled rows are {str(classes[0])!r}: two classes or more are needed")
     normal = np.array([not rows.anomalous[labels == place].any() for place in range(len(classes))])
     if normal.all():
-        raise SettingError(f"the labels {listing(map(str, classes))} all mean normal: rows of another class are needed")
+        raise SettingError(f"the labels {format_names(map(str, classes))} all mean normal: rows of another class are needed")
     few = [f"{str(name)!r} has {count}" for name, count in zip(classes, counts, strict=True) if count < FOLDS]
     if few:
         raise SettingError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector import bundle
 from detector.bundle import Bundle
-from detector.classifier import ClassifierGraph
+from detector.classifier import ClassifierSession
 from detector.decision import TOLERANCE
 from detector.errors import TrainingError
 from detector.graph import Device
@@ -56,7 +56,7 @@ def write_next(opened: Bundle, examples: LabelledExamples, mode: Mode, seed: int
         parent=opened.manifest.version,
     )
     contents = {
-        **opened.further,
+        **opened.extra_files,
         bundle.MODEL: opened.model,
         bundle.CALIBRATION: bundle.calibration_bytes(opened.calibration),
         bundle.CLASSIFIER: graph,
@@ -70,7 +70,7 @@ def prove(fitted: Fitted, graph: bytes, rows: np.ndarray, device: Device) -> Par
     Raises:
         TrainingError: they disagree; there must be no bundle.
     """
-    opened = ClassifierGraph(graph, device)
+    opened = ClassifierSession(graph, device)
     wanted, served = fitted.probabilities(rows), opened.probabilities(rows)
     apart = float(np.abs(wanted - served).max())
     chosen = np.take_along_axis(wanted, served.argmax(axis=1)[:, None], axis=1)[:, 0]

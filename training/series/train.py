@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from detector import bundle, cells
-from detector.alarm import Alarm, AlarmState
+from detector.alarm import AlarmRule, AlarmState
 from detector.columns import encode
-from detector.decision import Calibration, rows_for, smallest_rate
+from detector.decision import Calibration, required_rows, smallest_rate
 from detector.errors import SettingError, TableError
-from detector.manifest import Rows as Counted
+from detector.manifest import RowCounts as Counted
 from detector.rejects import Reject
 from detector.series import keyed_rows
 from detector.versioning import write_version
@@ -98,7 +98,7 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     return Material(columns, [*kinds.ignored, *without], window, matrix, rows, rejects, first.infinite)
 
 
-def stretches(scores: np.ndarray, material: Material, alarm: Alarm) -> np.ndarray:
+def stretches(scores: np.ndarray, material: Material, alarm: AlarmRule) -> np.ndarray:
     """Give the highest smoothed score of each stretch of as many rows as a window has: `float64[stretches]`.
 
     A stretch never crosses a gap or goes from one key to another; what is left of a run counts as one if it is half as
@@ -135,19 +135,19 @@ def rate_of(stretches: int, recipe: Recipe, window: Window) -> tuple[float, floa
     """
     asked = recipe.false_alarm_rate or DEFAULT_RATE
     least = smallest_rate(stretches)
-    if recipe.false_alarm_rate is not None and stretches < rows_for(asked) and not recipe.lenient:
+    if recipe.false_alarm_rate is not None and stretches < required_rows(asked) and not recipe.lenient:
         raise SettingError(
             f"{stretches} stretches of {window.length} rows cannot promise a false-alarm rate of {asked:g} of stretches: "
-            f"the smallest they can promise is {least:g}, and {asked:g} takes {rows_for(asked) * window.length:,} rows"
+            f"the smallest they can promise is {least:g}, and {asked:g} takes {required_rows(asked) * window.length:,} rows"
         )
-    rate = least if stretches < rows_for(asked) else asked
+    rate = least if stretches < required_rows(asked) else asked
     return rate, asked if rate > asked else None
 
 
-def alarm_of(plan: WindowedPlan) -> Alarm:
+def alarm_of(plan: WindowedPlan) -> AlarmRule:
     """Give the alarm that the settings ask for."""
     settings = plan.settings
-    return Alarm(smoothing=settings.smoothing, m=settings.m, n=settings.n, release=settings.release, quiet=settings.quiet)
+    return AlarmRule(smoothing=settings.smoothing, m=settings.m, n=settings.n, release=settings.release, quiet=settings.quiet)
 
 
 def _wished(recipe: Recipe) -> Window:

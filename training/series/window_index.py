@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.columns import Column
-from detector.manifest import Ignored
+from detector.manifest import IgnoredColumn
 from detector.rejects import Reject
 from detector.series import CHUNK, Keyed, too_old
 from detector.windows import Window, Windows
@@ -46,7 +46,7 @@ class Material(NamedTuple):
     """A table made ready."""
 
     columns: list[Column]
-    ignored: list[Ignored]
+    ignored: list[IgnoredColumn]
     window: Window
     matrix: np.ndarray  # float64[rows, columns], in the order of `rows`
     rows: Rows

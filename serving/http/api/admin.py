@@ -82,9 +82,9 @@ class AdminApi:
         wanted = await _body(request, PromotionRequest)
         return await self._move(request, "promoted", lambda place: self._promote(place, wanted.version))
 
-    def _promote(self, place: Path, version: int) -> pin.Moved:
+    def _promote(self, place: Path, version: int) -> pin.PinChange:
         """Open a version and warm it up before it is pinned: one that cannot score is found out here."""
-        pin.require(place, version)
+        pin.require_version(place, version)
         if self._models.find_open(place.name, str(version)) is None:
             self._models.open(place.name, str(version))
         return pin.promote(place, version)
@@ -130,17 +130,17 @@ class AdminApi:
         ratio = alarms / len(latest) if len(latest) else None
         return {
             "latest": {"rows": len(latest), "alarms": alarms, "alarm_ratio": ratio, "alarms_now": alarms_now},
-            "calibration": model.scorer.calibration.standing(decision.threshold)._asdict(),
+            "calibration": model.scorer.calibration.counts(decision.threshold)._asdict(),
         }
 
-    async def _move(self, request: Request, done: str, move: Callable[[Path], pin.Moved]) -> Response:
+    async def _move(self, request: Request, done: str, move: Callable[[Path], pin.PinChange]) -> Response:
         """Move the pin, and answer once this worker has followed."""
         name = request.path_params["name"]
         place = self._models.repository_folder(name)
         moved = await _on_disk(place, lambda: move(place))
         model = await _on_disk(place, lambda: self._models.reload(name))
-        log().info(done, model=name, version=moved.version, was=moved.was, request_id=_id(request))
-        return _json({"model": name, "version": model.version, "was": moved.was})
+        log().info(done, model=name, version=moved.version, was=moved.previous, request_id=_id(request))
+        return _json({"model": name, "version": model.version, "was": moved.previous})
 
 
 def _decision(wanted: ThresholdRequest, model: Model) -> Decision:

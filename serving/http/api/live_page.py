@@ -54,7 +54,7 @@ class LivePage:
 
     def _standing(self, model: Model, alarms: int, since: int, now: int) -> dict[str, Any]:
         """Say how a model stands; its alarms after number `alarms`, its scores from the second `since` until before `now`."""
-        recent, standing, shadow = self._hub.recent(model), model.scorer.standing, model.shadow
+        recent, standing, shadow = self._hub.recent(model), model.scorer.calibration_counts, model.shadow
         changed = sorted(recent.stability.items(), key=lambda each: -each[1])[:COLUMNS]
         return {
             "name": model.name,

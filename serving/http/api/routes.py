@@ -169,7 +169,7 @@ class Routes:
             "version": model.version,
             "versions": self._models.versions(model.name),
             "decision": scorer.manifest.decision,
-            "calibration": scorer.standing._asdict(),
+            "calibration": scorer.calibration_counts._asdict(),
             "provider": scorer.graph.provider,
             "loaded": model.loaded,
         }

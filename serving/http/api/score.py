@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from detector.errors import SettingError, TableError
-from detector.images import Unreadable
+from detector.images import UnreadableImage
 from serving.codecs import arrow, json_answer, raw
 from serving.codecs.json_body import check_depth
 from serving.codecs.json_limits import without_long_texts
@@ -195,7 +195,7 @@ class Scoring:
             )
         except SettingError as error:
             raise HttpProblem(415, "content_type", str(error)) from error
-        except Unreadable as error:
+        except UnreadableImage as error:
             raise HttpProblem(422, "image", "nothing can be drawn", found=error.found, expected=error.expected) from error
         self._alarms.record(model, judged, request_id)
         if wishes.heatmap:

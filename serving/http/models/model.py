@@ -11,7 +11,7 @@ import polars as pl
 from detector.columns import Encoded
 from detector.errors import SettingError
 from detector.graph import Outputs
-from detector.images import Image, Picture, Unreadable, decode
+from detector.images import DecodedImage, ImageSpec, UnreadableImage, decode
 from detector.rejects import Reject
 from detector.scorer import NO_REASONS, Scorer, Verdicts
 from detector.windows import MOST_KEYS
@@ -60,7 +60,7 @@ class Model(model.Model):
         image = self._image()
         try:
             picture = decode(io.BytesIO(content), image)
-        except Unreadable as error:
+        except UnreadableImage as error:
             empty = Encoded(np.empty((0, image.values)), np.zeros(1, dtype=bool), [], 0)
             judged = self.judge_matrix(empty)
             return judged._replace(rejects=[Reject(0, "", error.found, error.expected)])
@@ -81,7 +81,7 @@ class Model(model.Model):
         warm = heat(contribution, float(outputs.score[0]), self.scorer.manifest.decision.threshold)
         return judged, draw_heatmap(lambda view: decode(io.BytesIO(content), view), warm)
 
-    def _image(self) -> Image:
+    def _image(self) -> ImageSpec:
         """Give what the detector sees of a file."""
         image = self.scorer.manifest.image
         if image is None or not image.files:
@@ -90,7 +90,7 @@ class Model(model.Model):
             raise SettingError("this service has no Pillow to read images: pip install '.[images]' in Residuum's folder")
         return image
 
-    def _judge_picture(self, picture: Picture, top: int, outputs: Outputs | None = None) -> Judged:
+    def _judge_picture(self, picture: DecodedImage, top: int, outputs: Outputs | None = None) -> Judged:
         """Judge an image that is decoded; `outputs` is what the graph says of it, where it was asked already."""
         matrix = picture.values[None].astype(np.float64)
         size = pl.DataFrame({"width": [picture.original.width], "height": [picture.original.height]})

@@ -11,7 +11,7 @@ import pytest
 
 from detector.files import ReadOptions, open_source
 from detector.files import blocks as cutting
-from detector.files.fast_reader import CleanReader
+from detector.files.fast_reader import FastReader
 from detector.rejects import Reject
 
 
@@ -52,9 +52,9 @@ def read_bytes(folder: Path, data: bytes, *, block: int = 4 << 20, slow: bool = 
     path = folder / "table.csv"
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutting, "BLOCK", block)
+        patch.setattr(cutting, "BLOCK_BYTES", block)
         if slow:
-            patch.setattr(CleanReader, "read", lambda _self, _block: None)
+            patch.setattr(FastReader, "read", lambda _self, _block: None)
         return read(path, **how)
 
 

@@ -263,7 +263,7 @@ def test_a_column_that_is_not_there_is_an_error_that_offers_the_nearest(tmp_path
 
 
 def test_a_quote_that_never_closes_costs_one_line_and_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cutting, "LONGEST", 1000)
+    monkeypatch.setattr(cutting, "MAX_RECORD_BYTES", 1000)
     table = read_bytes(tmp_path, b'a,b\n1,2\n"3,4\n' + b"5,6\n" * 2000, block=256)
     assert table.rejected == [3]
     assert len(table.cells) == 2001
@@ -285,7 +285,7 @@ def test_lines_that_each_seem_to_run_on_are_read_in_linear_time(tmp_path: Path, 
 
 
 def test_a_line_without_end_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cutting, "LONGEST", 1000)
+    monkeypatch.setattr(cutting, "MAX_RECORD_BYTES", 1000)
     with pytest.raises(TableError, match="line 3 does not end within"):
         read_bytes(tmp_path, b"a,b\n1,2\n" + b"3" * 5000, block=256)
 
@@ -310,7 +310,7 @@ def test_memory_stays_with_the_block_whatever_the_file(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"a,b\n" + b"1.25,x\n" * 200_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutting, "BLOCK", 1 << 16)
+        patch.setattr(cutting, "BLOCK_BYTES", 1 << 16)
         table = read(path, numbers=["a"])
     assert max(frame.height for frame in table.frames) < 10_000
     assert len(table.rows) == 200_000

@@ -197,7 +197,7 @@ def test_ndjson_keys_may_come_and_go(tmp_path: Path) -> None:
 def test_a_key_in_no_object_is_a_missing_column(
     tmp_path: Path, late: bytes, block: int, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
 ) -> None:
-    monkeypatch.setattr(cutting, "BLOCK", block)
+    monkeypatch.setattr(cutting, "BLOCK_BYTES", block)
     path = tmp_path / "t.ndjson"
     path.write_bytes(b'{"a":1,"betta":2}\n' * 9 + b"{" + late + b"}\n")
     if is_there:
@@ -310,7 +310,7 @@ def test_any_records_come_back_whatever_the_block(folder: Path, records: list[di
     path = folder / "t.ndjson"
     path.write_bytes(end.join(json.dumps(record, ensure_ascii=False).encode() for record in records))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutting, "BLOCK", block)
+        patch.setattr(cutting, "BLOCK_BYTES", block)
         try:
             table = read(path, ["a", "b", 'q"'])
         except TableError:
@@ -335,7 +335,7 @@ def test_no_bytes_break_the_ndjson_reader(folder: Path, data: bytes, block: int)
     path = folder / "any.ndjson"
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutting, "BLOCK", block)
+        patch.setattr(cutting, "BLOCK_BYTES", block)
         try:
             table = read(path, ["a"], ["a"])
         except ResiduumError:

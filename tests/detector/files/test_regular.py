@@ -6,7 +6,7 @@ from itertools import chain
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from detector.files.shape_check import is_regular
+from detector.files.shape_check import has_shape
 from tests.detector.files.reading import written
 
 GOOD = [b"1,2\n", b'"x,y",2\n', b'"a""b",\n', b",\n", b'"",""\r\n', b'1,""""\n']
@@ -35,21 +35,21 @@ def test_what_is_called_regular_is_one_record_a_line(block: bytes, columns: int)
     lines = block.splitlines(keepends=True) if b"\r" not in block.replace(b"\r\n", b"") else []
     counts = [fields(line) for line in lines]
     for filled in {False, bool(counts) and min(counts) >= columns}:
-        if is_regular(block, ",", columns, block.count(b"\n"), filled=filled) and block:
+        if has_shape(block, ",", columns, block.count(b"\n"), filled=filled) and block:
             event("regular")
             assert set(counts) == {columns}
 
 
 @given(st.lists(st.tuples(st.text('a,;" é'), st.text('a,;" é'), st.text('a,;" é')), min_size=1), st.sampled_from(["\n", "\r\n"]))
 def test_what_the_csv_module_writes_on_one_line_each_is_regular(rows: list[tuple[str, ...]], end: str) -> None:
-    assert is_regular(written(rows, lineterminator=end), ",", 3, len(rows), filled=False)
+    assert has_shape(written(rows, lineterminator=end), ",", 3, len(rows), filled=False)
 
 
 def test_another_number_of_rows_is_not_regular() -> None:
-    assert not is_regular(b"1,2\n3,4\n", ",", 2, 1, filled=False)
-    assert not is_regular(b"1,2\n3,4\n", ",", 2, 1, filled=True)
-    assert not is_regular(b"1\n2\n", ",", 1, 1, filled=True)
+    assert not has_shape(b"1,2\n3,4\n", ",", 2, 1, filled=False)
+    assert not has_shape(b"1,2\n3,4\n", ",", 2, 1, filled=True)
+    assert not has_shape(b"1\n2\n", ",", 1, 1, filled=True)
 
 
 def test_a_line_break_inside_quotes_is_not_regular_whatever_polars_saw() -> None:
-    assert not is_regular(b'"p\nq",1,2\n', ",", 2, 2, filled=True)
+    assert not has_shape(b'"p\nq",1,2\n', ",", 2, 2, filled=True)

@@ -183,4 +183,4 @@ def test_a_classifier_that_is_none_is_refused(own: Path) -> None:
     opened = bundle.read(own / "1")
     for content, said in ((b"nonsense", "can open"), (opened.model, "is no classifier")):
         with pytest.raises(BundleCorrupt, match=said):
-            Classifier(opened._replace(further={"classifier.onnx": content}))
+            Classifier(opened._replace(extra_files={"classifier.onnx": content}))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as pillow  # noqa: N813 - it is a module
 
 import residuum
-from detector.images import Image
+from detector.images import ImageSpec
 from tests import images
 from tests.alone import alone
 from tests.data.make_bundle import KEPT
@@ -20,7 +20,7 @@ from tests.residuum.cli.running import RUN, in_a_process
 from tests.residuum.cli.test_bad_input import refused
 from tests.serving.http.conftest import ASK, Service
 
-SEEN = Image(width=24, height=16)
+SEEN = ImageSpec(width=24, height=16)
 SCALE = 2  # files are twice as large as what is seen of them
 LEARN = f"{TRAIN.split(';')[0]}; training.fit.STEPS = 600; {RUN}"
 
@@ -306,7 +306,7 @@ def test_a_service_judges_an_image(model: Path, today: Path, run: Run, tmp_path:
 
 def test_rows_of_pixels_are_images_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.fit.STEPS", 150)
-    small = Image(width=12, height=10)
+    small = ImageSpec(width=12, height=10)
     names = [f"p{place}" for place in range(120)]
     rows = pl.DataFrame(images.plates(80, 0, small), schema=names).with_columns(digit=pl.lit(3))
     rows.write_csv("pixels.csv")

@@ -86,7 +86,7 @@ def test_memory_stays_flat_and_bad_rows_go_elsewhere(
 ) -> None:
     whole = Path("whole.csv")
     assert run(verb, model, table, "--to", whole).exit_code == 0
-    monkeypatch.setattr(blocks, "BLOCK", 4000)  # bytes: many blocks
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4000)  # bytes: many blocks
     spoil(table, 7, lambda old: b"warm" + old[old.index(b",") :])
     result = run(verb, model, table, "--to", "out.csv")
     assert "1 row, see out.rejects.csv" in result.stdout

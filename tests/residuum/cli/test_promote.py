@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detector import pin, repository
-from tests.data.make_bundle import write_least
+from tests.data.make_bundle import write_minimal
 from tests.residuum.cli.conftest import Run
 from tests.serving.http.loads import add_failing
 
@@ -15,7 +15,7 @@ from tests.serving.http.loads import add_failing
 @pytest.fixture
 def name(tmp_path: Path) -> Path:
     for version in (1, 2, 3):
-        write_least(tmp_path / "models" / "pumps" / str(version), name="pumps", version=version)
+        write_minimal(tmp_path / "models" / "pumps" / str(version), name="pumps", version=version)
     return tmp_path / "models" / "pumps"
 
 
@@ -59,7 +59,7 @@ def test_a_pin_to_a_version_that_is_gone_can_be_rolled_back(run: Run, name: Path
     run("promote", "models/pumps", 2)
     (name / "pin").write_text("9")
     assert run("rollback", "models/pumps").exit_code == 0
-    assert pin.meant(name) == 3
+    assert pin.current_version(name) == 3
 
 
 def test_what_cannot_be_promoted_is_said(run: Run, name: Path) -> None:

@@ -169,7 +169,7 @@ def test_neither_order_nor_blocks_move_a_verdict(
 ) -> None:
     order = np.random.default_rng(0).permutation(rows.height)
     rows[order].write_csv("in.csv")
-    monkeypatch.setattr(blocks, "BLOCK", 700)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 700)
     assert run("score", model, "in.csv", "--to", "out.csv").exit_code == 0
     out, back = scored(), np.argsort(order)
     same_scores(out["anomaly_score"][back], plain["anomaly_score"])

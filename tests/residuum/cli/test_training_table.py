@@ -17,7 +17,7 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_columns_of_ndjson_are_the_keys_of_all_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK", 8)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8)
     Path("1.ndjson").write_text('{"a":1}\n{"a":2}\n[]\n{"b":"x","a":3}\n{"c":true}\n')
     Path("2.ndjson").write_text('{}\n{"d":4,"b":"y"}\n')
     whole = read(["1.ndjson", "2.ndjson"], ReadOptions())

@@ -96,7 +96,7 @@ def test_an_interrupted_run_leaves_nothing(name: str, signal_: signal.Signals, c
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stderr
-        process.stdin.write(long(table, blocks.BLOCK))
+        process.stdin.write(long(table, blocks.BLOCK_BYTES))
         process.stdin.flush()  # a block is scored, and the next one is waited for
         wait_for(lambda: any(folder.iterdir()))
         process.send_signal(signal_)
@@ -135,7 +135,7 @@ def test_a_file_that_may_not_grow_leaves_nothing(name: str, model: Path, table: 
 
 
 def test_a_reader_that_leaves_is_nobodys_error(model: Path, table: Path) -> None:
-    (table.parent / "long.csv").write_text(long(table, 2 * blocks.BLOCK))
+    (table.parent / "long.csv").write_text(long(table, 2 * blocks.BLOCK_BYTES))
     arguments = command("score", model, table.parent / "long.csv", "--to", "-")
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -23,7 +23,7 @@ def test_fresh_normal_rows_keep_the_promise() -> None:
         calibration = Calibration(random.normal(size=299))
         decision = calibration.decide(0.01)
         alarms = int((random.normal(size=2_000) > decision.threshold).sum())
-        broken += promise.check_promise(calibration.standing(decision.threshold), decision, alarms, 2_000).is_broken
+        broken += promise.check_promise(calibration.counts(decision.threshold), decision, alarms, 2_000).is_broken
     assert broken <= 2  # 0.3 are to be expected
 
 
@@ -31,6 +31,6 @@ def test_fresh_normal_rows_keep_the_promise() -> None:
 def test_other_rows_break_it(alarms: int) -> None:
     calibration = Calibration(np.arange(2_000.0))
     decision = calibration.decide(0.05)
-    assert promise.check_promise(calibration.standing(decision.threshold), decision, alarms, 2_000).is_broken
-    assert not promise.check_promise(calibration.standing(decision.threshold), decision, 100, 2_000).is_broken
-    assert not promise.check_promise(calibration.standing(decision.threshold), decision, 0, 1).is_broken
+    assert promise.check_promise(calibration.counts(decision.threshold), decision, alarms, 2_000).is_broken
+    assert not promise.check_promise(calibration.counts(decision.threshold), decision, 100, 2_000).is_broken
+    assert not promise.check_promise(calibration.counts(decision.threshold), decision, 0, 1).is_broken

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from detector import bundle
 from detector.classifier import OUTPUT
 from detector.graph import INPUT
-from tests.data.make_bundle import write_least
+from tests.data.make_bundle import write_minimal
 from tests.ports import free_port
 from tests.serving.http.loads import Load
 
@@ -81,13 +81,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     copy(folder, "pumps", 1)
     copy(folder, "pumps", 2)
-    write_least(folder / "fans" / "1", {bundle.CLASSIFIER: classifier()}, name="fans", classes=CLASSES)
+    write_minimal(folder / "fans" / "1", {bundle.CLASSIFIER: classifier()}, name="fans", classes=CLASSES)
     return folder
 
 
 def copy(folder: Path, name: str, version: int) -> None:
     """Write the kept bundle under another name and number."""
-    write_least(folder / name / str(version), name=name, version=version)
+    write_minimal(folder / name / str(version), name=name, version=version)
 
 
 def classifier() -> bytes:

@@ -13,14 +13,14 @@ from onnx import TensorProto, helper, numpy_helper
 from detector import bundle
 from detector.decision import Decision
 from detector.graph import INPUT, OUTPUTS
-from tests.data.make_bundle import write_least
+from tests.data.make_bundle import write_minimal
 from tests.tables import normal_rows
 
 
 def write(folder: Path, version: int) -> None:
     """Write a version that has a threshold of its own, by which its answers are known."""
     decision = Decision(threshold=float(version), promise="value", criterion="chosen")
-    write_least(folder / "pumps" / str(version), name="pumps", version=version, decision=decision)
+    write_minimal(folder / "pumps" / str(version), name="pumps", version=version, decision=decision)
 
 
 def add(folder: Path, version: int) -> None:

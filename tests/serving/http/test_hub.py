@@ -21,7 +21,7 @@ import pytest
 from detector.decision import Decision
 from detector.scorer import Scorer
 from detector.windows import FATES
-from tests.data.make_bundle import write_least
+from tests.data.make_bundle import write_minimal
 from tests.presses import today
 from tests.serving.http.conftest import ASK, Service, Start, until
 from tests.serving.http.test_safety import bearer, line
@@ -38,7 +38,7 @@ def service(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     """Two workers, and a version in the shadow of the pinned one, which judges every row."""
     for version, threshold in ((1, 10.0), (2, 1e6)):
         decision = Decision(threshold=threshold, promise="value", criterion="chosen")
-        write_least(tmp_path / "models" / "pumps" / str(version), name="pumps", version=version, decision=decision)
+        write_minimal(tmp_path / "models" / "pumps" / str(version), name="pumps", version=version, decision=decision)
     (tmp_path / "models" / "pumps" / "pin").write_text("1\n")
     (tmp_path / "tokens").write_text(line(OPERATE, "score,operate,metrics"))
     (tmp_path / "tmp").mkdir()

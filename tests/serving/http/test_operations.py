@@ -16,7 +16,7 @@ from detector import bundle
 from detector.decision import Decision
 from residuum.cli import app
 from serving.http.models.registry import ModelRegistry
-from tests.data.make_bundle import write_least
+from tests.data.make_bundle import write_minimal
 from tests.serving.http.conftest import ASK, Service, Start, until
 from tests.serving.http.loads import add_failing
 from tests.serving.http.test_metrics import Read
@@ -28,7 +28,7 @@ EVERY = 1.0
 
 def write(folder: Path, version: int, threshold: float) -> None:
     decision = Decision(threshold=threshold, promise="value", criterion="chosen")
-    write_least(folder / "pumps" / str(version), name="pumps", version=version, decision=decision)
+    write_minimal(folder / "pumps" / str(version), name="pumps", version=version, decision=decision)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_what_reads_other_columns_casts_no_shadow(tmp_path: Path) -> None:
     write(tmp_path, 1, 10.0)
     columns = bundle.read_manifest(tmp_path / "pumps" / "1").columns
     other = tuple(msgspec.structs.replace(each, name=f"new {each.name}") for each in columns)
-    write_least(tmp_path / "pumps" / "2", name="pumps", version=2, columns=other)
+    write_minimal(tmp_path / "pumps" / "2", name="pumps", version=2, columns=other)
     (tmp_path / "pumps" / "pin").write_text("1")
     opened: list[str] = []
     models = ModelRegistry(tmp_path, "cpu", opened.append, 1.0)

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from detector.decision import Decision
-from tests.data.make_bundle import write_least
+from tests.data.make_bundle import write_minimal
 from tests.programs import program
 from tests.residuum.cli.running import RUN, in_a_process
 from tests.serving.http.conftest import Service, Start, until
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     """A repository with three versions, the second of which is pinned."""
     for version, threshold in ((1, 20.0), (2, 30.0), (3, 25.0)):
         decision = Decision(threshold=threshold, promise="value", criterion="chosen")
-        write_least(tmp_path / "models" / "pumps" / str(version), name="pumps", version=version, decision=decision)
+        write_minimal(tmp_path / "models" / "pumps" / str(version), name="pumps", version=version, decision=decision)
     (tmp_path / "models" / "pumps" / "pin").write_text("2\n")
     return tmp_path / "models"
 

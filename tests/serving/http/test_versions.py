@@ -14,7 +14,7 @@ import pytest
 from detector import pin
 from detector.errors import BundleCorrupt
 from serving.http.models.registry import ModelRegistry
-from tests.data.make_bundle import write_least
+from tests.data.make_bundle import write_minimal
 from tests.serving.http.conftest import Service, Start, copy, until
 from tests.serving.http.loads import Load, add, add_bad, add_failing, write
 from tests.serving.http.test_metrics import Read
@@ -98,7 +98,7 @@ def test_a_version_that_is_written_anew_is_opened_anew(models: ModelRegistry, fo
     shutil.rmtree(folder / "pumps" / "2")
     models.poll()
     assert models.current("pumps").version == 1
-    write_least(folder / "pumps" / "2", name="pumps", version=2, variant="another")
+    write_minimal(folder / "pumps" / "2", name="pumps", version=2, variant="another")
     models.poll()
     assert models.current("pumps").scorer.manifest.variant == "another"
 

@@ -42,8 +42,8 @@ def test_every_metric_has_a_value(scorer: Scorer) -> None:
     assert found["residuum_alarm_ratio"] == pytest.approx(0.5)
     assert found["residuum_rejected_rows_total number"] == 1
     assert found[f"residuum_missing_cells_total {scorer.columns[0].name}"] == 1
-    assert found["residuum_calibration_rows"] == scorer.standing.rows
-    assert found["residuum_calibration_rows_above"] == scorer.standing.above
+    assert found["residuum_calibration_rows"] == scorer.calibration_counts.rows
+    assert found["residuum_calibration_rows_above"] == scorer.calibration_counts.above
     assert found["residuum_promised_alarm_ratio"] == scorer.manifest.decision.false_alarm_rate
     assert found[f"residuum_model_info CPUExecutionProvider {scorer.manifest.variant}"] == 1
     assert [found[f"residuum_score_nats_bucket {bound}"] for bound in ("0.25", "0.5", "4", "4096", "+Inf")] == [1, 2, 3, 3, 4]
@@ -54,7 +54,7 @@ def test_every_metric_has_a_value(scorer: Scorer) -> None:
 
 def test_the_promises_of_rows_are_not_those_of_a_series(scorer: Scorer) -> None:
     manifest = SimpleNamespace(window=object(), variant="dense", decision=scorer.manifest.decision)
-    series = SimpleNamespace(manifest=manifest, columns=scorer.columns, graph=scorer.graph, standing=scorer.standing)
+    series = SimpleNamespace(manifest=manifest, columns=scorer.columns, graph=scorer.graph, standing=scorer.calibration_counts)
     found = values(series, RollingStatistics(scorer))  # type: ignore[arg-type]
     assert found["residuum_alarms_total"] == 0
     assert not {"residuum_calibration_rows", "residuum_promised_alarm_ratio", "residuum_drift_martingale"} & found.keys()

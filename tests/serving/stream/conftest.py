@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from detector.scorer import Scorer
 from detector.windows import FATES, JUDGED
-from tests.data.make_bundle import write_least
+from tests.data.make_bundle import write_minimal
 from tests.kafka.brokers import QUIET, make_topics, read
 from tests.kafka.shared import shared
 from tests.tables import normal_rows, planted_anomalies, series
@@ -224,7 +224,7 @@ def topics(broker: str) -> Topics:
 def pumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle."""
     folder = tmp_path_factory.mktemp("models") / "pumps"
-    write_least(folder / "1", name="pumps")
+    write_minimal(folder / "1", name="pumps")
     return folder
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # it is there
 
-from tests.data.make_bundle import write_least
+from tests.data.make_bundle import write_minimal
 from tests.kafka.brokers import QUIET, make_topics
 from tests.ports import free_port
 from tests.serving.stream.conftest import (
@@ -177,14 +177,14 @@ def test_settings_are_masked_and_some_are_fixed(topics: Topics, start: Start, tm
 
 def test_a_new_version_is_taken_up_between_two_batches(topics: Topics, start: Start, tmp_path: Path) -> None:
     models = tmp_path / "pumps"
-    write_least(models / "1", name="pumps")
+    write_minimal(models / "1", name="pumps")
     worker = start(*topics.flags, at=models)
     topics.send(values(FRAME[:10]))
     assert {each.said["version"] for each in topics.read(topics.verdicts, 10)} == {1}
     (models / "2").mkdir()
     (models / "2" / "manifest.json").write_text("{}")
     until(lambda: "version rejected" in worker.log)
-    write_least(models / "3", name="pumps", version=3)
+    write_minimal(models / "3", name="pumps", version=3)
     until(lambda: "version loaded" in worker.log)
     topics.send(values(FRAME[10:20]), 10)
     versions = {int(each.key or b""): each.said["version"] for each in topics.read(topics.verdicts, 20)}
