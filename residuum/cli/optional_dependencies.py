@@ -13,6 +13,7 @@ STREAMING = ("prometheus_client", "structlog")
 KAFKA = ("confluent_kafka",)
 DRAWING = ("matplotlib", "sklearn")
 IMAGES = ("PIL",)
+CLIENT = ("httpx", "h11")
 
 
 def need_training() -> None:
@@ -60,8 +61,17 @@ def need_images() -> None:
     _need(IMAGES, "images")
 
 
+def require_client() -> None:
+    """Raise unless the HTTP client's libraries are installed.
+
+    Raises:
+        SettingError: one is not; the message says how to install it.
+    """
+    _need(CLIENT, "client")
+
+
 def _need(libraries: Iterable[str], extra: str) -> None:
     """Make sure that libraries are there."""
     for library in libraries:
         if find_spec(library) is None:
-            raise SettingError(f"this needs {library}, which is not installed: pip install '.[{extra}]' in Residuum's folder")
+            raise SettingError(f"this needs {library}, which is not installed: pip install 'residuum[{extra}]'")

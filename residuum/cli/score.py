@@ -14,6 +14,7 @@ import typer
 
 from residuum.cli import output
 from residuum.cli.command import let_ctrl_c_end_a_read
+from residuum.cli.optional_dependencies import require_client
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL, TO, Device
 from residuum.cli.output import Fact
 
@@ -112,9 +113,10 @@ def watching(paths: tuple[str, ...], done: str = "scored", noun: str = "row") ->
 def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Judge, tuple[str, str]]]:
     """Open a bundle, or a service's; gives it, and who and where that is."""
     if url:
-        from serving.files.remote import Service
+        require_client()
+        from serving.client import RemoteScorer
 
-        with contextlib.closing(Service(url, model.as_posix(), os.environ.get("RESIDUUM_TOKEN", ""))) as service:
+        with contextlib.closing(RemoteScorer(url, model.as_posix(), os.environ.get("RESIDUUM_TOKEN", ""))) as service:
             yield service, (f"{url} ({model.as_posix()})", "")
         return
     from detector.scorer import Scorer

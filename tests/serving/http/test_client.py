@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from residuum.cli import app
-from serving.files import remote as client
+from serving import client
 from tests.presses import LENGTH, today
 from tests.serving.http.conftest import Service, Start
 from tests.serving.http.test_safety import SCORE, line
@@ -32,7 +32,7 @@ def run(*arguments: object) -> str:
 
 
 def test_the_same_file_comes_out(service: Service, models: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "ROWS", 64)
+    monkeypatch.setattr(client, "MAX_ROWS", 64)
     here, there = table.with_name("here.csv"), table.with_name("there.csv")
     run(models / "pumps", table, "--to", here)
     said = run("pumps/1", table, "--to", there, "--url", service.url)
@@ -62,7 +62,7 @@ def test_a_token_comes_from_the_environment(start: Start, table: Path, monkeypat
     service = start("--token-file", tokens)
     refused = CliRunner().invoke(app, ["score", "pumps", str(table), "--to", "x.csv", "--url", service.url])
     assert refused.exit_code == 2
-    assert "as RESIDUUM_TOKEN" in refused.output
+    assert "RESIDUUM_TOKEN" in refused.output
     monkeypatch.setenv("RESIDUUM_TOKEN", SCORE)
     run("pumps", table, "--to", table.with_name("out.csv"), "--url", service.url)
 
@@ -72,7 +72,7 @@ def test_a_token_comes_from_the_environment(start: Start, table: Path, monkeypat
     [
         ("none", "", "there is no model 'none'"),
         ("pumps", "http://127.0.0.1:9", "does not answer"),
-        ("pumps", "nonsense", "is no address"),
+        ("pumps", "nonsense", "is not the address of a service"),
     ],
 )
 def test_faults_are_told_in_one_line(service: Service, table: Path, model: str, url: str, said: str) -> None:
