@@ -24,9 +24,9 @@ import polars as pl
 
 from detector import reasons
 from detector.cells import category_text
-from detector.classifier import Classes
+from detector.classifier import ClassPredictions
 from detector.columns import Column
-from detector.decision import Standing
+from detector.decision import CalibrationCounts
 from detector.errors import ResiduumError, SettingError, TableError
 from detector.manifest import Manifest
 from detector.reasons import Explain
@@ -116,7 +116,7 @@ class RemoteScorer:
             self.close()
             raise
         self.manifest = description.manifest
-        self.standing = Standing(description.calibration.rows, description.calibration.above)
+        self.calibration_counts = CalibrationCounts(description.calibration.rows, description.calibration.above)
 
     def session(self) -> Session:
         """Return a session for the blocks of one file: of a series, a stream of its own; otherwise the scorer itself."""
@@ -445,7 +445,7 @@ def _verdicts_of_table(results: pl.DataFrame, rows: np.ndarray, file: str) -> Ve
         accepted=accepted,
         rejects=rejects,
         infinite=0,  # a service does not count them
-        classes=Classes(scored["class"].to_numpy(), scored["class_probability"].to_numpy()) if has_classes else None,
+        classes=ClassPredictions(scored["class"].to_numpy(), scored["class_probability"].to_numpy()) if has_classes else None,
     )
 
 

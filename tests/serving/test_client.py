@@ -38,7 +38,7 @@ class StubService(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         scorer = Scorer.open(KEPT, "cpu")
-        self._respond(200, msgspec.json.encode({"manifest": scorer.manifest, "calibration": scorer.standing._asdict()}))
+        self._respond(200, msgspec.json.encode({"manifest": scorer.manifest, "calibration": scorer.calibration_counts._asdict()}))
 
     def do_POST(self) -> None:
         if type(self).busy:

@@ -54,7 +54,9 @@ def test_every_metric_has_a_value(scorer: Scorer) -> None:
 
 def test_the_promises_of_rows_are_not_those_of_a_series(scorer: Scorer) -> None:
     manifest = SimpleNamespace(window=object(), variant="dense", decision=scorer.manifest.decision)
-    series = SimpleNamespace(manifest=manifest, columns=scorer.columns, graph=scorer.graph, standing=scorer.calibration_counts)
+    series = SimpleNamespace(
+        manifest=manifest, columns=scorer.columns, graph=scorer.graph, calibration_counts=scorer.calibration_counts
+    )
     found = values(series, RollingStatistics(scorer))  # type: ignore[arg-type]
     assert found["residuum_alarms_total"] == 0
     assert not {"residuum_calibration_rows", "residuum_promised_alarm_ratio", "residuum_drift_martingale"} & found.keys()
