@@ -1,6 +1,6 @@
 """Real Kafka brokers for tests and benchmarks: one or three processes of a JVM, on free ports, in a temporary folder.
 
-`python -m tests.kafka.brokers` fetches what they are made of, once; `Cluster` starts and stops them.
+`python -m tests.kafka.brokers` fetches their jars, once; `Cluster` starts and stops them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # they are there
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # documented, but not exported
 
 from tests.ports import free_port
 
@@ -27,25 +27,25 @@ JVM = (
     *("-Xms96m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:MaxMetaspaceSize=112m"),
     "-Djava.awt.headless=true",
 )
-READY_WITHIN = 60
-QUIET = {"log_level": 0}  # of librdkafka, which tells of every connection that a starting broker refuses
-HOW = "a JDK (17 or newer) and Maven are needed: apt-get install default-jre-headless maven, or set KAFKA_BOOTSTRAP"
+START_TIMEOUT = 60
+QUIET = {"log_level": 0}  # librdkafka logs every connection that a starting broker refuses
+REQUIREMENTS = "a JDK (17 or newer) and Maven are needed: apt-get install default-jre-headless maven, or set KAFKA_BOOTSTRAP"
 
 
 def missing() -> str:
-    """Say what is not there of what brokers need."""
-    lacking = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
-    return f"no {' and no '.join(lacking)}: {HOW}" if lacking else ""
+    """Return which programs are missing, as a message; "" if none is."""
+    programs = [program for program in ("java", "mvn") if shutil.which(program) is None]
+    return f"no {' and no '.join(programs)}: {REQUIREMENTS}" if programs else ""
 
 
 def fetch() -> None:
-    """Have Maven fetch the jars, unless they are there."""
+    """Fetch the jars by Maven, unless they are present."""
     pom = hashlib.sha256((HERE / "pom.xml").read_bytes()).hexdigest()
     if STAMP.is_file() and STAMP.read_text() == pom:
         return
     shutil.rmtree(LIBS, ignore_errors=True)
     command = ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={LIBS}"]
-    for attempt in range(3):  # a mirror may stumble
+    for attempt in range(3):  # a mirror may fail once
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode == 0:
             STAMP.write_text(pom)
@@ -55,30 +55,30 @@ def fetch() -> None:
 
 
 class Cluster:
-    """Brokers that are combined with their controllers: one, or three that copy each record to each."""
+    """Brokers with combined controllers: one, or three that replicate each record."""
 
     def __init__(self, folder: Path, brokers: int = 1, **properties: object) -> None:
-        """Take a folder for their data, and further properties with underscores for dots."""
+        """Prepare brokers with their data in a folder; `properties` has underscores for dots."""
         fetch()
         self._folder = folder
-        self._further = {name.replace("_", "."): value for name, value in properties.items()}
+        self._properties_given = {name.replace("_", "."): value for name, value in properties.items()}
         self._ports = [(free_port(), free_port()) for _ in range(brokers)]
         self.processes: list[subprocess.Popen[bytes]] = []
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
 
     def start(self) -> Cluster:
-        """Start all, and wait until they do transactions."""
+        """Start all brokers, and wait until they accept transactions."""
         nodes = range(len(self._ports))
         for node in nodes:
             (self._folder / f"node-{node}").mkdir(parents=True)
             (self._folder / f"node-{node}.properties").write_text(self._properties(node))
-        alone = ["--standalone"] if len(nodes) == 1 else []
+        standalone = ["--standalone"] if len(nodes) == 1 else []
         formats = [
-            self._java("kafka.tools.StorageTool", node, "format", *alone, "-t", CLUSTER, "-c", self._config(node))
+            self._java("kafka.tools.StorageTool", node, "format", *standalone, "-t", CLUSTER, "-c", self._config(node))
             for node in nodes
         ]
-        for node, done in zip(nodes, formats, strict=True):
-            assert done.wait() == 0, self.log(node)
+        for node, process in zip(nodes, formats, strict=True):
+            assert process.wait() == 0, self.log(node)
         self.processes = [self._java("kafka.Kafka", node, self._config(node)) for node in nodes]
         self._wait()
         return self
@@ -88,19 +88,19 @@ class Cluster:
         self.processes[node].kill()
         self.processes[node].wait()
 
-    def revive(self, node: int) -> None:
-        """Start a broker again."""
+    def restart(self, node: int) -> None:
+        """Start a killed broker again."""
         self.processes[node] = self._java("kafka.Kafka", node, self._config(node))
 
     def stop(self) -> None:
-        """End all at once: nobody wants their data."""
+        """Kill all brokers: their data is not needed."""
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
             process.wait()
 
     def log(self, node: int) -> str:
-        """Give the end of what a broker says."""
+        """Return the end of a broker's log."""
         return (self._folder / f"node-{node}.log").read_text()[-4000:]
 
     def _java(self, main: str, node: int, *arguments: object) -> subprocess.Popen[bytes]:
@@ -112,25 +112,27 @@ class Cluster:
         return self._folder / f"node-{node}.properties"
 
     def _wait(self) -> None:
-        until = time.monotonic() + READY_WITHIN
+        deadline = time.monotonic() + START_TIMEOUT
         admin = AdminClient({"bootstrap.servers": self.bootstrap, **QUIET})
         while True:
             with contextlib.suppress(KafkaException):
                 if len(admin.list_topics(timeout=2).brokers) == len(self._ports):
                     break
-            assert time.monotonic() < until, self.log(0)
+            assert time.monotonic() < deadline, self.log(0)
             time.sleep(0.1)
-        Producer({"bootstrap.servers": self.bootstrap, "transactional.id": "ready", **QUIET}).init_transactions(READY_WITHIN)
+        Producer({"bootstrap.servers": self.bootstrap, "transactional.id": "ready", **QUIET}).init_transactions(START_TIMEOUT)
 
     def _properties(self, node: int) -> str:
         port, controller = self._ports[node]
-        several = len(self._ports) > 1
-        voters = ",".join(f"{place + 1}@127.0.0.1:{other}" for place, (_, other) in enumerate(self._ports))
+        is_replicated = len(self._ports) > 1
+        voters = ",".join(f"{index + 1}@127.0.0.1:{other}" for index, (_, other) in enumerate(self._ports))
         quorum = (
-            f"controller.quorum.voters={voters}" if several else f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}"
+            f"controller.quorum.voters={voters}"
+            if is_replicated
+            else f"controller.quorum.bootstrap.servers=127.0.0.1:{controller}"
         )
-        copies, least = (3, 2) if several else (1, 1)
-        said = {
+        replicas, min_in_sync = (3, 2) if is_replicated else (1, 1)
+        properties = {
             "process.roles": "broker,controller",
             "node.id": node + 1,
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
@@ -138,41 +140,43 @@ class Cluster:
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
             "log.dirs": self._folder / f"node-{node}",
-            "default.replication.factor": copies,
-            "min.insync.replicas": least,
-            "offsets.topic.replication.factor": copies,
+            "default.replication.factor": replicas,
+            "min.insync.replicas": min_in_sync,
+            "offsets.topic.replication.factor": replicas,
             "offsets.topic.num.partitions": 4,
-            "transaction.state.log.replication.factor": copies,
-            "transaction.state.log.min.isr": least,
+            "transaction.state.log.replication.factor": replicas,
+            "transaction.state.log.min.isr": min_in_sync,
             "transaction.state.log.num.partitions": 4,
-            "share.coordinator.state.topic.replication.factor": copies,
-            "share.coordinator.state.topic.min.isr": least,
+            "share.coordinator.state.topic.replication.factor": replicas,
+            "share.coordinator.state.topic.min.isr": min_in_sync,
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
             "log.cleaner.dedupe.buffer.size": 4194304,
             "log.index.size.max.bytes": 1048576,
-            "broker.session.timeout.ms": 2000 if several else 60_000,  # one alone is shut out by itself where the machine is slow
+            "broker.session.timeout.ms": 2000 if is_replicated else 60_000,  # a slow machine would fence a single broker
             "broker.heartbeat.interval.ms": 500,
             "num.network.threads": 2,
             "num.io.threads": 2,
             "num.recovery.threads.per.data.dir": 1,
             "auto.create.topics.enable": "false",
-            **self._further,
+            **self._properties_given,
         }
-        return "\n".join([quorum, *(f"{name}={value}" for name, value in said.items())])
+        return "\n".join([quorum, *(f"{name}={value}" for name, value in properties.items())])
 
 
-def make_topics(bootstrap: str, copies: int = 1, config: Mapping[str, str] | None = None, /, **partitions: int) -> None:
-    """Make topics of so many partitions, with settings of theirs; two underscores in a name stand for a dot."""
+def make_topics(bootstrap: str, replicas: int = 1, config: Mapping[str, str] | None = None, /, **partitions: int) -> None:
+    """Create topics by name and number of partitions, with a configuration; `__` in a name stands for a dot."""
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUIET})
-    wanted = [NewTopic(name.replace("__", "."), number, copies, config=dict(config or {})) for name, number in partitions.items()]
-    for made in admin.create_topics(wanted).values():
-        made.result(30)
+    topics = [
+        NewTopic(name.replace("__", "."), number, replicas, config=dict(config or {})) for name, number in partitions.items()
+    ]
+    for future in admin.create_topics(topics).values():
+        future.result(30)
 
 
-def read(bootstrap: str, topic: str, count: int, within: float = READY_WITHIN) -> list[Message]:
-    """Read committed records from a topic's beginning until there are so many, and as many as come right after."""
+def read(bootstrap: str, topic: str, count: int, timeout: float = START_TIMEOUT) -> list[Message]:
+    """Read committed records from a topic's beginning until there are `count`, and those that follow at once."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -182,16 +186,16 @@ def read(bootstrap: str, topic: str, count: int, within: float = READY_WITHIN) -
             **QUIET,
         }
     )
-    places = consumer.list_topics(topic, 10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, place, 0) for place in places])
-    found: list[Message] = []
-    until = time.monotonic() + within
+    partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+    records: list[Message] = []
+    deadline = time.monotonic() + timeout
     while True:
-        got = [each for each in consumer.consume(10_000, 0.3) if not each.error()]
-        found += got
-        if (len(found) >= count and not got) or time.monotonic() > until:
+        new = [message for message in consumer.consume(10_000, 0.2) if not message.error()]
+        records += new
+        if (len(records) >= count and not new) or time.monotonic() > deadline:
             consumer.close()
-            return found
+            return records
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Brokers that all processes of a test run share: the first that wants them starts them, the last one ends them."""
+"""Brokers that all processes of a test run share: the first user starts them, and the last one stops them."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from tests.alone import alone
 from tests.kafka.brokers import Cluster, missing
 from tests.programs import CI
 
-_STARTED: list[Cluster] = []  # kept, so that nobody wonders at processes that still run
+_STARTED: list[Cluster] = []  # referenced, so that no warning is raised about running processes
 
 
 @contextlib.contextmanager
 def shared(folder: Path, brokers: int) -> Iterator[str]:
-    """Lend the address of brokers; skips, unless that is forbidden, where there can be none."""
-    if brokers == 1 and (given := os.environ.get("KAFKA_BOOTSTRAP")):
-        yield given
+    """Yield the address of shared brokers; skip the test, or fail it in CI, where none can run."""
+    if brokers == 1 and (bootstrap := os.environ.get("KAFKA_BOOTSTRAP")):
+        yield bootstrap
         return
-    _demand()
-    place, lock = folder / f"brokers-{brokers}.json", folder / f"brokers-{brokers}.lock"
+    _check_programs()
+    state_file, lock = folder / f"brokers-{brokers}.json", folder / f"brokers-{brokers}.lock"
     with alone(lock):
-        found = json.loads(place.read_text()) if place.exists() else _started(folder, brokers)
-        found["users"] += 1
-        place.write_text(json.dumps(found))
+        state = json.loads(state_file.read_text()) if state_file.exists() else _start(folder, brokers)
+        state["users"] += 1
+        state_file.write_text(json.dumps(state))
     try:
-        yield found["bootstrap"]
+        yield state["bootstrap"]
     finally:
         with alone(lock):
-            found = json.loads(place.read_text())
-            found["users"] -= 1
-            if found["users"]:
-                place.write_text(json.dumps(found))
+            state = json.loads(state_file.read_text())
+            state["users"] -= 1
+            if state["users"]:
+                state_file.write_text(json.dumps(state))
             else:
-                place.unlink()
-                for process in found["processes"]:
+                state_file.unlink()
+                for process in state["processes"]:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
 
 
 @contextlib.contextmanager
-def own(folder: Path, brokers: int) -> Iterator[Cluster]:
-    """Lend brokers to one test alone, which may kill them."""
-    _demand()
+def exclusive(folder: Path, brokers: int) -> Iterator[Cluster]:
+    """Yield brokers for one test, which may kill them."""
+    _check_programs()
     cluster = Cluster(Path(tempfile.mkdtemp(dir=folder)), brokers)
     try:
         yield cluster.start()
@@ -57,16 +57,16 @@ def own(folder: Path, brokers: int) -> Iterator[Cluster]:
         cluster.stop()
 
 
-def _demand() -> None:
-    """Skip where there can be no brokers, unless that is forbidden."""
-    if lacking := missing():
+def _check_programs() -> None:
+    """Skip the test where no broker can run; fail it in CI."""
+    if message := missing():
         if os.environ.get(CI):
-            pytest.fail(lacking)
-        pytest.skip(lacking)
+            pytest.fail(message)
+        pytest.skip(message)
 
 
-def _started(folder: Path, brokers: int) -> dict[str, object]:
-    """Start brokers that outlive the process that starts them."""
+def _start(folder: Path, brokers: int) -> dict[str, object]:
+    """Start brokers that outlive this process."""
     number = sum(1 for _ in folder.glob(f"cluster-{brokers}-*"))
     cluster = Cluster(folder / f"cluster-{brokers}-{number}", brokers).start()
     _STARTED.append(cluster)

@@ -1,4 +1,4 @@
-"""What every source and every sink keeps to; a new one is a line in the tables."""
+"""The contract of sources and sinks; a new one is a line in these tables."""
 
 from __future__ import annotations
 
@@ -16,138 +16,127 @@ from detector.windows import Window
 from serving.stream.addresses import Topic
 from serving.stream.base import Batch, DeadLetter, Origin, RecordVerdict, ScoredBatch, StreamSink, StreamSource
 from serving.stream.changelog_records import ChangelogRecord
-from serving.stream.kafka.connect import KafkaConnector
 from serving.stream.metrics import StreamMetrics
-from serving.stream.run import connector as ends
+from serving.stream.run import connector
 from serving.stream.settings import Guarantee, StreamSettings
 from serving.stream.tail import TailSource
-from serving.stream.text import LineBatch, LineSink, StdinSource
-from tests.serving.stream.conftest import QUICK, WITHIN, Topics, until
+from serving.stream.text import LineSink, StdinSource
+from tests.serving.stream.conftest import TIMEOUT, Topics, lines_of
+from tests.serving.stream.fakes import batch_of
 
-LINES = [b'{"n":%d}' % place for place in range(30)]
+LINES = [b'{"n":%d}' % number for number in range(30)]
 LINGER = 0.05
-QUICK_SETTINGS = dict(setting.split("=") for setting in map(str, QUICK[1::2]) if "transaction" not in setting)
+WINDOW = Window(time="ts", key="machine", length=3, max_gap=60.0)
 
 
-class Place(NamedTuple):
-    """Where a source or a sink may live: a folder, or topics, for which brokers are started."""
+class Resources(NamedTuple):
+    """What a source or a sink may use: a folder, or topics, for which a broker is started."""
 
     folder: Path
     topics: Callable[[], Topics]
 
 
-class Fed(NamedTuple):
-    """A source, how to feed it, and whether another that is opened after it goes on where it was committed."""
+class SourceCase(NamedTuple):
+    """How to open a source, how to feed it, and whether one that is opened later continues at the committed position."""
 
     open: Callable[[], StreamSource[Any]]
-    feed: Callable[[list[bytes]], None]
-    remembers: bool
+    feed: Callable[[list[bytes]], object]
+    has_position: bool
 
 
-class Emptied(NamedTuple):
-    """A sink, how to read what is to be seen, and whether it can take back."""
+class SinkCase(NamedTuple):
+    """How to open a sink, how to read what is visible (scores, and dead letters), and whether it can discard."""
 
     open: Callable[[], StreamSink]
-    seen: Callable[[int], tuple[list[float], list[bytes]]]  # scores, and dead letters
-    takes_back: bool
+    read: Callable[[int], tuple[list[float], list[bytes]]]
+    can_discard: bool
 
 
-def standard_input(_: Place) -> Iterator[Fed]:
-    read, write = os.pipe()
-    yield Fed(lambda: StdinSource(LINGER, read), lambda lines: _write(write, lines), remembers=False)
-    os.close(read)
-    os.close(write)
+def standard_input(_: Resources) -> Iterator[SourceCase]:
+    reader, writer = os.pipe()
+    yield SourceCase(lambda: StdinSource(LINGER, reader), lambda lines: write(writer, lines), has_position=False)
+    os.close(reader)
+    os.close(writer)
 
 
-def followed(place: Place) -> Iterator[Fed]:
-    path = place.folder / "readings.ndjson"
+def tailed_file(resources: Resources) -> Iterator[SourceCase]:
+    path = resources.folder / "readings.ndjson"
     path.touch()
 
     def feed(lines: list[bytes]) -> None:
         with path.open("ab") as file:
-            _write(file.fileno(), lines)
+            write(file.fileno(), lines)
 
-    yield Fed(lambda: TailSource(path, place.folder / "state", LINGER), feed, remembers=True)
-
-
-def topic(place: Place) -> Iterator[Fed]:
-    some = place.topics()
-    yield Fed(lambda: _connected(some, "at-least-once")[0], lambda lines: _send(some, lines), remembers=True)
+    yield SourceCase(lambda: TailSource(path, resources.folder / "state", LINGER), feed, has_position=True)
 
 
-def _send(some: Topics, lines: list[bytes]) -> None:
-    some.send(lines)
+def topic(resources: Resources) -> Iterator[SourceCase]:
+    topics = resources.topics()
+    yield SourceCase(lambda: connect(topics, "at-least-once")[0], topics.send, has_position=True)
 
 
-def _write(file: int, lines: list[bytes]) -> None:
+def write(file: int, lines: list[bytes]) -> None:
     os.write(file, b"".join(line + b"\n" for line in lines))
 
 
-SOURCES = (standard_input, followed, topic)
+SOURCES = (standard_input, tailed_file, topic)
 
 
-def text_file(place: Place) -> Iterator[Emptied]:
-    verdicts, letters = place.folder / "verdicts.ndjson", place.folder / "letters.ndjson"
+def text_file(resources: Resources) -> Iterator[SinkCase]:
+    verdicts, dead_letters = resources.folder / "verdicts.ndjson", resources.folder / "dead-letters.ndjson"
 
-    def seen(_: int) -> tuple[list[float], list[bytes]]:
-        found = [msgspec.json.decode(line) for path in (verdicts, letters) for line in path.read_bytes().splitlines()]
-        scores = [each["anomaly_score"] for each in found if "anomaly_score" in each]
-        return scores, [each["value"].encode() for each in found if "rejected" in each]
+    def read(_: int) -> tuple[list[float], list[bytes]]:
+        values = [str(line["value"]).encode() for line in lines_of(dead_letters)]
+        return [line["anomaly_score"] for line in lines_of(verdicts)], values  # type: ignore[misc]
 
-    yield Emptied(lambda: LineSink(str(verdicts), str(letters)), seen, takes_back=False)
-
-
-def idempotent(place: Place) -> Iterator[Emptied]:
-    yield _topics_as_sink(place.topics(), "at-least-once")
+    yield SinkCase(lambda: LineSink(str(verdicts), str(dead_letters)), read, can_discard=False)
 
 
-def transactional(place: Place) -> Iterator[Emptied]:
-    yield _topics_as_sink(place.topics(), "exactly-once")
+def idempotent(resources: Resources) -> Iterator[SinkCase]:
+    yield topics_as_sink(resources.topics(), "at-least-once")
 
 
-def _topics_as_sink(some: Topics, guarantee: Guarantee) -> Emptied:
+def transactional(resources: Resources) -> Iterator[SinkCase]:
+    yield topics_as_sink(resources.topics(), "exactly-once")
+
+
+def topics_as_sink(topics: Topics, guarantee: Guarantee) -> SinkCase:
     def open_sink() -> StreamSink:
-        source, sink = _connected(some, guarantee)
+        source, sink = connect(topics, guarantee)
         source.close()
         return sink
 
-    def seen(count: int) -> tuple[list[float], list[bytes]]:
-        verdicts = some.read(some.verdicts, count, 10)
-        letters = some.read(some.letters, 1 if count else 0, 10)
-        return [each.said["anomaly_score"] for each in verdicts], [each.value or b"" for each in letters]  # type: ignore[misc]
+    def read(count: int) -> tuple[list[float], list[bytes]]:
+        verdicts = topics.read(topics.verdicts, count, 10)
+        dead_letters = topics.read(topics.dead_letters, 1 if count else 0, 10)
+        scores = [verdict.content["anomaly_score"] for verdict in verdicts]
+        return scores, [dead_letter.value or b"" for dead_letter in dead_letters]  # type: ignore[return-value]
 
-    return Emptied(open_sink, seen, takes_back=guarantee == "exactly-once")
+    return SinkCase(open_sink, read, can_discard=guarantee == "exactly-once")
 
 
 SINKS = (text_file, idempotent, transactional)
 
 
-def _connected(some: Topics, guarantee: Guarantee) -> tuple[StreamSource[Any], StreamSink]:
-    settings = StreamSettings(
-        source=Topic(some.bootstrap, some.readings),
-        sink=Topic(some.bootstrap, some.verdicts),
-        group=some.group,
-        guarantee=guarantee,
-        worker_id="contract",
-    )
-    kafka = KafkaConnector(settings, StreamMetrics(list), lambda: None, exactly_once=settings.exactly_once)
-    return kafka.connect(lambda: pytest.fail("no other source is asked for"), lambda: None)
+def connect(topics: Topics, guarantee: Guarantee) -> tuple[StreamSource[Any], StreamSink]:
+    settings = topics.settings(guarantee=guarantee, worker_id="contract")
+    return connector(settings, StreamMetrics(list), lambda: None)()
 
 
-@pytest.fixture(params=SOURCES, ids=lambda made: made.__name__)
-def fed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fed]:
-    yield from request.param(Place(tmp_path, lambda: request.getfixturevalue("topics")))
+@pytest.fixture(params=SOURCES, ids=lambda case: case.__name__)
+def source_case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceCase]:
+    yield from request.param(Resources(tmp_path, lambda: request.getfixturevalue("topics")))
 
 
-@pytest.fixture(params=SINKS, ids=lambda made: made.__name__)
-def emptied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Emptied]:
-    yield from request.param(Place(tmp_path, lambda: request.getfixturevalue("topics")))
+@pytest.fixture(params=SINKS, ids=lambda case: case.__name__)
+def sink_case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SinkCase]:
+    yield from request.param(Resources(tmp_path, lambda: request.getfixturevalue("topics")))
 
 
-def taken(source: StreamSource[Any], count: int) -> list[Batch]:
-    """Take until there are so many records."""
+def poll(source: StreamSource[Any], count: int) -> list[Batch]:
+    """Poll until there are `count` records."""
     batches: list[Batch] = []
-    for _ in range(int(WITHIN / LINGER)):
+    for _ in range(int(TIMEOUT / LINGER)):
         batch = source.poll()
         assert batch is not None
         if len(batch):
@@ -161,15 +150,15 @@ def values_of(batches: list[Batch]) -> list[bytes | None]:
     return [value for batch in batches for value in batch.values]
 
 
-def test_a_source_gives_each_record_once_and_says_where_it_stood(fed: Fed) -> None:
-    with contextlib.closing(fed.open()) as source:
-        fed.feed(LINES[:20])
-        batches = taken(source, 20)
+def test_a_source_returns_each_record_once_with_its_origin(source_case: SourceCase) -> None:
+    with contextlib.closing(source_case.open()) as source:
+        source_case.feed(LINES[:20])
+        batches = poll(source, 20)
         for batch in batches:
             source.commit(batch, ())
             assert batch.block == b"".join(line + b"\n" for line in values_of([batch]) if line)
-        fed.feed(LINES[20:])
-        batches += taken(source, 10)
+        source_case.feed(LINES[20:])
+        batches += poll(source, 10)
         origins = [origin for batch in batches for origin in batch.origins(range(len(batch)))]
         assert len({msgspec.json.encode(origin) for origin in origins}) == len(LINES)
         assert sorted(values_of(batches)) == sorted(LINES)
@@ -178,97 +167,68 @@ def test_a_source_gives_each_record_once_and_says_where_it_stood(fed: Fed) -> No
         assert not len(empty)
 
 
-def test_what_is_rewound_comes_again(fed: Fed) -> None:
-    with contextlib.closing(fed.open()) as source:
-        fed.feed(LINES)
-        first = source.poll()
-        while first is not None and not len(first):
-            first = source.poll()
-        assert first is not None
-        source.rewind(first)
-        assert sorted(values_of(taken(source, len(LINES)))) == sorted(LINES)
+def test_rewound_records_are_returned_again(source_case: SourceCase) -> None:
+    with contextlib.closing(source_case.open()) as source:
+        source_case.feed(LINES)
+        source.rewind(poll(source, 1)[0])
+        assert sorted(values_of(poll(source, len(LINES)))) == sorted(LINES)
 
 
-def test_nothing_comes_while_it_rests_and_everything_after(fed: Fed) -> None:
-    with contextlib.closing(fed.open()) as source:
-        fed.feed(LINES[:5])
-        batches = taken(source, 5)
-        fed.feed(LINES[5:])
+def test_an_idle_source_loses_no_record(source_case: SourceCase) -> None:
+    with contextlib.closing(source_case.open()) as source:
+        source_case.feed(LINES[:5])
+        batches = poll(source, 5)
+        source_case.feed(LINES[5:])
         source.idle(0.3)
-        assert sorted(values_of(batches + taken(source, 25))) == sorted(LINES)
+        assert sorted(values_of(batches + poll(source, 25))) == sorted(LINES)
 
 
-def test_a_partition_that_went_away_while_it_rested_is_read_when_it_is_back(topics: Topics) -> None:
-    def joined() -> StreamSource[Any]:
-        here = Topic(topics.bootstrap, topics.readings)
-        settings = StreamSettings(source=here, sink=here, group=topics.group, guarantee="at-least-once", kafka=QUICK_SETTINGS)
-        return ends(settings, StreamMetrics(list), lambda: None)()[0]
-
-    def holds(source: StreamSource[Any]) -> int:
-        batch = source.poll()
-        assert batch is not None
-        assert not len(batch)
-        return len(batch.assignments)
-
-    with contextlib.closing(joined()) as source:
-        until(lambda: holds(source) == 2)
-        with contextlib.closing(joined()) as other:
-            until(lambda: source.idle(0.05) or holds(other) == 1)
-        until(lambda: holds(source) == 2)
-        topics.send(LINES)
-        assert sorted(values_of(taken(source, len(LINES)))) == sorted(LINES)
-
-
-def test_a_source_goes_on_where_it_was_committed(fed: Fed) -> None:
-    if not fed.remembers:
-        pytest.skip("what was read of a pipe is gone")
-    with contextlib.closing(fed.open()) as source:
-        fed.feed(LINES[:10])
-        for batch in taken(source, 10):
+def test_a_source_continues_at_the_committed_position(source_case: SourceCase) -> None:
+    if not source_case.has_position:
+        pytest.skip("lines read from a pipe are gone")
+    with contextlib.closing(source_case.open()) as source:
+        source_case.feed(LINES[:10])
+        for batch in poll(source, 10):
             source.commit(batch, ())
-        fed.feed(LINES[10:20])
-        taken(source, 10)
-    fed.feed(LINES[20:])
-    with contextlib.closing(fed.open()) as source:
-        assert sorted(values_of(taken(source, 20))) == sorted(LINES[10:])
+        source_case.feed(LINES[10:20])
+        poll(source, 10)
+    source_case.feed(LINES[20:])
+    with contextlib.closing(source_case.open()) as source:
+        assert sorted(values_of(poll(source, 20))) == sorted(LINES[10:])
 
 
-def outcome(scores: list[float]) -> ScoredBatch:
-    """Make verdicts with these scores, and a dead letter behind them."""
-    batch = LineBatch(b"".join(line + b"\n" for line in LINES), "-", 1)
-    verdicts = [RecordVerdict(score, 0.5, score > 2, "pumps", 1, Origin(file="-", row=at)) for at, score in enumerate(scores)]
-    letter = DeadLetter(len(scores), "not JSON", Reject(len(scores), "", "x", "a JSON object"))
-    return ScoredBatch(batch, verdicts, range(len(scores)), [letter])
+def scored(scores: list[float]) -> ScoredBatch:
+    """Return verdicts with these scores, and a dead letter after them."""
+    verdicts = [RecordVerdict(score, 0.5, score > 2, "pumps", 1, Origin(file="-", row=row)) for row, score in enumerate(scores)]
+    dead_letter = DeadLetter(len(scores), "not JSON", Reject(len(scores), "", "x", "a JSON object"))
+    return ScoredBatch(batch_of(LINES), verdicts, range(len(scores)), [dead_letter])
 
 
-def test_what_a_sink_has_committed_is_to_be_seen(emptied: Emptied) -> None:
-    with contextlib.closing(emptied.open()) as sink:
+def test_committed_verdicts_and_dead_letters_are_visible(sink_case: SinkCase) -> None:
+    with contextlib.closing(sink_case.open()) as sink:
         for scores in ([1.0, 2.0], [3.0]):
-            sink.add(outcome(scores))
+            sink.add(scored(scores))
             sink.flush()
             sink.commit(None)
-    scores, letters = emptied.seen(3)
-    assert sorted(scores) == [1, 2, 3]
-    assert sorted(letters) == sorted([LINES[2], LINES[1]])
+    visible, dead_letters = sink_case.read(3)
+    assert sorted(visible) == [1, 2, 3]
+    assert sorted(dead_letters) == sorted([LINES[2], LINES[1]])
 
 
-def test_what_a_sink_discards_is_not_to_be_seen_where_it_can(emptied: Emptied) -> None:
-    with contextlib.closing(emptied.open()) as sink:
-        sink.add(outcome([1.0]))
+def test_discarded_verdicts_are_not_visible_where_the_sink_can_discard(sink_case: SinkCase) -> None:
+    with contextlib.closing(sink_case.open()) as sink:
+        sink.add(scored([1.0]))
         sink.flush()
         sink.discard()
-        sink.add(outcome([2.0]))
+        sink.add(scored([2.0]))
         sink.flush()
         sink.commit(None)
-        sink.add(outcome([3.0]))
+        sink.add(scored([3.0]))
         sink.flush()
-    scores, _ = emptied.seen(1)
-    assert 2 in scores
-    if emptied.takes_back:
-        assert scores == [2]
-
-
-WINDOW = Window(time="ts", key="machine", length=3, max_gap=60.0)
+    visible, _ = sink_case.read(1)
+    assert 2 in visible
+    if sink_case.can_discard:
+        assert visible == [2]
 
 
 @pytest.mark.parametrize(
@@ -281,71 +241,73 @@ WINDOW = Window(time="ts", key="machine", length=3, max_gap=60.0)
         ("topic", "topic", "exactly-once"),
     ],
 )
-def test_windows_stand_where_the_position_stands(
+def test_windows_match_the_position(
     source: str, sink: str, guarantee: Guarantee | None, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """What a batch changed comes back if the batch was committed, and else the batch does."""
-    connect, feed = _pair(source, sink, guarantee, tmp_path, request)
+    """After a restart either a batch's changes are stored, or its records are returned again."""
+    connect, feed = series_pair(source, sink, guarantee, tmp_path, request)
     feed(LINES[:10])
-    kept: list[ChangelogRecord] = []
-    with _opened(connect) as (reading, writing):
-        for batch in taken(reading, 10):
-            slots = [ChangelogRecord(partition, "ä", at % 3, b"%d" % at) for at, partition in enumerate(batch.partitions())]
-            _deliver(writing, batch, slots)
+    stored: list[ChangelogRecord] = []
+    with opened(connect) as (reading, writing):
+        for batch in poll(reading, 10):
+            changes = [
+                ChangelogRecord(partition, "ä", index % 3, b"%d" % index) for index, partition in enumerate(batch.partitions())
+            ]
+            deliver(writing, batch, changes)
             writing.commit(batch.position)
-            reading.commit(batch, slots)
-            kept += slots
+            reading.commit(batch, changes)
+            stored += changes
         feed(LINES[10:20])
-        for batch in taken(reading, 10):
-            _deliver(writing, batch, [ChangelogRecord(batch.partitions()[0], "ä", 0, b"never committed")])
-    with _opened(connect) as (reading, _):
-        batches = taken(reading, 10)
-        assert sorted(values_of(batches)) == sorted(LINES[10:20])
-        partitions = sorted({slot.partition for slot in kept})
-        last = {(slot.partition, slot.ring_index): slot for slot in kept}
-        assert {(slot.partition, slot.ring_index): slot for slot in reading.read_state(partitions)} == last
+        for batch in poll(reading, 10):
+            deliver(writing, batch, [ChangelogRecord(batch.partitions()[0], "ä", 0, b"never committed")])
+    with opened(connect) as (reading, _):
+        assert sorted(values_of(poll(reading, 10))) == sorted(LINES[10:20])
+        partitions = sorted({record.partition for record in stored})
+        last = {(record.partition, record.ring_index): record for record in stored}
+        assert {(record.partition, record.ring_index): record for record in reading.read_state(partitions)} == last
 
 
 Connect = Callable[[], tuple[StreamSource[Any], StreamSink]]
 
 
-def _pair(
+def series_pair(
     source: str, sink: str, guarantee: Guarantee | None, folder: Path, request: pytest.FixtureRequest
-) -> tuple[Connect, Callable[[list[bytes]], None]]:
-    """Give what opens such a source and such a sink for a model of series, and what feeds the source."""
-    some: Topics | None = request.getfixturevalue("topics").for_series() if "topic" in {source, sink} else None
-    path, group = folder / "readings.ndjson", some.group if some else "none"
+) -> tuple[Connect, Callable[[list[bytes]], object]]:
+    """Return a function that opens source and sink for a model of series, and one that feeds the source."""
+    topics: Topics | None = request.getfixturevalue("topics").for_series() if "topic" in {source, sink} else None
+    path = folder / "readings.ndjson"
 
-    def address(kind: str, file: Path, topic: Callable[[Topics], str]) -> Path | Topic:
-        return Topic(some.bootstrap, topic(some)) if some and kind == "topic" else file
+    def address(kind: str, file: str, topic: Callable[[Topics], str]) -> Path | Topic:
+        return Topic(topics.bootstrap, topic(topics)) if topics and kind == "topic" else folder / file
 
     settings = StreamSettings(
-        source=address(source, path, lambda topics: topics.readings),
-        sink=address(sink, folder / "verdicts.ndjson", lambda topics: topics.verdicts),
-        dead_letters=address(sink, folder / "letters.ndjson", lambda topics: topics.letters),
-        group=group,
+        source=address(source, path.name, lambda topics: topics.readings),
+        sink=address(sink, "verdicts.ndjson", lambda topics: topics.verdicts),
+        dead_letters=address(sink, "dead-letters.ndjson", lambda topics: topics.dead_letters),
+        group=topics.group if topics else "none",
         guarantee=guarantee,
         worker_id="contract",
     )
 
     def feed(lines: list[bytes]) -> None:
-        if some and source == "topic":
-            some.send(lines)
+        if topics and source == "topic":
+            topics.send(lines)
             return
         with path.open("ab") as file:
-            _write(file.fileno(), lines)
+            write(file.fileno(), lines)
 
-    return ends(settings, StreamMetrics(list), lambda: WINDOW), feed
+    return connector(settings, StreamMetrics(list), lambda: WINDOW), feed
 
 
 @contextlib.contextmanager
-def _opened(connect: Connect) -> Iterator[tuple[StreamSource[Any], StreamSink]]:
+def opened(connect: Connect) -> Iterator[tuple[StreamSource[Any], StreamSink]]:
     source, sink = connect()
     with contextlib.closing(sink), contextlib.closing(source):
         yield source, sink
 
 
-def _deliver(sink: StreamSink, batch: Batch, slots: list[ChangelogRecord]) -> None:
-    verdicts = [RecordVerdict(1.0, 0.5, False, "presses", 1, origin) for origin in batch.origins(range(len(batch)))]  # noqa: FBT003
-    sink.add(ScoredBatch(batch, verdicts, range(len(batch)), [], slots))
+def deliver(sink: StreamSink, batch: Batch, changes: list[ChangelogRecord]) -> None:
+    origins = batch.origins(range(len(batch)))
+    verdicts = [RecordVerdict(1.0, 0.5, False, "presses", 1, origin) for origin in origins]  # noqa: FBT003
+    sink.add(ScoredBatch(batch, verdicts, range(len(batch)), [], changes))
     sink.flush()

@@ -1,9 +1,10 @@
-"""Lines in, lines out: pipes, files that grow, rotations, sudden ends."""
+"""Lines in, lines out: pipes, files of verdicts, full disks."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -11,164 +12,107 @@ from pathlib import Path
 
 import pytest
 
-from serving.stream.state_store import FilePosition, StateStore
-from serving.stream.text import AppendFile
-from tests.serving.stream.conftest import RUN, Start, check, rows, until, values
+from detector.errors import OutputError, StreamError
+from detector.rejects import Reject
+from serving.stream import text
+from serving.stream.base import DeadLetter, Origin, RecordVerdict, ScoredBatch
+from serving.stream.text import AppendFile, LineBuffer, LineSink, StdinSource
+from tests.serving.stream.conftest import RUN, StartProcess, check, lines_of, row_of, rows, values
+from tests.serving.stream.fakes import batch_of
 
 FRAME = rows(200)
 LINES = [value + b"\n" for value in values(FRAME)]
 
 
-def said(path: Path) -> list[dict[str, object]]:
-    """Give the whole lines of a file."""
-    text = path.read_bytes() if path.exists() else b""
-    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
-
-
-def row_of(verdict: dict[str, object]) -> int:
-    origin = verdict["origin"]
-    assert isinstance(origin, dict)
-    row: int = origin["row"]
-    return row
-
-
-def stood(state: Path) -> FilePosition:
-    """Give the position that a state file holds."""
-    standing = StateStore(state)
-    with contextlib.closing(standing):
-        position = standing.position()
-    assert position
-    return position
-
-
-def piped(pumps: Path, text: bytes, *flags: object) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-c", RUN, "stream", pumps, "--from", "-", "--to", "-", *flags]
-    return subprocess.run([*map(str, command)], input=text, capture_output=True, check=False, timeout=60)
-
-
-def test_a_pipe_is_judged_to_its_end(pumps: Path, tmp_path: Path) -> None:
-    text = b"\xef\xbb\xbf" + b"".join(LINES) + b'\n{"temperature": "hot"}\n\xff\n' + LINES[0].rstrip()
-    done = piped(pumps, text)
-    assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row_of(each) for each in found] == [*range(1, 201), 202, 203, 204]
-    check([each for each in found if "rejected" not in each][:200], FRAME, pumps)
-    assert found[200]["rejected"] == {
-        "reason": "wrong type",
-        "column": "temperature",
-        "found": "'hot'",
-        "expected": "a number",
-    }
-    assert found[200]["value"] == '{"temperature": "hot"}'
-    assert found[201]["value_base64"] == "/w=="
-    apart = piped(pumps, text, "--dead-letters", tmp_path / "letters")
-    assert len(apart.stdout.splitlines()) == 201
-    assert [row_of(each) for each in said(tmp_path / "letters")] == [202, 203]
-
-
-def test_a_verdict_comes_before_the_next_row_is_sent(start: Start) -> None:
-    worker = start("--from", "-", "--to", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def test_a_pipe_is_scored_line_by_line_and_to_its_end(start_process: StartProcess, pumps: Path) -> None:
+    """A verdict comes before the next line is sent; the last line needs no end."""
+    worker = start_process("--from", "-", "--to", "-", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     pipe = worker.process
     assert pipe.stdin
     assert pipe.stdout
-    for line in LINES[:3]:
-        pipe.stdin.write(line)
+    verdicts = []
+    for start, line in ((b"\xef\xbb\xbf", LINES[0]), (b"", LINES[1])):
+        pipe.stdin.write(start + line)
         pipe.stdin.flush()
-        assert b"anomaly_score" in pipe.stdout.readline()
-    assert worker.stop() == 0
-    pipe.stdin.close()
-    pipe.stdout.close()
+        verdicts.append(pipe.stdout.readline())
+    rest, _ = pipe.communicate(b"".join(LINES[2:]) + b'\n{"temperature": "hot"}\n\xff\n' + LINES[0].rstrip(), timeout=60)
+    assert pipe.returncode == 0, worker.log
+    found = [json.loads(line) for line in (*verdicts, *rest.splitlines())]
+    assert [row_of(line) for line in found] == [*range(1, 201), 202, 203, 204]
+    check([line for line in found if "rejected" not in line][:200], FRAME, pumps)
+    assert found[200]["rejected"]["reason"] == "wrong type"
+    assert found[200]["value"] == '{"temperature": "hot"}'
+    assert found[201]["value_base64"] == "/w=="
 
 
-def test_a_followed_file_is_read_through_rotations_and_restarts(start: Start, pumps: Path, tmp_path: Path) -> None:
-    path, out = tmp_path / "readings.ndjson", tmp_path / "verdicts.ndjson"
-    flags = ("--from", path, "--to", out, "--state", tmp_path / "state")
-    worker = start(*flags)
-    with path.open("ab") as file:
-        file.writelines(LINES[:50])
-        file.write(LINES[50][:20])
-        file.flush()
-        until(lambda: len(said(out)) == 50)
-        file.write(LINES[50][20:])
-    until(lambda: len(said(out)) == 51)
-    path.rename(tmp_path / "readings.ndjson.1")
-    path.write_bytes(b"".join(LINES[51:100]))
-    until(lambda: len(said(out)) == 100)
-    until(lambda: stood(tmp_path / "state").row == 50)  # else the last lines come twice
-    worker.kill()
-    with path.open("ab") as file:
-        file.writelines(LINES[100:120])
-    path.rename(tmp_path / "readings.ndjson.2")
-    path.write_bytes(b"".join(LINES[120:150]))
-    with out.open("ab") as file:
-        file.write(b'{"half a li')  # as a sudden end leaves it
-    worker = start(*flags)
-    until(lambda: len(said(out)) == 150)
-    path.write_bytes(b"")
-    until(lambda: "file was truncated" in worker.log)
-    with path.open("ab") as file:
-        file.writelines(LINES[150:])
-    until(lambda: len(said(out)) == 200)
-    check(said(out), FRAME, pumps)
-    assert [row_of(each) for each in said(out)[45:56]] == [*range(46, 52), *range(1, 6)]
-    assert worker.stop() == 0
+def test_stdin_waits_for_more_lines_no_longer_than_its_linger_time() -> None:
+    reader, writer = os.pipe()
+    source = StdinSource(0.05, reader)
+    try:
+        assert not len(source.poll() or ())
+        os.write(writer, b"first\nsec")
+        batch = source.poll()
+        assert batch is not None
+        assert list(batch.values) == [b"first"]
+        source.rewind(batch)
+        assert source.poll() is batch
+        os.write(writer, b"ond\nthird")
+        os.close(writer)
+        batch = source.poll()
+        assert batch is not None
+        assert list(batch.values) == [b"second", b"third"]
+        assert batch.origins([1]) == [Origin("", -1, -1, "-", 3)]
+        assert source.poll() is None
+    finally:
+        os.close(reader)
 
 
-def test_a_killed_worker_loses_no_line(start: Start, pumps: Path, tmp_path: Path) -> None:
-    path, out = tmp_path / "readings.ndjson", tmp_path / "verdicts.ndjson"
-    with path.open("wb") as file:
-        for _ in range(50):
-            file.writelines(LINES)
-    flags = ("--from", path, "--to", out)
-    worker = start(*flags)
-    until(lambda: out.exists() and out.stat().st_size > 200_000)
-    worker.kill()
-    worker = start(*flags)
-    until(lambda: b'"row":10000}' in out.read_bytes()[-2000:])
-    assert worker.stop() == 0
-    by_row = {row_of(each): each for each in said(out)}
-    assert set(by_row) == set(range(1, 10_001))
-    check([by_row[row] for row in range(1, 201)], FRAME, pumps)
+def test_a_line_without_end_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "MAX_RECORD_BYTES", 100)
+    buffer = LineBuffer("readings.ndjson", 7)
+    buffer.add(b"x" * 101)
+    with pytest.raises(StreamError, match=r"readings.ndjson, line 7 does not end within"):
+        buffer.take_batch()
 
 
-def test_a_full_disk_under_the_position_stops_it_and_loses_nothing(start: Start, pumps: Path, tmp_path: Path) -> None:
-    path, out, state = tmp_path / "readings.ndjson", tmp_path / "verdicts.ndjson", tmp_path / "full" / "state"
-    path.write_bytes(b"".join(LINES[:100]))
-    state.parent.mkdir()
-    small = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, {resource.RLIM_INFINITY})); "
-    command = [sys.executable, "-c", small + RUN, "stream", pumps, "--from", path, "--to", "-", "--state", state]
-    full = subprocess.run([*map(str, command)], capture_output=True, check=False, timeout=60)
-    assert full.returncode == 2
-    assert b"cannot write the position to" in full.stderr.splitlines()[-1]
-    assert len(full.stdout.splitlines()) == 100
-    worker = start("--from", path, "--to", out, "--state", state)
-    until(lambda: len(said(out)) == 100)
-    check(said(out), FRAME[:100], pumps)
-    assert worker.stop() == 0
+@pytest.fixture
+def scored() -> ScoredBatch:
+    """A verdict, a dead letter, a verdict."""
+    verdicts = [RecordVerdict(1.5, 0.5, False, "pumps", 1, Origin(file="-", row=row)) for row in (1, 3)]  # noqa: FBT003
+    return ScoredBatch(batch_of([b"1", b"2", b"3"]), verdicts, [0, 2], [DeadLetter(1, "not JSON", Reject(2, "", "2", "{}"))])
 
 
-def test_a_full_disk_under_the_verdicts_stops_it_in_one_line(pumps: Path, tmp_path: Path) -> None:
-    path = tmp_path / "readings.ndjson"
+def test_dead_letters_are_in_the_order_of_records_or_in_a_file_of_their_own(scored: ScoredBatch, tmp_path: Path) -> None:
+    one, verdicts, dead_letters = (tmp_path / name for name in ("one", "verdicts", "dead-letters"))
+    for sink in (LineSink(str(one), str(one)), LineSink(str(verdicts), str(dead_letters))):
+        with contextlib.closing(sink):
+            sink.add(scored)
+            sink.flush()
+    assert [row_of(line) for line in lines_of(one)] == [1, 2, 3]
+    assert [row_of(line) for line in lines_of(verdicts)] == [1, 3]
+    assert [row_of(line) for line in lines_of(dead_letters)] == [2]
+
+
+def test_opening_a_file_removes_an_unfinished_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "MAX_RECORD_BYTES", 10)
+    path = tmp_path / "verdicts"
+    for before, after in ((b"", b""), (b"a\nb\n", b"a\nb\n"), (b"a\nbc", b"a\n"), (b"abc", b"")):
+        path.write_bytes(before)
+        AppendFile(str(path)).close()
+        assert path.read_bytes() == after
+    path.write_bytes(b"x" * 11)
+    with pytest.raises(OutputError, match="not a file of verdicts"):
+        AppendFile(str(path))
+    assert path.stat().st_size == 11
+
+
+def test_a_full_disk_stops_the_worker_with_one_line(pumps: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "readings.ndjson", tmp_path / "out"
     path.write_bytes(b"".join(LINES))
-    small = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, {resource.RLIM_INFINITY})); "
-    command = [sys.executable, "-c", small + RUN, "stream", pumps, "--from", path, "--to", tmp_path / "out"]
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, {resource.RLIM_INFINITY})); "
+    command = [sys.executable, "-c", limit + RUN, "stream", pumps, "--from", path, "--to", out]
     full = subprocess.run([*map(str, command)], capture_output=True, check=False, timeout=60, text=True)
     assert full.returncode == 2
     assert "error: cannot write" in full.stderr.splitlines()[-1]
-    AppendFile(str(tmp_path / "out")).close()
-    assert (tmp_path / "out").read_bytes().endswith(b"}\n")
-
-
-@pytest.mark.parametrize(
-    ("flags", "said_then"),
-    [
-        (("--from", "redis://x/y", "--to", "-"), "a stream is kafka://"),
-        (("--from", "kafka://x", "--to", "-"), "is not a topic"),
-        (("--from", "-", "--to", "-", "--guarantee", "exactly-once"), "at-least-once"),
-    ],
-)
-def test_what_cannot_be_is_refused(flags: tuple[str, ...], said_then: str, pumps: Path) -> None:
-    command = [sys.executable, "-c", RUN, "stream", str(pumps), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    assert done.returncode == 2
-    assert said_then in done.stderr.splitlines()[-1]
+    AppendFile(str(out)).close()
+    assert out.read_bytes().endswith(b"}\n")

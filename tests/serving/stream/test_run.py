@@ -1,0 +1,139 @@
+"""The process: signals, the deadline, metrics, the log, exit codes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined] # documented, but not exported
+from typer.testing import CliRunner
+
+from residuum.cli import app
+from serving.stream.addresses import Topic
+from serving.stream.run import log_fields
+from serving.stream.settings import StreamSettings
+from tests.kafka.brokers import QUIET, make_topics
+from tests.ports import free_port
+from tests.serving.stream.conftest import (
+    SEED,
+    TIMEOUT,
+    TORTURE,
+    StartProcess,
+    Topics,
+    memory,
+    metrics,
+    rows,
+    until,
+    values,
+)
+
+FRAME = rows(300)
+MALFORMED = 1_000_000 if TORTURE else 6_000
+
+
+def test_malformed_records_are_all_answered_and_memory_stays_flat(
+    topics: Topics, start_process: StartProcess, tmp_path: Path
+) -> None:
+    """Rows with bytes changed, removed and inserted each get one answer. Then SIGTERM stops the process; no secret is logged."""
+    secret, config = "hunter2-hunter2", tmp_path / "client.properties"
+    (tmp_path / "password").write_text(secret)
+    config.write_text(f"# a comment\nsasl.password=file:{tmp_path / 'password'}\nsasl.username={secret}\n")
+    random, clean = np.random.default_rng(SEED), values(FRAME)
+    sent = [corrupt(clean[number % len(clean)], random) for number in range(MALFORMED)]
+    port = free_port()
+    options = ("--metrics-port", port, "--kafka-config", config, "--kafka", f"ssl.key.password={secret}")
+    worker = start_process(*topics.options, *options)
+    warm_up, timeout = 2000, TIMEOUT + len(sent) / 1000
+    topics.send(sent[:warm_up])
+    until(lambda: "partitions assigned" in worker.log and answered(port) >= warm_up)
+    before = memory(worker.process.pid)
+    topics.send(sent[warm_up:], warm_up)
+    until(lambda: answered(port) >= len(sent), timeout)
+    counts = metrics(port)
+    dead_letters = topics.read(topics.dead_letters, int(counts["residuum_stream_records_total", "dead_letter"]), timeout)
+    verdicts = topics.read(topics.verdicts, int(counts["residuum_stream_records_total", "scored"]), timeout)
+    assert all(record.value == sent[record.number] for record in dead_letters)
+    assert sorted(record.number for record in (*dead_letters, *verdicts)) == list(range(len(sent)))
+    assert memory(worker.process.pid) < before + 60
+    began = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - began < 10
+    assert '"guarantee":"exactly-once"' in worker.log
+    assert '"sasl.password":"***"' in worker.log
+    assert secret not in worker.log
+
+
+def answered(port: int) -> float:
+    """Return the number of records that a worker has answered."""
+    return sum(value for (name, *_), value in metrics(port).items() if name == "residuum_stream_records_total")
+
+
+def corrupt(value: bytes, random: np.random.Generator) -> bytes:
+    """Cut a record, or insert, overwrite or remove bytes, or replace it."""
+    index, kind = int(random.integers(len(value))), int(random.integers(5))
+    noise = random.bytes(int(random.integers(1, 8)))
+    return [
+        value[:index],
+        value[:index] + noise + value[index:],
+        value[:index] + noise + value[index + len(noise) :],
+        value[:index] + value[index + len(noise) :],
+        noise,
+    ][kind]
+
+
+def test_the_deadline_ends_a_worker_that_waits_for_brokers(start_process: StartProcess) -> None:
+    nobody = f"kafka://127.0.0.1:{free_port()}"
+    worker = start_process("--from", f"{nobody}/a", "--to", f"{nobody}/b", "--deadline", "0.5")
+    until(lambda: '"streaming"' in worker.log)
+    time.sleep(0.5)  # it waits for the brokers' answer
+    began = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - began < 5
+    assert "deadline passed" in worker.log
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--from", "redis://x/y", "--to", "-"), "a stream is kafka://"),
+        (("--from", "-", "--to", "-", "--guarantee", "exactly-once"), "use at-least-once"),
+        (("--from", "-", "--to", "-", "--kafka", "novalue"), "key=value"),
+    ],
+)
+def test_invalid_options_exit_with_2_and_one_line(options: tuple[str, ...], message: str, pumps: Path) -> None:
+    result = CliRunner().invoke(app, ["stream", str(pumps), *options])
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+
+
+def test_the_log_names_addresses_and_masks_settings() -> None:
+    source = Topic("a:9092", "readings")
+    settings = StreamSettings(source=source, sink=None, group="group", kafka={"sasl.password": "hunter2"})
+    assert log_fields(settings) == {
+        "source": "kafka://a:9092/readings",
+        "sink": "-",
+        "dead_letters": "kafka://a:9092/readings.dlq",
+        "guarantee": "at-least-once",
+        "group": "group",
+        "kafka": {"sasl.password": "***"},
+    }
+
+
+@pytest.mark.long
+def test_a_dead_letter_topic_that_goes_away_stops_the_worker(topics: Topics, start_process: StartProcess) -> None:
+    """No record is lost: the batch is scored again once the topic exists."""
+    topics.send([b"{", *values(FRAME[:10])])
+    worker = start_process(*topics.options)
+    assert len(topics.read(topics.verdicts, 10)) == 10
+    admin = AdminClient({"bootstrap.servers": topics.bootstrap, **QUIET})
+    admin.delete_topics([topics.dead_letters])[topics.dead_letters].result(30)
+    topics.send([b"[", *values(FRAME[10:20])], 11)
+    assert worker.process.wait(120) == 2
+    assert topics.dead_letters in worker.log.splitlines()[-1]
+    make_topics(topics.bootstrap, **{topics.dead_letters: 1})
+    worker = start_process(*topics.options)
+    assert [record.value for record in topics.read(topics.dead_letters, 1)] == [b"["]
+    assert len(topics.read(topics.verdicts, 20)) == 20
+    assert worker.stop() == 0
