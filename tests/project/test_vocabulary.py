@@ -71,7 +71,6 @@ UNCLEAN: set[str] = {
     "tests/deploy",
     "tests/detector",
     "tests/detector/files",
-    "tests/kafka",
     "tests/project",
     "tests/residuum",
     "tests/residuum/cli",

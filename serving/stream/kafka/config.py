@@ -103,7 +103,7 @@ def mask_errors(user: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except KafkaException as error:
-        message = str(error.args[0].str())
+        message = str(error.args[0].str()).strip()
         for value in sorted(filter(None, user.values()), key=len, reverse=True):
             message = message.replace(f'"{value}"', "***")
         raise SettingError(f"--kafka: {message}") from None
