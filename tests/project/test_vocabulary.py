@@ -83,9 +83,7 @@ UNCLEAN: set[str] = {
     "training/series",
 }
 REPEATED_CLASSES: set[str] = {
-    "Answer",
     "Asked",
-    "Exchange",
     "Fit",
     "Judge",
     "Judged",
@@ -93,17 +91,12 @@ REPEATED_CLASSES: set[str] = {
     "Learnt",
     "Material",
     "Model",
-    "Moved",
     "Plane",
     "Read",
-    "Rows",
-    "Score",
     "Scoring",
     "Seen",
     "Series",
-    "Session",
     "Windowed",
-    "_Fault",
 }
 
 
