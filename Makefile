@@ -2,37 +2,62 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-all reloads torture check bench
+# uv takes seconds where pip takes minutes; pip installs uv, and everything else where uv cannot. uv gets pip's indexes: torch's
+# CPU build is chosen from an index that offers it.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef PIP_EXTRA_INDEX_URL
+export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
+endif
+install = { $(BIN)/pip install -q uv && $(BIN)/uv pip install -q --python .venv -e '.[$(1)]' -c constraints.txt; } || \
+	$(BIN)/pip install -q -e '.[$(1)]' -c constraints.txt
+
+.PHONY: help demo test test-all proofs reloads torture coverage check bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/set-up  ## Train on real data, score a CSV file, look at the verdicts, ask the service
+demo: $(or $(wildcard .venv/set-up),.venv/demo)  ## Train on real data, score a CSV file, print the verdicts, query the service
 	@$(BIN)/python -m residuum.demo
 
-test: .venv/set-up  ## Run the tests
-	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
+test: .venv/set-up  ## Run the tests, without the long ones
+	@$(PYTEST)
 
-test-all: .venv/set-up  ## Run the long tests too: kills and frozen workers, every variant under every likelihood, every benchmark
-	@$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal -m 'long or not long'
+test-all: .venv/set-up  ## Run all tests: kills and frozen workers, all variants with all likelihoods, all benchmarks
+	@$(PYTEST) -m 'long or not long'
 
-reloads: .venv/set-up  ## Change versions under load for a minute, and say what came of it
+proofs: .venv/set-up  ## Run the short forms of the long proofs: every benchmark on a few rows, the commands of the compose file
+	@$(PYTEST) -m long tests/benchmarks tests/deploy
+
+coverage: .venv/set-up  ## Run the tests and print the coverage; half as long again before Python 3.12
+	@COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+		$(PYTEST) --cov --cov-report=term:skip-covered
+
+reloads: .venv/set-up  ## Change versions under load for a minute and print the result
 	@RESIDUUM_RELOADS=60 $(BIN)/pytest -q -s tests/serving/http/test_reloads.py
 
-torture: .venv/set-up  ## Break the stream worker again and again: needs a JDK and Maven
+torture: .venv/set-up  ## Interrupt the stream worker hundreds of times; needs a JDK and Maven
 	@RESIDUUM_TORTURE=1 RESIDUUM_CI=1 $(BIN)/pytest tests/serving/stream -m 'long or not long' -k 'exactly_once or malformed or goes_away or soak' --durations 0
 
-check: .venv/set-up  ## Lint, check the format, the types and the directions of imports
+check: .venv/set-up  ## Check style, format, types and the direction of imports
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
-bench: .venv/set-up  ## Measure every claim of the README, beside its peers
-	@$(BIN)/pip install -q -e '.[bench]' -c constraints.txt
+bench: .venv/set-up  ## Measure every claim of the README; compare with peers
+	@$(call install,bench)
 	@set -e; for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script; done
 
-.venv/set-up: pyproject.toml constraints.txt
+.venv/bin/python:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo 'Residuum needs Python 3.11 or newer; say where one is: make PYTHON=/path/to/python3.12'; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -e '.[train,dev]' -c constraints.txt
+		{ echo 'Residuum needs Python 3.11 or newer. Name one: make PYTHON=/path/to/python3.12'; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/demo: pyproject.toml constraints.txt | .venv/bin/python
+	@$(call install,demo)
+	@touch $@
+
+.venv/set-up: pyproject.toml constraints.txt | .venv/bin/python
+	@$(call install,dev)
 	@touch $@

@@ -1,5 +1,5 @@
-"""The one place that states Residuum's version: pyproject.toml and `residuum.__version__` read it here."""
+"""The project's version, read by pyproject.toml and `residuum.__version__`."""
 
 from typing import Final
 
-__version__: Final = "0.1.0.dev0"
+__version__: Final = "0.1.0"
