@@ -1,17 +1,14 @@
-"""How a detector is asked: rows come in through a door, verdicts leave by a sink.
+"""Use of a detector: rows come in from files, HTTP or streams, verdicts go out.
 
-If you are here to read the code, start with these, in this order:
+Start reading here:
 
-    files.judging    tables in files, judged block by block: the one loop of this package
-    files.scoring    the same with the verdicts written to a file; `files.sinks` are the formats, `files.output` the
-                     promise that a file appears only when it is whole
-    files.summary    what is said of a run afterwards; `files.promise` holds it against the promised rate
+    pipeline      batch -> verdicts -> answer, in one wire format; `codecs` are the formats
+    model         an open version of a detector, with its statistics and its shadow
+    monitoring    observes verdicts: rolling statistics, drift, shadow comparison, metrics
+    files         `residuum score`: files in, a file of verdicts out
+    client        the same with a service in place of a bundle
+    http          the service
+    stream        the stream worker
 
-    model            a bundle for rows that keep coming, whatever brings them; `watch` counts what it says, `detection`
-                     tells Prometheus, `words` are its verdicts as JSON
-    shadow           a newer version that judges along and answers nobody; `agreement` says how far the two agree
-    http             the service; its `__init__` says where to start
-    stream           the worker on streams; its `__init__` says where to start
-
-What a verdict is stands in `detector`; nothing here knows of training.
+What a verdict is stands in `detector`. Nothing here depends on `training`.
 """

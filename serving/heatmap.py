@@ -1,6 +1,6 @@
-"""Pictures of where the error is: an image beside itself under a map of its score's contributions. Needs Pillow.
+"""Heat maps: an image beside itself, coloured where its score comes from. Needs Pillow.
 
-Warmth says where; full heat is kept for images whose score reaches the threshold, so that a normal one stays calm.
+The full colour range is used only for images whose score reaches the threshold, so that a normal image stays pale.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from detector.images import DecodedImage, ImageSize, ImageSpec
 
 Look = Callable[[ImageSpec], DecodedImage]
 
-LONGEST, SHORTEST = 512, 192  # pixels of a picture's longer side
-GAP = 8  # pixels between the two
-SOFTEN = 0.25  # exponent: contributions fall off steeply around their peak
-WARMTH = np.array([[255, 236, 160], [253, 141, 60], [189, 0, 38]], dtype=np.float64)  # from a little to all
+MAX_SIDE, MIN_SIDE = 512, 192  # pixels of the longer side
+GAP = 8  # pixels between the two images
+EXPONENT = 0.25  # contributions fall off steeply around their peak
+COLOURS = np.array([[255, 236, 160], [253, 141, 60], [189, 0, 38]], dtype=np.float64)  # at 0, 1/2 and 1
 
 
 def heat(contribution: np.ndarray, score: float, threshold: float) -> np.ndarray:
-    """Give how warm each place is, in [0, 1]."""
+    """Return the heat of each pixel, in [0, 1], from its contribution to the score."""
     positive = np.maximum(contribution, 0.0)
     share = positive / max(float(positive.max()), np.finfo(float).tiny)
-    calm = min(1.0, max(0.0, score / threshold)) if threshold > 0 else 1.0
-    warm: np.ndarray = share**SOFTEN * calm
-    return warm
+    scale = min(1.0, max(0.0, score / threshold)) if threshold > 0 else 1.0
+    pixels: np.ndarray = share**EXPONENT * scale
+    return pixels
 
 
-def draw_heatmap(look: Look, warm: np.ndarray) -> bytes:
-    """Draw an image beside itself under a map, as a PNG; `look` gives the image at a size, or raises if it is gone by now."""
-    from PIL import Image as pillow  # noqa: N813 - it is a module
+def draw_heatmap(look: Look, pixels: np.ndarray) -> bytes:
+    """Return a PNG of an image beside its heat map; `look` decodes the image at a given size."""
+    from PIL import Image as pillow  # noqa: N813 - a module
 
-    height, width = warm.shape
-    view = _view(look(ImageSpec(width=width, height=height, mode="rgb")).original)
-    shown, size = look(view), view.size
-    plain = shown.values.reshape(3, size.height, size.width).transpose(1, 2, 0).astype(np.float64)
-    fine = np.asarray(pillow.fromarray(warm.astype(np.float32)).resize(size, pillow.Resampling.BILINEAR))
-    grey = plain.mean(axis=2, keepdims=True).repeat(3, axis=2)
-    colour = np.stack([np.interp(fine, [0.0, 0.5, 1.0], WARMTH[:, channel]) for channel in range(3)], axis=2)
-    weight = 0.8 * np.clip(fine, 0.0, 1.0)[..., None]
+    height, width = pixels.shape
+    spec = _display_spec(look(ImageSpec(width=width, height=height, mode="rgb")).original)
+    size = spec.size
+    image = look(spec).values.reshape(3, size.height, size.width).transpose(1, 2, 0).astype(np.float64)
+    resized = np.asarray(pillow.fromarray(pixels.astype(np.float32)).resize(size, pillow.Resampling.BILINEAR))
+    grey = image.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    colour = np.stack([np.interp(resized, [0.0, 0.5, 1.0], COLOURS[:, channel]) for channel in range(3)], axis=2)
+    weight = 0.8 * np.clip(resized, 0.0, 1.0)[..., None]
     gap = np.full((size.height, GAP, 3), 255.0)
-    page = np.concatenate([plain, gap, (1 - weight) * grey + weight * colour], axis=1)
+    page = np.concatenate([image, gap, (1 - weight) * grey + weight * colour], axis=1)
     file = io.BytesIO()
     pillow.fromarray(np.round(page).astype(np.uint8)).save(file, format="png")
     return file.getvalue()
 
 
-def _view(original: ImageSize) -> ImageSpec:
-    """Give the size at which an image is shown."""
+def _display_spec(original: ImageSize) -> ImageSpec:
+    """Return the size at which an image is shown."""
     longer = max(original)
-    scale = min(LONGEST, max(SHORTEST, longer)) / longer
+    scale = min(MAX_SIDE, max(MIN_SIDE, longer)) / longer
     width, height = (max(4, round(side * scale)) for side in original)
     return ImageSpec(width=width, height=height, mode="rgb")

@@ -1,4 +1,4 @@
-"""What the service says: one event a line, as JSON or for a person, and never a value out of a row."""
+"""Structured log of the service and the stream worker: one event a line, as JSON or for a terminal, without values of rows."""
 
 from __future__ import annotations
 
@@ -15,42 +15,39 @@ import structlog
 LogFormat = Literal["auto", "json", "console"]
 
 
-def configure_logging(form: LogFormat) -> None:
-    """Write to standard error; `auto` is for a person where that is a terminal."""
-    for_a_person = form == "console" or (form == "auto" and sys.stderr.isatty())
-    render: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if for_a_person else _json
+def configure_logging(log_format: LogFormat) -> None:
+    """Log to standard error; `auto` is `console` on a terminal and otherwise `json`."""
+    is_console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    render: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if is_console else _render_json
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), render],
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
-    logging.getLogger("uvicorn.error").disabled = True  # what it has to say is said here
+    logging.getLogger("uvicorn.error").disabled = True  # the service logs the same events itself
 
 
 class _StandardError(io.TextIOBase):
-    """What is standard error when something is written, which is not always what it was at the start."""
+    """Whatever `sys.stderr` is at the time of writing."""
 
     def write(self, text: str) -> int:
-        """Write."""
         return sys.stderr.write(text)
 
     def flush(self) -> None:
-        """Flush."""
         sys.stderr.flush()
 
 
 @cache
 def log() -> Any:  # noqa: ANN401 - structlog's own type is Any
-    """Give the log."""
+    """Return the logger."""
     return structlog.get_logger()
 
 
 def error_fields(error: Exception) -> dict[str, Any]:
-    """Say what an error is and where it was raised; its message may hold values of a row, and is left out."""
+    """Return the log fields of an error: its type and where it was raised; its message may hold values of a row."""
     frames = traceback.extract_tb(error.__traceback__)
     return {"error": type(error).__name__, "where": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]}
 
 
-def _json(_logger: object, _method: str, event: dict[str, Any]) -> str:
-    """Write an event as JSON."""
+def _render_json(_logger: object, _method: str, event: dict[str, Any]) -> str:
     return msgspec.json.encode(event, order="sorted").decode()

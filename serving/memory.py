@@ -1,4 +1,4 @@
-"""Memory that is free goes back to the system: glibc keeps what lies between blocks in use, some MB for each version."""
+"""Return of free memory to the system: glibc keeps freed blocks, some MB for each version that was open."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 @cache
-def _trim() -> Any:  # noqa: ANN401 - a function of C
-    """Find glibc's function; other libraries of C have none."""
+def _malloc_trim() -> Any:  # noqa: ANN401 - a C function
+    """Return glibc's `malloc_trim`; None with other C libraries."""
     return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def release_free_memory() -> None:
-    """Give free memory back; takes some milliseconds."""
-    if trim := _trim():
+    """Return free memory to the system; takes some milliseconds."""
+    if trim := _malloc_trim():
         trim(0)

@@ -1,5 +1,6 @@
-"""Files of rows in, a file of verdicts out, in constant memory.
+"""Files in, a file of verdicts or of transformed rows out, in constant memory.
 
-`scoring.score_files` is the whole job; `judging.judge` is its loop, for whoever wants the verdicts and not a file.
-`rewriting.rewrite_files` writes something else of each row: its code, the row as rebuilt, or the row that a code stands for.
+`scoring.score_files` is the whole of `residuum score`; `transform.transform_files` writes the latent code, the
+reconstruction or the decoded row of each row. `sinks` are the output formats, and `output` makes files appear only when
+they are complete.
 """

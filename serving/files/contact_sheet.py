@@ -1,6 +1,6 @@
-"""Rows as images, all on one sheet: a PNG of as many images a line as make the sheet square.
+"""Contact sheets: rows of pixels as images on one PNG, as many in a line as make it square.
 
-Used by `serving.files.sinks` for rows of pixels, which stand in the last columns, line by line. Needs Pillow.
+The pixels are the last columns of a row, line by line. Used by `serving.files.sinks`; needs Pillow.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from detector.errors import OutputError
 from detector.images import ImageSize
 from serving.files.output import OutputFile, output_errors
 
-MOST = 4096  # images; more nobody can look at
+MAX_IMAGES = 4096
 MARGIN = 1  # pixels between images
-LEAST_SIDE = 84  # pixels: smaller images are enlarged
+MIN_SIDE = 84  # pixels; smaller images are enlarged
 
 
 class ContactSheetSink:
@@ -30,24 +30,26 @@ class ContactSheetSink:
         self._images: list[np.ndarray] = []
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Take rows.
+        """Add rows.
 
         Raises:
-            OutputError: they are too many, or have too few columns of numbers for an image.
+            OutputError: there are too many rows, or too few columns of numbers for an image.
         """
         width, height = self._size
-        if frame.width < width * height or not all(kind.is_numeric() for kind in frame.dtypes[-width * height :]):
+        pixels = frame[:, -width * height :]
+        if frame.width < width * height or not all(dtype.is_numeric() for dtype in pixels.dtypes):
             raise OutputError(
                 f"{self._path}: an image of {width}x{height} takes {width * height} columns of numbers; "
                 f"these rows have {frame.width} columns"
             )
-        pixels = frame[:, -width * height :].to_numpy().astype(np.float64)
-        self._images += list(pixels.reshape(-1, height, width))
-        if len(self._images) > MOST:
-            raise OutputError(f"{self._path}: a sheet holds {MOST:,} images at most; write rows as .parquet instead")
+        self._images += list(pixels.to_numpy().astype(np.float64).reshape(-1, height, width))
+        if len(self._images) > MAX_IMAGES:
+            raise OutputError(
+                f"{self._path}: a contact sheet holds at most {MAX_IMAGES:,} images; write rows as .parquet instead"
+            )
 
     def flush(self) -> None:
-        """Draw the sheet and force it to the disk."""
+        """Draw the contact sheet and force it to the disk."""
         from PIL import Image
 
         file = io.BytesIO()
@@ -57,7 +59,7 @@ class ContactSheetSink:
         self._output.flush()
 
     def commit(self) -> None:
-        """Let the file appear."""
+        """Make the file appear."""
         self._output.commit()
 
     def discard(self) -> None:
@@ -66,18 +68,18 @@ class ContactSheetSink:
 
 
 def contact_sheet(images: list[np.ndarray]) -> np.ndarray:
-    """Lay images out on one, in [0, 1]: values as they are if they lie there, else from the least to the greatest."""
+    """Arrange images on one, in [0, 1]; values outside of [0, 1] are rescaled from their minimum to their maximum."""
     if not images:
         return np.zeros((1, 1))
     height, width = images[0].shape
     across = math.ceil(math.sqrt(len(images)))
     page = np.ones((math.ceil(len(images) / across) * (height + MARGIN), across * (width + MARGIN)))
-    everything = np.nan_to_num(np.stack(images))
-    low, high = float(everything.min()), float(everything.max())
+    pixels = np.nan_to_num(np.stack(images))
+    low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 1:
-        everything = (everything - low) / max(high - low, np.finfo(float).tiny)
-    for place, one in enumerate(everything):
-        top, left = place // across * (height + MARGIN), place % across * (width + MARGIN)
-        page[top : top + height, left : left + width] = one
-    enlarged = max(1, LEAST_SIDE // max(width, height))
-    return page.repeat(enlarged, axis=0).repeat(enlarged, axis=1)
+        pixels = (pixels - low) / max(high - low, np.finfo(float).tiny)
+    for index, image in enumerate(pixels):
+        top, left = index // across * (height + MARGIN), index % across * (width + MARGIN)
+        page[top : top + height, left : left + width] = image
+    scale = max(1, MIN_SIDE // max(width, height))
+    return page.repeat(scale, axis=0).repeat(scale, axis=1)

@@ -1,7 +1,7 @@
-"""A file that appears under its name only when it is whole.
+"""Output files that appear under their name only when they are complete.
 
-It grows under a temporary name in the same folder, is forced to the disk, and only then renamed. Standard output and
-devices cannot be renamed: they get their bytes as they come.
+The bytes go to a temporary file in the same folder, which is forced to the disk and renamed. Standard output and devices
+cannot be renamed: they are written directly.
 """
 
 from __future__ import annotations
@@ -22,38 +22,38 @@ STDOUT = "-"
 
 
 class OutputFile(Protocol):
-    """Where the bytes go."""
+    """Where the bytes of an output go."""
 
     @property
     def file(self) -> BinaryIO:
-        """The file, opened when it is first asked for."""
+        """The open file; opened at the first access."""
 
     def flush(self) -> None:
-        """Make sure that every byte is safe."""
+        """Write all bytes out, to the disk where there is one."""
 
     def commit(self) -> None:
-        """Let the file appear under its name."""
+        """Make the file appear under its name."""
 
     def discard(self) -> None:
         """Leave nothing behind."""
 
 
 class AtomicFile:
-    """A regular file."""
+    """A regular file, written under a temporary name."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))  # a link stays a link
-        self._work = temporary_path(self.path)
+        self._temporary = temporary_path(self.path)
 
     @functools.cached_property
     def file(self) -> BinaryIO:
-        """The temporary file; made when `discard` is near, so that a signal at the wrong moment leaves none behind.
+        """The temporary file; created only here, within reach of `discard`, so that a signal leaves none behind.
 
         Raises:
-            OutputError: it cannot be made there.
+            OutputError: it cannot be created.
         """
         with output_errors(str(self.path)):
-            return self._work.open("xb")
+            return self._temporary.open("xb")
 
     def flush(self) -> None:
         """Force the bytes to the disk."""
@@ -63,16 +63,16 @@ class AtomicFile:
             self.file.close()
 
     def commit(self) -> None:
-        """Rename the file."""
+        """Rename the temporary file."""
         with output_errors(str(self.path)):
-            self._work.replace(self.path)
+            self._temporary.replace(self.path)
 
     def discard(self) -> None:
         """Delete the temporary file."""
         if opened := vars(self).get("file"):
-            with contextlib.suppress(OSError):  # closing may want to write what there is no room for
+            with contextlib.suppress(OSError):  # close() may flush to a full disk
                 opened.close()
-        self._work.unlink(missing_ok=True)
+        self._temporary.unlink(missing_ok=True)
 
 
 class DirectOutput:
@@ -83,53 +83,52 @@ class DirectOutput:
 
     @functools.cached_property
     def file(self) -> BinaryIO:
-        """Standard output, or the device.
+        """Standard output, or the open device.
 
         Raises:
-            OutputError: it may not be written.
+            OutputError: it cannot be opened.
         """
         with output_errors(self._path):
             return sys.stdout.buffer if self._path == STDOUT else Path(self._path).open("wb")
 
     def flush(self) -> None:
-        """Hand over what is still held back."""
+        """Write the buffered bytes."""
         with output_errors(self._path):
             self._close()
 
     def commit(self) -> None:
-        """Do nothing: what was written is out already."""
+        """Do nothing: the bytes are written already."""
 
     def discard(self) -> None:
-        """Give up what is still held back, where it cannot be handed over."""
+        """Write the buffered bytes, or drop them if that fails."""
         try:
             self._close()
         except OSError:
             discard_buffer(self.file)
 
     def _close(self) -> None:
-        """Close the file; standard output is not ours to close."""
         if self._path == STDOUT:
-            self.file.flush()
+            self.file.flush()  # not ours to close
         else:
             self.file.close()
 
 
 def temporary_path(path: Path) -> Path:
-    """Give a free temporary name in a file's folder; of a device, in the folder for temporary files."""
+    """Return an unused name in the folder of a file; for a device, in the system's temporary folder."""
     folder = Path(tempfile.gettempdir()) if _is_special(path) else Path(os.path.realpath(path)).parent
     return folder / f".{secrets.token_hex(8)}.part"
 
 
 def open_output(path: str) -> OutputFile:
-    """Give a place to write to."""
+    """Return the output for a path; `-` is standard output."""
     return DirectOutput(path) if path == STDOUT or _is_special(Path(path)) else AtomicFile(Path(path))
 
 
 def check(path: str, inputs: Iterable[str], *, force: bool) -> None:
-    """Refuse an output before any work is done for it.
+    """Check that an output may be written, before any work is done.
 
     Raises:
-        OutputError: it is there already, is an input, is a folder, has no name, or its folder is not there.
+        OutputError: it exists already, is an input or a folder, has an empty name, or its folder does not exist.
     """
     if path == "":
         raise OutputError("the output's name is empty: name a file to write")
@@ -138,22 +137,22 @@ def check(path: str, inputs: Iterable[str], *, force: bool) -> None:
 
 
 def _check(path: str, inputs: Iterable[str], *, force: bool) -> None:
-    """Refuse an output; a name that the system will not look at raises what the system says."""
-    place = Path(path)
-    if path == STDOUT or _is_special(place):
+    """Check a name; one that the system does not accept raises an OSError."""
+    target = Path(path)
+    if path == STDOUT or _is_special(target):
         return
-    if place.is_dir():
+    if target.is_dir():
         raise OutputError(f"{path} is a folder: name a file in it")
-    if not place.absolute().parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {place.parent}")
+    if not target.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {target.parent}")
     if any(os.path.realpath(path) == os.path.realpath(name) for name in inputs):
         raise OutputError(f"{path} is one of the files to read: write to another one")
-    if place.exists() and not force:
-        raise OutputError(f"{path} is there already; --force replaces it")
+    if target.exists() and not force:
+        raise OutputError(f"{path} exists already; --force replaces it")
 
 
 def write(path: str, content: bytes) -> None:
-    """Write a whole file.
+    """Write a complete file.
 
     Raises:
         OutputError: it cannot be written; nothing is left of it then.
@@ -171,7 +170,7 @@ def write(path: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def output_errors(path: str) -> Iterator[None]:
-    """Turn what the system says of a file into one line; a reader who has left is nobody's error."""
+    """Raise an OSError as an OutputError that names the output; a reader that has closed its pipe stays a BrokenPipeError."""
     try:
         yield
     except BrokenPipeError:
@@ -181,12 +180,12 @@ def output_errors(path: str) -> Iterator[None]:
 
 
 def discard_buffer(file: IO[bytes] | IO[str]) -> None:
-    """Let what a file still holds back go nowhere, or Python would try to write it when it ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, file.fileno())
-    os.close(nowhere)
+    """Redirect a file to the null device, so that Python does not fail to flush its buffer at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, file.fileno())
+    os.close(null)
 
 
-def _is_special(place: Path) -> bool:
-    """Tell a device or a pipe from a file or a name that is still free."""
-    return place.exists() and not place.is_file() and not place.is_dir()
+def _is_special(path: Path) -> bool:
+    """Return whether a path is a device or a pipe, neither a file, a folder nor an unused name."""
+    return path.exists() and not path.is_file() and not path.is_dir()

@@ -1,7 +1,7 @@
-"""Parquet in constant memory: blocks are spooled beside the output, and polars joins them in one pass at the end.
+"""Parquet in constant memory: blocks are spooled beside the output and joined by polars at the end.
 
 A Parquet file cannot be appended to, and a writer that pulls its rows would need a thread of its own, in which Ctrl-C
-is lost. Used by `serving.files.sinks`.
+gets lost. Used by `serving.files.sinks`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ParquetSink:
 
     def add(self, frame: pl.DataFrame) -> None:
         """Spool rows."""
-        content = io.BytesIO()  # polars, writing to a file itself, would not tell a full disk from other trouble
+        content = io.BytesIO()  # polars, writing a file itself, does not distinguish a full disk from other errors
         frame.write_ipc(content, compression="lz4")
         part = self._folder / f"{len(self._parts)}.arrow"
         with output_errors(self._path):
@@ -36,10 +36,10 @@ class ParquetSink:
         self._parts.append(part)
 
     def flush(self) -> None:
-        """Join what was spooled, and force all to the disk.
+        """Join the spooled rows, and force them to the disk.
 
         Raises:
-            OutputError: there is no room for it.
+            OutputError: the disk is full.
         """
         rows = pl.scan_ipc(self._parts) if self._parts else pl.LazyFrame()
         try:
@@ -47,17 +47,16 @@ class ParquetSink:
         except (pl.exceptions.PolarsError, OSError) as error:
             raise OutputError(f"cannot write {self._path}: {error}") from error
         self._output.flush()
-        self._forget_parts()
+        self._delete_parts()
 
     def commit(self) -> None:
-        """Let the file appear."""
+        """Make the file appear."""
         self._output.commit()
 
     def discard(self) -> None:
         """Leave no file behind."""
-        self._forget_parts()
+        self._delete_parts()
         self._output.discard()
 
-    def _forget_parts(self) -> None:
-        """Delete what was spooled."""
+    def _delete_parts(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

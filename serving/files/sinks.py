@@ -1,7 +1,7 @@
-"""Where verdicts go: a format for each suffix, and one protocol for all of them.
+"""Sinks: one output format for each suffix, behind one protocol.
 
-The order is `add`, again and again, then `finish` (every byte is safe), then `publish` (the world may see it); when
-anything fails on the way, `discard` leaves nothing behind.
+The order of calls is `add`, any number of times, `flush` (every byte is written) and `commit` (the file appears); after
+an error, `discard` leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from serving.files.output import OutputFile, open_output, output_errors
 PARQUET = {".parquet", ".pq"}
 NDJSON = {".ndjson", ".jsonl"}
 COMPRESSED = {".gz", ".zst"}
-OTHER_FORMATS = {".arrow", ".avro", ".bz2", ".feather", ".json", ".ods", ".orc", ".png", ".tsv", ".xls", ".xlsx", ".xz", ".zip"}
-FASTEST = 1  # gzip's level: the usual one takes four times as long for a file a sixth smaller
+UNSUPPORTED = {".arrow", ".avro", ".bz2", ".feather", ".json", ".ods", ".orc", ".png", ".tsv", ".xls", ".xlsx", ".xz", ".zip"}
+GZIP_LEVEL = 1  # the default level takes four times as long for a file a sixth smaller
 
 
 class FileSink(Protocol):
-    """A place for frames that all have the same columns."""
+    """Writes frames that all have the same columns to a file."""
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Take the next rows."""
+        """Add rows."""
 
     def flush(self) -> None:
-        """Make sure that every row is safe."""
+        """Write every byte out."""
 
     def commit(self) -> None:
-        """Let the result appear under its name."""
+        """Make the file appear under its name."""
 
     def discard(self) -> None:
         """Leave nothing behind."""
 
 
-Encode = Callable[[pl.DataFrame, IO[bytes], bool], object]  # the frame, where to, whether it is the first
+Encode = Callable[[pl.DataFrame, IO[bytes], bool], object]  # the frame, the output, whether it is the first frame
 
 
 class TextFileSink:
@@ -55,26 +55,26 @@ class TextFileSink:
         self._is_first = True
 
     @functools.cached_property
-    def _bytes(self) -> IO[bytes]:
+    def _file(self) -> IO[bytes]:
         return _compressor(self._output.file, self._compression)
 
     def add(self, frame: pl.DataFrame) -> None:
         """Append rows."""
-        text = io.BytesIO()  # polars, writing to a file itself, would not tell a full disk from other trouble
+        text = io.BytesIO()  # polars, writing a file itself, does not distinguish a full disk from other errors
         self._encode(frame, text, self._is_first)
         self._is_first = False
         with output_errors(self._path):
-            self._bytes.write(text.getbuffer())
+            self._file.write(text.getbuffer())
 
     def flush(self) -> None:
-        """End the compressed stream and force all to the disk."""
-        if self._bytes is not self._output.file:
+        """End the compressed stream and force all bytes to the disk."""
+        if self._file is not self._output.file:
             with output_errors(self._path):
-                self._bytes.close()
+                self._file.close()
         self._output.flush()
 
     def commit(self) -> None:
-        """Let the file appear."""
+        """Make the file appear."""
         self._output.commit()
 
     def discard(self) -> None:
@@ -83,24 +83,24 @@ class TextFileSink:
 
 
 class LazySink:
-    """A file that is there only if something was added; one left by an earlier run goes when this one has nothing."""
+    """A file that exists only if rows were added; without any, `commit` deletes the file of an earlier run."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._sink: FileSink | None = None
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Append rows, after making the file for the first ones."""
+        """Append rows; the first ones create the file."""
         self._sink = self._sink or open_sink(self._path)
         self._sink.add(frame)
 
     def flush(self) -> None:
-        """Force all to the disk."""
+        """Force all bytes to the disk."""
         if self._sink:
             self._sink.flush()
 
     def commit(self) -> None:
-        """Let the file appear, or an old one of that name disappear."""
+        """Make the file appear, or an old one disappear."""
         if self._sink:
             self._sink.commit()
         elif Path(self._path).is_file():
@@ -113,46 +113,45 @@ class LazySink:
 
 
 def open_sink(path: str, image: str | None = None) -> FileSink:
-    """Open the sink that a path's suffixes ask for; `-` is CSV on standard output.
+    """Return the sink for a path's suffixes; `-` is CSV on standard output.
 
-    With `image`, a size such as 28x28, rows are drawn on a sheet, a .png.
+    With `image`, a size such as 28x28, rows are drawn as a contact sheet, a .png.
 
     Raises:
-        SettingError: the suffix names a format that is not written here, or the size is none.
+        SettingError: the suffix names a format that cannot be written, or `image` is not a size.
     """
     if image is not None:
-        return _open_sheet(path, image)
-    form, compression = format_of(path)
+        return _open_contact_sheet(path, image)
+    name, compression = format_of(path)
     output = open_output(path)
-    if form == "parquet":
+    if name == "parquet":
         from serving.files.parquet import ParquetSink
 
         return ParquetSink(path, output)
-    return TextFileSink(path, output, _encode_ndjson if form == "ndjson" else _encode_csv, compression)
+    return TextFileSink(path, output, _encode_ndjson if name == "ndjson" else _encode_csv, compression)
 
 
-def _open_sheet(path: str, image: str) -> FileSink:
-    """Open a sheet of images."""
-    from detector.images import parse_size
+def _open_contact_sheet(path: str, image: str) -> FileSink:
+    from detector.images import size_of
     from serving.files.contact_sheet import ContactSheetSink
 
-    size = parse_size(image, "--image")
+    size = size_of(image, "--image")
     if PurePath(path).suffix.lower() != ".png":
         raise SettingError(f"{path}: images are written as .png")
     return ContactSheetSink(path, open_output(path), size)
 
 
 def format_of(path: str) -> tuple[str, str]:
-    """Give the format and the compression that a path's suffixes ask for.
+    """Return the format and the compression of a path's suffixes; `csv` if there is none.
 
     Raises:
-        SettingError: the suffix names a format that is not written here.
+        SettingError: the suffix names a format that cannot be written.
     """
     suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
     compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSED else ""
     last = suffixes[-1] if suffixes else ""
-    if last in OTHER_FORMATS or (compression and last in PARQUET):
-        raise SettingError(f"{path}: written are .csv and .ndjson (also with .gz or .zst behind) and .parquet")
+    if last in UNSUPPORTED or (compression and last in PARQUET):
+        raise SettingError(f"{path}: supported outputs are .csv and .ndjson (both also with .gz or .zst) and .parquet")
     if last in PARQUET:
         return "parquet", ""
     return ("ndjson" if last in NDJSON else "csv"), compression
@@ -160,7 +159,7 @@ def format_of(path: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def committed(*sinks: FileSink) -> Iterator[None]:
-    """Publish all sinks when the block ends well, else none."""
+    """Commit all sinks when the context ends without an error, otherwise none."""
     try:
         yield
         for sink in sinks:
@@ -182,12 +181,11 @@ def _encode_ndjson(frame: pl.DataFrame, to: IO[bytes], is_first: bool) -> None: 
 
 
 def _compressor(file: IO[bytes], compression: str) -> IO[bytes]:
-    """Put a compressor before a file."""
     if compression == ".gz":
         import gzip
 
-        # No name and no time inside: the same rows give the same bytes.
-        return cast("IO[bytes]", gzip.GzipFile("", "wb", FASTEST, file, mtime=0))
+        # Without a name and a time, the same rows give the same bytes.
+        return cast("IO[bytes]", gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0))
     if compression == ".zst":
         import zstandard
 

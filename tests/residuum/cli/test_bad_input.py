@@ -126,7 +126,7 @@ def test_outputs_that_must_not_be_written(run: Run, model: Path, table: Path) ->
     assert "no folder" in refused(run, "score", model, table, "--to", "no/out.csv")
     assert "empty" in refused(run, "score", model, table, "--to", "")
     assert "too long" in refused(run, "score", model, table, "--to", "a" * 300)
-    assert "written are" in refused(run, "score", model, table, "--to", "out.xlsx")
+    assert "supported outputs are" in refused(run, "score", model, table, "--to", "out.xlsx")
     assert "one of the files" in refused(run, "score", model, table, "--to", "out.csv", "--rejects", "out.csv")
     assert run("score", model, table, "--to", "there.csv", "--force").exit_code == 0
     assert pl.read_csv("there.csv").height == 100

@@ -174,7 +174,7 @@ def test_outputs_that_must_not_be_written(verb: str, run: Run, dreams: Path, tab
     Path("there.csv").write_text("mine")
     assert "--force" in refused(run, *given, "there.csv")
     assert "no folder" in refused(run, *given, "no/out.csv")
-    assert "written are" in refused(run, *given, "out.xlsx")
+    assert "supported outputs are" in refused(run, *given, "out.xlsx")
     assert run(*given, "there.csv", "--force").exit_code == 0
     piped = run(*given, "-")
     assert piped.stdout == Path("there.csv").read_text()
@@ -220,4 +220,4 @@ def test_what_is_no_sheet_is_refused(run: Run, painter: Path) -> None:
     assert "written like 28x28" in refused(run, *ask, "--to", "a.png", "--image", "4by3")
     assert "images are written as .png" in refused(run, *ask, "--to", "a.csv", "--image", "4x3")
     assert "takes 100 columns" in refused(run, *ask, "--to", "a.png", "--image", "10x10")
-    assert "written are" in refused(run, *ask, "--to", "a.png")
+    assert "supported outputs are" in refused(run, *ask, "--to", "a.png")
