@@ -132,10 +132,10 @@ def open_sink(path: str, image: str | None = None) -> FileSink:
 
 
 def _open_contact_sheet(path: str, image: str) -> FileSink:
-    from detector.images import size_of
+    from detector.images import parse_size
     from serving.files.contact_sheet import ContactSheetSink
 
-    size = size_of(image, "--image")
+    size = parse_size(image, "--image")
     if PurePath(path).suffix.lower() != ".png":
         raise SettingError(f"{path}: images are written as .png")
     return ContactSheetSink(path, open_output(path), size)
