@@ -1,130 +1,130 @@
-"""A request from its first byte to its last: let in, routed, answered, counted, and never with a traceback."""
+"""The ASGI app: authorises, routes, answers and records every request that the fast path does not take."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.codecs.ndjson import error_line
-from serving.http.api.routes import Routes
-from serving.http.api.score import Scoring, Stream
-from serving.http.core.access_log import LEFT, AccessLog
-from serving.http.core.authentication import TokenAuthentication
+from serving.http.core.access_log import CLIENT_CLOSED, AccessLog
+from serving.http.core.authentication import TokenAuthentication, authorise
 from serving.http.core.concurrency import ConcurrencyLimiter
-from serving.http.core.hot_routes import scoring_target
 from serving.http.core.problem_details import ClientGone
-from serving.http.core.request import Request, RequestHead
-from serving.http.core.response import Header, Response
-from serving.http.core.settings import HttpSettings
+from serving.http.core.request import Header, Request
+from serving.http.core.response import AnyResponse, Response, StreamedResponse, problem_response
+from serving.http.core.routing import NO_ROUTE, Route, RouteTable
+
+Forward = Callable[[Request], Awaitable[AnyResponse]]
 
 
 class App:
-    """The service, as ASGI: large bodies and streams of rows; all other routes are starlette's. Small bodies: `shortcut`."""
+    """The service as an ASGI app; `forward` sends a request to worker 0, and is None in worker 0 itself."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything that a request meets
         self,
-        scoring: Scoring,
-        routes: Routes,
+        routes: RouteTable,
         limiter: ConcurrencyLimiter,
-        ledger: AccessLog,
+        access_log: AccessLog,
         tokens: TokenAuthentication | None,
-        settings: HttpSettings,
+        *,
+        send_timeout: float,
+        forward: Forward | None = None,
     ) -> None:
-        self._scoring = scoring
         self._routes = routes
         self._limiter = limiter
-        self._ledger = ledger
+        self._access_log = access_log
         self._tokens = tokens
-        self._patience = settings.idle_timeout
+        self._send_timeout = send_timeout
+        self._forward = forward
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, count it and note it down."""
+        """Answer one request, and record it."""
         began = time.perf_counter()
         request = Request(scope, receive)
-        route, status = "none", LEFT
+        label, status = NO_ROUTE, CLIENT_CLOSED
         try:
-            if self._tokens:
-                self._tokens.check(request)
-            target = scoring_target(request.path) if request.method == "POST" else None
-            if target:
-                route = target.route
-                ask = self._scoring.answer if route == "score" else self._scoring.infer
-                with self._limiter.admitted():
-                    reply = await ask(request, target.name, target.version)
-                    if isinstance(reply, Response):
-                        status = await self._send(reply, request, send)
-                    else:
-                        status = await self._stream(reply, request, send)
-            else:
-                status = await self._others(scope, receive, send, request)
-                route = scope["route"].path
+            match = self._routes.find(request.method, request.path)
+            label, request.path_params = match.label, match.path_params
+            authorise(self._tokens, request, match.role)
+            status = await self._answer(match.require_route(request), request, send)
         except ClientGone:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, a client learns no more than the ledger says
-            problem = self._ledger.refused(error, request)
-            status = await self._send(problem.reply(request.id, in_v2=request.path.startswith("/v2")), request, send)
-        self._ledger.answered(request, route, status, began)
+        except Exception as error:  # noqa: BLE001 - the access log decides what the client may know
+            problem = self._access_log.record_error(error, request)
+            status = await self._send(problem_response(problem, request), request, send)
+        self._access_log.record_response(request, label, status, began)
 
-    async def _send(self, reply: Response, request: Request, send: Send) -> int:
-        """Send a whole answer; gives its status. A client that does not read what it asked for before is dropped."""
+    async def _answer(self, route: Route, request: Request, send: Send) -> int:
+        """Answer a request on its route; returns the status."""
+        forwarded = route.on_worker_0 and self._forward is not None
+        handler = self._forward if forwarded and self._forward else route.handler
+        with self._limiter.admitted() if route.limited and not forwarded else contextlib.nullcontext():
+            response = await handler(request)
+            if isinstance(response, StreamedResponse):
+                return await self._stream(response, request, send)
+            return await self._send(response, request, send)
+
+    async def _send(self, response: Response, request: Request, send: Send) -> int:
+        """Send a complete response; returns its status. Drop a client that does not read in time."""
+        length = (b"content-length", b"%d" % len(response.body))
         try:
-            async with asyncio.timeout(self._patience):
-                length = (b"content-length", b"%d" % len(reply.body))
-                await send(_head(reply.status, reply.content_type, request, length, *reply.headers))
-                await send({"type": "http.response.body", "body": reply.body})
+            async with asyncio.timeout(self._send_timeout):
+                await send(_start(response, request, [(b"content-type", response.content_type), length]))
+                await send({"type": "http.response.body", "body": response.body})
         except TimeoutError:
-            self._ledger.dropped("unread")
-            request.abort()
-            return LEFT
-        return reply.status
+            return self._drop(request)
+        return response.status
 
-    async def _stream(self, stream: Stream, request: Request, send: Send) -> int:
-        """Send an answer while it is made; gives its status, or that of the fault that cut it short.
+    async def _stream(self, response: StreamedResponse, request: Request, send: Send) -> int:
+        """Send a response while it is produced; returns its status, or that of the error that cut it short.
 
-        A body that is not ended here makes uvicorn drop the connection, once what was sent is out.
+        A response that an error cuts short is left unfinished, so that uvicorn closes the connection after it.
         """
         started = False
         try:
-            async for piece in stream.pieces:
-                if not started:
-                    await send(_head(200, stream.content_type, request))
-                    started = True
-                async with asyncio.timeout(self._patience):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            async with contextlib.aclosing(response.chunks) as chunks:
+                async for chunk in chunks:
+                    if request.is_disconnected:
+                        raise ClientGone
+                    async with asyncio.timeout(self._send_timeout):
+                        if not started:
+                            started = True
+                            await send(_stream_start(response, request))
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if not started:
+                await send(_stream_start(response, request))
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            self._ledger.dropped("unread")
-            request.abort()
-            return LEFT
+            return self._drop(request)
         except ClientGone:
             raise
         except Exception as error:
             if not started:
                 raise
-            problem = self._ledger.refused(error, request)
-            await send({"type": "http.response.body", "body": error_line(problem, request.id), "more_body": True})
+            problem = self._access_log.record_error(error, request)
+            if response.encode_error is None:
+                request.abort()
+            else:
+                last = response.encode_error(problem, request.id)
+                await send({"type": "http.response.body", "body": last, "more_body": True})
             return problem.status
-        return 200
+        return response.status
 
-    async def _others(self, scope: Scope, receive: Receive, send: Send, request: Request) -> int:
-        """Let starlette answer; gives the status."""
-        status = LEFT
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request.id.encode())]
-            await send(message)
-
-        scope["incoming"] = request
-        await self._routes(scope, receive, noting)
-        return status
+    def _drop(self, request: Request) -> int:
+        self._access_log.record_dropped("unread")
+        request.abort()
+        return CLIENT_CLOSED
 
 
-def _head(status: int, content_type: bytes, request: RequestHead, *more: Header) -> Message:
-    """Give the head of an answer."""
-    headers = [(b"content-type", content_type), (b"x-request-id", request.id.encode()), *more]
-    return {"type": "http.response.start", "status": status, "headers": headers}
+def _start(response: AnyResponse, request: Request, headers: Sequence[Header]) -> Message:
+    """Return the message that starts a response."""
+    named = [*headers, (b"x-request-id", request.id.encode()), *response.headers]
+    return {"type": "http.response.start", "status": response.status, "headers": named}
+
+
+def _stream_start(response: StreamedResponse, request: Request) -> Message:
+    """Return the message that starts a streamed response; a forwarded one has its content type among its headers."""
+    return _start(response, request, [(b"content-type", response.content_type)] if response.content_type else [])

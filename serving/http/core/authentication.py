@@ -1,6 +1,6 @@
-"""Who may ask for what: bearer tokens in a file, of which only SHA-256 is kept.
+"""Authentication by bearer tokens, from a file that holds only their SHA-256.
 
-# sha256 of the token                                              roles          whose it is
+# sha256 of the token                                              roles          comment
 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08   score,metrics  the dashboard
 """
 
@@ -18,63 +18,45 @@ from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request import RequestHead
 from serving.log import log
 
-Role = Literal["score", "operate", "metrics"]
+Role = Literal["public", "score", "operate", "metrics"]  # what a route requires
 
-ROLES = frozenset({"score", "operate", "metrics"})
-OPEN = frozenset(
-    {
-        "/",
-        "/page.css",
-        "/page.js",
-        "/livez",
-        "/readyz",
-        "/healthz",
-        "/openapi.json",
-        "/docs",
-        "/v2/health/live",
-        "/v2/health/ready",
-    }
-)
-OPERATING = frozenset({"promote", "rollback", "thresholds", "feedback"})  # of a name under /v1/models
-LOOK_EVERY = 1.0  # seconds
+TOKEN_ROLES = frozenset({"score", "operate", "metrics"})
+POLL_INTERVAL = 1.0  # seconds
 _LINE = re.compile(r"([0-9a-f]{64})\s+([a-z,]+)(\s.*)?")
 
 
 class TokenAuthentication:
-    """The tokens of a file, read again when it changes."""
+    """The tokens of a file, which is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
         """Read the file.
 
         Raises:
-            SettingError: it cannot be read, or a line of it is no token.
+            SettingError: it cannot be read, or a line has the wrong format.
         """
         self._path = path
         self._stamp = _stamp(path)
         self._roles = _read(path)
-        self._looked = time.monotonic()
+        self._polled = time.monotonic()
 
-    def check(self, request: RequestHead) -> None:
-        """Let a request pass whose token has the role that its path needs.
+    def require(self, request: RequestHead, role: Role) -> None:
+        """Raise unless the token of a request has the role.
 
         Raises:
-            HttpProblem: it has none, or none that is known, or not that role.
+            HttpProblem: the request has no token, or an unknown one, or the token lacks the role.
         """
-        if request.path in OPEN:
-            return
-        self._look()
-        needed = role_for(request.method, request.path)
-        kind, _, token = request.headers.get(b"authorization", b"").partition(b" ")
-        if kind.lower() != b"bearer":
-            raise HttpProblem(401, "token", "this needs a token: Authorization: Bearer ...")
+        self._poll()
+        scheme, _, token = request.headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise HttpProblem(401, "token", "a token is required: Authorization: Bearer ...")
         roles = self._roles_of(token.strip())
         if roles is None:
-            raise HttpProblem(401, "token", "the token is not known")
-        if needed not in roles:
-            raise HttpProblem(403, "role", f"the token has not the role {needed!r}", expected=needed)
+            raise HttpProblem(401, "token", "the token is unknown")
+        if role not in roles:
+            raise HttpProblem(403, "role", f"the token lacks the role {role!r}", expected=role)
 
     def _roles_of(self, token: bytes) -> frozenset[str] | None:
-        """Give a token's roles; takes as long whichever it is."""
+        """Return the roles of a token, in a time that does not depend on the token."""
         digest = hashlib.sha256(token).hexdigest()
         found = None
         for known, roles in self._roles.items():
@@ -82,59 +64,57 @@ class TokenAuthentication:
                 found = roles
         return found
 
-    def _look(self) -> None:
-        """Read the file again if it has changed; one that cannot be read changes nothing."""
+    def _poll(self) -> None:
+        """Read the file again if it has changed; keep the tokens if it cannot be read."""
         now = time.monotonic()
-        if now - self._looked < LOOK_EVERY:
+        if now - self._polled < POLL_INTERVAL:
             return
-        self._looked = now
+        self._polled = now
         try:
             stamp = _stamp(self._path)
             if stamp != self._stamp:
                 self._stamp, self._roles = stamp, _read(self._path)
-                log().info("tokens", read=len(self._roles))
+                log().info("token file reloaded", tokens=len(self._roles))
         except SettingError as error:
-            log().error("tokens", error=str(error), kept=len(self._roles))
+            log().error("token file not reloaded", error=str(error), tokens=len(self._roles))
 
 
-def role_for(method: str, path: str) -> Role:
-    """Give the role that a route needs."""
-    match path.split("/"):
-        case ["", "metrics"]:
-            return "metrics"
-        case ["", "v1", "events"]:  # it tells of rows that others sent
-            return "operate"
-        case ["", "v2", "repository", "models", *_] if method == "POST":
-            return "operate"
-        case ["", "v1", "models", _, what] if method == "POST" and what in OPERATING:  # and no session whose key is such a word
-            return "operate"
-    return "score"
+def authorise(tokens: TokenAuthentication | None, request: RequestHead, role: Role | None) -> None:
+    """Raise unless a request may use a route that requires `role`; nobody may use a route without a role.
+
+    Raises:
+        HttpProblem: the route has no role, or the token of the request does not suffice.
+    """
+    if role is None:
+        raise HttpProblem(403, "role", "no role is defined for this route, so every request is refused")
+    if tokens is not None and role != "public":
+        tokens.require(request, role)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """Give what changes when a file does."""
+    """Return a value that changes when the file does."""
     try:
         status = path.stat()
     except OSError as error:
-        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
+        raise SettingError(f"cannot read {path}: {error.strerror}") from error
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _read(path: Path) -> dict[str, frozenset[str]]:
-    """Read tokens and their roles."""
+    """Return the roles of each token, by its SHA-256."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} cannot be read: {error}") from error
+        raise SettingError(f"cannot read {path}: {error}") from error
     tokens = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        found = _LINE.fullmatch(line.strip())
-        if not found or not (roles := frozenset(found[2].split(","))) <= ROLES:
+        match = _LINE.fullmatch(line.strip())
+        if not match or not (roles := frozenset(match[2].split(","))) <= TOKEN_ROLES:
             raise SettingError(
                 f"{path}, line {number}: expected a SHA-256 and roles, such as <64 digits> score,metrics; roles are "
-                f"{', '.join(sorted(ROLES))}"
+                f"{', '.join(sorted(TOKEN_ROLES))}"
             )
-        tokens[found[1]] = roles
+        tokens[match[1]] = roles
     return tokens

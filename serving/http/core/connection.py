@@ -1,19 +1,20 @@
-"""One connection: uvicorn's, which waits for no client longer than it was told to, and takes the short way where it can.
+"""One client connection: uvicorn's HTTP protocol, with timeouts for slow clients, limits on heads, and the fast path.
 
-uvicorn closes connections that are idle after an answer of its own; all other waiting is this module's.
+uvicorn closes connections that are idle after a response of its own; all other timeouts are handled here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from serving.http.core.fast_path import FastPath, FastPathRequest
 from serving.http.core.problem_details import HttpProblem
-from serving.http.core.response import Header, Response
+from serving.http.core.request import EXTENSION, Header
+from serving.http.core.response import Response, problem_response
 from serving.http.core.settings import HttpSettings
 
 
@@ -22,213 +23,214 @@ class _HeaderTooLarge(Exception):
 
 
 class ClientConnection(HttpToolsProtocol):
-    """A client."""
+    """The connection of one client."""
 
     def __init__(
         self,
         settings: HttpSettings,
-        shortcut: FastPath,
-        heads: ResponseWriter,
-        dropped: Callable[[str], None],
-        **uvicorns: Any,  # noqa: ANN401 - passed on
+        fast_path: FastPath,
+        writer: ResponseWriter,
+        record_dropped: Callable[[str], None],
+        **options: Any,  # noqa: ANN401 - uvicorn's
     ) -> None:
-        super().__init__(**uvicorns)
+        super().__init__(**options)
         self._settings = settings
-        self._shortcut = shortcut
-        self._heads = heads
-        self._refused = dropped
-        self._ask: FastPathRequest | None = None  # on the short way
-        self._pieces: list[bytes] = []  # of its body
-        self._last = False  # whether the connection ends with the answer
-        self._awaited = "head"  # or "body", or "next", a request after an answer on the short way, or nothing
-        self._since = self.loop.time()
-        self._head = 0  # bytes
+        self._fast_path = fast_path
+        self._writer = writer
+        self._record_dropped = record_dropped
+        self._fast_request: FastPathRequest | None = None  # while it takes the fast path
+        self._body_chunks: list[bytes] = []  # of the fast request
+        self._closes_after_response = False
+        # What the timeout is for: part of a request, the next request after a fast response, or nothing.
+        self._awaiting: Literal["head", "body", "next request", ""] = "head"
+        self._waiting_since = self.loop.time()
+        self._head_bytes = 0  # received, including bytes that the parser has not yet consumed
+        self._parsed_bytes = 0  # of the URL and the headers
         self._timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Wait for a head."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+        """Start the timeout for a head."""
         super().connection_made(transport)
-        self._since = self.loop.time()
-        self._watch()
+        self._waiting_since = self.loop.time()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stop the timeout, and abandon a fast request."""
         super().connection_lost(exc)
         if self._timer:
             self._timer.cancel()
-        if self._ask:
-            self._ask.drop()
-            self._ask = None
+        if self._fast_request:
+            self._fast_request.abandon()
+            self._fast_request = None
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; a request that is not whole is watched."""
-        if self._awaited == "head":
-            self._head += len(data)
+        """Parse data, and restart the timeout unless the data belongs to a head."""
+        if self._awaiting == "head":
+            self._head_bytes += len(data)
         else:
-            self._since = self.loop.time()
+            self._waiting_since = self.loop.time()
         super().data_received(data)
-        if self._awaited == "head" and self._head > self._settings.max_header and not self.transport.is_closing():
+        if self._awaiting == "head" and self._head_bytes > self._settings.max_header and not self.transport.is_closing():
             self.send_400_response("")
-        if self._awaited and (self._timer is None or self._timer.when() > self._due):
-            self._watch()
+        if self._awaiting and (self._timer is None or self._timer.when() > self._deadline):
+            self._start_timer()
 
     def on_message_begin(self) -> None:
-        """Begin a request; what only the long way needs is made there."""
+        """Begin a request; uvicorn's part of this is done in `_start_app_request`, if at all."""
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._awaited, self._since, self._line = "head", self.loop.time(), 0
+        self._awaiting, self._waiting_since, self._parsed_bytes = "head", self.loop.time(), 0
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the address."""
-        self._line += len(url)
-        if self._line > self._settings.max_header:
+        """Receive a part of the URL."""
+        self._parsed_bytes += len(url)
+        if self._parsed_bytes > self._settings.max_header:
             raise _HeaderTooLarge
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        self._line += len(name) + len(value)
-        if self._line > self._settings.max_header:
+        """Receive a header."""
+        self._parsed_bytes += len(name) + len(value)
+        if self._parsed_bytes > self._settings.max_header:
             raise _HeaderTooLarge
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Choose the way, and wait for a body."""
-        self._awaited, self._head = "body", 0
-        self._ask = self._taken()
-        if self._ask is None:
-            self._begin_the_long_way()
+        """Start the request on the fast path or in the ASGI app."""
+        self._awaiting, self._head_bytes = "body", 0
+        self._fast_request = self._accept_fast_request()
+        if self._fast_request is None:
+            self._start_app_request()
             super().on_headers_complete()
 
-    def _begin_the_long_way(self) -> None:
-        """Let uvicorn begin the request, of which the head is there."""
-        url, headers, expecting = self.url, self.headers, self.expect_100_continue
+    def _start_app_request(self) -> None:
+        """Do what uvicorn does at the beginning of a request, now that its head is complete."""
+        url, headers, expect_100_continue = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expecting
-        self.headers += headers  # the scope has this very list
-        self.scope["extensions"] = {"residuum": {"abort": self.transport.abort}}
+        self.url, self.expect_100_continue = url, expect_100_continue
+        self.headers += headers  # in place: the scope holds this list
+        self.scope["extensions"] = {EXTENSION: {"transport": self.transport}}
 
-    def _taken(self) -> FastPathRequest | None:
-        """Take the short way if no answer is under way, and none lies unread."""
+    def _accept_fast_request(self) -> FastPathRequest | None:
+        """Return a fast request, unless a response is being sent, is unread, or needs more than the fast path does."""
         cycle: RequestResponseCycle | None = self.cycle
-        busy = cycle is not None and not cycle.response_complete
+        is_busy = cycle is not None and not cycle.response_complete
         parser = self.parser
-        if busy or self.flow.write_paused or self.expect_100_continue or parser.get_method() != b"POST":
+        if is_busy or self.flow.write_paused or self.expect_100_continue or parser.get_method() != b"POST":
             return None
         if parser.should_upgrade() or parser.get_http_version() != "1.1" or self.transport.is_closing():
             return None
-        return self._shortcut.taken(self.url, self.headers)
+        return self._fast_path.accept(self.url, self.headers)
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body."""
-        if self._ask is None:
+        """Receive a chunk of a body."""
+        if self._fast_request is None:
             super().on_body(body)
         else:
-            self._pieces.append(body)
+            self._body_chunks.append(body)
 
     def on_message_complete(self) -> None:
-        """Answer, on the short way; else wait for nothing: the request is whole."""
-        ask, self._ask = self._ask, None
-        if ask is None:
-            self._awaited = ""
+        """Answer a fast request, or pass the end of the body to the ASGI app."""
+        request, self._fast_request = self._fast_request, None
+        if request is None:
+            self._awaiting = ""
             super().on_message_complete()
             return
-        body, self._pieces = b"".join(self._pieces), []
-        last = self._last or not self.parser.should_keep_alive()
-        reply = ask.answer(body)
-        self.transport.write(self._heads.whole(reply, ask.request.id, self.server_state.default_headers, last=last))
+        body, self._body_chunks = b"".join(self._body_chunks), []
+        is_last = self._closes_after_response or not self.parser.should_keep_alive()
+        response = request.respond(body)
+        default_headers = self.server_state.default_headers
+        self.transport.write(self._writer.encode(response, request.head.id, default_headers, is_last=is_last))
         self.server_state.total_requests += 1
-        self._awaited, self._since = "next", self.loop.time()
-        if last:
+        self._awaiting, self._waiting_since = "next request", self.loop.time()
+        if is_last:
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Close after the answer that is under way, or now."""
-        if self._ask is None:
+        """Close the connection after the current response, or now if there is none."""
+        if self._fast_request is None:
             super().shutdown()
-        self._last = True
+        self._closes_after_response = True
 
     def on_response_complete(self) -> None:
-        """Let the client read; one that does not is cut off."""
+        """Give the client `idle_timeout` seconds to read the response."""
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
-            self.loop.call_later(self._settings.idle_timeout, self._cut_if_stuck)
+            self.loop.call_later(self._settings.idle_timeout, self._abort_if_unread)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request."""
-        if max(self._line, self._head) > self._settings.max_header:
+        """Refuse data that is no HTTP request, or a head that is too large."""
+        if max(self._parsed_bytes, self._head_bytes) > self._settings.max_header:
             self._refuse(HttpProblem(431, "header", "the head of the request is too large"))
         else:
             self._refuse(HttpProblem(400, "http", msg))
 
-    _line = 0
-
-    def _watch(self) -> None:
-        """Look again when what is awaited is due."""
+    def _start_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
-        self._timer = self.loop.call_at(self._due, self._look)
+        self._timer = self.loop.call_at(self._deadline, self._check_deadline)
 
     @property
-    def _due(self) -> float:
+    def _deadline(self) -> float:
         settings = self._settings
-        return self._since + (settings.header_timeout if self._awaited == "head" else settings.idle_timeout)
+        return self._waiting_since + (settings.header_timeout if self._awaiting == "head" else settings.idle_timeout)
 
-    def _look(self) -> None:
-        """See whether what is awaited has come."""
+    def _check_deadline(self) -> None:
+        """Refuse the request, or close an idle connection, if the deadline has passed."""
         self._timer = None
-        if not self._awaited or self.transport.is_closing():
+        if not self._awaiting or self.transport.is_closing():
             return
-        if self._awaited == "body" and self.flow.read_paused:  # it is we who do not read
-            self._since = self.loop.time()
-        if self.loop.time() < self._due:
-            self._watch()
-            return
-        if self._awaited == "next":
-            self._cut_if_stuck()
+        if self._awaiting == "body" and self.flow.read_paused:  # the service does not read, so the client is not late
+            self._waiting_since = self.loop.time()
+        if self.loop.time() < self._deadline:
+            self._start_timer()
+        elif self._awaiting == "next request":
+            self._abort_if_unread()
             self.transport.close()
-            return
-        what, reason = self._awaited, f"{self._awaited}_timeout"
-        self._refuse(HttpProblem(408, reason, f"the {what} of the request did not come in time"))
+        else:
+            self._refuse(
+                HttpProblem(408, f"{self._awaiting}_timeout", f"the {self._awaiting} of the request did not arrive in time")
+            )
 
     def _refuse(self, problem: HttpProblem) -> None:
-        """Say why, unless an answer is under way, and close."""
-        self._refused(problem.reason)
+        """Send problem details, unless a response has started, and close the connection."""
+        self._record_dropped(problem.reason)
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
-            self.transport.write(self._heads.whole(problem.reply(), "", self.server_state.default_headers, last=True))
+            response = problem_response(problem)
+            self.transport.write(self._writer.encode(response, "", self.server_state.default_headers, is_last=True))
         self.transport.close()
-        self.loop.call_later(self._settings.idle_timeout, self.transport.abort)  # if the client does not read even that
+        self.loop.call_later(self._settings.idle_timeout, self.transport.abort)  # if the client does not read it
 
-    def _cut_if_stuck(self) -> None:
+    def _abort_if_unread(self) -> None:
         if self.transport.get_write_buffer_size():
-            self._refused("unread")
+            self._record_dropped("unread")
             self.transport.abort()
 
 
 class ResponseWriter:
-    """Writes answers without a server's help; one for all connections."""
+    """Encodes responses that do not pass through ASGI; all connections share one."""
 
     def __init__(self) -> None:
-        self._headers: Sequence[Header] = ()
-        self._lines = b""
+        self._default_headers: Sequence[Header] = ()
+        self._default_lines = b""
 
-    def whole(self, reply: Response, request_id: str, headers: Sequence[Header], *, last: bool) -> bytes:
-        """Write an answer; `headers` go with every one, `last` is the connection's."""
-        if headers is not self._headers:  # uvicorn makes new ones each second, for the date
-            self._headers, self._lines = headers, _in_lines(headers)
-        more = _in_lines(reply.headers) if reply.headers else b""
-        named = b"x-request-id: %b\r\n" % request_id.encode() if request_id else b""
+    def encode(self, response: Response, request_id: str, default_headers: Sequence[Header], *, is_last: bool) -> bytes:
+        """Return the bytes of a response; the connection closes after the last one."""
+        if default_headers is not self._default_headers:  # uvicorn replaces them every second, because of the date
+            self._default_headers, self._default_lines = default_headers, _header_lines(default_headers)
+        own_lines = _header_lines(response.headers) if response.headers else b""
+        id_line = b"x-request-id: %b\r\n" % request_id.encode() if request_id else b""
         return b"%b%b%b%b%bcontent-type: %b\r\ncontent-length: %d\r\n\r\n%b" % (
-            STATUS_LINE[reply.status],
-            self._lines,
-            named,
-            more,
-            b"connection: close\r\n" if last else b"",
-            reply.content_type,
-            len(reply.body),
-            reply.body,
+            STATUS_LINE[response.status],
+            self._default_lines,
+            id_line,
+            own_lines,
+            b"connection: close\r\n" if is_last else b"",
+            response.content_type,
+            len(response.body),
+            response.body,
         )
 
 
-def _in_lines(headers: Iterable[Header]) -> bytes:
+def _header_lines(headers: Iterable[Header]) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers)

@@ -1,7 +1,7 @@
-"""The short way of a small body of rows: no task, no ASGI; the connection hands the body over and writes what comes back.
+"""The fast path for small bodies: no task and no ASGI; the connection passes the body in and writes the response.
 
-It is taken where nothing has to be waited for: the body's length is known and small, the model is open, there is room.
-Everything else, faults in the question included, goes the long way (`app`), by the same rules.
+It takes a request if nothing has to be awaited: the length of the body is known and small, the model is open, and the limits
+have room. All others, including those with invalid options, go through `app`, under the same rules.
 """
 
 from __future__ import annotations
@@ -9,75 +9,83 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from serving.http.api.score import Scoring
-from serving.http.core.access_log import LEFT, AccessLog
-from serving.http.core.authentication import TokenAuthentication
+from serving.http.core.access_log import CLIENT_CLOSED, AccessLog
+from serving.http.core.authentication import TokenAuthentication, authorise
 from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
-from serving.http.core.hot_routes import parse_scoring_url
 from serving.http.core.problem_details import HttpProblem
-from serving.http.core.request import RequestHead
-from serving.http.core.response import Header, Response
+from serving.http.core.request import Header, RequestHead
+from serving.http.core.response import Response, problem_response
+from serving.http.core.routing import RouteTable
 
 
 class FastPathRequest:
-    """A request that was let in, and whose body is still to come."""
+    """An accepted request whose body is still to come."""
 
-    __slots__ = ("_began", "_judge", "_ledger", "_limiter", "_route", "request")
+    __slots__ = ("_access_log", "_began", "_label", "_limiter", "_score", "head")
 
     def __init__(
-        self, request: RequestHead, route: str, judge: Callable[[bytes], Response], limiter: ConcurrencyLimiter, ledger: AccessLog
+        self,
+        head: RequestHead,
+        label: str,
+        score: Callable[[bytes], Response],
+        limiter: ConcurrencyLimiter,
+        access_log: AccessLog,
     ) -> None:
-        self.request = request
-        self._route = route
-        self._judge = judge
+        self.head = head
+        self._label = label
+        self._score = score
         self._limiter = limiter
-        self._ledger = ledger
+        self._access_log = access_log
         self._began = time.perf_counter()
 
-    def answer(self, body: bytes) -> Response:
-        """Judge the body, count the request and note it down."""
+    def respond(self, body: bytes) -> Response:
+        """Score the body, and record the request."""
         try:
             self._limiter.admit_inline()
-            reply = self._judge(body)
-        except Exception as error:  # noqa: BLE001 - whatever it is, a client learns no more than the ledger says
-            reply = self._ledger.refused(error, self.request).reply(self.request.id, in_v2=self._route == "infer")
-        finally:  # a panic of polars' is no Exception
+            response = self._score(body)
+        except Exception as error:  # noqa: BLE001 - the access log decides what the client may know
+            response = problem_response(self._access_log.record_error(error, self.head), self.head)
+        finally:  # also for a panic in polars, which is no Exception
             self._limiter.release()
-        self._ledger.answered(self.request, self._route, reply.status, self._began)
-        return reply
+        self._access_log.record_response(self.head, self._label, response.status, self._began)
+        return response
 
-    def drop(self) -> None:
-        """End without an answer: the body did not come."""
+    def abandon(self) -> None:
+        """Record a request whose client disconnected before its body was complete."""
         self._limiter.release()
-        self._ledger.answered(self.request, self._route, LEFT, self._began)
+        self._access_log.record_response(self.head, self._label, CLIENT_CLOSED, self._began)
 
 
 class FastPath:
-    """Lets requests take the short way."""
+    """Decides which requests take the fast path."""
 
     def __init__(
-        self, scoring: Scoring, limiter: ConcurrencyLimiter, ledger: AccessLog, tokens: TokenAuthentication | None
+        self,
+        routes: RouteTable,
+        limiter: ConcurrencyLimiter,
+        access_log: AccessLog,
+        tokens: TokenAuthentication | None,
     ) -> None:
-        self._scoring = scoring
+        self._routes = routes
         self._limiter = limiter
-        self._ledger = ledger
+        self._access_log = access_log
         self._tokens = tokens
 
-    def taken(self, url: bytes, headers: Sequence[Header]) -> FastPathRequest | None:
-        """Let a POST request in, of which the head is there; None if it has to go the long way."""
-        found = parse_scoring_url(url)
-        if found is None:
+    def accept(self, url: bytes, headers: Sequence[Header]) -> FastPathRequest | None:
+        """Accept a POST request after its head, or return None if it needs the ASGI app."""
+        found = self._routes.find_inline(url)
+        if found is None or found.route.inline is None:
             return None
-        request = RequestHead("POST", found.path, found.query, headers)
-        length = request.headers.get(b"content-length", b"")
+        head = RequestHead("POST", found.path, found.query, headers)
+        head.path_params = found.path_params
+        length = head.headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > MAX_INLINE_BYTES:
             return None
         try:
-            if self._tokens:
-                self._tokens.check(request)
-            judge = self._scoring.at_once(request, found.target, int(length))
+            authorise(self._tokens, head, found.route.role)
+            score = found.route.inline(head, int(length))
         except HttpProblem:
             return None
-        if judge is None or not self._limiter.try_acquire():
+        if score is None or not self._limiter.try_acquire():
             return None
-        return FastPathRequest(request, found.target.route, judge, self._limiter, self._ledger)
+        return FastPathRequest(head, found.route.label, score, self._limiter, self._access_log)

@@ -1,4 +1,4 @@
-"""Whether the service takes work."""
+"""Whether the service accepts work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from dataclasses import dataclass
 
 @dataclass
 class Readiness:
-    """What the process does just now."""
+    """The state of the process; a draining one finishes its requests and accepts no more."""
 
     draining: bool = False

@@ -1,69 +1,88 @@
-"""A request: its headers, its question, and its body piece by piece."""
+"""A request: its head, and its body in chunks."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from asyncio import Transport
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
+from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
 from serving.http.core.problem_details import ClientGone, HttpProblem
 from serving.http.core.request_id import request_id
-from serving.http.core.response import Header
+
+Header = tuple[bytes, bytes]
+EXTENSION = "residuum"  # ASGI extension with the connection's transport
+
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
 class RequestHead:
-    """What a client asks, but for the body."""
+    """A request without its body; the router sets `path_params`."""
+
+    path_params: Mapping[str, str] = _NO_PARAMS
 
     def __init__(self, method: str, path: str, query: bytes, headers: Iterable[Header]) -> None:
         self.method = method
         self.path = path
         self.headers: dict[bytes, bytes] = dict(headers)
         self.id = request_id(self.headers)
-        self.query = query  # behind the question mark
+        self.query = query  # after the question mark
 
     @property
     def content_type(self) -> str:
-        """The body's content type, without parameters."""
-        return _plain(self.headers.get(b"content-type", b""))
+        """The content type of the body, without parameters."""
+        return _media_type(self.headers.get(b"content-type", b""))
+
+    @property
+    def query_params(self) -> dict[str, str]:
+        """The query parameters; of a repeated one the last."""
+        return dict(parse_qsl(self.query.decode("latin-1"), keep_blank_values=True))
 
 
 @lru_cache(maxsize=256)
-def _plain(content_type: bytes) -> str:
+def _media_type(content_type: bytes) -> str:
     return content_type.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 class Request(RequestHead):
-    """A request whose body comes piece by piece, as ASGI has it."""
+    """An ASGI request, whose body arrives in chunks."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope["method"], scope["path"], scope["query_string"], scope["headers"])
-        self._scope = scope
+        self.scope = scope
         self._receive = receive
 
-    async def body(self, most: int) -> bytes:
-        """Read the body.
+    @property
+    def _transport(self) -> Transport:
+        transport: Transport = self.scope["extensions"][EXTENSION]["transport"]
+        return transport
+
+    async def body(self, max_bytes: int) -> bytes:
+        """Read the whole body.
 
         Raises:
-            HttpProblem: it has more than `most` bytes.
-            ClientGone: it does not come.
+            HttpProblem: it has more than `max_bytes` bytes.
+            ClientGone: the client disconnects before its end.
         """
-        said = self.headers.get(b"content-length", b"")
-        if said.isdigit() and int(said) > most:
-            raise _too_large(most)
-        size, pieces = 0, []
-        async for piece in self.chunks():
-            size += len(piece)
-            if size > most:
-                raise _too_large(most)
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        length = self.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > max_bytes:
+            raise _too_large(max_bytes)
+        size, chunks = 0, []
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Give the body as it comes.
+        """Yield the body as it arrives.
 
         Raises:
-            ClientGone: the client leaves before its end.
+            ClientGone: the client disconnects before its end.
         """
         more = True
         while more:
@@ -74,14 +93,19 @@ class Request(RequestHead):
             yield message.get("body", b"")
 
     async def wait_for_disconnect(self) -> None:
-        """Wait until the client leaves; only after the whole body was read."""
+        """Wait until the client disconnects; call it only after the whole body was read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
+    @property
+    def is_disconnected(self) -> bool:
+        """Whether the connection is closed or closing."""
+        return self._transport.is_closing()
+
     def abort(self) -> None:
-        """Drop the connection, and what it has not read."""
-        self._scope["extensions"]["residuum"]["abort"]()
+        """Close the connection at once, and discard what the client has not read."""
+        self._transport.abort()
 
 
-def _too_large(most: int) -> HttpProblem:
-    return HttpProblem(413, "body", f"the body has more than {most:,} bytes", expected=f"at most {most:,} bytes")
+def _too_large(max_bytes: int) -> HttpProblem:
+    return HttpProblem(413, "body", f"the body has more than {max_bytes:,} bytes", expected=f"at most {max_bytes:,} bytes")

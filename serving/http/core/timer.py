@@ -1,4 +1,4 @@
-"""Something that is done again and again beside the requests."""
+"""Tasks that run periodically beside the requests."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from serving.log import error_fields, log
 
 
 @contextlib.asynccontextmanager
-async def repeated(every: float, work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Do something every so many seconds, as long as the block lasts."""
-    task = asyncio.create_task(_repeat(every, work))
+async def repeated(interval: float, work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Run `work` every `interval` seconds while the block runs."""
+    task = asyncio.create_task(_repeat(interval, work))
     try:
         yield
     finally:
         task.cancel()
 
 
-async def _repeat(every: float, work: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(interval: float, work: Callable[[], Awaitable[None]]) -> None:
     while True:
-        await asyncio.sleep(every)
+        await asyncio.sleep(interval)
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
-            log().error("fault", **error_fields(error))
+        except Exception as error:  # noqa: BLE001 - one failure must not end the timer
+            log().error("internal error", **error_fields(error))
