@@ -6,7 +6,7 @@ The status leaves before row 1. So a whole answer ends with `{"done": ...}`, one
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -71,7 +71,7 @@ class Exchange:
         self._id = ""
         self.done = Done()
 
-    async def answers(self, request: Request, limiter: ConcurrencyLimiter) -> AsyncIterator[bytes]:
+    async def answers(self, request: Request, limiter: ConcurrencyLimiter) -> AsyncGenerator[bytes, None]:
         """Give the answer piece by piece.
 
         Raises:

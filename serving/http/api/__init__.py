@@ -1,1 +1,13 @@
-"""serving/http/api."""
+"""The HTTP API: what each route does.
+
+In reading order:
+
+    routes           the route table: every route with its role, schemas and handler
+    score            the scoring routes, `oip` those of the Open Inference Protocol, `sessions` those of series
+    query_params     the options of scoring; `unknown_columns` and `row_log` serve it too
+    model_info       which models and versions there are
+    admin            promote, roll back, move the threshold, give feedback
+    live_page        the page at / and its events; `serving/web` holds its files
+    service_info     health, metrics and the description of the API
+    openapi          that description, derived from the route table
+"""

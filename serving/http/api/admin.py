@@ -1,6 +1,6 @@
-"""What those may do who operate the service: promote a version and roll back, move the threshold, say what alarms were worth.
+"""The admin API: promote a version and roll back, move the threshold, give feedback, compare with the shadow.
 
-All of it is written to the repository on disk, which every worker follows; nothing is changed in a worker alone.
+All changes are written to the repository on disk, which every worker follows; none is made in one worker only.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ import asyncio
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
+from msgspec import Meta
 
 from detector import pin
 from detector.decision import Decision
@@ -22,130 +21,158 @@ from detector.versioning import recalibrate
 from serving.http.api.query_params import unknown
 from serving.http.core.metrics import HttpMetrics
 from serving.http.core.problem_details import HttpProblem
-from serving.http.core.request_id import request_id
-from serving.http.core.response import JSON
+from serving.http.core.request import Request
+from serving.http.core.response import Response, json_response
 from serving.http.models import feedback
+from serving.http.models.aggregator import Aggregator
 from serving.http.models.feedback import Feedback
 from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
-from serving.http.process.aggregator import Aggregator
 from serving.log import log
-from serving.monitoring.agreement import VersionComparison
+from serving.monitoring.agreement import Agreement, VersionComparison
 
 T = TypeVar("T")
 
-MOST = 64 * 1024  # bytes of a body
+MAX_BODY = 64 * 1024  # bytes
 
 
 class PromotionRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What is to be promoted."""
+    """The version to promote."""
 
     version: int
 
 
 class ThresholdRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Where the threshold is to be: by one of these."""
+    """A new threshold, given by exactly one of these."""
 
-    false_alarm_rate: float | None = None
+    false_alarm_rate: Annotated[
+        float | None, Meta(extra_json_schema={"exclusiveMinimum": 0, "exclusiveMaximum": 1})  # checked by the scorer
+    ] = None
     threshold: float | None = None
 
 
-class AdminApi:
-    """The routes of those who operate the service."""
+class VersionChange(msgspec.Struct, frozen=True):
+    """The version that answers now, and the one that answered before."""
 
-    def __init__(self, models: ModelRegistry, metrics: HttpMetrics, hub: Aggregator, shadow_share: float) -> None:
+    model: str
+    version: int
+    was: int | None
+
+
+class FeedbackWritten(msgspec.Struct, frozen=True):
+    """How many items of feedback were written."""
+
+    model: str
+    written: int
+
+
+class ShadowComparison(msgspec.Struct, frozen=True):
+    """How the verdicts of the current version and of its shadow compare."""
+
+    model: str
+    version: int
+    shadow: Annotated[int | None, Meta(description="The version of the shadow, if there is one.")]
+    share: Annotated[float, Meta(description="The share of requests that the shadow scores too.")]
+    skipped: Annotated[int, Meta(description="Tables that the shadow was too busy to score.")]
+    agreement: Agreement
+
+
+class AdminApi:
+    """The routes for operating the service."""
+
+    def __init__(self, models: ModelRegistry, metrics: HttpMetrics, aggregator: Aggregator, shadow_share: float) -> None:
         self._models = models
-        self._hub = hub
+        self._aggregator = aggregator
         self._metrics = metrics
-        self._share = shadow_share
+        self._shadow_share = shadow_share
 
     async def shadow(self, request: Request) -> Response:
-        """Say how far the current version and the one in its shadow agree."""
-        name = request.path_params["name"]
-        current = self._models.current(name)
-        self._hub.settle()
+        """Return how the current version and its shadow compare."""
+        current = self._models.current(request.path_params["name"])
+        self._aggregator.update()
         shadow = current.shadow
-        found = self._hub.comparison(shadow) if shadow else VersionComparison()
-        return _json(
-            {
-                "model": name,
-                "version": current.version,
-                "shadow": shadow.model.version if shadow else None,
-                "share": self._share,
-                "skipped": found.skipped,
-                "agreement": found.agreement(),
-            }
+        comparison = self._aggregator.comparison(shadow) if shadow else VersionComparison()
+        return json_response(
+            ShadowComparison(
+                model=current.name,
+                version=current.version,
+                shadow=shadow.model.version if shadow else None,
+                share=self._shadow_share,
+                skipped=comparison.skipped,
+                agreement=comparison.agreement(),
+            )
         )
 
     async def promote(self, request: Request) -> Response:
-        """Answer by a version from here on."""
-        wanted = await _body(request, PromotionRequest)
-        return await self._move(request, "promoted", lambda place: self._promote(place, wanted.version))
+        """Make a version the one that answers."""
+        version = (await _decode_body(request, PromotionRequest)).version
+        return await self._move_pin(request, "version promoted", lambda folder: self._promote(folder, version))
 
-    def _promote(self, place: Path, version: int) -> pin.PinChange:
-        """Open a version and warm it up before it is pinned: one that cannot score is found out here."""
-        pin.require_version(place, version)
-        if self._models.find_open(place.name, str(version)) is None:
-            self._models.open(place.name, str(version))
-        return pin.promote(place, version)
+    def _promote(self, folder: Path, version: int) -> pin.PinChange:
+        """Open a version before it is pinned, so that one that cannot score is refused here."""
+        pin.require_version(folder, version)
+        if self._models.find_open(folder.name, str(version)) is None:
+            self._models.open(folder.name, str(version))
+        return pin.promote(folder, version)
 
     async def rollback(self, request: Request) -> Response:
-        """Answer by the version that answered before."""
-        return await self._move(request, "rolled back", pin.rollback)
+        """Make the previous version the one that answers."""
+        return await self._move_pin(request, "version rolled back", pin.rollback)
 
     async def thresholds(self, request: Request) -> Response:
-        """Say what another threshold would have done to the latest rows; unless `?dry_run=1`, write it as the next version."""
-        name, dry_run = request.path_params["name"], _dry_run(request)
-        wanted = await _body(request, ThresholdRequest)
+        """Return the effect of a threshold on the latest rows; unless `?dry_run=1`, write it as the next version too."""
+        name, is_dry_run = request.path_params["name"], _is_dry_run(request)
+        body = await _decode_body(request, ThresholdRequest)
         model = self._models.current(name)
-        decision = _decision(wanted, model)
-        said = {"model": name, "version": model.version, "decision": decision, **self._effect(model, decision)}
-        if dry_run:
-            return _json(said)
-        place = self._models.repository_folder(name)
-        _, manifest = await _on_disk(place, lambda: recalibrate(model.scorer, decision))
-        now = await _on_disk(place, lambda: self._models.reload(name))
-        log().info("threshold", model=name, version=manifest.version, parent=model.version, request_id=_id(request))
-        return _json(said | {"version": now.version, "written": manifest.version})
+        decision = _decision(body, model)
+        effect = {"model": name, "version": model.version, "decision": decision, **self._effect(model, decision)}
+        if is_dry_run:
+            return json_response(effect)
+        folder = self._models.repository_folder(name)
+        _, manifest = await _in_thread(folder, lambda: recalibrate(model.scorer, decision))
+        current = await _in_thread(folder, lambda: self._models.reload(name))
+        log().info("threshold written", model=name, version=manifest.version, parent=model.version, request_id=request.id)
+        return json_response(effect | {"version": current.version, "written": manifest.version})
 
     async def feedback(self, request: Request) -> Response:
-        """Write down what verdicts were worth."""
+        """Write feedback on verdicts."""
         name = request.path_params["name"]
-        given = await _body(request, Feedback | list[Feedback])
-        place, version = self._models.repository_folder(name), self._models.current(name).version
-        several = given if isinstance(given, list) else [given]
-        await _on_disk(place, lambda: feedback.append(place, version, several))
-        for each in several:
-            self._metrics.fed_back(name, each.verdict)
-        return _json({"model": name, "written": len(several)})
+        body = await _decode_body(request, Feedback | list[Feedback])
+        folder, version = self._models.repository_folder(name), self._models.current(name).version
+        items = body if isinstance(body, list) else [body]
+        await _in_thread(folder, lambda: feedback.append(folder, version, items))
+        for item in items:
+            self._metrics.count_feedback(name, item.verdict)
+        return json_response(FeedbackWritten(name, len(items)))
 
     def _effect(self, model: Model, decision: Decision) -> dict[str, Any]:
-        """Say what a threshold does to the calibration rows, and would have done to the latest rows.
+        """Return what a threshold does to the calibration rows, and would have done to the latest rows.
 
-        Of a series these are stretches, and rows whose scores lie above it: how long an alarm lasts is not told.
+        For a series the calibration counts stretches, and the latest rows are those with scores above the threshold; how
+        long an alarm would have lasted is unknown.
         """
-        self._hub.settle()
-        latest, now = self._hub.recent(model).latest, model.scorer.manifest.decision
-        alarms, alarms_now = int(decision.is_anomaly(latest).sum()), int(now.is_anomaly(latest).sum())
+        self._aggregator.update()
+        latest, current = self._aggregator.recent(model).latest, model.scorer.manifest.decision
+        alarms, alarms_now = int(decision.is_anomaly(latest).sum()), int(current.is_anomaly(latest).sum())
         ratio = alarms / len(latest) if len(latest) else None
         return {
             "latest": {"rows": len(latest), "alarms": alarms, "alarm_ratio": ratio, "alarms_now": alarms_now},
             "calibration": model.scorer.calibration.counts(decision.threshold)._asdict(),
         }
 
-    async def _move(self, request: Request, done: str, move: Callable[[Path], pin.PinChange]) -> Response:
-        """Move the pin, and answer once this worker has followed."""
+    async def _move_pin(self, request: Request, event: str, move: Callable[[Path], pin.PinChange]) -> Response:
+        """Move the pin, and respond once this worker has activated the version."""
         name = request.path_params["name"]
-        place = self._models.repository_folder(name)
-        moved = await _on_disk(place, lambda: move(place))
-        model = await _on_disk(place, lambda: self._models.reload(name))
-        log().info(done, model=name, version=moved.version, was=moved.previous, request_id=_id(request))
-        return _json({"model": name, "version": model.version, "was": moved.previous})
+        folder = self._models.repository_folder(name)
+        moved = await _in_thread(folder, lambda: move(folder))
+        model = await _in_thread(folder, lambda: self._models.reload(name))
+        log().info(event, model=name, version=moved.version, previous=moved.previous, request_id=request.id)
+        return json_response(VersionChange(name, model.version, moved.previous))
 
 
-def _decision(wanted: ThresholdRequest, model: Model) -> Decision:
-    """Give the decision that is asked for."""
-    match wanted:
+def _decision(body: ThresholdRequest, model: Model) -> Decision:
+    """Return the decision that a request describes."""
+    match body:
         case ThresholdRequest(false_alarm_rate=float(rate), threshold=None):
             try:
                 return model.scorer.decide(rate)
@@ -154,57 +181,45 @@ def _decision(wanted: ThresholdRequest, model: Model) -> Decision:
         case ThresholdRequest(false_alarm_rate=None, threshold=float(value)) if math.isfinite(value):
             return Decision(threshold=value, promise="value", criterion="chosen")
         case _:
-            raise HttpProblem(422, "threshold", "a threshold is set by one of two", expected="false_alarm_rate or threshold")
+            detail = "the body must hold exactly one of false_alarm_rate and threshold"
+            raise HttpProblem(422, "threshold", detail, expected="false_alarm_rate or threshold")
 
 
-def _dry_run(request: Request) -> bool:
-    """Tell whether nothing is to be done."""
-    for name, value in request.query_params.items():
+def _is_dry_run(request: Request) -> bool:
+    params = request.query_params
+    for name, value in params.items():
         if (name, value) not in {("dry_run", "0"), ("dry_run", "1")}:
             raise unknown(name, value, "dry_run=1")
-    return request.query_params.get("dry_run") == "1"
+    return params.get("dry_run") == "1"
 
 
-def _id(request: Request) -> str:
-    """Give the name of a request."""
-    return request_id(dict(request.headers.raw))
-
-
-async def _on_disk(place: Path, work: Callable[[], T]) -> T:
-    """Do something slow in a thread."""
+async def _in_thread(folder: Path, work: Callable[[], T]) -> T:
+    """Do slow work in a thread, and convert its errors."""
     try:
         return await asyncio.to_thread(work)
     except ResiduumError as error:
-        raise _problem(error, place) from error
+        raise _problem(error, folder) from error
 
 
-def _problem(error: ResiduumError, place: Path) -> HttpProblem:
-    """Say what is wrong, and not where the repository lies."""
-    said = str(error).replace(str(place.absolute()), place.name).replace(str(place), place.name)
+def _problem(error: ResiduumError, folder: Path) -> HttpProblem:
+    """Convert an error to a problem that does not reveal where the repository is."""
+    detail = str(error).replace(str(folder.absolute()), folder.name).replace(str(folder), folder.name)
     match error:
         case BundleMissing():
-            return HttpProblem(404, "version", said)
+            return HttpProblem(404, "version", detail)
         case OutputError():
-            return HttpProblem(503, "disk", said)
+            return HttpProblem(503, "disk", detail)
         case _:
-            return HttpProblem(409, "refused", said)
+            return HttpProblem(409, "refused", detail)
 
 
-async def _body(request: Request, kind: Any) -> Any:  # noqa: ANN401 - of that kind
-    """Read a body."""
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST:
-            raise HttpProblem(413, "body", f"the body has more than {MOST:,} bytes", expected=f"at most {MOST:,} bytes")
+async def _decode_body(request: Request, body_type: Any) -> Any:  # noqa: ANN401 - of that type
+    """Read and decode the body of a request."""
+    body = await request.body(MAX_BODY)
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body, type=body_type)
     except msgspec.ValidationError as error:
-        said, _, path = str(error).partition(" - at `")
-        raise HttpProblem(422, "shape", said, path=path.rstrip("`") or "$") from error
+        detail, _, path = str(error).partition(" - at `")
+        raise HttpProblem(422, "shape", detail, path=path.rstrip("`") or "$") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise HttpProblem(400, "json", f"the body is not JSON: {error}") from error
-
-
-def _json(said: dict[str, Any]) -> Response:
-    return Response(msgspec.json.encode(said), media_type=JSON.decode())

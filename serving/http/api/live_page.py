@@ -1,61 +1,81 @@
-"""What the page at `/` shows while it happens: scores by the second, alarms with their reasons, and how each model stands."""
+"""The live page at `/`: its files, and the events with scores per second, alarms with reasons, and the state of each model."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from serving import web
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.readiness import Readiness
+from serving.http.core.request import Request
+from serving.http.core.response import Response, StreamedResponse
+from serving.http.models.aggregator import Aggregator
 from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
-from serving.http.process.aggregator import Aggregator
 
-MOST_LISTENERS = 16
-COLUMNS = 3  # that changed most
+MAX_LISTENERS = 16
+MAX_CHANGED = 3  # columns that changed most
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+FOLDER = Path(web.__file__).parent
+FILES = {
+    "/": ("page.html", b"text/html; charset=utf-8"),
+    "/page.css": ("page.css", b"text/css; charset=utf-8"),
+    "/page.js": ("page.js", b"text/javascript; charset=utf-8"),
+    "/page.svg": ("page.svg", b"image/svg+xml"),
+}
+
+
+async def page_file(request: Request) -> Response:
+    """Return a file of the page."""
+    name, content_type = FILES[request.path]
+    return Response((FOLDER / name).read_bytes(), content_type)
 
 
 class LivePage:
-    """Shows what the hub knows."""
+    """The events of the page, from what the aggregator knows."""
 
-    def __init__(self, models: ModelRegistry, hub: Aggregator, state: Readiness) -> None:
+    def __init__(self, models: ModelRegistry, aggregator: Aggregator, readiness: Readiness) -> None:
         self._models = models
-        self._hub = hub
-        self._state = state
+        self._aggregator = aggregator
+        self._readiness = readiness
         self._listeners = 0
 
-    def enter(self) -> None:
-        """Let somebody look.
+    async def events(self, _request: Request) -> StreamedResponse:
+        """Return a stream of server-sent events.
 
         Raises:
-            HttpProblem: too many do.
+            HttpProblem: too many pages are open.
         """
-        if self._listeners >= MOST_LISTENERS:
-            raise HttpProblem(429, "listeners", f"{self._listeners} pages are open already, which is as many as there may be")
+        if self._listeners >= MAX_LISTENERS:
+            raise HttpProblem(429, "listeners", f"{self._listeners} pages are open, which is the limit")
+        return StreamedResponse(self._events(), EVENT_STREAM)
 
-    async def events(self) -> AsyncIterator[bytes]:
-        """Give a server-sent event each second, until the service goes down."""
+    async def _events(self) -> AsyncGenerator[bytes, None]:
+        """Yield an event every second, until the service shuts down."""
         self._listeners += 1
-        alarms, since = 0, 0
+        last_alarm_id, since = 0, 0
         try:
-            while not self._state.draining:
+            while not self._readiness.draining:
                 now = int(time.time())
-                self._hub.settle()
-                said = {"models": [self._standing(model, alarms, since, now) for model in self._models.current_models()]}
-                alarms, since = self._hub.number, now
-                yield b"data: " + msgspec.json.encode(said) + b"\n\n"
+                self._aggregator.update()
+                models = [self._state(model, last_alarm_id, since, now) for model in self._models.current_models()]
+                last_alarm_id, since = self._aggregator.last_alarm_id, now
+                yield b"data: " + msgspec.json.encode({"models": models}) + b"\n\n"
                 await asyncio.sleep(1)
         finally:
             self._listeners -= 1
 
-    def _standing(self, model: Model, alarms: int, since: int, now: int) -> dict[str, Any]:
-        """Say how a model stands; its alarms after number `alarms`, its scores from the second `since` until before `now`."""
-        recent, standing, shadow = self._hub.recent(model), model.scorer.calibration_counts, model.shadow
-        changed = sorted(recent.stability.items(), key=lambda each: -each[1])[:COLUMNS]
+    def _state(self, model: Model, after_alarm_id: int, since: int, before: int) -> dict[str, Any]:
+        """Return the state of a model, with its alarms after an ID and its scores of `since <= second < before`."""
+        aggregator, calibration, shadow = self._aggregator, model.scorer.calibration_counts, model.shadow
+        recent = aggregator.recent(model)
+        changed = sorted(recent.stability.items(), key=lambda column: -column[1])[:MAX_CHANGED]
         return {
             "name": model.name,
             "version": model.version,
@@ -63,7 +83,7 @@ class LivePage:
             "pinned": self._models.is_pinned(model.name),
             "decision": model.scorer.manifest.decision,
             "window": model.scorer.manifest.window,
-            "expected_alarm_ratio": (standing.above + 1) / (standing.rows + 1),  # of a series: of stretches
+            "expected_alarm_ratio": (calibration.above + 1) / (calibration.rows + 1),  # for a series: of stretches
             "alarm_ratio": recent.alarm_ratio,
             "rows": recent.rows,
             "anomalies": recent.anomalies,
@@ -71,7 +91,7 @@ class LivePage:
             "rejected": recent.rejected,
             "martingale": recent.martingale,
             "changed": changed,
-            "shadow": shadow and {"version": shadow.model.version, "agreement": self._hub.comparison(shadow).agreement()},
-            "alarms": self._hub.alarms(model.name, alarms),
-            "seconds": [msgspec.structs.astuple(each) for each in self._hub.seconds(model.name, since, now)],
+            "shadow": shadow and {"version": shadow.model.version, "agreement": aggregator.comparison(shadow).agreement()},
+            "alarms": aggregator.alarms(model.name, after_alarm_id),
+            "seconds": [msgspec.structs.astuple(second) for second in aggregator.seconds(model.name, since, before)],
         }

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from detector.batch import RecordBatch, Scalar
 from detector.version import __version__
@@ -47,7 +48,7 @@ HEADER_LENGTH = b"inference-header-content-length"
 SERVER = {"name": "residuum", "version": __version__, "extensions": ["binary_tensor_data", "model_repository"]}
 
 
-class _Parameters(msgspec.Struct):
+class InferenceParameters(msgspec.Struct):
     """What this service knows of parameters."""
 
     binary_data_size: int | None = None
@@ -55,33 +56,65 @@ class _Parameters(msgspec.Struct):
     binary_data_output: bool = False
 
 
-class _Input(msgspec.Struct):
+class InferenceInput(msgspec.Struct):
     """A column."""
 
     name: str
     shape: list[int]
     datatype: str
-    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
+    parameters: InferenceParameters = msgspec.field(default_factory=InferenceParameters)
     data: list[Any] | None = None
 
 
-class _Output(msgspec.Struct):
+class RequestedOutput(msgspec.Struct):
     """What is asked for."""
 
     name: str
-    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
+    parameters: InferenceParameters = msgspec.field(default_factory=InferenceParameters)
 
 
-class _Inference(msgspec.Struct):
+class InferenceRequest(msgspec.Struct):
     """A request."""
 
-    inputs: list[_Input]
+    inputs: list[InferenceInput]
     id: str = ""
-    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
-    outputs: list[_Output] = []
+    parameters: InferenceParameters = msgspec.field(default_factory=InferenceParameters)
+    outputs: list[RequestedOutput] = []
 
 
-_DECODER = msgspec.json.Decoder(_Inference)
+class OutputParameters(msgspec.Struct, frozen=True):
+    """Parameters of an output in a binary tensor."""
+
+    binary_data_size: int
+
+
+class InferenceOutput(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An output, whose values are in `data` or in a binary tensor."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: OutputParameters | UnsetType = UNSET
+    data: list[Any] | UnsetType = UNSET
+
+
+class ResponseParameters(msgspec.Struct, frozen=True):
+    """Parameters of a response; `rejected` is JSON."""
+
+    rejected: str
+
+
+class InferenceResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The response to an inference request."""
+
+    model_name: str
+    model_version: str
+    outputs: list[InferenceOutput]
+    id: str | UnsetType = UNSET
+    parameters: ResponseParameters | UnsetType = UNSET
+
+
+_DECODER = msgspec.json.Decoder(InferenceRequest)
 
 
 def metadata(model: Model, versions: list[int]) -> dict[str, Any]:
@@ -145,7 +178,7 @@ def _cut(body: bytes, request: RequestHead) -> tuple[bytes, bytes]:
     return body[: int(said)], body[int(said) :]
 
 
-def _decode(head: bytes) -> _Inference:
+def _decode(head: bytes) -> InferenceRequest:
     """Decode the JSON of a request."""
     try:
         return _DECODER.decode(head)
@@ -168,7 +201,7 @@ def _known(model: Model) -> tuple[str, ...]:
     return _usual(model) if model.scorer.manifest.window else (*_usual(model), *EXPLAINING)
 
 
-def _outputs(asked: _Inference, model: Model) -> list[_Output]:
+def _outputs(asked: InferenceRequest, model: Model) -> list[RequestedOutput]:
     """Give what is asked for."""
     known = _known(model)
     for place, each in enumerate(asked.outputs):
@@ -181,10 +214,10 @@ def _outputs(asked: _Inference, model: Model) -> list[_Output]:
                 found=each.name[:80],
                 expected=", ".join(known),
             )
-    return asked.outputs or [_Output(name) for name in _usual(model)]
+    return asked.outputs or [RequestedOutput(name) for name in _usual(model)]
 
 
-def _lines(asked: _Inference, tensors: bytes, model: Model, settings: HttpSettings) -> RecordBatch:
+def _lines(asked: InferenceRequest, tensors: bytes, model: Model, settings: HttpSettings) -> RecordBatch:
     """Gather the columns."""
     values: dict[str, list[Scalar]] = {}
     start = rows = 0
@@ -219,7 +252,7 @@ def _lines(asked: _Inference, tensors: bytes, model: Model, settings: HttpSettin
     return without_long_texts(RecordBatch(wanted, range(rows), [], 0, typed=False), settings.max_text)
 
 
-def _rows(each: _Input, path: str, rows: int | None, most: int) -> int:
+def _rows(each: InferenceInput, path: str, rows: int | None, most: int) -> int:
     """Give how many rows an input has."""
     found = each.shape[0] if each.shape and all(size == 1 for size in each.shape[1:]) else -1
     if found < 0 or (rows is not None and found != rows):
@@ -236,7 +269,7 @@ def _rows(each: _Input, path: str, rows: int | None, most: int) -> int:
     return found
 
 
-def _plain(each: _Input, rows: int, path: str) -> list[Scalar]:
+def _plain(each: InferenceInput, rows: int, path: str) -> list[Scalar]:
     """Read cells that stand in the JSON; those of shape [rows, 1] may be lists of one."""
     data = [cell[0] if isinstance(cell, list) and len(cell) == 1 else cell for cell in each.data or []]
     if len(data) != rows:
@@ -327,26 +360,31 @@ def _spread(values: np.ndarray, at: Any, rows: int) -> np.ndarray:  # noqa: ANN4
     return spread
 
 
-def _answer(asked: _Inference, outputs: list[_Output], arrays: dict[str, np.ndarray], judged: Judged, model: Model) -> Response:
+def _answer(
+    asked: InferenceRequest, outputs: list[RequestedOutput], arrays: dict[str, np.ndarray], judged: Judged, model: Model
+) -> Response:
     """Write the answer: JSON, and behind it the tensors that were wanted so."""
-    told: list[dict[str, Any]] = []
+    answered: list[InferenceOutput] = []
     tensors: list[bytes] = []
     for each in outputs:
         array = arrays[each.name]
         datatype = OUTPUTS.get(each.name, "FP64")
-        output = {"name": each.name, "datatype": datatype, "shape": list(array.shape)}
         binary = each.parameters.binary_data
         if asked.parameters.binary_data_output if binary is None else binary:
             tensors.append(_packed(array.tolist()) if datatype == "BYTES" else array.astype(NUMPY[datatype]).tobytes())
-            told.append(output | {"parameters": {"binary_data_size": len(tensors[-1])}})
+            size = OutputParameters(len(tensors[-1]))
+            answered.append(InferenceOutput(each.name, datatype, list(array.shape), parameters=size))
         else:
-            told.append(output | {"data": array.ravel().tolist()})
-    said: dict[str, Any] = {"model_name": model.name, "model_version": str(model.version), "outputs": told}
-    if asked.id:
-        said["id"] = asked.id
-    if judged.rejects:
-        said["parameters"] = {"rejected": msgspec.json.encode(sorted(judged.rejects, key=lambda each: each.row)).decode()}
-    head = msgspec.json.encode(said)
+            answered.append(InferenceOutput(each.name, datatype, list(array.shape), data=array.ravel().tolist()))
+    rejected = msgspec.json.encode(sorted(judged.rejects, key=lambda each: each.row)).decode() if judged.rejects else ""
+    response = InferenceResponse(
+        model.name,
+        str(model.version),
+        answered,
+        asked.id or UNSET,
+        ResponseParameters(rejected) if rejected else UNSET,
+    )
+    head = msgspec.json.encode(response)
     if not tensors:
         return Response(head, JSON)
     return Response(head + b"".join(tensors), b"application/octet-stream", headers=[(HEADER_LENGTH, b"%d" % len(head))])

@@ -1,194 +1,186 @@
-"""All routes but the hot one: what there is, and how it is."""
+"""The route table: every route of the service, with its role, its schemas and its handler."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from msgspec import Meta
 
-from serving import web
-from serving.http.api import oip, openapi
-from serving.http.api.admin import AdminApi
-from serving.http.api.live_page import LivePage
+from serving.codecs.json_answer import Answer
+from serving.http.api.admin import AdminApi, FeedbackWritten, PromotionRequest, ShadowComparison, ThresholdRequest, VersionChange
+from serving.http.api.live_page import FILES, LivePage, page_file
+from serving.http.api.model_info import ModelInfoApi
+from serving.http.api.oip import InferenceRequest, InferenceResponse
+from serving.http.api.openapi import AnyJson, ImageFile, Rows
+from serving.http.api.query_params import MOST_REASONS
 from serving.http.api.score import Scoring
-from serving.http.api.sessions import Series
-from serving.http.core.metrics import CONTENT_TYPE, HttpMetrics
-from serving.http.core.problem_details import HttpProblem
+from serving.http.api.service_info import ServiceInfoApi
+from serving.http.api.sessions import Session, SessionsApi
+from serving.http.core.authentication import Role
+from serving.http.core.metrics import HttpMetrics
 from serving.http.core.readiness import Readiness
-from serving.http.core.response import JSON
-from serving.http.models.model import Model
+from serving.http.core.routing import Handler, QueryParameter, Route, RouteTable
+from serving.http.models.feedback import Feedback
 from serving.http.models.registry import ModelRegistry
-from serving.log import log
 
-WEB = Path(web.__file__).parent
-PAGE = {
-    "/": (WEB / "page.html", "text/html"),
-    "/page.css": (WEB / "page.css", "text/css"),
-    "/page.js": (WEB / "page.js", "text/javascript"),
-    "/page.svg": (WEB / "page.svg", "image/svg+xml"),
-}
-SESSIONS = ("/v1/models/{name}/sessions/{key}", "/v1/models/{name}/versions/{version}/sessions/{key}")
+JSON, NDJSON, ARROW = "application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"
+RAW, PNG, JPEG = "application/octet-stream", "image/png", "image/jpeg"
+ANY_JSON = {JSON: AnyJson}
 
+REASONS = QueryParameter(
+    "reasons", Annotated[int, Meta(ge=0, le=MOST_REASONS, extra_json_schema={"default": 3})], "Reasons per anomaly."
+)
+ONLY = QueryParameter("only", Literal["anomalies"], "Leave other verdicts out.")
+HEATMAP = QueryParameter(
+    "heatmap", Literal["1"], "For a PNG or JPEG body: return a picture of the error instead of verdicts.", images_only=True
+)
+DRY_RUN = QueryParameter("dry_run", Literal["0", "1"], "With 1: compute the effect, and change nothing.")
 
-class Routes:
-    """The routes, as ASGI."""
-
-    def __init__(  # noqa: PLR0913 - all that answers meets here
-        self,
-        models: ModelRegistry,
-        scoring: Scoring,
-        state: Readiness,
-        metrics: HttpMetrics,
-        operations: AdminApi,
-        live: LivePage,
-        series: Series,
-        *,
-        forward: ASGIApp | None,
-        tokens: bool,
-    ) -> None:
-        """Take what answers; `forward` leads to worker 0, of a worker that is another."""
-        self._models = models
-        self._scoring = scoring
-        self._state = state
-        self._metrics = metrics
-        self._live = live
-        self._forward = forward
-        self._tokens = tokens
-        self._router = Router(
-            [
-                *(Route(path, _page) for path in PAGE),
-                self._central("/v1/events", self._events),
-                Route("/livez", self._alive),
-                Route("/readyz", self._ready),
-                Route("/healthz", self._ready),
-                Route("/metrics", self._measure),
-                Route("/v1/models", self._list),
-                Route("/v1/models/{name}", self._one),
-                Route("/v1/models/{name}/versions/{version}", self._one),
-                self._central("/v1/models/{name}/shadow", operations.shadow),
-                Route("/v1/models/{name}/promote", operations.promote, methods=["POST"]),
-                Route("/v1/models/{name}/rollback", operations.rollback, methods=["POST"]),
-                self._central("/v1/models/{name}/thresholds", operations.thresholds, "POST"),
-                Route("/v1/models/{name}/feedback", operations.feedback, methods=["POST"]),
-                Route("/openapi.json", self._openapi),
-                Route("/docs", self._docs),
-                *(self._central(path, series.answer, "GET", "POST", "DELETE") for path in SESSIONS),
-                Route("/v2", self._server),
-                Route("/v2/health/live", self._alive),
-                Route("/v2/health/ready", self._ready),
-                Route("/v2/models/{name}", self._metadata),
-                Route("/v2/models/{name}/ready", self._metadata),
-                Route("/v2/models/{name}/infer", _score, methods=["POST"]),
-                Route("/v2/models/{name}/versions/{version}", self._metadata),
-                Route("/v2/models/{name}/versions/{version}/ready", self._metadata),
-                Route("/v2/models/{name}/versions/{version}/infer", _score, methods=["POST"]),
-                Route("/v2/repository/index", self._index, methods=["POST"]),
-                Route("/v2/repository/models/{name}/load", self._load, methods=["POST"]),
-                Route("/v1/models/{name}/score", _score, methods=["POST"]),
-                Route("/v1/models/{name}/versions/{version}/score", _score, methods=["POST"]),
-            ],
-            redirect_slashes=False,
-            default=_nothing,
-        )
-
-    def _central(self, path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
-        """Give a route that worker 0 alone can answer; the others pass it on."""
-        return Route(path, self._forward or answer, methods=methods or ["GET"])
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        scope["app"] = self._router  # so that starlette raises what it refuses
-        # Starlette's patterns end in `$`, which lets a line's end pass: a path would be another to `tokens` than to the router.
-        answer = _nothing if scope["path"].endswith("\n") else self._router
-        await answer(scope, receive, send)
-
-    async def _alive(self, _request: Request) -> Response:
-        return _json({"status": "alive"})
-
-    async def _ready(self, _request: Request) -> Response:
-        if self._state.draining:
-            raise HttpProblem(503, "draining", "the service is going down: ask another one")
-        return _json({"status": "ready", "models": len(self._models.current_models())})
-
-    async def _events(self, _request: Request) -> Response:
-        self._live.enter()
-        return StreamingResponse(self._live.events(), media_type="text/event-stream")
-
-    async def _measure(self, _request: Request) -> Response:
-        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
-
-    async def _list(self, _request: Request) -> Response:
-        return _json({"models": [self._summary(model) for model in self._models.current_models()]})
-
-    async def _one(self, request: Request) -> Response:
-        model = await self._scoring.model(request.path_params["name"], request.path_params.get("version"))
-        return _json(self._summary(model) | {"manifest": model.scorer.manifest})
-
-    async def _openapi(self, _request: Request) -> Response:
-        return _json(self._document())
-
-    async def _docs(self, _request: Request) -> Response:
-        return Response(openapi.page(self._document()), media_type="text/html")
-
-    def _document(self) -> dict[str, Any]:
-        models = self._models.current_models()
-        versions = {model.name: self._models.versions(model.name) for model in models}
-        return openapi.document(models, versions=versions, tokens=self._tokens)
-
-    async def _server(self, _request: Request) -> Response:
-        return _json(oip.SERVER)
-
-    async def _metadata(self, request: Request) -> Response:
-        model = await self._scoring.model(request.path_params["name"], request.path_params.get("version"))
-        return _json(oip.metadata(model, self._models.versions(model.name)))
-
-    async def _index(self, _request: Request) -> Response:
-        return _json(
-            [
-                {"name": each.name, "version": str(each.version), "state": "READY", "reason": ""}
-                for each in self._models.open_models()
-            ]
-        )
-
-    async def _load(self, request: Request) -> Response:
-        model = await self._scoring.reload(request.path_params["name"])
-        log().info("loaded", model=f"{model.name}/{model.version}")
-        return _json({"name": model.name, "version": str(model.version)})
-
-    def _summary(self, model: Model) -> dict[str, Any]:
-        """Say what a model is."""
-        scorer = model.scorer
-        return {
-            "name": model.name,
-            "version": model.version,
-            "versions": self._models.versions(model.name),
-            "decision": scorer.manifest.decision,
-            "calibration": scorer.calibration_counts._asdict(),
-            "provider": scorer.graph.provider,
-            "loaded": model.loaded,
-        }
+ROWS = {JSON: Rows, NDJSON: bytes, ARROW: bytes}
+VERDICTS = {JSON: Answer, NDJSON: bytes, ARROW: bytes}
+ONE_OR_MORE_FEEDBACK = Feedback | Annotated[list[Feedback], Meta(extra_json_schema={"maxItems": 20})]
+# Exactly one of the two fields.
+NEW_THRESHOLD = Annotated[ThresholdRequest, Meta(extra_json_schema={"minProperties": 1, "maxProperties": 1})]
 
 
-async def _page(request: Request) -> Response:
-    """Give a file of the page."""
-    file, kind = PAGE[request.url.path]
-    return FileResponse(file, media_type=kind)
+class Apis(NamedTuple):
+    """The objects whose methods are the handlers."""
+
+    scoring: Scoring
+    sessions: SessionsApi
+    admin: AdminApi
+    live_page: LivePage
 
 
-async def _score(_request: Request) -> Response:
-    """Stand in for the hot route, which `app` takes before this is reached: other methods learn here what is allowed."""
-    raise NotImplementedError
+def build_routes(apis: Apis, models: ModelRegistry, readiness: Readiness, metrics: HttpMetrics, *, tokens: bool) -> RouteTable:
+    """Return the route table; the scoring routes come first, because most requests are for them."""
+    routes: list[Route] = []
+    info = ServiceInfoApi(models, readiness, metrics, routes, requires_tokens=tokens)
+    routes += [
+        *_scoring_routes(apis.scoring),
+        *_session_routes(apis.sessions),
+        *_model_routes(ModelInfoApi(models, apis.scoring)),
+        *_admin_routes(apis.admin),
+        *_page_routes(apis.live_page),
+        *_service_routes(info),
+    ]
+    return RouteTable(routes)
 
 
-async def _nothing(scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise HttpProblem(404, "route", f"there is nothing at {scope['path'][:80]}; /openapi.json says what there is")
+def _scoring_routes(scoring: Scoring) -> Iterable[Route]:
+    yield from _with_version(
+        "/v1/models/{name}",
+        "/score",
+        Route(
+            method="POST",
+            path="",
+            handler=scoring.score,
+            inline=scoring.score_inline,
+            role="score",
+            summary="Score rows with {name}",
+            label="score",
+            query=(REASONS, ONLY, HEATMAP),
+            request={**ROWS, RAW: bytes, PNG: ImageFile, JPEG: ImageFile},
+            response={**VERDICTS, RAW: bytes, PNG: ImageFile},
+            limited=True,
+        ),
+    )
+    yield from _with_version(
+        "/v2/models/{name}",
+        "/infer",
+        Route(
+            method="POST",
+            path="",
+            handler=scoring.infer,
+            inline=scoring.infer_inline,
+            role="score",
+            summary="Score columns with {name} (Open Inference Protocol)",
+            label="infer",
+            request={JSON: InferenceRequest},
+            response={JSON: InferenceResponse},
+            limited=True,
+        ),
+    )
 
 
-def _json(said: object) -> Response:
-    return Response(msgspec.json.encode(said), media_type=JSON.decode())
+def _session_routes(sessions: SessionsApi) -> Iterable[Route]:
+    state = Route(
+        method="GET",
+        path="",
+        handler=sessions.describe,
+        role="score",
+        summary="State of a session of {name}",
+        response={JSON: Session},
+        series_only=True,
+        on_worker_0=True,
+    )
+    score = msgspec.structs.replace(
+        state,
+        method="POST",
+        handler=sessions.score,
+        summary="Score rows that follow those of earlier requests with {name}",
+        query=(REASONS, ONLY),
+        request=ROWS,
+        response=VERDICTS,
+        limited=True,
+    )
+    end = msgspec.structs.replace(state, method="DELETE", handler=sessions.end, summary="Forget a session of {name}")
+    for route in (score, state, end):
+        yield from _with_version("/v1/models/{name}", "/sessions/{key}", route)
+
+
+def _model_routes(info: ModelInfoApi) -> Iterable[Route]:
+    yield _get("/v1/models", info.list, "score", "List the models")
+    yield from _with_version("/v1/models/{name}", "", _get("", info.describe, "score", "Describe {name}"))
+    yield _get("/v2", info.server_metadata, "score", "Describe the server (Open Inference Protocol)")
+    yield from _with_version("/v2/models/{name}", "", _get("", info.metadata, "score", "Describe inputs and outputs of {name}"))
+    yield from _with_version("/v2/models/{name}", "/ready", _get("", info.metadata, "score", "Readiness of {name}"))
+    yield _post("/v2/repository/index", info.index, "score", "List the open versions")
+    yield _post("/v2/repository/models/{name}/load", info.load, "operate", "Activate the pinned or highest version of {name}")
+
+
+def _admin_routes(admin: AdminApi) -> Iterable[Route]:
+    path = "/v1/models/{name}"
+    shadow = _get(f"{path}/shadow", admin.shadow, "score", "Compare {name} with its shadow", {JSON: ShadowComparison})
+    thresholds = _post(f"{path}/thresholds", admin.thresholds, "operate", "Try or write another threshold for {name}")
+    yield msgspec.structs.replace(shadow, on_worker_0=True)
+    yield msgspec.structs.replace(thresholds, request={JSON: NEW_THRESHOLD}, query=(DRY_RUN,), on_worker_0=True)
+    change, written = {JSON: VersionChange}, {JSON: FeedbackWritten}
+    promote = _post(f"{path}/promote", admin.promote, "operate", "Promote a version of {name}", change)
+    feedback = _post(f"{path}/feedback", admin.feedback, "operate", "Give feedback on verdicts of {name}", written)
+    yield msgspec.structs.replace(promote, request={JSON: PromotionRequest})
+    yield _post(f"{path}/rollback", admin.rollback, "operate", "Roll {name} back to its previous version", change)
+    yield msgspec.structs.replace(feedback, request={JSON: ONE_OR_MORE_FEEDBACK})
+
+
+def _page_routes(page: LivePage) -> Iterable[Route]:
+    for path in FILES:
+        yield Route(method="GET", path=path, handler=page_file, role="public")
+    yield Route(method="GET", path="/v1/events", handler=page.events, role="operate", on_worker_0=True)
+
+
+def _service_routes(info: ServiceInfoApi) -> Iterable[Route]:
+    yield _get("/livez", info.live, "public", "Whether the process runs")
+    yield _get("/v2/health/live", info.live, "public", "Whether the process runs (Open Inference Protocol)")
+    yield _get("/readyz", info.ready, "public", "Whether the service accepts work")
+    yield _get("/healthz", info.ready, "public", "Whether the service accepts work")
+    yield _get("/v2/health/ready", info.ready, "public", "Whether the service accepts work (Open Inference Protocol)")
+    yield _get("/metrics", info.metrics, "metrics", "Metrics for Prometheus", {"text/plain": str})
+    yield _get("/openapi.json", info.openapi, "public", "This document")
+    yield _get("/docs", info.docs, "public", "This document as a page", {"text/html": str})
+
+
+def _get(path: str, handler: Handler, role: Role, summary: str, response: Mapping[str, Any] = ANY_JSON) -> Route:
+    return Route(method="GET", path=path, handler=handler, role=role, summary=summary, response=response)
+
+
+def _post(path: str, handler: Handler, role: Role, summary: str, response: Mapping[str, Any] = ANY_JSON) -> Route:
+    return Route(method="POST", path=path, handler=handler, role=role, summary=summary, response=response)
+
+
+def _with_version(model_path: str, rest: str, route: Route) -> Iterable[Route]:
+    """Yield a route for the current version of a model, and for each version by its number."""
+    for path in (f"{model_path}{rest}", f"{model_path}/versions/{{version}}{rest}"):
+        yield msgspec.structs.replace(route, path=path)

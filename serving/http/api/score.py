@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -15,14 +15,13 @@ from detector.images import UnreadableImage
 from serving.codecs import arrow, json_answer, raw
 from serving.codecs.json_body import check_depth
 from serving.codecs.json_limits import without_long_texts
-from serving.codecs.ndjson import Exchange
+from serving.codecs.ndjson import Exchange, error_line
 from serving.http.api import oip, row_log, unknown_columns
 from serving.http.api.query_params import Wishes, unknown, wishes_of
 from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
-from serving.http.core.hot_routes import ScoringTarget
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request import Request, RequestHead
-from serving.http.core.response import Response
+from serving.http.core.response import AnyResponse, Response, StreamedResponse
 from serving.http.core.settings import HttpSettings
 from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
@@ -32,13 +31,6 @@ if TYPE_CHECKING:
     from detector.series import Series
 
 NDJSON = "application/x-ndjson"
-
-
-class Stream(NamedTuple):
-    """An answer that is sent while it is made."""
-
-    pieces: AsyncIterator[bytes]
-    content_type: bytes
 
 
 class Scoring:
@@ -59,7 +51,7 @@ class Scoring:
         }
         self._known = (NDJSON, *self._whole)
 
-    async def answer(self, request: Request, name: str, version: str | None) -> Response | Stream:
+    async def score(self, request: Request) -> AnyResponse:
         """Judge the rows of a request.
 
         Raises:
@@ -71,9 +63,10 @@ class Scoring:
             known = ", ".join(self._known)
             raise HttpProblem(415, "content_type", f"rows come as {known}", found=form[:80], expected=known)
         wishes = wishes_of(request.query, form)
-        model = await self.model(name, version)
+        model = await self.requested_model(request)
         if form == NDJSON:
-            return Stream(Exchange(model, wishes, self._alarms, self._settings).answers(request, self._limiter), NDJSON.encode())
+            answers = Exchange(model, wishes, self._alarms, self._settings).answers(request, self._limiter)
+            return StreamedResponse(answers, NDJSON.encode(), encode_error=error_line)
         body = await request.body(self._settings.max_body)
         judge = self._whole[form]
         work = MAX_INLINE_BYTES + 1 if wishes.heatmap else len(body)  # drawing takes its time, however small the image
@@ -91,35 +84,49 @@ class Scoring:
             raise HttpProblem(415, "content_type", f"rows of a session come as {known}", found=form[:80], expected=known)
         return judges[form]
 
-    def at_once(self, request: RequestHead, target: ScoringTarget, size: int) -> Callable[[bytes], Response] | None:
-        """Give what judges a whole body of so many bytes without waiting for anything; None where there is no such thing.
+    def score_inline(self, request: RequestHead, size: int) -> Callable[[bytes], Response] | None:
+        """Return what scores a whole body of `size` bytes without waiting for anything; None if there is no such thing.
 
         Raises:
             HttpProblem: it cannot be answered.
         """
-        model = self._models.find_open(target.name, target.version)
-        if model is None or size > self._settings.max_body:
-            return None
-        if target.route == "infer":
-            return lambda body: oip.infer(body, request, model, self._settings)
+        model = self._open_model(request, size)
         judge = self._whole.get(request.content_type)
-        if judge is None:
+        if model is None or judge is None:
             return None
         wishes = wishes_of(request.query, request.content_type)
         if wishes.heatmap:
             return None
         return lambda body: judge(body, model, wishes, request.id)
 
-    async def infer(self, request: Request, name: str, version: str | None) -> Response:
-        """Judge the rows of a request in the Open Inference Protocol.
+    def infer_inline(self, request: RequestHead, size: int) -> Callable[[bytes], Response] | None:
+        """Return what infers from a whole body of `size` bytes without waiting for anything; None if there is no such thing.
+
+        Raises:
+            HttpProblem: it cannot be answered.
+        """
+        model = self._open_model(request, size)
+        return None if model is None else lambda body: oip.infer(body, request, model, self._settings)
+
+    async def infer(self, request: Request) -> Response:
+        """Score the rows of a request in the Open Inference Protocol.
 
         Raises:
             HttpProblem: it cannot be answered.
             ClientGone: nobody waits for the answer.
         """
-        model = await self.model(name, version)
+        model = await self.requested_model(request)
         body = await request.body(self._settings.max_body)
         return await self._limiter.run(request, len(body), lambda: oip.infer(body, request, model, self._settings))
+
+    async def requested_model(self, request: RequestHead) -> Model:
+        """Return the model that the path of a request names."""
+        return await self.model(request.path_params["name"], request.path_params.get("version"))
+
+    def _open_model(self, request: RequestHead, size: int) -> Model | None:
+        """Return the model that the path of a request names, if it is open and may read `size` bytes."""
+        model = self._models.find_open(request.path_params["name"], request.path_params.get("version"))
+        return model if size <= self._settings.max_body else None
 
     async def model(self, name: str, version: str | None) -> Model:
         """Give a model; a version that is not open yet is opened, one at a time."""

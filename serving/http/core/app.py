@@ -23,7 +23,7 @@ Forward = Callable[[Request], Awaitable[AnyResponse]]
 class App:
     """The service as an ASGI app; `forward` sends a request to worker 0, and is None in worker 0 itself."""
 
-    def __init__(  # noqa: PLR0913 - everything that a request meets
+    def __init__(
         self,
         routes: RouteTable,
         limiter: ConcurrencyLimiter,
@@ -87,8 +87,7 @@ class App:
         try:
             async with contextlib.aclosing(response.chunks) as chunks:
                 async for chunk in chunks:
-                    if request.is_disconnected:
-                        raise ClientGone
+                    request.require_connected()
                     async with asyncio.timeout(self._send_timeout):
                         if not started:
                             started = True

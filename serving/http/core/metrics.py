@@ -122,7 +122,5 @@ class _RequestCollector(Collector):
         for route in dict.fromkeys(route for (route, _), _ in by_label):
             of_route = [latencies for (name, _), latencies in by_label if name == route]
             counts = itertools.accumulate(map(sum, zip(*(latencies.counts for latencies in of_route), strict=True)))
-            duration.add_metric(
-                [route], list(zip(bounds, counts, strict=True)), sum(latencies.seconds for latencies in of_route)
-            )
+            duration.add_metric([route], list(zip(bounds, counts, strict=True)), sum(latencies.seconds for latencies in of_route))
         yield duration

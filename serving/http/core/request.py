@@ -97,10 +97,14 @@ class Request(RequestHead):
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    @property
-    def is_disconnected(self) -> bool:
-        """Whether the connection is closed or closing."""
-        return self._transport.is_closing()
+    def require_connected(self) -> None:
+        """Raise unless the connection is open.
+
+        Raises:
+            ClientGone: it is closed or closing.
+        """
+        if self._transport.is_closing():
+            raise ClientGone
 
     def abort(self) -> None:
         """Close the connection at once, and discard what the client has not read."""

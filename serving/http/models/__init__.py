@@ -1,1 +1,12 @@
-"""serving/http/models."""
+"""Open models, and what the service remembers beside them; nothing here knows URLs.
+
+In reading order:
+
+    model           one version of one name, open for requests
+    registry        which versions are open; follows the repository on disk
+    sessions        series whose rows arrive request by request
+    feedback        what users say about verdicts, in a file beside the versions
+    worker_report   the statistics that each worker sends to worker 0
+    aggregator      the statistics of all workers, in worker 0
+    metrics         what Prometheus reads of all these
+"""

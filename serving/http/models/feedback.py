@@ -1,4 +1,4 @@
-"""What people say verdicts were worth: appended to a file beside the versions, counted, and never acted on by itself."""
+"""Feedback on verdicts: appended to a file beside the versions and counted; nothing acts on it by itself."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from msgspec import Meta
 from detector.errors import OutputError
 
 FILE = "feedback.ndjson"
-LARGEST = 256 * 2**20  # bytes
+MAX_FILE_BYTES = 256 * 2**20
 
 
 class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a verdict was worth; request and row name it, as the answer did."""
+    """Feedback on one verdict, which the response identified by request ID and row."""
 
     request_id: Annotated[str, Meta(min_length=1, max_length=64)]
     row: Annotated[int, Meta(ge=0, le=2**31)]
@@ -30,25 +30,26 @@ class FeedbackLine(msgspec.Struct, frozen=True):
     """A line of the file."""
 
     at: dt.datetime
-    version: int  # the one that answered when the feedback came
+    version: int  # that answered when the feedback arrived
     feedback: Feedback
 
 
-def append(place: Path, version: int, given: Sequence[Feedback]) -> None:
-    """Append to the file of a name; one write, so that lines of several workers do not mix.
+def append(folder: Path, version: int, feedback: Sequence[Feedback]) -> None:
+    """Append to the file of a model, in one write, so that lines of several workers do not mix.
 
     Raises:
-        OutputError: it cannot be written, or is full.
+        OutputError: the file cannot be written, or is full.
     """
     now = dt.datetime.now(dt.UTC)
-    text = msgspec.json.Encoder().encode_lines([FeedbackLine(now, version, each) for each in given])
+    lines = msgspec.json.Encoder().encode_lines([FeedbackLine(now, version, item) for item in feedback])
+    path = folder / FILE
     try:
-        file = os.open(place / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            if os.fstat(file).st_size + len(text) > LARGEST:
-                raise OutputError(f"{place / FILE} is full: move it away, and the next feedback begins another")
-            os.write(file, text)
+            if os.fstat(file).st_size + len(lines) > MAX_FILE_BYTES:
+                raise OutputError(f"{path} is full: move it away, and the next feedback starts a new file")
+            os.write(file, lines)
         finally:
             os.close(file)
     except OSError as error:
-        raise OutputError(f"cannot write {place / FILE}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error

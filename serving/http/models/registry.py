@@ -1,7 +1,7 @@
-"""Which bundles are open: a folder of names, one name, or one version; what changes on disk is taken up while others serve.
+"""Which models are open: those of a folder of names, of one name, or one version; follows the disk while the service runs.
 
-The disk is the truth, and is looked at, not listened to: the system's events do not come from network volumes, where
-repositories of several machines lie, so one would have to look all the same; a look at a name takes about 0.3 ms.
+The disk is the only source of truth, and it is polled: file events do not come from network volumes, on which several
+machines share a repository, so that polling would be needed anyway. Polling one name takes about 0.3 ms.
 """
 
 from __future__ import annotations
@@ -25,97 +25,107 @@ from serving.memory import release_free_memory
 from serving.monitoring.shadow import ShadowModel, can_shadow
 from serving.preload import preload
 
-MOST_OTHERS = 8  # versions open beside the current ones; among them those that were current, for a way back without waiting
-LOOK_EVERY = 0.25  # seconds
+MAX_OTHERS = 8  # versions open beside the current ones; the previous ones among them make a rollback immediate
+POLL_INTERVAL = 0.25  # seconds
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 Stamp = frozenset[tuple[str, int, int]]
 
 
-class _Refusal(NamedTuple):
-    """Why a version was refused; not the error itself, whose traceback would keep alive whatever its frames knew."""
+class _Rejection(NamedTuple):
+    """Why a version was rejected; not the exception itself, whose traceback would keep objects of its frames alive."""
 
     stamp: Stamp
-    kind: type[BundleError]
-    said: str
+    error: type[BundleError]
+    message: str
+
+    def exception(self) -> BundleError:
+        return self.error(self.message)
 
 
 class ModelRegistry:
-    """The models of a service. Names come from the disk, never from a request, so none leads out of the repository.
+    """The models of a service. Safe to use from several threads.
 
-    Safe to use from several threads: who asks takes a model once and answers by it alone, whatever is swapped meanwhile.
+    Names come from the disk, never from a request, so that no name leads out of the repository. A request looks its model up
+    once and keeps it, whatever is activated meanwhile.
     """
 
     def __init__(
-        self, path: Path, device: Device, loaded: Callable[[str], None], shadow_share: float = 0.0, most_keys: int = MOST_KEYS
+        self,
+        path: Path,
+        device: Device,
+        count_load: Callable[[str], None],
+        shadow_share: float = 0.0,
+        max_keys: int = MOST_KEYS,
     ) -> None:
-        """Open the current version of every name; `loaded` is told how each opening ends.
+        """Open the current version of every name; `count_load` receives `opened` or `refused` for each attempt.
 
-        Where a pin holds an older version, the highest one judges this share of what the current one judges, in its shadow.
-        Of a series one request remembers at most so many keys.
+        While an older version is pinned, the highest one scores the share `shadow_share` of its requests too, as its shadow.
+        A request keeps at most `max_keys` keys of series.
 
         Raises:
-            BundleError: there is none, or a name has no version that can be trusted.
-            SettingError: the device is not there.
+            BundleError: there is no bundle, or no valid version of a name.
+            SettingError: the device is not available.
         """
         self._path = path
         self._device = device
-        self._loaded = loaded
+        self._count_load = count_load
         self._shadow_share = shadow_share
-        self._most_keys = most_keys
-        self._opening = threading.Lock()
-        self._refused: dict[Path, _Refusal] = {}
-        self._told: dict[str, str] = {}
-        self._others: dict[tuple[str, int], Model] = {}  # both are replaced, not changed: who reads them needs no lock
+        self._max_keys = max_keys
+        self._lock = threading.Lock()  # held while versions are opened and activated
+        self._rejections: dict[Path, _Rejection] = {}
+        self._logged: dict[str, str] = {}  # the latest error of each name or shadow, so that it is logged once
+        # Both are replaced, not changed, so that readers need no lock.
+        self._others: dict[tuple[str, int], Model] = {}
         self._current: dict[str, Model] = {}
-        self._places = _places(path)
-        for name in self._places:
-            self._take_up(name)
+        self._folders = _find_names(path)
+        for name in self._folders:
+            self._activate(name)
 
     def current_models(self) -> list[Model]:
-        """Give the current version of every name."""
+        """Return the current version of every name."""
         return list(self._current.values())
 
     def open_models(self) -> list[Model]:
-        """Give every version that is open."""
+        """Return every open version."""
         return [*self._current.values(), *self._others.values()]
 
     def current(self, name: str) -> Model:
-        """Give the current version of a name.
+        """Return the current version of a name.
 
         Raises:
-            HttpProblem: there is no such name.
+            HttpProblem: the name is unknown.
         """
         try:
             return self._current[name]
         except KeyError:
-            raise HttpProblem(404, "model", f"there is no model {name[:80]!r}; GET /v1/models lists those there are") from None
+            raise HttpProblem(404, "model", f"there is no model {name[:80]!r}; GET /v1/models lists the models") from None
 
     def shadowed(self) -> list[tuple[Model, ShadowModel]]:
-        """Give the current versions that have a shadow, and the shadow of each."""
+        """Return the current versions that have a shadow, with their shadows."""
         return [(model, shadow) for model in self._current.values() if (shadow := model.shadow)]
 
     def repository_folder(self, name: str) -> Path:
-        """Give the folder of a name that has versions.
+        """Return the folder with the versions of a name.
 
         Raises:
-            HttpProblem: there is no such name, or one version of it is all that is served.
+            HttpProblem: the name is unknown, or the service serves one version without a repository.
         """
         self.current(name)
-        place = self._places[name]
-        if (place / bundle.MANIFEST).is_file():
-            raise HttpProblem(409, "version", f"the service was given one version of {name} alone, and answers by it")
-        return place
+        folder = self._folders[name]
+        if (folder / bundle.MANIFEST).is_file():
+            raise HttpProblem(409, "version", f"the service was started with a single version of {name}; it cannot be changed")
+        return folder
 
     def is_pinned(self, name: str) -> bool:
-        """Tell whether a name's version is pinned."""
-        return (self._places[name] / repository.PIN).is_file()
+        """Return whether a version of a name is pinned."""
+        return (self._folders[name] / repository.PIN).is_file()
 
     def find_open(self, name: str, version: str | None) -> Model | None:
-        """Give a version, or the current one, if it is open.
+        """Return a version, or the current one, if it is open.
 
         Raises:
-            HttpProblem: there is no such name.
+            HttpProblem: the name is unknown.
         """
         model = self.current(name)
         if version is None or version == str(model.version):
@@ -123,194 +133,192 @@ class ModelRegistry:
         return self._others.get((name, int(version))) if VERSION.fullmatch(version) else None
 
     def open(self, name: str, version: str) -> Model:
-        """Open a version, which takes a while, and keep it for the next request.
+        """Open a version, which takes a while, and keep it open.
 
         Raises:
             HttpProblem: there is no such version.
-            BundleError: it cannot be trusted.
+            BundleError: it is invalid.
         """
         if not VERSION.fullmatch(version) or int(version) not in self.versions(name):
             raise HttpProblem(404, "version", f"{name} has no version {version[:20]!r}; it has {self.versions(name)}")
-        with self._opening:
-            model = self._open(name, self._places[name] / version)
-            self._keep(model)
+        with self._lock:
+            model = self._open(name, self._folders[name] / version)
+            self._keep_open(model)
         return model
 
     def reload(self, name: str) -> Model:
-        """Take up the version that is current now, without waiting for the next look.
+        """Activate the version that is pinned or highest now, without waiting for the next poll.
 
         Raises:
-            HttpProblem: there is no such name.
-            BundleError: it cannot be trusted; the one that was open stays.
+            HttpProblem: the name is unknown.
+            BundleError: the version is invalid; the previous one stays active.
         """
         self.current(name)
-        with self._opening:
-            model = self._take_up(name)
-            wanted = repository.find(self._places[name])
-        if refusal := self._refused.get(wanted):
-            raise refusal.kind(refusal.said)
+        with self._lock:
+            model = self._activate(name)
+            wanted = repository.find(self._folders[name])
+        if rejection := self._rejections.get(wanted):
+            raise rejection.exception()
         return model
 
     def poll(self) -> None:
-        """Take up what changed on disk; where that cannot be trusted, or the disk is gone, what is open serves on."""
-        with self._opening:
+        """Activate what changed on disk; if it is invalid or the disk is gone, the open versions stay active."""
+        with self._lock:
             with contextlib.suppress(BundleError, OSError):
-                self._places |= _places(self._path)
-            for name in self._places:
+                self._folders |= _find_names(self._path)
+            for name in self._folders:
                 try:
-                    self._take_up(name)
-                    self._told.pop(name, None)
+                    self._activate(name)
+                    self._logged.pop(name, None)
                 except (ResiduumError, OSError) as error:
-                    self._tell(name, str(error))
+                    self._log_once(name, str(error))
 
     def versions(self, name: str) -> list[int]:
-        """Give the versions of a name that can be asked for."""
+        """Return the versions of a name, sorted."""
         current = self.current(name).version
-        return sorted({current, *repository.versions(self._places[name])})
+        return sorted({current, *repository.versions(self._folders[name])})
 
-    def _take_up(self, name: str) -> Model:
-        """Answer by the pinned version, or by the highest that can be trusted, from here on."""
-        was, refusal = self._current.get(name), None
-        for folder in repository.candidates(self._places[name]):
-            if was and was.scorer.folder == folder:
-                self._cast_shadow(was)
-                return was
+    def _activate(self, name: str) -> Model:
+        """Make the pinned version, or else the highest valid one, the current one."""
+        previous, rejection = self._current.get(name), None
+        for folder in repository.candidates(self._folders[name]):
+            if previous and previous.scorer.folder == folder:
+                self._update_shadow(previous)
+                return previous
             try:
-                model = self._kept(name, folder) or self._open(name, folder)
+                model = self._find_other(name, folder) or self._open(name, folder)
             except BundleError:
-                refusal = refusal or self._refused.get(folder)
+                rejection = rejection or self._rejections.get(folder)
                 continue
-            self._current = {**self._current, name: model}  # whoever took the old one answers by the old one
+            self._current = {**self._current, name: model}  # requests that hold the previous one finish with it
             self._others = {key: other for key, other in self._others.items() if other is not model}
-            if was:
-                self._lift_shadow(was)
-                self._keep(was)
-                log().info("taken up", model=name, version=model.version, was=was.version)
-            self._cast_shadow(model)
+            if previous:
+                self._stop_shadow(previous)
+                self._keep_open(previous)
+                log().info("version activated", model=name, version=model.version, previous=previous.version)
+            self._update_shadow(model)
             return model
-        if refusal:
-            raise refusal.kind(refusal.said)
-        raise BundleMissing(f"{self._places[name]} has no version any more")
+        if rejection:
+            raise rejection.exception()
+        raise BundleMissing(f"{self._folders[name]} has no version any more")
 
-    def _cast_shadow(self, model: Model) -> None:
-        """Let the highest version judge in the shadow of one that is pinned below it."""
-        place = self._places[model.name]
-        higher = [each for each in reversed(repository.versions(place)) if each > model.version]
-        if not higher or not self._shadow_share or not (place / repository.PIN).is_file():
-            self._lift_shadow(model)
+    def _update_shadow(self, model: Model) -> None:
+        """Start the highest valid version as the shadow of a model that is pinned below it."""
+        folder = self._folders[model.name]
+        higher = [version for version in reversed(repository.versions(folder)) if version > model.version]
+        if not higher or not self._shadow_share or not (folder / repository.PIN).is_file():
+            self._stop_shadow(model)
             return
         for version in higher:
-            known = model.shadow and model.shadow.model.scorer.folder == place / str(version)
-            if known or _pair(model, version) in self._told:
+            is_running = model.shadow and model.shadow.model.scorer.folder == folder / str(version)
+            if is_running or _shadow_key(model, version) in self._logged:
                 return
             with contextlib.suppress(BundleError):
-                self._shade(model, self._beside(model.name, place / str(version)))
+                self._start_shadow(model, self._open_other(model.name, folder / str(version)))
                 return
 
-    def _shade(self, model: Model, other: Model) -> None:
-        """Put a version into another's shadow, with counts of its own, if what is read of a request is enough for it."""
-        self._lift_shadow(model)
+    def _start_shadow(self, model: Model, other: Model) -> None:
+        """Start a version, with statistics of its own, as a shadow, if the requests of the model hold all that it needs."""
+        self._stop_shadow(model)
         if can_shadow(other, model):
-            model.shadow = ShadowModel(Model(other.name, other.scorer, self._most_keys), model, self._shadow_share)
-            log().info("in the shadow", model=model.name, version=model.version, shadow=other.version)
+            model.shadow = ShadowModel(Model(other.name, other.scorer, self._max_keys), model, self._shadow_share)
+            log().info("shadow started", model=model.name, version=model.version, shadow=other.version)
         else:
-            self._tell(_pair(model, other.version), "it reads other columns than the version that answers")
+            self._log_once(_shadow_key(model, other.version), "it reads other columns than the version that answers")
 
-    def _lift_shadow(self, model: Model) -> None:
-        """Let a version judge alone."""
+    def _stop_shadow(self, model: Model) -> None:
         if model.shadow:
             shadow, model.shadow = model.shadow, None
             shadow.close()
 
-    def _beside(self, name: str, folder: Path) -> Model:
-        """Give a version that is open beside the current ones, opened now if need be."""
-        found = self._kept(name, folder)
-        if found is None:
-            found = self._open(name, folder)
-            self._keep(found)
-        return found
+    def _open_other(self, name: str, folder: Path) -> Model:
+        """Return a version beside the current ones, and open it if necessary."""
+        model = self._find_other(name, folder)
+        if model is None:
+            model = self._open(name, folder)
+            self._keep_open(model)
+        return model
 
-    def _kept(self, name: str, folder: Path) -> Model | None:
-        """Give a version that is open beside the current ones, if it is still what lies on disk."""
+    def _find_other(self, name: str, folder: Path) -> Model | None:
+        """Return a version that is open beside the current ones, unless it has changed on disk."""
         for (other, _), model in self._others.items():
             if other == name and model.scorer.folder == folder and model.scorer.manifest == bundle.read_manifest(folder):
                 return model
         return None
 
-    def _tell(self, of: str, said: str) -> None:
-        """Say what is wrong, once."""
-        if self._told.get(of) != said:
-            self._told[of] = said
-            log().error("not taken up", model=of, said=said)
+    def _log_once(self, key: str, message: str) -> None:
+        """Log why a name or a shadow was not activated, unless it was logged before."""
+        if self._logged.get(key) != message:
+            self._logged[key] = message
+            log().error("version not activated", model=key, error=message)
 
-    def _keep(self, model: Model) -> None:
-        """Keep a version open beside the current ones."""
+    def _keep_open(self, model: Model) -> None:
+        """Keep a version open beside the current ones, and close the oldest of too many."""
         others = {**self._others, (model.name, model.version): model}
-        self._others = dict(list(others.items())[-MOST_OTHERS:])
+        self._others = dict(list(others.items())[-MAX_OTHERS:])
         release_free_memory()
 
     def _open(self, name: str, folder: Path) -> Model:
-        """Verify a version, open it and warm it up; one that was refused is not tried again before it changes."""
+        """Verify, open and preload a version; a rejected one is not tried again before it changes."""
         stamp = _stamp(folder)
-        refusal = self._refused.get(folder)
-        if refusal and refusal.stamp == stamp:
-            raise refusal.kind(refusal.said)
+        rejection = self._rejections.get(folder)
+        if rejection and rejection.stamp == stamp:
+            raise rejection.exception()
         try:
             scorer = Scorer.open(folder, self._device)
             preload(scorer)
         except ResiduumError as error:
-            self._loaded("refused")
-            if isinstance(error, BundleError):  # and no device that is not there
-                log().error("refused", model=name, said=str(error))
-                self._refused[folder] = _Refusal(stamp, type(error), str(error))
+            self._count_load("refused")
+            if isinstance(error, BundleError):  # and not an unavailable device
+                log().error("version rejected", model=name, error=str(error))
+                self._rejections[folder] = _Rejection(stamp, type(error), str(error))
             raise
-        self._loaded("opened")
-        self._refused.pop(folder, None)
-        return Model(name, scorer, self._most_keys)
+        self._count_load("opened")
+        self._rejections.pop(folder, None)
+        return Model(name, scorer, self._max_keys)
 
 
 @contextlib.contextmanager
-def watching_disk(models: ModelRegistry) -> Iterator[None]:
-    """Take up what changes on disk, as long as the block lasts."""
-    ended = threading.Event()
+def polling(models: ModelRegistry) -> Iterator[None]:
+    """Poll the disk in a thread while the block runs."""
+    stopped = threading.Event()
 
-    def follow() -> None:
-        while not ended.wait(LOOK_EVERY):
+    def poll() -> None:
+        while not stopped.wait(POLL_INTERVAL):
             try:
                 models.poll()
-            except Exception as error:  # noqa: BLE001 - whatever it is, what is open serves on and the next look comes
-                log().error("fault", **error_fields(error))
+            except Exception as error:  # noqa: BLE001 - one failure must not end polling
+                log().error("internal error", **error_fields(error))
 
-    thread = threading.Thread(target=follow, name="looking", daemon=True)
+    thread = threading.Thread(target=poll, name="model registry", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
+        stopped.set()
         thread.join()
 
 
-def _pair(model: Model, version: int) -> str:
-    """Name a version in another's shadow."""
-    return f"{model.name}/{version} in the shadow of {model.name}/{model.version}"
+def _shadow_key(model: Model, version: int) -> str:
+    return f"{model.name}/{version} as the shadow of {model.name}/{model.version}"
 
 
-def _places(path: Path) -> dict[str, Path]:
-    """Find the names, and the folder of each."""
+def _find_names(path: Path) -> dict[str, Path]:
+    """Return the folder of each name below a path."""
     if (path / bundle.MANIFEST).is_file():
         return {bundle.read_manifest(path).name: path}
     if (path / repository.PIN).is_file() or repository.versions(path):
         return {path.absolute().name: path}
     if not path.is_dir():
-        raise BundleMissing(f"{path} is no folder: give a bundle, or a folder of bundles")
-    places = {each.name: each for each in sorted(path.iterdir()) if repository.versions(each)}
-    if not places:
+        raise BundleMissing(f"{path} is not a folder; pass a bundle, or a folder of bundles")
+    folders = {folder.name: folder for folder in sorted(path.iterdir()) if repository.versions(folder)}
+    if not folders:
         raise BundleMissing(f"{path} holds no bundle; `residuum train` writes one with --to {path / 'NAME'}")
-    return places
+    return folders
 
 
 def _stamp(folder: Path) -> Stamp:
-    """Give what changes when a file of a version does."""
+    """Return a value that changes when a file of a version does."""
     with contextlib.suppress(OSError):
-        return frozenset((each.name, (found := each.stat()).st_mtime_ns, found.st_size) for each in folder.iterdir())
+        return frozenset((file.name, (status := file.stat()).st_mtime_ns, status.st_size) for file in folder.iterdir())
     return frozenset()

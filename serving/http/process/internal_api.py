@@ -1,6 +1,6 @@
-"""What worker 0 is to the others: the same service on a Unix socket that nobody else can reach, and whoever takes reports.
+"""What worker 0 offers to the other workers: the same API on a private Unix socket, and a route for their reports.
 
-Who may ask what was looked at, and is counted, where the request came in.
+The worker that receives a request from a client checks its token and counts it.
 """
 
 from __future__ import annotations
@@ -19,70 +19,72 @@ from serving.http.core.access_log import AccessLog
 from serving.http.core.connection import ClientConnection
 from serving.http.core.request import Request, RequestHead
 from serving.http.core.settings import HttpSettings
-from serving.http.process.aggregator import Aggregator
+from serving.http.models.aggregator import Aggregator
+from serving.http.models.worker_report import WorkerReport
 from serving.http.process.uvicorn_config import uvicorn_config
-from serving.http.process.worker_report import REPORTS, WorkerReport
 
-LOOK_EVERY = 0.01  # seconds
-LAST = 2.0  # seconds that the others have to ask for the last time
+REPORTS_PATH = "/reports"
+POLL_INTERVAL = 0.01  # seconds
+CLOSE_TIMEOUT = 2.0  # seconds that the other workers have for their last requests
 
 
 class InternalAccessLog(AccessLog):
-    """Counts refusals, whose reasons are known here alone, and not requests."""
+    """Counts refusals, whose reasons only this worker knows, but not requests."""
 
-    def answered(self, request: RequestHead, route: str, status: int, began: float) -> None:
-        """Leave that to the worker that took the request."""
+    def record_response(self, request: RequestHead, route: str, status: int, began: float) -> None:
+        """Do nothing: the worker that received the request counts it."""
 
 
 class InternalApi:
-    """The service as the other workers see it, as ASGI."""
+    """The ASGI app for the other workers."""
 
-    def __init__(self, app: ASGIApp, hub: Aggregator) -> None:
+    def __init__(self, app: ASGIApp, aggregator: Aggregator) -> None:
         self._app = app
-        self._hub = hub
+        self._aggregator = aggregator
         self._decode = msgspec.msgpack.Decoder(WorkerReport).decode
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a report, or answer a request that was passed on."""
-        if scope["path"] != REPORTS:
+        """Receive a report, or answer a forwarded request."""
+        if scope["path"] != REPORTS_PATH:
             await self._app(scope, receive, send)
             return
-        body = b"".join([piece async for piece in Request(scope, receive).chunks()])
-        self._hub.put(self._decode(body))
+        body = b"".join([chunk async for chunk in Request(scope, receive).chunks()])
+        self._aggregator.add(self._decode(body))
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
 
-class _Server(Server):
-    """A server that leaves signals to the one that faces clients."""
+class _InternalServer(Server):
+    """A server that leaves signals to the server for clients."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them."""
+        """Install no signal handler."""
         yield
 
 
 @contextlib.asynccontextmanager
-async def listening(
+async def serve_internal_api(
     app: InternalApi, socket: Path, connection: Callable[..., ClientConnection], settings: HttpSettings
 ) -> AsyncIterator[None]:
-    """Listen on a Unix socket as long as the block lasts, and then until the others have ended too, or for a little while.
+    """Serve on a Unix socket while the block runs, and then until the other workers disconnect or `CLOSE_TIMEOUT` passes.
 
     Raises:
-        SettingError: there can be no such socket.
+        SettingError: the socket cannot be created.
     """
-    # Nothing is added to an answer, since the worker that passes it back does that.
-    server = _Server(uvicorn_config(app, connection, settings, uds=str(socket), date_header=False, timeout_graceful_shutdown=1))
+    # No headers are added: the worker that passes the response on adds them.
+    config = uvicorn_config(app, connection, settings, uds=str(socket), date_header=False, timeout_graceful_shutdown=1)
+    server = _InternalServer(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
         if task.done():
-            raise SettingError(f"cannot listen on {socket}: TMPDIR names another folder") from task.exception()
-        await asyncio.sleep(LOOK_EVERY)
+            raise SettingError(f"cannot listen on {socket}; set TMPDIR to another folder") from task.exception()
+        await asyncio.sleep(POLL_INTERVAL)
     try:
         yield
     finally:
-        for _ in range(int(LAST / LOOK_EVERY)):
+        for _ in range(int(CLOSE_TIMEOUT / POLL_INTERVAL)):
             if server.server_state.connections:
-                await asyncio.sleep(LOOK_EVERY)
+                await asyncio.sleep(POLL_INTERVAL)
         server.should_exit = True
         await task

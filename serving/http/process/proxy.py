@@ -1,26 +1,26 @@
-"""The way to worker 0, over its Unix socket: requests that it alone can answer are passed on, and reports are handed in."""
+"""The way to worker 0, over its Unix socket: forwards the requests that only worker 0 can answer, and sends reports."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 
 import httpcore
 import msgspec
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from serving.http.core.problem_details import ClientGone, HttpProblem
 from serving.http.core.readiness import Readiness
-from serving.http.core.request import Request
-from serving.http.core.response import Header
+from serving.http.core.request import Header, Request
+from serving.http.core.response import StreamedResponse
 from serving.http.core.settings import HttpSettings
-from serving.http.process.worker_report import REPORTS, WorkerReport
+from serving.http.models.worker_report import WorkerReport
+from serving.http.process.internal_api import REPORTS_PATH
 
-CONNECT = 1.0  # seconds
-KEPT = 5.0  # seconds that a connection is kept; less than worker 0 keeps it
-# RFC 9110, section 7.6.1; and what the other side is not to know, or is told anew.
-NOT_PASSED_ON = frozenset(
+CONNECT_TIMEOUT = 1.0  # seconds
+KEEP_ALIVE = 5.0  # seconds; less than worker 0's
+NO_CONTENT = 204
+# The hop-by-hop headers of RFC 9110, section 7.6.1; the token, which is checked already; and what is set anew.
+NOT_FORWARDED = frozenset(
     (
         b"connection",
         b"keep-alive",
@@ -36,77 +36,79 @@ NOT_PASSED_ON = frozenset(
         b"x-request-id",
     )
 )
-AWAY = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError)
+UNAVAILABLE = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError)
 
 
 class Proxy:
-    """Asks worker 0."""
+    """A client of worker 0's internal API."""
 
-    def __init__(self, socket: Path, state: Readiness, settings: HttpSettings) -> None:
-        self._state = state
+    def __init__(self, socket: Path, readiness: Readiness, settings: HttpSettings) -> None:
+        self._readiness = readiness
+        keep_alive = min(KEEP_ALIVE, settings.idle_timeout / 2)
         self._pool = httpcore.AsyncConnectionPool(
-            uds=str(socket), max_connections=settings.max_requests, keepalive_expiry=min(KEPT, settings.idle_timeout / 2)
+            uds=str(socket), max_connections=settings.max_requests, keepalive_expiry=keep_alive
         )
-        wait = settings.idle_timeout
-        self._patience = {"timeout": {"connect": CONNECT, "pool": CONNECT, "read": wait, "write": wait}}
+        timeout = settings.idle_timeout
+        self._extensions = {"timeout": {"connect": CONNECT_TIMEOUT, "pool": CONNECT_TIMEOUT, "read": timeout, "write": timeout}}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, as ASGI has it, and its answer back, both while they come.
+    async def forward(self, request: Request) -> StreamedResponse:
+        """Forward a request, and return the response; both bodies are streamed.
 
         Raises:
-            HttpProblem: worker 0 is not there.
-            ClientGone: the client has left, or worker 0 in the middle of the answer, which is then broken off.
+            HttpProblem: worker 0 does not respond.
+            ClientGone: the client has disconnected, or, while the response is read, worker 0 has; the connection to the
+                client is then closed.
         """
-        request: Request = scope["incoming"]  # whose name is the one that the client is told
-        headers = [*_passed_on(scope["headers"]), (b"x-request-id", request.id.encode())]
-        there = b"content-length" in request.headers or b"transfer-encoding" in request.headers
-        body = request.chunks() if there else None
+        scope = request.scope
+        headers = [*_forwarded(scope["headers"]), (b"x-request-id", request.id.encode())]
+        has_body = b"content-length" in request.headers or b"transfer-encoding" in request.headers
         target = scope["raw_path"] + (b"?" + request.query if request.query else b"")
+        forwarded = httpcore.Request(
+            request.method,
+            _url(target),
+            headers=headers,
+            content=request.chunks() if has_body else None,
+            extensions=self._extensions,
+        )
         try:
-            async with self._pool.stream(
-                request.method, _url(target), headers=headers, content=body, extensions=self._patience
-            ) as got:
-                await self._pass_back(got, request, scope, receive, send)
+            response = await self._pool.handle_async_request(forwarded)
         except httpcore.LocalProtocolError as error:
-            raise HttpProblem(400, "http", "a header of the request is not such as HTTP has them") from error
-        except AWAY as error:
-            raise HttpProblem(503, "away", "worker 0, which alone knows this, does not answer") from error
+            raise HttpProblem(400, "http", "a header of the request is invalid") from error
+        except UNAVAILABLE as error:
+            raise HttpProblem(503, "away", "worker 0, which answers this route, does not respond") from error
+        return StreamedResponse(self._chunks(response, request), b"", response.status, list(_forwarded(response.headers)))
 
-    async def tell(self, report: WorkerReport) -> bool:
-        """Hand a report in; tells whether it was taken."""
+    async def send_report(self, report: WorkerReport) -> bool:
+        """Send a report; returns whether it arrived."""
         try:
             content = msgspec.msgpack.encode(report)
-            answer = await self._pool.request("POST", _url(REPORTS.encode()), content=content, extensions=self._patience)
-        except AWAY:
+            response = await self._pool.request("POST", _url(REPORTS_PATH.encode()), content=content, extensions=self._extensions)
+        except UNAVAILABLE:
             return False
-        return answer.status == 204  # noqa: PLR2004 - no content
+        return response.status == NO_CONTENT
 
     async def aclose(self) -> None:
-        """Ask no more."""
+        """Close all connections."""
         await self._pool.aclose()
 
-    async def _pass_back(self, got: httpcore.Response, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an answer back."""
-        answer = StreamingResponse(self._pieces(got), got.status)
-        answer.raw_headers = list(_passed_on(got.headers))
+    async def _chunks(self, response: httpcore.Response, request: Request) -> AsyncGenerator[bytes, None]:
+        """Yield a response as it arrives; an endless one ends when this worker shuts down."""
+        is_endless = (b"content-type", b"text/event-stream; charset=utf-8") in response.headers
         try:
-            await answer(scope, receive, send)
-        except AWAY:
+            async for chunk in response.aiter_stream():
+                yield chunk
+                if is_endless and self._readiness.draining:
+                    return
+        except UNAVAILABLE:
             request.abort()
             raise ClientGone from None
-
-    async def _pieces(self, got: httpcore.Response) -> AsyncIterator[bytes]:
-        """Give an answer as it comes; one without an end ends when this worker does."""
-        endless = (b"content-type", b"text/event-stream; charset=utf-8") in got.headers
-        async for piece in got.aiter_stream():
-            yield piece
-            if endless and self._state.draining:
-                return
+        finally:
+            await response.aclose()
 
 
-def _passed_on(headers: Iterable[Header]) -> Iterable[Header]:
-    """Give the headers that are for the other end."""
-    return (header for header in headers if header[0].lower() not in NOT_PASSED_ON)
+def _forwarded(headers: Iterable[Header]) -> Iterable[Header]:
+    """Yield the headers that are meant for the other end."""
+    return (header for header in headers if header[0].lower() not in NOT_FORWARDED)
 
 
 def _url(target: bytes) -> httpcore.URL:

@@ -1,4 +1,4 @@
-"""A worker's parts, put together: what clients meet, and what is done beside their requests."""
+"""The objects of one worker, put together: the API for clients, and the tasks in the background."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from serving.http.api.admin import AdminApi
 from serving.http.api.live_page import LivePage
-from serving.http.api.routes import Routes
+from serving.http.api.routes import Apis, build_routes
 from serving.http.api.score import Scoring
-from serving.http.api.sessions import Series
+from serving.http.api.sessions import SessionsApi
 from serving.http.core.access_log import AccessLog
 from serving.http.core.app import App
 from serving.http.core.authentication import TokenAuthentication
@@ -23,109 +23,116 @@ from serving.http.core.metrics import HttpMetrics
 from serving.http.core.readiness import Readiness
 from serving.http.core.settings import HttpSettings
 from serving.http.core.timer import repeated
+from serving.http.models.aggregator import REPORT_INTERVAL, Aggregator
+from serving.http.models.metrics import register_model_metrics
 from serving.http.models.registry import ModelRegistry
 from serving.http.models.sessions import Sessions
-from serving.http.process.aggregator import REPORT_EVERY, Aggregator
-from serving.http.process.internal_api import InternalAccessLog, InternalApi, listening
-from serving.http.process.worker_report import WorkerReporter
+from serving.http.models.worker_report import WorkerReporter
+from serving.http.process.internal_api import InternalAccessLog, InternalApi, serve_internal_api
 from serving.monitoring.alarms import RecentAlarms
 
 if TYPE_CHECKING:
     from serving.http.process.proxy import Proxy
 
-THREADS = 1
+SCORING_THREADS = 1
 
 
 class WorkerIdentity(NamedTuple):
-    """Which of several workers a process is."""
+    """Which of the workers a process is."""
 
     worker: int = 0
-    socket: Path | None = None  # on which worker 0 listens to the others, if there are any
+    socket: Path | None = None  # of worker 0's internal API, if there are several workers
 
 
 class Listener(NamedTuple):
-    """What clients meet."""
+    """What uvicorn needs for a socket: the ASGI app, and what creates a connection."""
 
     app: App
     connection: Callable[..., ClientConnection]
 
 
 class HttpService:
-    """What one worker does."""
+    """The objects of one worker."""
 
-    def __init__(self, path: Path, settings: HttpSettings, place: WorkerIdentity) -> None:
+    def __init__(self, path: Path, settings: HttpSettings, identity: WorkerIdentity) -> None:
         """Open the bundles at a path.
 
         Raises:
-            BundleError: one cannot be trusted.
-            SettingError: the device is not there, or the tokens cannot be read.
+            BundleError: a bundle is invalid.
+            SettingError: the device is not available, or the tokens cannot be read.
         """
-        self.state = Readiness()
-        self.metrics = HttpMetrics(place.worker)
-        self.tokens = TokenAuthentication(settings.token_file) if settings.token_file else None
-        self.limiter = ConcurrencyLimiter(settings.max_requests, settings.max_queue, THREADS)
-        self.models = ModelRegistry(path, settings.device, self.metrics.loaded, settings.shadow_share, settings.max_keys)
-        sessions = Sessions(settings.max_keys, settings.session_timeout)
-        self.metrics.watch(lambda: self.limiter.active_requests, self.models, sessions)
+        self.readiness = Readiness()
+        self.metrics = HttpMetrics(identity.worker)
+        self.limiter = ConcurrencyLimiter(settings.max_requests, settings.max_queue, SCORING_THREADS)
+        self.models = ModelRegistry(path, settings.device, self.metrics.count_load, settings.shadow_share, settings.max_keys)
         self._settings = settings
-        self._place = place
+        self._identity = identity
+        self._tokens = TokenAuthentication(settings.token_file) if settings.token_file else None
         self._alarms = RecentAlarms()
-        self._hub = Aggregator(self.models, self._alarms, self.metrics.report_failed, alone=place.socket is None)
-        self._forward = _forward(place, self.state, settings)
-        self._scoring = Scoring(self.models, self.limiter, self._alarms, settings)
-        self._routes = Routes(
-            self.models,
-            self._scoring,
-            self.state,
-            self.metrics,
-            AdminApi(self.models, self.metrics, self._hub, settings.shadow_share),
-            LivePage(self.models, self._hub, self.state),
-            Series(sessions, self._scoring, self.limiter, settings),
-            forward=self._forward,
-            tokens=self.tokens is not None,
+        self._aggregator = Aggregator(
+            self.models, self._alarms, self.metrics.count_failed_report, is_single=identity.socket is None
         )
+        self._proxy = _proxy(identity, self.readiness, settings)
+        sessions = Sessions(settings.max_keys, settings.session_timeout)
+        scoring = Scoring(self.models, self.limiter, self._alarms, settings)
+        apis = Apis(
+            scoring,
+            SessionsApi(sessions, scoring, self.limiter, settings),
+            AdminApi(self.models, self.metrics, self._aggregator, settings.shadow_share),
+            LivePage(self.models, self._aggregator, self.readiness),
+        )
+        self._routes = build_routes(apis, self.models, self.readiness, self.metrics, tokens=self._tokens is not None)
+        self.metrics.observe_in_flight(lambda: self.limiter.active_requests)
+        register_model_metrics(self.metrics.registry, self.models, sessions)
 
-    def door(self) -> Listener:
-        """Open it to clients."""
-        return self._door(AccessLog(self.metrics, self._settings.access_share), self.tokens)
+    def listener(self) -> Listener:
+        """Return the listener for clients."""
+        return self._listener(AccessLog(self.metrics, self._settings.access_share), self._tokens)
 
     @contextlib.asynccontextmanager
-    async def beside(self) -> AsyncIterator[None]:
-        """Do what is done beside requests, as long as the block lasts.
+    async def background_tasks(self) -> AsyncIterator[None]:
+        """Run what runs beside the requests, while the block runs.
 
         Raises:
-            SettingError: there can be no socket for the other workers.
+            SettingError: the socket of the internal API cannot be created.
         """
         async with contextlib.AsyncExitStack() as stack:
-            if self._forward:
-                await stack.enter_async_context(contextlib.aclosing(self._forward))
-                reporter = WorkerReporter(self.models, self._alarms, self._forward.tell, self.metrics.report_failed)
-                await stack.enter_async_context(repeated(REPORT_EVERY, reporter.hand_in))
+            if self._proxy:
+                await stack.enter_async_context(contextlib.aclosing(self._proxy))
+                reporter = WorkerReporter(self.models, self._alarms, self._proxy.send_report, self.metrics.count_failed_report)
+                await stack.enter_async_context(repeated(REPORT_INTERVAL, reporter.report))
             else:
-                await stack.enter_async_context(repeated(REPORT_EVERY, self._settle))
-                if self._place.socket:
-                    await stack.enter_async_context(self._to_the_others(self._place.socket))
+                await stack.enter_async_context(repeated(REPORT_INTERVAL, self._update_aggregator))
+                if self._identity.socket:
+                    await stack.enter_async_context(self._serve_internal_api(self._identity.socket))
             yield
 
-    def _to_the_others(self, socket: Path) -> contextlib.AbstractAsyncContextManager[None]:
-        """Open a door to the other workers, who have looked at tokens, and count requests, themselves."""
-        door = self._door(InternalAccessLog(self.metrics, 0.0), None)
-        return listening(InternalApi(door.app, self._hub), socket, door.connection, self._settings)
+    def _serve_internal_api(self, socket: Path) -> contextlib.AbstractAsyncContextManager[None]:
+        """Serve the other workers, which have checked the tokens and count the requests themselves."""
+        listener = self._listener(InternalAccessLog(self.metrics, 0.0), None)
+        return serve_internal_api(InternalApi(listener.app, self._aggregator), socket, listener.connection, self._settings)
 
-    def _door(self, ledger: AccessLog, tokens: TokenAuthentication | None) -> Listener:
+    def _listener(self, access_log: AccessLog, tokens: TokenAuthentication | None) -> Listener:
         settings = self._settings
-        app = App(self._scoring, self._routes, self.limiter, ledger, tokens, settings)
-        shortcut = FastPath(self._scoring, self.limiter, ledger, tokens)
-        return Listener(app, partial(ClientConnection, settings, shortcut, ResponseWriter(), ledger.dropped))
+        app = App(
+            self._routes,
+            self.limiter,
+            access_log,
+            tokens,
+            send_timeout=settings.idle_timeout,
+            forward=self._proxy.forward if self._proxy else None,
+        )
+        fast_path = FastPath(self._routes, self.limiter, access_log, tokens)
+        return Listener(app, partial(ClientConnection, settings, fast_path, ResponseWriter(), access_log.record_dropped))
 
-    async def _settle(self) -> None:
-        self._hub.settle()
+    async def _update_aggregator(self) -> None:
+        self._aggregator.update()
 
 
-def _forward(place: WorkerIdentity, state: Readiness, settings: HttpSettings) -> Proxy | None:
-    """Give the way to worker 0, if this is another."""
-    if place.socket is None or place.worker == 0:
+def _proxy(identity: WorkerIdentity, readiness: Readiness, settings: HttpSettings) -> Proxy | None:
+    """Return the proxy to worker 0, unless this is worker 0."""
+    if identity.socket is None or identity.worker == 0:
         return None
-    from serving.http.process.proxy import Proxy
+    from serving.http.process.proxy import Proxy  # a single worker never imports httpcore
 
-    return Proxy(place.socket, state, settings)
+    return Proxy(identity.socket, readiness, settings)

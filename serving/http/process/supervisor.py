@@ -1,8 +1,8 @@
-"""Several processes on one port; this one only starts them, and again where one dies.
+"""Several worker processes on one port; the supervisor starts them, and restarts those that die.
 
-The system deals connections out among the workers. What must be in one place (`hub`) is in worker 0, which the others reach
-over a Unix socket (`inside`, `forward`) in a folder that nobody else can open. Metrics are each worker's own: each has a port
-for them, --metrics-port and the numbers behind it, and a file lists them for Prometheus (file_sd).
+The operating system distributes connections among the workers. State that must be in one place (`aggregator`, sessions) is in
+worker 0, which the others reach over a Unix socket (`internal_api`, `proxy`) in a private folder. Metrics are separate for
+each worker: worker k serves its own at port --metrics-port + k, and a file lists these ports for Prometheus (file_sd).
 """
 
 from __future__ import annotations
@@ -19,146 +19,146 @@ import msgspec
 
 from detector.errors import ResiduumError, SettingError
 from serving.http.core.settings import HttpSettings
-from serving.http.process.server import bound, run
 from serving.http.process.service import WorkerIdentity
+from serving.http.process.sockets import bind
+from serving.http.process.worker import run_worker
 from serving.log import configure_logging, log
 
-PAUSE = 1.0  # seconds before a worker that died is started again
-GRACE = 5.0  # seconds beyond the drain timeout before a worker is killed
+RESTART_DELAY = 1.0  # seconds
+KILL_DELAY = 5.0  # seconds after the drain timeout
 
 _SPAWN = multiprocessing.get_context("spawn")
 
 
 class WorkerProcess(NamedTuple):
-    """A process, and the line on which it says that it listens, or why it does not."""
+    """A worker process, and the pipe over which it reports that it listens, or why it cannot."""
 
     process: multiprocessing.process.BaseProcess
-    line: Connection
+    pipe: Connection
 
 
 class Supervisor:
-    """The workers of one service."""
+    """Starts and restarts the workers of a service."""
 
     def __init__(self, path: Path, settings: HttpSettings) -> None:
-        """Take the address.
+        """Choose the port.
 
         Raises:
-            SettingError: it is not to be had.
+            SettingError: the address is not available.
         """
         configure_logging(settings.log)
-        with bound(settings) as first:  # not shared: whoever else listens there is noticed
-            port: int = first.getsockname()[1]
+        with bind(settings) as bound:  # not shared, so that another service on this port is noticed
+            port: int = bound.getsockname()[1]
         self._path = path
         self._settings = msgspec.structs.replace(settings, port=port)
         self._workers: dict[int, WorkerProcess] = {}
         self._socket = Path()
-        self._ending = False
+        self._stopping = False
 
     def run(self) -> None:
-        """Serve until a signal comes.
+        """Serve until a signal arrives.
 
         Raises:
             ResiduumError: a worker cannot start.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
-        with _private() as folder:
+            signal.signal(number, self._stop)
+        with _private_folder() as folder:
             self._socket = Path(folder) / "worker-0"
             self._run()
 
     def _run(self) -> None:
-        """Start the workers, and look after them to their end."""
         try:
-            for place in range(self._settings.workers):
-                self._workers[place] = self._start(place)
+            for number in range(self._settings.workers):
+                self._workers[number] = self._start(number)
             for worker in self._workers.values():
-                _hear(worker)
-            self._tell_prometheus()
-            self._look_after()
+                _wait_until_listening(worker)
+            self._write_metrics_targets()
+            self._restart_workers()
         finally:
-            self._end()
-            self._await_all()
+            self._stop()
+            self._join()
 
-    def _start(self, place: int) -> WorkerProcess:
-        """Start one worker."""
-        line, theirs = _SPAWN.Pipe()
-        args = self._path, self._settings, WorkerIdentity(place, self._socket), theirs
-        process = _SPAWN.Process(target=_work, args=args, name=f"worker {place}")
+    def _start(self, number: int) -> WorkerProcess:
+        pipe, parent = _SPAWN.Pipe()
+        args = self._path, self._settings, WorkerIdentity(number, self._socket), parent
+        process = _SPAWN.Process(target=_run_in_child, args=args, name=f"worker {number}")
         process.start()
-        theirs.close()
-        return WorkerProcess(process, line)
+        parent.close()
+        return WorkerProcess(process, pipe)
 
-    def _look_after(self) -> None:
-        """Start those again that die."""
-        while not self._ending:
-            sentinels = {worker.process.sentinel: place for place, worker in self._workers.items()}
-            for sentinel in wait(list(sentinels)):
-                if self._ending:
+    def _restart_workers(self) -> None:
+        """Restart workers that die, until a signal arrives."""
+        while not self._stopping:
+            numbers = {worker.process.sentinel: number for number, worker in self._workers.items()}
+            for sentinel in wait(list(numbers)):
+                if self._stopping:
                     return
-                place = sentinels[sentinel]  # type: ignore[index]  # what was waited for
-                log().error("worker died", worker=place, exit_code=self._workers[place].process.exitcode)
-                time.sleep(PAUSE)
-                self._workers[place].line.close()
-                self._workers[place] = self._start(place)
+                number = numbers[sentinel]  # type: ignore[index]  # one of those that were waited for
+                log().error("worker died", worker=number, exit_code=self._workers[number].process.exitcode)
+                time.sleep(RESTART_DELAY)
+                self._workers[number].pipe.close()
+                self._workers[number] = self._start(number)
 
-    def _end(self, *_signal: object) -> None:
-        """Ask all to end."""
-        self._ending = True
+    def _stop(self, *_signal: object) -> None:
+        self._stopping = True
         for worker in self._workers.values():
             worker.process.terminate()
 
-    def _await_all(self) -> None:
-        """Wait for all to end, but not for ever."""
-        until = time.monotonic() + self._settings.drain_timeout + GRACE
+    def _join(self) -> None:
+        """Wait for the workers, and kill those that take too long."""
+        deadline = time.monotonic() + self._settings.drain_timeout + KILL_DELAY
         for worker in self._workers.values():
-            worker.process.join(max(0.0, until - time.monotonic()))
+            worker.process.join(max(0.0, deadline - time.monotonic()))
             worker.process.kill()
             worker.process.join()
 
-    def _tell_prometheus(self) -> None:
-        """Write the file that lists the metrics ports."""
+    def _write_metrics_targets(self) -> None:
+        """Write the file that lists the metrics ports, in the format of Prometheus' file_sd."""
         settings = self._settings
-        if settings.metrics_targets is None or settings.metrics_port is None:
+        path = settings.metrics_targets
+        if path is None or settings.metrics_port is None:
             return
-        targets = [f"{settings.host}:{settings.metrics_port + place}" for place in range(settings.workers)]
-        work = settings.metrics_targets.with_name(f".{settings.metrics_targets.name}.part")
+        targets = [f"{settings.host}:{settings.metrics_port + number}" for number in range(settings.workers)]
+        temporary = path.with_name(f".{path.name}.part")
         try:
-            work.write_bytes(msgspec.json.encode([{"targets": targets, "labels": {"job": "residuum"}}]) + b"\n")
-            work.replace(settings.metrics_targets)
+            temporary.write_bytes(msgspec.json.encode([{"targets": targets, "labels": {"job": "residuum"}}]) + b"\n")
+            temporary.replace(path)
         except OSError as error:
-            raise SettingError(f"cannot write {settings.metrics_targets}: {error.strerror}") from error
+            raise SettingError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _private() -> tempfile.TemporaryDirectory[str]:
-    """Make a folder that nobody else can open.
+def _private_folder() -> tempfile.TemporaryDirectory[str]:
+    """Create a folder that no other user can open.
 
     Raises:
-        SettingError: there is no place for it.
+        SettingError: it cannot be created.
     """
     try:
         return tempfile.TemporaryDirectory(prefix="residuum-")
     except OSError as error:
-        raise SettingError(f"no folder for the workers' socket: {error.strerror}; TMPDIR names another place") from error
+        detail = f"cannot create a folder for the workers' socket: {error.strerror}; set TMPDIR to another folder"
+        raise SettingError(detail) from error
 
 
-def _hear(worker: WorkerProcess) -> None:
+def _wait_until_listening(worker: WorkerProcess) -> None:
     """Wait until a worker listens.
 
     Raises:
-        ResiduumError: it does not.
+        ResiduumError: it cannot start.
     """
     try:
-        said = worker.line.recv()
+        message = worker.pipe.recv()
     except EOFError:
-        said = "a worker ended before it listened"
-    if said:
-        raise ResiduumError(said)
+        message = "a worker ended before it listened"
+    if message:
+        raise ResiduumError(message)
 
 
-def _work(path: Path, settings: HttpSettings, place: WorkerIdentity, parent: Connection) -> None:
-    """Be a worker."""
+def _run_in_child(path: Path, settings: HttpSettings, identity: WorkerIdentity, parent: Connection) -> None:
+    """Run a worker, in its process."""
     try:
-        with bound(settings, shared=True) as listening:
-            run(path, settings, listening, place, parent)
+        with bind(settings, shared=True) as bound:
+            run_worker(path, settings, bound, identity, parent)
     except ResiduumError as error:
         parent.send(str(error))

@@ -1,4 +1,4 @@
-"""uvicorn, as every socket of ours is listened on: `server` is the one for clients, `inside` the one between workers."""
+"""The configuration of uvicorn that the socket for clients and the one between workers share."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from serving.http.core.connection import ClientConnection
 from serving.http.core.settings import HttpSettings
 
 
-def uvicorn_config(app: ASGIApp, connection: Callable[..., ClientConnection], settings: HttpSettings, **further: Any) -> Config:  # noqa: ANN401 - uvicorn's
-    """Set it up: our connections, no access log, no lifespan, no proxies, no web sockets; `further` are settings of its own."""
+def uvicorn_config(
+    app: ASGIApp,
+    connection: Callable[..., ClientConnection],
+    settings: HttpSettings,
+    **options: Any,  # noqa: ANN401 - uvicorn's
+) -> Config:
+    """Return a configuration with our connections, and without access log, lifespan, proxy headers and web sockets."""
     return Config(
         app,
         http=cast("Any", connection),
@@ -25,5 +30,5 @@ def uvicorn_config(app: ASGIApp, connection: Callable[..., ClientConnection], se
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=int(settings.idle_timeout) or 1,
-        **further,
+        **options,
     )

@@ -117,7 +117,7 @@ def test_what_all_workers_judge_is_known_whichever_is_asked(service: Service, wo
     assert (large.status_code, large.json()["request_id"]) == (413, large.headers["x-request-id"])
     assert workers[1].get(TRY).status_code == 405
     first, second = (worker.get("/metrics").text for worker in workers)  # counted where it came in
-    assert 'residuum_http_requests_total{route="none",status="400"} 1.0' in first
+    assert 'residuum_http_requests_total{route="/v1/models/{name}/thresholds",status="400"} 1.0' in first
     assert 'residuum_http_requests_total{route="/v1/models/{name}/shadow",status="200"} 1.0' in second
 
     until(lambda: sum(second[1] for second in event(service.url)["seconds"]) == 63)
@@ -157,7 +157,7 @@ def test_worker_0_is_killed_and_comes_back(service: Service, workers: list[httpx
         assert service.stop() == 0
     assert time.monotonic() - began < 5
     assert list((tmp_path / "tmp").glob("residuum-*")) == []
-    assert '"fault"' not in service.log
+    assert '"internal error"' not in service.log
 
 
 def test_a_session_is_one_whichever_worker_takes_its_rows(start: Start, presses: tuple[Path, str], tmp_path: Path) -> None:

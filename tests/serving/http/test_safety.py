@@ -55,7 +55,7 @@ def test_tokens(start: Start, tokens: Path) -> None:
         assert ASK.request(method, f"{service.url}{path}", headers=bearer(SCORE)).status_code == 403
         assert ASK.request(method, f"{service.url}{path}%0A", headers=bearer(SCORE)).status_code == 404
     session = ASK.post(f"{service.url}/v1/models/pumps/sessions/promote", json=[{}], headers=bearer(SCORE))
-    assert "judges single rows" in session.json()["detail"]  # a key may be any word
+    assert "scores single rows" in session.json()["detail"]  # a key may be any word
 
     tokens.write_text(line("fourth", "score"))
     until(lambda: service.post([{}], headers=bearer("fourth")).status_code == 200)
@@ -112,7 +112,7 @@ def test_what_cannot_be_had_is_a_failed_start(models: Path, flags: list[object],
 
 
 def test_no_bundle_is_a_failed_start(tmp_path: Path) -> None:
-    assert "is no folder" in failed_start(tmp_path / "nowhere")
+    assert "is not a folder" in failed_start(tmp_path / "nowhere")
 
 
 def failed_start(models: Path, *flags: object) -> str:

@@ -33,11 +33,11 @@ def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
     [
         ("prot = 9", "prot"),
         ('port = "x"', r"port"),
-        ("port = ", "no TOML"),
+        ("port = ", "is not valid TOML"),
         ("max-rows = 0", "max-rows must be more than 0"),
-        ("port = 65536", "port goes up to 65535; got 65536"),
-        ("metrics-port = 65535\nworkers = 2", "metrics-port goes up to 65535; got 65536"),
-        ('tls-key = "key.pem"', "name that by tls-certificate"),
+        ("port = 65536", "port must be at most 65535; got 65536"),
+        ("metrics-port = 65535\nworkers = 2", "metrics-port must be at most 65535; got 65536"),
+        ('tls-key = "key.pem"', "tls-key requires tls-certificate"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:

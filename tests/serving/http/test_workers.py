@@ -58,7 +58,7 @@ def test_workers_do_not_outlive_their_parent(start: Start, tmp_path: Path, monke
 
 
 def test_a_worker_that_cannot_start_is_a_failed_start(start: Start, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="is no folder"):
+    with pytest.raises(AssertionError, match="is not a folder"):
         start("--workers", 2, at=tmp_path / "nowhere")
 
 

@@ -1,0 +1,133 @@
+"""One worker: an event loop on a socket, signals, and a shutdown that finishes the requests it has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import shutil
+import signal
+import socket
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from uvicorn import Config, Server
+
+from detector.errors import SettingError
+from serving.http.core.settings import HttpSettings
+from serving.http.models.registry import polling
+from serving.http.process.service import HttpService, Listener, WorkerIdentity
+from serving.http.process.sockets import url
+from serving.http.process.uvicorn_config import uvicorn_config
+from serving.log import configure_logging, log
+from serving.monitoring.metrics_server import serve_metrics
+
+SINGLE_WORKER = WorkerIdentity()
+BACKLOG = 2048
+# The browser loads the page at / from this service only; all other responses are data.
+CSP = "default-src 'none'; connect-src 'self'; img-src 'self'; script-src 'self'; style-src 'self'; frame-ancestors 'none'"
+SECURITY_HEADERS = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("content-security-policy", CSP),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+]
+HSTS = [("strict-transport-security", "max-age=31536000")]
+
+
+def run_worker(
+    path: Path,
+    settings: HttpSettings,
+    bound: socket.socket,
+    identity: WorkerIdentity = SINGLE_WORKER,
+    parent: Connection | None = None,
+) -> None:
+    """Serve the bundles at a path in this process until a signal arrives, or the parent process ends.
+
+    Raises:
+        BundleError: a bundle is invalid.
+        SettingError: the device, a certificate or the metrics port is not available.
+    """
+    configure_logging(settings.log)
+    service, worker = HttpService(path, settings, identity), identity.worker
+    config = _config(service.listener(), settings)
+    names = [f"{model.name}/{model.version}" for model in service.models.current_models()]
+    metrics_port = None if settings.metrics_port is None else settings.metrics_port + worker
+    gc.collect()
+    gc.freeze()  # everything so far lives as long as the process: the garbage collector need not visit it
+    with serve_metrics(settings.host, metrics_port, service.metrics.registry), polling(service.models):
+        log().info("serving", url=url(bound, settings), models=names, worker=worker)
+        server = DrainingServer(config, service, parent)
+        server.run([bound])
+    if server.orphaned and identity.socket and not worker:
+        shutil.rmtree(identity.socket.parent, ignore_errors=True)
+    service.limiter.close()
+    log().info("stopped", worker=worker)
+
+
+class DrainingServer(Server):
+    """A server that, on a signal, reports that it is not ready, and finishes the requests it has begun."""
+
+    def __init__(self, config: Config, service: HttpService, parent: Connection | None) -> None:
+        super().__init__(config)
+        self._service = service
+        self._parent = parent
+        self.orphaned = False
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve, with the background tasks of the service."""
+        async with self._service.background_tasks():
+            await super().serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and report that to the parent process."""
+        await super().startup(sockets)
+        if self._parent:
+            self._parent.send("")
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Shut down on SIGTERM, Ctrl-C and the end of the parent process; on a second signal stop at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._drain)
+        if self._parent:
+            loop.add_reader(self._parent.fileno(), self._parent_ended, loop, self._parent.fileno())
+        yield
+
+    def _drain(self) -> None:
+        log().info("draining")
+        self.force_exit = self.should_exit
+        self.should_exit = self._service.readiness.draining = True
+
+    def _parent_ended(self, loop: asyncio.AbstractEventLoop, parent: int) -> None:
+        loop.remove_reader(parent)
+        self.orphaned = True
+        self._drain()
+
+
+def _config(listener: Listener, settings: HttpSettings) -> Config:
+    """Return the configuration of uvicorn for clients.
+
+    Raises:
+        SettingError: the certificate or its key cannot be loaded.
+    """
+    config = uvicorn_config(
+        listener.app,
+        listener.connection,
+        settings,
+        headers=[*SECURITY_HEADERS, *(HSTS if settings.tls_certificate else [])],
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        loop="uvloop",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=int(settings.drain_timeout) or 1,
+    )
+    try:
+        config.load()
+    except OSError as error:  # ssl.SSLError is one
+        certificate = settings.tls_certificate
+        raise SettingError(f"cannot load the certificate {certificate} and its key: {error.strerror or error}") from error
+    return config
