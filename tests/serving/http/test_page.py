@@ -67,19 +67,19 @@ def service(start: Start, folder: Path) -> Service:
 def test_an_alarm_appears_and_is_judged(browser: Browser, service: Service, folder: Path) -> None:
     opened = Page(browser, service)
     opened.sees("#state", "live")
-    opened.sees("#quiet", "None yet")
+    opened.sees("#no-alarms", "None yet")
     answer = service.post([*normal_rows(40, seed=5).to_dicts(), *planted_anomalies(3).to_dicts()])
     flagged = [each for each in answer.json()["verdicts"] if each["is_anomaly"]]
     opened.sees("#alarms", f"row {flagged[0]['row']} of request {answer.headers['x-request-id']}")
     reason = flagged[0]["reasons"][0]
     opened.sees("#alarms", f"{reason['column']}: {reason['found']}, expected {reason['expected']}")
     expect(opened.page.locator("#alarms > li")).to_have_count(len(flagged))
-    expect(opened.page.locator("#chart path.highest")).to_have_count(1, timeout=WITHIN)
+    expect(opened.page.locator("#chart path.maximum")).to_have_count(1, timeout=WITHIN)
     assert opened.page.locator("#chart circle").count() == len(flagged)
-    opened.sees("#shadow", "43 that both judged")
+    opened.sees("#shadow", "43 scored by both")
 
     opened.page.get_by_role("button", name="False alarm").first.click()
-    opened.sees("#alarms", "Noted down: false alarm.")
+    opened.sees("#alarms", "Saved: false alarm.")
     said = json.loads((folder / "pumps" / "feedback.ndjson").read_text())
     assert said["feedback"]["verdict"] == "false_alarm"
     assert said["feedback"]["request_id"] == answer.headers["x-request-id"]
@@ -95,15 +95,15 @@ def test_a_threshold_is_tried_and_written_by_the_keyboard_alone(browser: Browser
     value = opened.page.get_by_label("Value")
     value.fill("5")
     value.press("Enter")
-    opened.sees("#tried", f"would have flagged {sum(score > 5 for score in scores)} of the latest 200 rows")
-    expect(opened.page.locator("#chart .tried")).to_have_count(1)
+    opened.sees("#threshold-result", f"would have flagged {sum(score > 5 for score in scores)} of the latest 200 rows")
+    expect(opened.page.locator("#chart .candidate")).to_have_count(1)
     for _ in range(2):
         opened.page.keyboard.press("Tab")
     opened.page.keyboard.press("Enter")
     expect(opened.page.get_by_role("dialog")).to_be_visible()
     opened.page.keyboard.press("Enter")
-    opened.sees("#tried", "Version 4 is written; version 2 answers.")
-    opened.sees("#versions", "Version 4, in the shadow")
+    opened.sees("#threshold-result", "Version 4 is written; version 2 answers.")
+    opened.sees("#versions", "Version 4, shadow")
     assert (folder / "pumps" / "4").is_dir()
     assert opened.faults == []
 
@@ -111,21 +111,21 @@ def test_a_threshold_is_tried_and_written_by_the_keyboard_alone(browser: Browser
 def test_the_shadow_is_promoted_and_rolled_back(browser: Browser, service: Service) -> None:
     opened = Page(browser, service)
     service.post(normal_rows(50, seed=5).to_dicts())
-    opened.sees("#shadow", "50 that both judged")
+    opened.sees("#shadow", "50 scored by both")
     opened.page.get_by_role("button", name="Promote version 3").click()
-    opened.sees("#because", "On 50 rows 100 % of the verdicts were the same")
+    opened.sees("#confirm-text", "On 50 rows 100 % of the verdicts were the same")
     opened.page.get_by_role("button", name="Cancel").click()
     assert service.post([{}]).json()["version"] == 2
     opened.page.get_by_role("button", name="Promote version 3").click()
-    opened.page.locator("#yes").click()
+    opened.page.locator("#confirm").click()
     opened.sees("#promise", "version 3, pinned")
     assert service.post([{}]).json()["version"] == 3
     opened.page.get_by_role("button", name="Roll back").click()
-    opened.page.locator("#yes").click()
+    opened.page.locator("#confirm").click()
     opened.sees("#promise", "version 2, pinned")
     opened.page.get_by_label("Value").fill("1000")
     opened.page.get_by_role("button", name="Try it").click()
-    opened.sees("#fault", "a false-alarm rate lies between 0 and 1")
+    opened.sees("#error", "a false-alarm rate lies between 0 and 1")
     assert [fault for fault in opened.faults if "422" not in fault] == []
 
 
@@ -139,18 +139,18 @@ def test_the_whole_way_of_a_newcomer(browser: Browser, start: Start, tmp_path: P
     opened.sees("#promise", "version 1, pinned")
     opened.sees("#shadow", "None")
     train(tmp_path, rows=500)
-    opened.sees("#versions", "Version 2, in the shadow")
+    opened.sees("#versions", "Version 2, shadow")
     normal_rows(300, seed=5).write_csv(tmp_path / "today.csv")
     for place in range(4):  # by new connections, and so to both workers
         residuum(tmp_path, "score", "pumps", "today.csv", "--to", f"scored-{place}.csv", "--url", service.url)
     opened.sees("#promise", "1,200, ")
-    opened.sees("#shadow", "1,200 that both judged")
+    opened.sees("#shadow", "1,200 scored by both")
     opened.page.get_by_role("button", name="Promote version 2").click()
-    opened.sees("#because", "On 1,200 rows ")
-    opened.page.locator("#yes").click()
+    opened.sees("#confirm-text", "On 1,200 rows ")
+    opened.page.locator("#confirm").click()
     opened.sees("#promise", "version 2, pinned")
     opened.page.get_by_role("button", name="Roll back").click()
-    opened.page.locator("#yes").click()
+    opened.page.locator("#confirm").click()
     opened.sees("#promise", "version 1, pinned")
     assert opened.faults == []
 
@@ -176,7 +176,7 @@ def test_it_is_accessible_and_fits(browser: Browser, service: Service, size: dic
     service.post([*normal_rows(40, seed=5).to_dicts(), *planted_anomalies(3).to_dicts()])
     opened.sees("#alarms", "of request")
     opened.page.get_by_role("button", name="Try it").click()
-    opened.sees("#tried", "would have flagged")
+    opened.sees("#threshold-result", "would have flagged")
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     found = Axe().run(opened.page)
     assert found.violations_count == 0, found.generate_report()
