@@ -22,8 +22,8 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """
 
     row: int
-    anomaly_score: float
-    p_value: float
+    anomaly_score: float | None
+    p_value: float | None
     is_anomaly: bool | None
     class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
     class_probability: float | UnsetType = UNSET

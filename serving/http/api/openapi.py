@@ -5,9 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
+from msgspec import Meta
+from msgspec.structs import fields
 
 from detector.columns import EXPECTED
 from detector.version import __version__
@@ -74,9 +77,12 @@ class _Schemas:
             bodies = [body for content in (route.request, route.response) for body in content.values()]
             for annotation in (*bodies, *(parameter.annotation for parameter in route.query)):
                 types.setdefault(repr(annotation), annotation)
-        plain = {key: annotation for key, annotation in types.items() if annotation not in {AnyJson, Rows, ImageFile, bytes}}
-        found, self.components = msgspec.json.schema_components(plain.values(), ref_template=REFERENCE)
-        self._schemas: Json = dict(zip(plain, found, strict=True))
+        others = {AnyJson, Rows, ImageFile, bytes}
+        described = {key: _describable(annotation) for key, annotation in types.items() if annotation not in others}
+        items = [item for annotation in types.values() for item in _item_structs(annotation).values()]
+        all_types = [*described.values(), *(struct for structs in items for struct in structs)]
+        found, self.components = msgspec.json.schema_components(all_types, ref_template=REFERENCE)
+        self._schemas: Json = dict(zip(described, found, strict=False))
 
     def operation(self, route: Route, model: Model | None) -> Json:
         """Describe a route, for one model if its path names one."""
@@ -114,6 +120,26 @@ class _Schemas:
             return {"anyOf": [rows, {"type": "object", "required": ["rows"], "properties": {"rows": rows}}]}
         schema: Json = self._schemas[repr(annotation)]
         return schema
+
+
+def _item_structs(annotation: Any) -> dict[str, tuple[type, ...]]:  # noqa: ANN401 - any type
+    """Return the structs in the list fields of a struct that hold several kinds of them, by field."""
+    if not (isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)):
+        return {}
+    lists = {field.name: get_args(field.type)[0] for field in fields(annotation) if get_origin(field.type) is list}
+    return {name: get_args(item) for name, item in lists.items() if get_origin(item) is UnionType}
+
+
+def _describable(annotation: Any) -> Any:  # noqa: ANN401 - any type
+    """Return a type that msgspec can describe: a list of several kinds of structs, which it can only encode, is replaced."""
+    replaced = {}
+    for name, structs in _item_structs(annotation).items():
+        references = [{"$ref": REFERENCE.format(name=struct.__name__)} for struct in structs]
+        replaced[name] = Annotated[list[Any], Meta(extra_json_schema={"items": {"anyOf": references}})]
+    if not replaced:
+        return annotation
+    described = [(field.name, replaced.get(field.name, field.type), field.default) for field in fields(annotation)]
+    return msgspec.defstruct(annotation.__name__, described, kw_only=True, namespace={"__doc__": annotation.__doc__})
 
 
 def _path_item(path: str, versions: Sequence[int]) -> Json:

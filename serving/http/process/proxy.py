@@ -18,6 +18,7 @@ from serving.http.process.internal_api import REPORTS_PATH
 
 CONNECT_TIMEOUT = 1.0  # seconds
 KEEP_ALIVE = 5.0  # seconds; less than worker 0's
+HOST = b"worker-0"
 NO_CONTENT = 204
 # The hop-by-hop headers of RFC 9110, section 7.6.1; the token, which is checked already; and what is set anew.
 NOT_FORWARDED = frozenset(
@@ -60,8 +61,11 @@ class Proxy:
                 client is then closed.
         """
         scope = request.scope
-        headers = [*_forwarded(scope["headers"]), (b"x-request-id", request.id.encode())]
-        has_body = b"content-length" in request.headers or b"transfer-encoding" in request.headers
+        headers = [*_forwarded(scope["headers"]), (b"host", HOST), (b"x-request-id", request.id.encode())]
+        is_chunked = b"transfer-encoding" in request.headers
+        has_body = is_chunked or b"content-length" in request.headers
+        if is_chunked:
+            headers.append((b"transfer-encoding", b"chunked"))
         target = scope["raw_path"] + (b"?" + request.query if request.query else b"")
         forwarded = httpcore.Request(
             request.method,
@@ -112,4 +116,4 @@ def _forwarded(headers: Iterable[Header]) -> Iterable[Header]:
 
 
 def _url(target: bytes) -> httpcore.URL:
-    return httpcore.URL(scheme=b"http", host=b"worker-0", port=None, target=target)
+    return httpcore.URL(scheme=b"http", host=HOST, port=None, target=target)

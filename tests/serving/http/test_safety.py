@@ -101,7 +101,7 @@ def test_tls(start: Start, tmp_path: Path) -> None:
     ("flags", "said"),
     [
         (["--device", "cuda"], "cuda was asked for"),
-        (["--tls-certificate", KEPT / "manifest.json"], "cannot be used"),
+        (["--tls-certificate", KEPT / "manifest.json"], "cannot load the certificate"),
         (["--port", "PORT"], "cannot listen on"),
         (["--workers", 2, "--port", "PORT"], "cannot listen on"),
         (["--max-rows", "0"], "max-rows must be more than 0"),
