@@ -13,7 +13,6 @@ PACKAGES = ("detector", "serving", "training", "residuum")
 KNOWN: list[set[str]] = [
     {"detector.scorer", "detector.series"},
     {"serving.files.images", "serving.files.judging"},
-    {"serving.http.process.server", "serving.http.process.supervisor"},
     {"serving.model", "serving.monitoring.agreement", "serving.monitoring.shadow"},
     {"training.series.train", "training.train"},
 ]

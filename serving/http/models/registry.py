@@ -32,7 +32,7 @@ VERSION = re.compile(r"[1-9][0-9]{0,17}")
 Stamp = frozenset[tuple[str, int, int]]
 
 
-class _Rejection(NamedTuple):
+class _RejectedVersion(NamedTuple):
     """Why a version was rejected; not the exception itself, whose traceback would keep objects of its frames alive."""
 
     stamp: Stamp
@@ -73,7 +73,7 @@ class ModelRegistry:
         self._shadow_share = shadow_share
         self._max_keys = max_keys
         self._lock = threading.Lock()  # held while versions are opened and activated
-        self._rejections: dict[Path, _Rejection] = {}
+        self._rejections: dict[Path, _RejectedVersion] = {}
         self._logged: dict[str, str] = {}  # the latest error of each name or shadow, so that it is logged once
         # Both are replaced, not changed, so that readers need no lock.
         self._others: dict[tuple[str, int], Model] = {}
@@ -271,7 +271,7 @@ class ModelRegistry:
             self._count_load("refused")
             if isinstance(error, BundleError):  # and not an unavailable device
                 log().error("version rejected", model=name, error=str(error))
-                self._rejections[folder] = _Rejection(stamp, type(error), str(error))
+                self._rejections[folder] = _RejectedVersion(stamp, type(error), str(error))
             raise
         self._count_load("opened")
         self._rejections.pop(folder, None)
