@@ -34,7 +34,7 @@ class AnyJson:
     """Type of a body: a JSON object or array without a schema."""
 
 
-class Rows:
+class RowsBody:
     """Type of a body: rows of the model."""
 
 
@@ -77,7 +77,7 @@ class _Schemas:
             bodies = [body for content in (route.request, route.response) for body in content.values()]
             for annotation in (*bodies, *(parameter.annotation for parameter in route.query)):
                 types.setdefault(repr(annotation), annotation)
-        others = {AnyJson, Rows, ImageFile, bytes}
+        others = {AnyJson, RowsBody, ImageFile, bytes}
         described = {key: _describable(annotation) for key, annotation in types.items() if annotation not in others}
         items = [item for annotation in types.values() for item in _item_structs(annotation).values()]
         all_types = [*described.values(), *(struct for structs in items for struct in structs)]
@@ -114,7 +114,7 @@ class _Schemas:
             return BINARY
         if annotation is AnyJson:
             return {"type": ["object", "array"]}
-        if annotation is Rows and model is not None:
+        if annotation is RowsBody and model is not None:
             row = {"$ref": REFERENCE.format(name=_row_name(model))}
             rows = {"type": "array", "items": {"anyOf": [row, NOT_A_ROW]}}
             return {"anyOf": [rows, {"type": "object", "required": ["rows"], "properties": {"rows": rows}}]}

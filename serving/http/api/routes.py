@@ -13,11 +13,11 @@ from serving.http.api.admin import AdminApi, FeedbackWritten, PromotionRequest, 
 from serving.http.api.live_page import FILES, LivePage, page_file
 from serving.http.api.model_info import ModelInfoApi
 from serving.http.api.oip import InferenceRequest, InferenceResponse
-from serving.http.api.openapi import AnyJson, ImageFile, Rows
+from serving.http.api.openapi import AnyJson, ImageFile, RowsBody
 from serving.http.api.query_params import MOST_REASONS
 from serving.http.api.score import Scoring
 from serving.http.api.service_info import ServiceInfoApi
-from serving.http.api.sessions import Session, SessionsApi
+from serving.http.api.sessions import SessionsApi, SessionState
 from serving.http.core.authentication import Role
 from serving.http.core.metrics import HttpMetrics
 from serving.http.core.readiness import Readiness
@@ -38,7 +38,7 @@ HEATMAP = QueryParameter(
 )
 DRY_RUN = QueryParameter("dry_run", Literal["0", "1"], "With 1: compute the effect, and change nothing.")
 
-ROWS = {JSON: Rows, NDJSON: bytes, ARROW: bytes}
+ROWS = {JSON: RowsBody, NDJSON: bytes, ARROW: bytes}
 VERDICTS = {JSON: Answer, NDJSON: bytes, ARROW: bytes}
 ONE_OR_MORE_FEEDBACK = Feedback | Annotated[list[Feedback], Meta(extra_json_schema={"maxItems": 20})]
 # Exactly one of the two fields.
@@ -112,7 +112,7 @@ def _session_routes(sessions: SessionsApi) -> Iterable[Route]:
         handler=sessions.describe,
         role="score",
         summary="State of a session of {name}",
-        response={JSON: Session},
+        response={JSON: SessionState},
         series_only=True,
         on_worker_0=True,
     )

@@ -24,7 +24,7 @@ from serving.http.models.model import Model
 from serving.http.models.sessions import LONGEST, Address, Held, Sessions
 
 
-class Session(msgspec.Struct, frozen=True):
+class SessionState(msgspec.Struct, frozen=True):
     """The state of a session, from which the next request continues."""
 
     model: str
@@ -75,10 +75,10 @@ class SessionsApi:
             self._sessions.end(address, held)
         return json_response(state)
 
-    def _state(self, address: Address, model: Model, held: Held) -> Session:
+    def _state(self, address: Address, model: Model, held: Held) -> SessionState:
         manifest = model.scorer.manifest
         state = held.state(manifest)
-        return Session(
+        return SessionState(
             model=model.name,
             version=model.version,
             session=address.key,
