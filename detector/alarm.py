@@ -1,7 +1,7 @@
-"""From the scores of a series to an alarm that begins and ends: smoothing, m of n, hysteresis.
+"""Alarms of a series: from scores to an alarm that starts and ends, by smoothing, m of n, and hysteresis.
 
-Neighbouring windows share most of their rows, so a verdict for each alone would flicker. Every door steps through this
-code, one score of a key after the other; nothing looks ahead.
+Neighbouring windows share most of their rows, so one verdict per window would flicker. Every interface steps through the
+scores of a key in order with this code; a step never uses later scores.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _STATE = struct.Struct("<dQI?")
 
 
 class AlarmRule(msgspec.Struct, frozen=True, kw_only=True):
-    """When an alarm begins and ends, as the manifest has it.
+    """When an alarm starts and ends, as stored in the manifest.
 
-    The score is smoothed by an exponential mean over a span of `smoothing` windows (1: as it is). An alarm begins when `m`
-    of the newest `n` smoothed scores are above the threshold; it ends when `quiet` of them in a row are at or below
-    `release` times the threshold.
+    Scores are smoothed by an exponential mean with a span of `smoothing` windows (1: no smoothing). An alarm starts when
+    `m` of the newest `n` smoothed scores are above the threshold. It ends after `quiet` consecutive smoothed scores at or
+    below `release` times the threshold.
     """
 
     smoothing: int = 1
@@ -31,25 +31,25 @@ class AlarmRule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def weight(self) -> float:
-        """What the newest score counts for in the exponential mean: 2 / (span + 1)."""
+        """The weight of the newest score in the exponential mean: 2 / (span + 1)."""
         return 2.0 / (self.smoothing + 1)
 
 
 class AlarmState:
-    """Where the alarm of one key stands."""
+    """The alarm state of one key."""
 
     __slots__ = ("above", "is_on", "quiet", "score")
-    SIZE: ClassVar[int] = _STATE.size
+    SIZE: ClassVar[int] = _STATE.size  # bytes
 
     def __init__(self) -> None:
-        """Begin without an alarm."""
+        """Start without an alarm."""
         self.score: float | None = None  # smoothed
-        self.above = 0  # a bit for each of the newest windows, the newest lowest
-        self.quiet = 0  # windows in a row
+        self.above = 0  # one bit per window: whether its score was above the threshold; the newest is the lowest bit
+        self.quiet = 0  # consecutive quiet windows
         self.is_on = False
 
     def step(self, alarm: AlarmRule, threshold: float, score: float) -> float:
-        """Take the next score; gives the smoothed one, and `is_on` says whether there is an alarm now."""
+        """Update the state with the next score and return the smoothed score."""
         smoothed = score if self.score is None else self.score + alarm.weight * (score - self.score)
         self.score = smoothed
         self.above = (self.above << 1 | (smoothed > threshold)) & ((1 << alarm.n) - 1)
@@ -61,24 +61,24 @@ class AlarmState:
         return smoothed
 
     def clear(self) -> None:
-        """Forget everything, as when a window begins anew."""
+        """Reset to the initial state, as when a window restarts."""
         self.score, self.above, self.quiet, self.is_on = None, 0, 0, False
 
     def copy(self) -> AlarmState:
-        """Give the same, apart."""
+        """Return an independent copy."""
         other = AlarmState()
         other.score, other.above, other.quiet, other.is_on = self.score, self.above, self.quiet, self.is_on
         return other
 
     def to_bytes(self) -> bytes:
-        """Give all of it."""
+        """Serialise the state to `SIZE` bytes."""
         score = float("nan") if self.score is None else self.score
         return _STATE.pack(score, self.above, min(self.quiet, 2**32 - 1), self.is_on)
 
     @classmethod
-    def from_bytes(cls, kept: bytes) -> AlarmState:
-        """Stand as `to_bytes` said."""
-        standing = cls()
-        score, standing.above, standing.quiet, standing.is_on = _STATE.unpack(kept)
-        standing.score = None if score != score else score  # noqa: PLR0124 - NaN
-        return standing
+    def from_bytes(cls, content: bytes) -> AlarmState:
+        """Return the state that `to_bytes` serialised."""
+        state = cls()
+        score, state.above, state.quiet, state.is_on = _STATE.unpack(content)
+        state.score = None if score != score else score  # noqa: PLR0124 - NaN
+        return state

@@ -1,7 +1,7 @@
-"""One column's cells to numbers, by the same rules for every door: what is missing, what is a number, what cannot be read.
+"""Parsing one column's cells: which are missing, which number each one stands for, and which cannot be read.
 
-Each parser takes a polars series of text or of a native type and gives `Parsed`. The rules stand here alone, so CSV,
-JSON, Parquet and frames agree on them; `training.kinds` uses the same parsers to find out what a column is.
+Each parser takes a polars series of text or of a native type and returns `Parsed`. All interfaces use these parsers, so
+CSV, JSON, Parquet and data frames agree; `training.kinds` uses them to infer the kind of a column.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import polars as pl
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 BOOLEANS = {"true": 1, "yes": 1, "t": 1, "1": 1, "false": 0, "no": 0, "f": 0, "0": 0}
 DAY = 86_400  # seconds
-LAST_SECOND = 253_402_300_800  # of the year 9999
-FEW = 64  # so few numbers Python writes faster than polars can be called
+LAST_SECOND = 253_402_300_800  # the end of the year 9999
+FEW = 64  # numbers that Python formats faster than a call of polars takes
 INFINITE = r"^[+-]?inf(inity)?$"
 INTEGRAL = re.compile(r"([+-]?\d+)\.0+")
 DATE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M:%S%.f", "%d.%m.%Y", "%d.%m.%Y %H:%M")
@@ -29,35 +29,35 @@ class Parsed(NamedTuple):
     """A column's cells as numbers."""
 
     values: np.ndarray  # float64[rows], NaN = missing
-    bad: np.ndarray | None = None  # bool[rows]: cells that cannot be read; None = all can
-    infinite: int = 0  # cells that spelt an infinity, now missing
+    bad: np.ndarray | None = None  # bool[rows]: cells that cannot be read; None = none
+    infinite: int = 0  # cells with an infinity, which are missing now
 
 
 def missing_words(more: Iterable[str] = ()) -> frozenset[str]:
-    """Give all words that stand for a missing cell, trimmed and in lower case."""
+    """Return all words that mean a missing cell, trimmed and in lower case."""
     return MISSING | {word.strip().lower() for word in more}
 
 
 def numbers(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
-    """Read numbers; an infinity is missing and counted, a literal beyond float64 cannot be read."""
+    """Parse numbers. An infinity is missing and counted; a finite literal beyond float64 cannot be read."""
     if series.dtype == pl.String:
         return _numbers_in_text(series, words)
     if not (series.dtype.is_numeric() or series.dtype in {pl.Boolean, pl.Null}):
         return _numbers_in_text(_as_text(series), words)
     values = series.cast(pl.Float64).to_numpy()
     infinite = np.isinf(values)
-    declared = sentinels(words)
-    absent = infinite | np.isin(values, declared) if declared else infinite
-    if absent.any():
-        values = np.where(absent, np.nan, values)
+    missing_numbers = sentinels(words)
+    missing = infinite | np.isin(values, missing_numbers) if missing_numbers else infinite
+    if missing.any():
+        values = np.where(missing, np.nan, values)
     return Parsed(values, infinite=int(np.count_nonzero(infinite)))
 
 
 def dates(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
-    """Read dates as epoch seconds, in UTC unless a cell gives its offset; numbers are epoch seconds already."""
+    """Parse dates as epoch seconds, in UTC unless a cell states its offset; numbers are epoch seconds already."""
     if series.dtype.is_numeric():
         return numbers(series, words)
-    if series.dtype == pl.Date:  # by its days: one that no datetime holds would panic in a cast
+    if series.dtype == pl.Date:  # not by a cast to datetime, in which polars panics on far dates
         return Parsed(series.cast(pl.Int32).cast(pl.Float64).to_numpy() * DAY)
     if series.dtype == pl.Datetime:
         return Parsed(_seconds(series))
@@ -65,40 +65,40 @@ def dates(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
 
 
 def booleans(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
-    """Read true/false, yes/no, t/f and 1/0 in any case as 1 and 0."""
+    """Parse true/false, yes/no, t/f and 1/0, in any case, as 1 and 0."""
     return _by_distinct_text(series, words, lambda text: BOOLEANS.get(category_text(text).lower()))
 
 
 def categories(series: pl.Series, words: frozenset[str], coding: Mapping[str, int], unseen: int) -> Parsed:
-    """Read categories as their codes; a text that has none is `unseen`."""
+    """Parse categories as their codes; a text without a code becomes `unseen`."""
     return _by_distinct_text(series, words, lambda text: coding.get(category_text(text), unseen))
 
 
 def category_text(text: str) -> str:
-    """Give the text by which a category is known: trimmed, and an integral float loses its `.0`."""
+    """Return the text that identifies a category: trimmed, and without the `.0` of an integral float."""
     trimmed = text.strip()
     integral = INTEGRAL.fullmatch(trimmed)
     return integral[1] if integral else trimmed
 
 
 def texts(series: pl.Series, words: frozenset[str] = MISSING) -> pl.Series:
-    """Give a column as trimmed text in which every missing cell is null."""
+    """Return a column as trimmed text, with null for every missing cell."""
     trimmed = _as_text(series).str.strip_chars()
-    absent = trimmed.str.to_lowercase().is_in(list(words))
-    return pl.select(pl.when(~absent).then(trimmed)).to_series().rename(series.name)
+    missing = trimmed.str.to_lowercase().is_in(list(words))
+    return pl.select(pl.when(~missing).then(trimmed)).to_series().rename(series.name)
 
 
 def number_texts(values: np.ndarray) -> pl.Series:
-    """Write numbers, `float64[rows]`, as a person would: no `.0` behind whole ones."""
+    """Format numbers, `float64[rows]`, without the `.0` of integral ones."""
     if len(values) <= FEW:
         size = np.abs(values)
-        if ((size == 0) | ((size >= 1e-4) & (size < 1e15))).all():  # noqa: PLR2004 - Python and polars write these alike
+        if ((size == 0) | ((size >= 1e-4) & (size < 1e15))).all():  # noqa: PLR2004 - Python and polars format these alike
             return pl.Series([repr(value).removesuffix(".0") for value in values.tolist()], dtype=pl.String)
     return pl.Series(values).cast(pl.String).str.replace(r"\.0$", "")
 
 
 def date_texts(values: np.ndarray) -> pl.Series:
-    """Write epoch seconds, `float64[rows]`, as ISO 8601; what no calendar holds stays a number."""
+    """Format epoch seconds, `float64[rows]`, as ISO 8601; seconds outside of years 1 to 9999 are formatted as numbers."""
     in_calendar = np.abs(np.nan_to_num(values)) < LAST_SECOND
     micros = pl.Series(np.where(in_calendar, values, np.nan) * 1e6, nan_to_null=True).cast(pl.Int64).cast(pl.Datetime("us"))
     dates = micros.dt.strftime("%Y-%m-%d %H:%M:%S")
@@ -106,7 +106,6 @@ def date_texts(values: np.ndarray) -> pl.Series:
 
 
 def _numbers_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
-    """Read numbers out of text."""
     trimmed = texts(series, words)
     infinite = trimmed.str.to_lowercase().str.contains(INFINITE).fill_null(value=False).to_numpy()
     parsed = trimmed.cast(pl.Float64, strict=False)
@@ -119,12 +118,11 @@ def _numbers_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
 
 @functools.cache
 def sentinels(words: frozenset[str]) -> tuple[float, ...]:
-    """Give the numbers that the user declared to mean a missing cell, such as -999."""
+    """Return the numbers among the user's words for a missing cell, such as -999."""
     return tuple(float(word) for word in words - MISSING if _is_number(word))
 
 
 def _is_number(word: str) -> bool:
-    """Tell whether a word can be read as a number."""
     try:
         float(word)
     except ValueError:
@@ -133,37 +131,36 @@ def _is_number(word: str) -> bool:
 
 
 def _dates_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
-    """Read dates out of text, trying one format after the other on what is left."""
+    """Parse texts as dates; each format is tried on the texts that no earlier format matched."""
     trimmed = texts(series, words)
     plain = trimmed.str.replace("T", " ", literal=True).str.replace(r"(?i)\s?z$", "+00:00").str.replace_all("/", "-")
-    instants, there = _instants(plain, DATE_FORMATS[0]), trimmed.is_not_null()
-    for form in (*DATE_FORMATS[1:], *ZONED_FORMATS):
-        if not (instants.is_null() & there).any():
+    instants, present = _instants(plain, DATE_FORMATS[0]), trimmed.is_not_null()
+    for date_format in (*DATE_FORMATS[1:], *ZONED_FORMATS):
+        if not (instants.is_null() & present).any():
             return Parsed(_seconds(instants))
-        instants = instants.zip_with(instants.is_not_null(), _instants(plain, form))
+        instants = instants.zip_with(instants.is_not_null(), _instants(plain, date_format))
     undated = instants.is_null().to_numpy()
     epoch = _numbers_in_text(trimmed, words)
     return Parsed(np.where(undated, epoch.values, _seconds(instants)), undated & np.asarray(epoch.bad), epoch.infinite)
 
 
-def _instants(texts: pl.Series, form: str) -> pl.Series:
-    """Read dates of one format, null where a text has another."""
-    if form in ZONED_FORMATS:
-        return texts.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False).dt.replace_time_zone(None)
-    return texts.str.to_datetime(form, time_unit="us", strict=False)
+def _instants(texts: pl.Series, date_format: str) -> pl.Series:
+    """Parse dates of one format; null for a text in another format."""
+    if date_format in ZONED_FORMATS:
+        return texts.str.to_datetime(date_format, time_unit="us", time_zone="UTC", strict=False).dt.replace_time_zone(None)
+    return texts.str.to_datetime(date_format, time_unit="us", strict=False)
 
 
 def _seconds(instants: pl.Series) -> np.ndarray:
-    """Turn instants into epoch seconds."""
     return instants.dt.epoch("us").cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6
 
 
 def _by_distinct_text(series: pl.Series, words: frozenset[str], value_of: Callable[[str], int | None]) -> Parsed:
-    """Look each distinct text up once; a text without a value cannot be read."""
+    """Call `value_of` once per distinct text; a text for which it returns None cannot be read."""
     series = _as_text(series)
     distinct = series.unique().drop_nulls()
-    value = {text: float("nan") if text.strip().lower() in words else value_of(text) for text in distinct}
-    readable = {text: found for text, found in value.items() if found is not None}
+    values_by_text = {text: float("nan") if text.strip().lower() in words else value_of(text) for text in distinct}
+    readable = {text: value for text, value in values_by_text.items() if value is not None}
     if not readable:
         return Parsed(np.full(len(series), np.nan), series.is_not_null().to_numpy())
     values = series.replace_strict(
@@ -173,18 +170,18 @@ def _by_distinct_text(series: pl.Series, words: frozenset[str], value_of: Callab
         return_dtype=pl.Float64,
     )
     numbers = values.fill_null(np.nan).to_numpy()
-    if len(readable) == len(value):
+    if len(readable) == len(values_by_text):
         return Parsed(numbers)
-    unreadable = [text for text, found in value.items() if found is None]
+    unreadable = [text for text, value in values_by_text.items() if value is None]
     return Parsed(numbers, series.is_in(unreadable).fill_null(value=False).to_numpy())
 
 
 def _as_text(series: pl.Series) -> pl.Series:
-    """Give any column as text, so that the same value reads the same from every door."""
+    """Return a column as text, so that a value has the same text whatever its source."""
     if series.dtype == pl.String:
         return series
     if series.dtype.is_float():
         return series.fill_nan(None).cast(pl.String)
-    if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Duration, pl.Object):  # polars casts none of them
+    if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Duration, pl.Object):  # polars cannot cast these
         return pl.Series(series.name, [None if cell is None else str(cell) for cell in series.to_list()], dtype=pl.String)
     return series.cast(pl.String)

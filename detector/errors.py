@@ -1,56 +1,56 @@
-"""Everything that can go wrong, in one tree.
+"""All errors that a user can fix, in one hierarchy.
 
-    ResiduumError              caught by every door and told in one line
-    ├── TableError             the table cannot be read or lacks what the detector needs
-    ├── SettingError           an option that cannot be honoured, and what could be
-    ├── OutputError            the result cannot be written where it was asked for
-    ├── TrainingError          no detector came out of training
-    ├── StreamError            a stream cannot go on
-    └── BundleError            the folder is not a bundle that can be trusted
-        ├── BundleMissing      there is none at that place
-        ├── BundleCorrupt      a file is gone, cut or changed
-        └── BundleTooNew       written by a later release
+    ResiduumError              reported as one line at every interface
+    ├── TableError             a table cannot be read, or lacks what the detector needs
+    ├── SettingError           an option has a value that cannot be used
+    ├── OutputError            the output cannot be written
+    ├── TrainingError          training did not produce a detector
+    ├── StreamError            a stream cannot continue
+    └── BundleError            a folder does not hold a valid bundle
+        ├── BundleMissing      there is no bundle
+        ├── BundleCorrupt      a file is missing, truncated or modified
+        └── BundleTooNew       a later release wrote the bundle
 
-A bad *row* is no error: it is a `detector.rejects.Reject` and its neighbours are scored.
-A message says what was found, where, and what to do; HTTP status and exit codes are the doors' business.
+A bad *row* is not an error: it becomes a `detector.rejects.Reject`, and the rows around it are scored.
+A message says what was found, where, and what to do. HTTP status and exit codes are chosen in `serving` and `residuum`.
 """
 
 
 class ResiduumError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base class of all errors that a user can fix."""
 
 
 class TableError(ResiduumError):
-    """A table cannot be read, or it lacks what the detector needs."""
+    """A table cannot be read, or lacks what the detector needs."""
 
 
 class SettingError(ResiduumError):
-    """An option that cannot be honoured."""
+    """An option has a value that cannot be used."""
 
 
 class OutputError(ResiduumError):
-    """The result cannot be written where it was asked for."""
+    """The output cannot be written."""
 
 
 class TrainingError(ResiduumError):
-    """Training ended without a detector that may be shipped."""
+    """Training did not produce a detector."""
 
 
 class StreamError(ResiduumError):
-    """A stream cannot go on; nothing of it is lost."""
+    """A stream cannot continue; no record is lost."""
 
 
 class BundleError(ResiduumError):
-    """A folder is not a bundle that can be trusted."""
+    """A folder does not hold a valid bundle."""
 
 
 class BundleMissing(BundleError):
-    """There is no bundle at that place."""
+    """There is no bundle."""
 
 
 class BundleCorrupt(BundleError):
-    """A file of the bundle is gone, cut or changed."""
+    """A file of the bundle is missing, truncated or modified."""
 
 
 class BundleTooNew(BundleError):
-    """The bundle was written by a later release."""
+    """A later release wrote the bundle."""

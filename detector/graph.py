@@ -1,18 +1,18 @@
 """The ONNX graph: `float64[rows, columns]` in; score, contribution, expected and latent out.
 
-The graph of a series takes windows, `float64[windows, time, columns]`, and speaks of each window's newest row. A graph of
-images takes the same numbers as `float64[rows, channels, height, width]`; its contribution is a map, `[rows, height, width]`.
-Here images and maps have their axes behind the rows flattened.
+The graph of a series takes windows, `float64[windows, length, columns]`, and scores each window's newest row. The graph of
+images takes `float64[images, channels, height, width]`; its contribution is a map, `[images, height, width]`. This module
+takes and returns images and maps with these axes flattened.
 
-The graph is the whole computation, so nothing here does mathematics: it opens the session on the right device, checks
-that the graph is the one the manifest speaks of, and feeds it in batches that fit the processor's cache.
+The graph is the whole computation: nothing here does mathematics. This module opens the session on a device, checks the
+graph's inputs and outputs, and runs it in batches that fit the processor's cache.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -23,157 +23,143 @@ from detector.errors import BundleCorrupt, SettingError
 Device = Literal["auto", "cpu", "cuda"]
 
 INPUT = "row"
-WINDOW = "window"  # the input of a series' graph
-OUTPUTS = {"score": 1, "contribution": 2, "expected": 2, "latent": 2}  # and their number of axes
+WINDOW = "window"  # the input of a graph of series
+OUTPUTS = {"score": 1, "contribution": 2, "expected": 2, "latent": 2}  # name: number of axes
 IMAGE_INPUT = "image"
 IMAGE_OUTPUTS = {"score": 1, "contribution": 3, "expected": 4, "latent": 2}
-BATCH = 2048
-IMAGE_BATCH = 2**18  # values of a batch of images: what lies between layers is many times as large
-WINDOW_BATCH = 2**16  # cells of a batch of windows: what fits the cache
+BATCH = 2048  # rows
+IMAGE_BATCH = 2**18  # values of a batch of images; the tensors between layers are many times as large
+WINDOW_BATCH = 2**16  # cells of a batch of windows
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 
-Wanted = Callable[[np.ndarray], np.ndarray]  # scores -> whether each row is to be explained
+Wanted = Callable[[np.ndarray], np.ndarray]  # scores, float64[rows] -> the rows to explain, bool[rows]
 
 
 class GraphSession(Protocol):
-    """What runs a graph: ONNX Runtime's session, or what stands in for it."""
+    """Runs a graph: ONNX Runtime's session, or a substitute."""
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray], /) -> list[np.ndarray]:
-        """Give some of the outputs by name for the inputs by name."""
+        """Return the named outputs for the named inputs."""
 
 
 class Outputs(NamedTuple):
-    """What the graph says of rows; contribution and expected may hold those alone that are to be explained."""
+    """The graph's outputs; contribution and expected may hold only the rows to explain."""
 
     score: np.ndarray  # float64[rows], nats
     contribution: np.ndarray  # float64[rows, columns + extra terms], of images [rows, positions]; a row's sum is its score
     expected: np.ndarray  # float64[rows, columns], in the user's units; a category as its code
-    wanted: np.ndarray | None = None  # bool[rows], whether each row was to be explained, where not all were
+    wanted: np.ndarray | None = None  # bool[rows], the rows to explain; None: all
 
 
 class Graph:
-    """An opened ONNX graph. Safe to use from several threads."""
+    """An opened model graph. Safe to use from several threads."""
 
     def __init__(self, model: bytes, device: Device = "auto") -> None:
         """Open the graph.
 
         Raises:
-            SettingError: the device was asked for and is not there.
-            BundleCorrupt: the bytes are no graph of a detector.
+            SettingError: the requested device is not available.
+            BundleCorrupt: the bytes are not the graph of a detector.
         """
         session = open_session(model, device, "model.onnx")
         self._session: GraphSession = session
         self.provider: str = session.get_providers()[0]
         self._input, self.axes = _input(session)
-        self.nodes_on_cpu = nodes_on_cpu(session)  # that a GPU's provider left to the CPU; 0 where the CPU was chosen
+        self.nodes_on_cpu = nodes_on_cpu(session)
 
     @property
     def columns(self) -> int:
-        """How many columns of a table, or values of an image, a row is read from."""
+        """The number of columns of a table, or values of an image, that make a row."""
         return self.axes[-1] if self._input == WINDOW else math.prod(self.axes)
 
     @property
     def _batch(self) -> int:
-        """How many rows to run at once."""
+        """The number of rows to run at once."""
         values = {WINDOW: WINDOW_BATCH, IMAGE_INPUT: IMAGE_BATCH}.get(self._input)
         return max(1, values // math.prod(self.axes)) if values else BATCH
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
-        """The device that runs the graph: `cpu` or `cuda`."""
+        """The device that runs the graph."""
         return "cuda" if self.provider == _CUDA else "cpu"
 
     def scores(self, matrix: np.ndarray) -> np.ndarray:
-        """Score `float64[rows, columns]`: `float64[rows]`."""
+        """Return the scores, `float64[rows]`, of `float64[rows, columns]`."""
         return self._run(matrix, ["score"])[0]
 
     def explain(self, matrix: np.ndarray, wanted: Wanted | None = None) -> Outputs:
-        """Score `float64[rows, columns]` and say why.
+        """Return scores, contributions and expected values of `float64[rows, columns]`.
 
-        `wanted` tells from the scores of some rows, `float64[rows]`, which of them are to be explained, `bool[rows]`;
-        contribution and expected then hold these rows alone.
+        `wanted` selects the rows to explain by their scores, batch by batch and in order; contribution and expected then
+        hold only these rows.
         """
         return Outputs(*self._run(matrix, ["score", "contribution", "expected"], wanted))
 
     def latent(self, matrix: np.ndarray) -> np.ndarray:
-        """Give the code of each row: `float32[rows, latent size]`."""
+        """Return the latent code of each row: `float32[rows, latents]`."""
         return self._run(matrix, ["latent"])[0]
 
     def _run(self, matrix: np.ndarray, outputs: list[str], wanted: Wanted | None = None) -> list[np.ndarray]:
-        """Run the graph over batches and join what comes out; `wanted` as in `explain`."""
         if self._input != IMAGE_INPUT:
             return run_batches(self._session, outputs, {self._input: matrix}, wanted, self._batch)
         images = {IMAGE_INPUT: matrix.reshape(len(matrix), *self.axes)}
-        found = run_batches(self._session, outputs, images, wanted, self._batch)
-        return [part.reshape(len(part), int(np.prod(part.shape[1:]))) if part.ndim > 1 else part for part in found]
+        values = run_batches(self._session, outputs, images, wanted, self._batch)
+        return [part.reshape(len(part), int(np.prod(part.shape[1:]))) if part.ndim > 1 else part for part in values]
 
 
 def run_batches(
     session: GraphSession, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None, batch: int = BATCH
 ) -> list[np.ndarray]:
-    """Run a graph on inputs of as many rows, as float64, a batch at a time.
+    """Run a graph in batches on inputs with the same number of rows, cast to float64, and return its outputs.
 
-    `wanted` tells from the first output of some rows which of them the other outputs are to be kept of; what it said comes last.
+    `wanted` selects rows by the first output; the other outputs hold only these, and the selection, `bool[rows]`, is
+    returned last.
     """
     rows = len(next(iter(inputs.values())))
-    if not rows:  # graphs need not cope with batches of no rows
-        one = {name: np.zeros((1, *values.shape[1:])) for name, values in inputs.items()}
-        return [part[:0] for part in session.run(outputs, one)]
+    if not rows:  # a graph may not support batches without rows
+        one_row = {name: np.zeros((1, *values.shape[1:])) for name, values in inputs.items()}
+        return [part[:0] for part in session.run(outputs, one_row)]
     parts = [
-        _run(
+        _run_batch(
             session,
             outputs,
-            {name: np.ascontiguousarray(each[at : at + batch], dtype=np.float64) for name, each in inputs.items()},
+            {name: np.ascontiguousarray(values[start : start + batch], dtype=np.float64) for name, values in inputs.items()},
             wanted,
         )
-        for at in range(0, rows, batch)
+        for start in range(0, rows, batch)
     ]
     return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
-def _run(session: GraphSession, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None) -> list[np.ndarray]:
-    """Run a graph on one batch; joining what nobody asked for would take a fifth as long as the graph itself."""
+def _run_batch(
+    session: GraphSession, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None
+) -> list[np.ndarray]:
+    """Run a graph on one batch; rows that are not wanted are dropped here, because joining them costs a fifth of the graph."""
     first, *rest = session.run(outputs, inputs)
     if not wanted:
         return [first, *rest]
-    some = wanted(first)
-    rest = [part[some] for part in rest] if np.count_nonzero(some) else [part[:0] for part in rest]
-    return [first, *rest, some]
-
-
-def _providers(device: Device) -> list[Any]:
-    """Choose ONNX Runtime's providers for a device."""
-    there = onnxruntime.get_available_providers()
-    if device == "cuda" and _CUDA not in there:
-        raise SettingError(_no_cuda(there))
-    if device == "cpu" or _CUDA not in there:
-        return [_CPU]
-    return [(_CUDA, {"use_tf32": "0"}), _CPU]
-
-
-def _no_cuda(there: list[str]) -> str:
-    """Say that CUDA is not to be had, and what is."""
-    return (
-        f"cuda was asked for, but ONNX Runtime has {', '.join(there)} here; use --device cpu, or uninstall "
-        "onnxruntime and install onnxruntime-gpu in its place"
-    )
+    selected = wanted(first)
+    rest = [part[selected] for part in rest] if np.count_nonzero(selected) else [part[:0] for part in rest]
+    return [first, *rest, selected]
 
 
 def open_session(model: bytes, device: Device, file: str) -> onnxruntime.InferenceSession:
-    """Open a session on a bundle's graph; one thread, because small networks lose more to synchronisation than they win.
+    """Open a session on one of a bundle's graphs.
+
+    It uses one thread, because small networks lose more by synchronisation than they gain by threads.
 
     Raises:
-        SettingError: the device was asked for and is not there.
-        BundleCorrupt: the bytes are no graph; `file` says whose bytes.
+        SettingError: the requested device is not available.
+        BundleCorrupt: the bytes are not an ONNX graph; `file` is its name in the message.
     """
     providers = _providers(device)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # Weights outside the file would be read from wherever the process stands: send the search where no file can be.
+    # External weights would be read relative to the working directory: point the search at a path that holds no files.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
@@ -186,20 +172,57 @@ def open_session(model: bytes, device: Device, file: str) -> onnxruntime.Inferen
 
 
 def nodes_on_cpu(session: onnxruntime.InferenceSession) -> int:
-    """Count the nodes that a GPU's provider left to the CPU; 0 where the CPU was chosen."""
+    """Return the number of nodes that a GPU provider left to the CPU; 0 if the CPU was chosen."""
     if session.get_providers()[0] == _CPU:
         return 0
     assigned = session.get_provider_graph_assignment_info()
     return sum(len(part.get_nodes()) for part in assigned if part.ep_name == _CPU)
 
 
-def _input(session: onnxruntime.InferenceSession) -> tuple[str, tuple[int, ...]]:
-    """Check inputs and outputs of the graph; give its input's name and the shape of one row.
+def tensor_widths(
+    session: onnxruntime.InferenceSession, file: str, noun: str, inputs: Mapping[str, str], outputs: Mapping[str, str]
+) -> list[int]:
+    """Return the widths of a graph's inputs and outputs, all of which must be `float64[rows, width]`.
 
-    That is (columns,), (time, columns) or (channels, height, width).
+    `inputs` and `outputs` map their names, in order, to their shapes as written in the message.
+
+    Raises:
+        BundleCorrupt: `file` is not such a graph, which is called `noun` in the message.
     """
-    inputs = [(one.name, one.type, len(one.shape)) for one in session.get_inputs()]
-    outputs = {one.name: len(one.shape) for one in session.get_outputs()}
+    tensors = [*session.get_inputs(), *session.get_outputs()]
+    found = [(tensor.name, tensor.type, len(tensor.shape)) for tensor in tensors]
+    widths = [tensor.shape[-1] for tensor in tensors if tensor.shape]
+    expected = [(name, "tensor(double)", 2) for name in (*inputs, *outputs)]
+    if found != expected or not all(isinstance(width, int) for width in widths):
+        taken, returned = (" and ".join(f"{name}{shape}" for name, shape in part.items()) for part in (inputs, outputs))
+        raise BundleCorrupt(f"{file} is not a {noun}: {_signature(session)}; a {noun} takes {taken} and returns {returned}")
+    return widths
+
+
+def _providers(device: Device) -> list[Any]:
+    """Return ONNX Runtime's providers for a device, the preferred one first."""
+    available = onnxruntime.get_available_providers()
+    if device == "cuda" and _CUDA not in available:
+        raise SettingError(_no_cuda(available))
+    if device == "cpu" or _CUDA not in available:
+        return [_CPU]
+    return [(_CUDA, {"use_tf32": "0"}), _CPU]
+
+
+def _no_cuda(available: list[str]) -> str:
+    return (
+        f"cuda was requested, but ONNX Runtime has only {', '.join(available)} here; use --device cpu, or uninstall "
+        "onnxruntime and install onnxruntime-gpu in its place"
+    )
+
+
+def _input(session: onnxruntime.InferenceSession) -> tuple[str, tuple[int, ...]]:
+    """Check inputs and outputs of a model graph; return the input's name and the shape of one row.
+
+    The shape is (columns,), (length, columns) or (channels, height, width).
+    """
+    inputs = [(tensor.name, tensor.type, len(tensor.shape)) for tensor in session.get_inputs()]
+    outputs = {tensor.name: len(tensor.shape) for tensor in session.get_outputs()}
     known = {
         (INPUT, "tensor(double)", 2): OUTPUTS,
         (WINDOW, "tensor(double)", 3): OUTPUTS,
@@ -207,17 +230,21 @@ def _input(session: onnxruntime.InferenceSession) -> tuple[str, tuple[int, ...]]
     }
     if len(inputs) != 1 or inputs[0] not in known or not known[inputs[0]].items() <= outputs.items():
         raise BundleCorrupt(
-            f"model.onnx is no graph of a detector: it takes {describe_tensors(session.get_inputs())} and gives "
-            f"{describe_tensors(session.get_outputs())}; a detector takes {INPUT}[rows, columns] or "
-            f"{WINDOW}[windows, time, columns] and gives {', '.join(OUTPUTS)}"
+            f"model.onnx is not the graph of a detector: {_signature(session)}; a detector takes {INPUT}[rows, columns], "
+            f"{WINDOW}[windows, length, columns] or {IMAGE_INPUT}[images, channels, height, width] and returns "
+            f"{', '.join(OUTPUTS)}"
         )
-    taken = session.get_inputs()[0]
-    axes = tuple(taken.shape[1:])
+    tensor = session.get_inputs()[0]
+    axes = tuple(tensor.shape[1:])
     if not all(isinstance(width, int) for width in axes):
-        raise BundleCorrupt(f"model.onnx does not say how many columns it takes; its input has width {axes[-1]!r}")
-    return taken.name, axes
+        raise BundleCorrupt(f"model.onnx does not declare how many columns it takes; its input has width {axes[-1]!r}")
+    return tensor.name, axes
 
 
-def describe_tensors(values: list[Any]) -> str:
-    """Name inputs or outputs with their shapes."""
-    return ", ".join(f"{one.name}[{', '.join(map(str, one.shape))}]" for one in values) or "nothing"
+def _signature(session: onnxruntime.InferenceSession) -> str:
+    """Describe a graph's inputs and outputs with their shapes."""
+    taken, returned = (
+        ", ".join(f"{tensor.name}[{', '.join(map(str, tensor.shape))}]" for tensor in tensors) or "nothing"
+        for tensors in (session.get_inputs(), session.get_outputs())
+    )
+    return f"it takes {taken} and returns {returned}"

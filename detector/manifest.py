@@ -1,7 +1,8 @@
-"""What a bundle says of itself: `manifest.json`, typed.
+"""The types of `manifest.json`, the description of a bundle.
 
-Everything a door needs to know without opening the graph, and everything a person asks of a detector later: what it
-learnt from, what was promised, what proved that the graph is the model. `detector.bundle` reads and writes it.
+It holds everything that is needed without opening the graph, and the record of training: the rows, the promise, and the
+proof that the graph computes what the trained model does. `detector.bundle` reads and writes it. Field names are keys of
+the file format.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from detector.windows import Window
 
 FORMAT = 1
 
-Prior = Literal["normal", "uniform"]  # standard normal, or even between -1 and 1, in each latent
+Prior = Literal["normal", "uniform"]  # standard normal, or uniform between -1 and 1, in each latent
 
 
 class IgnoredColumn(msgspec.Struct, frozen=True):
-    """A column of the training table that the detector leaves out, and why."""
+    """A column of the training table that the detector does not use, and the reason."""
 
     name: str
     reason: str
 
 
 class ScoreInfo(msgspec.Struct, frozen=True):
-    """What the score is: its name, its unit, and the terms beside the columns that add to it."""
+    """The score: its name, its unit, and the terms that belong to no column."""
 
     name: str
     unit: str
@@ -37,7 +38,7 @@ class ScoreInfo(msgspec.Struct, frozen=True):
 
 
 class RowCounts(msgspec.Struct, frozen=True):
-    """How many rows each part of training had."""
+    """The number of rows in each part of the training table."""
 
     training: int
     validation: int
@@ -46,63 +47,63 @@ class RowCounts(msgspec.Struct, frozen=True):
 
 
 class TrainingInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """How the detector came to be."""
+    """How the detector was trained."""
 
     rows: RowCounts
     seed: int
     device: str
     steps: int
     best_step: int
-    loss: float  # validation loss of the best step, nats a row
+    loss: float  # validation loss of the best step, nats per row
     seconds: float
     order: str  # "shuffled", or "by <column>"
 
 
 class Parity(msgspec.Struct, frozen=True):
-    """The proof that a graph is the model: torch against ONNX Runtime on the calibration rows.
+    """The proof that a graph computes what the model does: torch and ONNX Runtime compared on the calibration rows.
 
-    `model.onnx` is held to its scores and verdicts, `decoder.onnx` to its numbers (in standard deviations) and
-    categories, `classifier.onnx` to its probabilities and classes (on the labelled rows).
+    The scores and verdicts of `model.onnx` are compared, the numbers (in standard deviations) and categories of
+    `decoder.onnx`, and the probabilities and classes of `classifier.onnx` (on the labelled rows).
     """
 
     rows: int
     provider: str
     largest_difference: float  # relative to max(1, |value|)
     tolerance: float
-    verdicts_that_differ: int  # or categories; outside the tolerance; 0 in any bundle
-    nodes_on_cpu: int = 0  # nodes that fell back to the CPU where the provider is a GPU
+    verdicts_that_differ: int  # or categories, outside the tolerance; 0 in every bundle
+    nodes_on_cpu: int = 0  # nodes that a GPU provider left to the CPU
     file: str = "model.onnx"
 
 
 class FileDigest(msgspec.Struct, frozen=True):
-    """A file of the bundle: its size in bytes and SHA-256."""
+    """The size in bytes and SHA-256 of a file of the bundle."""
 
     bytes: int
     sha256: str
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of `manifest.json`."""
+    """The content of `manifest.json`."""
 
     format: int
     name: str
     version: int
     parent: int | None
     created: str  # ISO 8601, UTC
-    residuum: str  # the release that wrote it
+    residuum: str  # the release that wrote the bundle
     variant: str
     settings: dict[str, str | int | float | bool]
     columns: tuple[Column, ...]
     ignored: tuple[IgnoredColumn, ...]
-    missing: tuple[str, ...]  # extra words for a missing cell
+    missing: tuple[str, ...]  # additional words for a missing cell
     score: ScoreInfo
     decision: Decision
     training: TrainingInfo
     parity: tuple[Parity, ...]
-    window: Window | None = None  # of a detector that judges windows of a series: how rows become these ...
-    alarm: AlarmRule | None = None  # ... and how their scores become an alarm
-    prior: Prior | None = None  # what codes are drawn from to generate rows; None: nobody shaped them
-    classes: tuple[str, ...] = ()  # of `classifier.onnx`, in its order
-    image: ImageSpec | None = None  # rows are images; of files, `columns` are left out of the JSON: the image names them
+    window: Window | None = None  # of a series: how rows become windows
+    alarm: AlarmRule | None = None  # of a series: how scores become alarms
+    prior: Prior | None = None  # the distribution of codes, to generate rows; None: training imposed none
+    classes: tuple[str, ...] = ()  # of `classifier.onnx`, in its output order
+    image: ImageSpec | None = None  # rows are images; for image files the JSON omits `columns`, which follow from this
     libraries: dict[str, str]
     files: dict[str, FileDigest]

@@ -1,12 +1,12 @@
-"""Tables in files, read block by block in constant memory: the same door for training and for scoring.
+"""Tables in files, read block by block in constant memory; training and scoring use the same readers.
 
     with open_source("today.csv.gz") as source:
         for block in source.blocks(wanted=["flow", "kind"], numbers=["flow"]):
             block.frame, block.rows, block.rejects
 
-`source` says what every reader promises, `opening` picks the reader. The readers are `delimited` (CSV and its kin),
-`ndjson` and `parquet`; `stream` and `compression` hand them bytes. A bad record becomes a reject and its neighbours are
-kept; only a file that is no table raises. Turning cells into numbers is not done here: see `detector.columns`.
+`source` defines the interface of a reader, `opening` chooses one: `delimited` (CSV and similar), `ndjson` or `parquet`.
+`stream` and `compression` supply bytes, `blocks` splits them at line ends. A bad record becomes a reject and the records
+around it are kept; only a file that is not a table raises. `detector.columns` converts cells to numbers.
 """
 
 from detector.files.opening import open_source

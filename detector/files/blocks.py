@@ -1,4 +1,4 @@
-"""Cutting a stream of bytes into blocks that end with a line."""
+"""Splitting a stream of bytes into blocks of whole lines."""
 
 from __future__ import annotations
 
@@ -8,50 +8,50 @@ from detector.errors import TableError
 from detector.files.stream import ByteStream
 
 BLOCK_BYTES = 4 << 20
-PIECES = 8  # what a block is split into
-MAX_RECORD_BYTES = 16 << 20  # bytes of one record: what a quote that never closes may cost
+PIECES = 8  # of a block that is read again
+MAX_RECORD_BYTES = 16 << 20  # bounds the cost of a quote that never closes
 
 
 class BlockSplitter:
-    """Takes blocks off a stream. A reader may give back what did not end in its block, or have the block in pieces."""
+    """Splits a stream into blocks; a reader can return an unfinished record, or read the last block again in pieces."""
 
     def __init__(self, stream: ByteStream, size: int) -> None:
         self._stream = stream
         self._size = size
-        self._front = b""  # given back
-        self._again = b""  # to be taken once more, in pieces
-        self._tail = b""  # the beginning of the next line
+        self._unread = b""  # returned by the reader
+        self._again = b""  # to be read again, in pieces
+        self._tail = b""  # the start of the next line
         self._exhausted = False
-        self._fresh = False  # whether the last block came off the stream
+        self._is_new = False  # whether the last block came from the stream, not from `_again`
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing follows the block that was taken last."""
+    def is_exhausted(self) -> bool:
+        """Whether nothing follows the last block."""
         return self._exhausted and not self._again
 
-    def take(self, line: int) -> bytes:
-        """Give whole lines, about one block of them, the first being number `line`; nothing at the end.
+    def next_block(self, line: int) -> bytes:
+        """Return about one block of whole lines, the first being line number `line`; empty at the end.
 
         Raises:
-            TableError: a line is too long to be one, or the file is damaged.
+            TableError: a line is too long, or the file is damaged.
         """
-        self._fresh = not self._again
-        block = self._take_new(line) if self._fresh else self._take_again()
-        block, self._front = self._front + block if self._front else block, b""
+        self._is_new = not self._again
+        block = self._from_stream(line) if self._is_new else self._next_piece()
+        block, self._unread = self._unread + block if self._unread else block, b""
         return block
 
-    def give_back(self, rest: bytes) -> None:
-        """Put the beginning of a record that did not end in its block before the next one."""
-        self._front = rest
+    def unread(self, rest: bytes) -> None:
+        """Prepend the start of a record that did not end in its block to the next block."""
+        self._unread = rest
 
-    def split(self, block: bytes) -> bool:
-        """Have the block that was taken last once more, in pieces; False if it is a piece already."""
-        if self._fresh and len(block) > self._size // PIECES:
+    def retry_in_pieces(self, block: bytes) -> bool:
+        """Schedule the last block to be read again in pieces; return False if it is a piece already."""
+        if self._is_new and len(block) > self._size // PIECES:
             self._again = block
             return True
         return False
 
-    def _take_new(self, line: int) -> bytes:
+    def _from_stream(self, line: int) -> bytes:
         while not self._exhausted:
             chunk = self._stream.read(self._size)
             self._exhausted = len(chunk) < self._size
@@ -61,24 +61,24 @@ class BlockSplitter:
                 return ensure_newline(block)
             self._tail += chunk
             if len(self._tail) > MAX_RECORD_BYTES:
-                line += count(self._front, b"\n")
+                line += count(self._unread, b"\n")
                 raise TableError(
                     f"{self._stream.name}, line {line} does not end within {MAX_RECORD_BYTES >> 20} MB: is this a table?"
                 )
         return b""
 
-    def _take_again(self) -> bytes:
+    def _next_piece(self) -> bytes:
         cut = self._again.find(b"\n", self._size // PIECES) + 1 or len(self._again)
         piece, self._again = self._again[:cut], self._again[cut:]
         return piece
 
 
-def count(block: bytes, *of: bytes) -> int:
-    """Count how often single bytes occur."""
+def count(block: bytes, *values: bytes) -> int:
+    """Return how often single bytes occur in a block."""
     cells = np.frombuffer(block, np.uint8)  # four times as fast as `bytes.count`
-    return sum(int(np.count_nonzero(cells == ord(each))) for each in of)
+    return sum(int(np.count_nonzero(cells == ord(value))) for value in values)
 
 
 def ensure_newline(block: bytes) -> bytes:
-    """Close the last line of a file, which may have no line break."""
+    """Append a line break to a block that does not end with one, as the last line of a file may not."""
     return block if not block or block.endswith(b"\n") else block + b"\n"

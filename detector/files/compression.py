@@ -1,4 +1,4 @@
-"""Decompression in bounded pieces, which notices a file that was cut short. Who reads it: `stream`."""
+"""Decompression in bounded pieces that detects truncated files."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol, cast
 
-# A kilobyte of zstd holds at most 32 MB, so a file made to explode cannot take the memory; larger bites are no faster.
+# A kilobyte of zstd expands to at most 32 MB, so a decompression bomb cannot fill the memory; larger inputs are no faster.
 INPUT_BYTES = 1 << 10
 
 
 class DamagedFile(Exception):
-    """Compressed bytes that make no sense or end too early."""
+    """Compressed data that is invalid or truncated."""
 
 
 class ByteReader(Protocol):
-    """Anything that gives bytes: at most as many as asked for, none at the end."""
+    """Anything that bytes can be read from."""
 
     def read(self, size: int, /) -> bytes:
-        """Give some bytes."""
+        """Read at most `size` bytes; return none at the end."""
 
 
 class GzipReader:
-    """What a gzip file holds, member after member."""
+    """Reads the content of a gzip file, member after member."""
 
     def __init__(self, compressed: ByteReader) -> None:
-        self._file = gzip.GzipFile(fileobj=compressed, mode="rb")  # type: ignore[call-overload]  # it only ever reads
+        self._file = gzip.GzipFile(fileobj=compressed, mode="rb")  # type: ignore[call-overload]  # only `read` is used
 
     def read(self, size: int, /) -> bytes:
-        """Give some bytes.
+        """Read at most `size` bytes.
 
         Raises:
-            Damaged: the data is no gzip, was changed, or ends too early.
+            DamagedFile: the data is not gzip, was modified, or is truncated.
         """
         try:
             return cast("bytes", self._file.read(size))
@@ -41,9 +41,9 @@ class GzipReader:
 
 
 class ZstdReader:
-    """What a zstd file holds, frame after frame.
+    """Reads the content of a zstd file, frame after frame.
 
-    The library's own reader takes a file that was cut short for one that has ended; this one asks each frame.
+    The library's own reader does not notice a truncated file; this one checks that each frame is complete.
     """
 
     def __init__(self, compressed: ByteReader) -> None:
@@ -53,37 +53,34 @@ class ZstdReader:
         self._compressed = compressed
         self._frame: zstandard.ZstdDecompressionObj | None = None
         self._input = b""
-        self._ready = b""
+        self._output = b""
 
     def read(self, size: int, /) -> bytes:
-        """Give some bytes.
+        """Read at most `size` bytes.
 
         Raises:
-            Damaged: the data is no zstd, was changed, or ends too early.
+            DamagedFile: the data is not zstd, was modified, or is truncated.
         """
-        while not self._ready:
+        while not self._output:
             self._input = self._input or self._compressed.read(INPUT_BYTES)
             if not self._input:
-                self._end()
+                if self._frame is not None:
+                    raise DamagedFile("it ends in the middle of a zstd frame")
                 break
-            self._ready = self._decompress()
-        given, self._ready = self._ready[:size], self._ready[size:]
-        return given
+            self._output = self._decompress()
+        data, self._output = self._output[:size], self._output[size:]
+        return data
 
     def _decompress(self) -> bytes:
         self._frame = self._frame or self._library.ZstdDecompressor().decompressobj()
         try:
-            ready = self._frame.decompress(self._input)
+            output = self._frame.decompress(self._input)
         except self._library.ZstdError as error:
             raise DamagedFile(str(error)) from error
         self._input = b""
         if self._frame.eof:
             self._input, self._frame = self._frame.unused_data, None
-        return ready
-
-    def _end(self) -> None:
-        if self._frame is not None:
-            raise DamagedFile("it ends in the middle of a zstd frame")
+        return output
 
 
 DECOMPRESSORS: dict[str, Callable[[ByteReader], ByteReader]] = {".gz": GzipReader, ".zst": ZstdReader}

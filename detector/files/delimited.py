@@ -1,6 +1,7 @@
-"""CSV and its kin: fields between separators, one header, records that may run over several lines.
+"""CSV and similar formats: separated fields, one header, records that may span several lines.
 
-`header` finds names and separator, `blocks` cuts, `clean` reads a block fast and `sieve` one that is not clean.
+`header` finds names and separator, and `blocks` splits the file. `fast_reader` reads a block if it is well-formed, else
+`lenient_reader` does.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class DelimitedSource(SourceBase):
         """Read the header.
 
         Raises:
-            TableError: there is none that can be used.
+            TableError: there is no usable header.
         """
         self._stream = stream
         self._options = options
@@ -42,7 +43,7 @@ class DelimitedSource(SourceBase):
 
     @property
     def position(self) -> int:
-        """Bytes on disk that were consumed so far."""
+        """The number of bytes read from disk so far."""
         return self._stream.file.position
 
     def close(self) -> None:
@@ -50,43 +51,43 @@ class DelimitedSource(SourceBase):
         self._stream.close()
 
     def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[TableBatch]:
-        """Give the table in blocks.
+        """Yield the table in blocks.
 
         Raises:
-            TableError: a wanted column is not there, a line is too long to be one, or the file is damaged.
+            TableError: a wanted column is missing, a line is too long, or the file is damaged.
         """
         check_wanted(self.name, self.columns, wanted)
         return self._blocks(list(wanted), numbers)
 
     def _blocks(self, wanted: list[str], numbers: Collection[str]) -> Iterator[TableBatch]:
-        clean = FastReader(self.columns, self._header.separator, wanted, numbers, self._options)
-        sieve = LenientReader(self.name, self.columns, self._header.separator)
-        cutter = BlockSplitter(self._stream, blocks.BLOCK_BYTES)
+        fast = FastReader(self.columns, self._header.separator, wanted, numbers, self._options)
+        lenient = LenientReader(self.name, self.columns, self._header.separator)
+        splitter = BlockSplitter(self._stream, blocks.BLOCK_BYTES)
         line = self._header.lines + 1
-        while data := cutter.take(line):
-            frame = clean.read(data)
+        while data := splitter.next_block(line):
+            frame = fast.read(data)
             if frame is not None:
-                yield self._block(frame, np.arange(line, line + frame.height), wanted)
+                yield self._batch(frame, np.arange(line, line + frame.height), wanted)
                 line += frame.height
-            elif not cutter.split(data):  # of its pieces most are clean
-                sifted = sieve.sift(data, line, last=cutter.ended)
-                cutter.give_back(sifted.rest)
-                line = sifted.line
-                if sifted.rows or sifted.rejects or sifted.blank:
-                    yield self._sifted_block(sifted, clean, sieve, wanted)
+            elif not splitter.retry_in_pieces(data):  # the fast reader can read most of the pieces
+                block = lenient.read(data, line, last=splitter.is_exhausted)
+                splitter.unread(block.rest)
+                line = block.line
+                if block.rows or block.rejects or block.blank:
+                    yield self._lenient_batch(block, fast, lenient, wanted)
 
-    def _sifted_block(self, sifted: LenientBlock, clean: FastReader, sieve: LenientReader, wanted: list[str]) -> TableBatch:
-        """Give what the sieve kept, which polars reads faster if it now is clean."""
-        lines = sifted.plain()
-        frame = clean.read(lines) if lines else None
+    def _lenient_batch(self, block: LenientBlock, fast: FastReader, lenient: LenientReader, wanted: list[str]) -> TableBatch:
+        """Return the records that the lenient reader kept; without the bad ones, the fast reader may parse them."""
+        lines = block.plain_lines()
+        frame = fast.read(lines) if lines else None
         if frame is None:
-            cells = zip(*map(sieve.fields, sifted.records), strict=True) if sifted.records else ((),) * len(self.columns)
+            cells = zip(*map(lenient.fields, block.records), strict=True) if block.records else ((),) * len(self.columns)
             frame = pl.DataFrame([pl.Series(name, texts, pl.String) for name, texts in zip(self.columns, cells, strict=True)])
-        block = self._block(frame, np.array(sifted.rows), wanted)
-        return block._replace(rejects=sifted.rejects, blank=sifted.blank)
+        batch = self._batch(frame, np.array(block.rows), wanted)
+        return batch._replace(rejects=block.rejects, blank=block.blank)
 
-    def _block(self, frame: pl.DataFrame, rows: npt.NDArray[np.int64], wanted: list[str]) -> TableBatch:
-        """Reduce a frame to the wanted columns, and give text the decimal point that the rest of the world reads."""
+    def _batch(self, frame: pl.DataFrame, rows: npt.NDArray[np.int64], wanted: list[str]) -> TableBatch:
+        """Select the wanted columns, and convert decimal commas in text to points."""
         frame = frame if frame.columns == wanted else frame[wanted]
         if self._options.decimal_comma:
             frame = frame.with_columns(pl.col(pl.String).str.replace(DECIMAL_COMMA, DECIMAL_POINT))

@@ -1,7 +1,7 @@
-"""Reading a whole block with polars: the fast way, taken only if the block is provably clean.
+"""The fast reader: parses a whole block with polars, and accepts the result only if the block is provably well-formed.
 
-polars is lenient where a reader must not be, so `regular` proves that lines and fields are what it took them for.
-Where that fails, `sieve` reads the block.
+polars accepts malformed lines silently, so `shape_check` proves that lines and fields are what polars took them for.
+Blocks without this proof are left to `lenient_reader`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from detector.files.shape_check import has_shape
 from detector.files.source import ReadOptions
 from detector.files.stream import BOM
 
-# polars skips a byte order mark anywhere, and unpacks text that begins like gzip, zlib or zstd.
-MISTAKEN = (BOM, b"\x1f\x8b", b"x\x01", b"x^", b"x\x9c", b"x\xda", b"\x28\xb5\x2f\xfd")
+# polars skips a byte order mark anywhere, and decompresses text that starts like gzip, zlib or zstd.
+MISREAD_PREFIXES = (BOM, b"\x1f\x8b", b"x\x01", b"x^", b"x\x9c", b"x\xda", b"\x28\xb5\x2f\xfd")
 
 
 class FastReader:
-    """Reads the clean blocks of one file."""
+    """Reads the well-formed blocks of one file."""
 
     def __init__(
         self,
@@ -35,28 +35,29 @@ class FastReader:
         self._separator = separator
         self._options = options
         self._numbers = [column for column in columns if column in wanted and column in numbers]
-        self._text = dict.fromkeys(columns, pl.String())
-        self._typed = self._text | dict.fromkeys(self._numbers, pl.Float64())
+        self._text_schema = dict.fromkeys(columns, pl.String())
+        self._typed_schema = self._text_schema | dict.fromkeys(self._numbers, pl.Float64())
         last = len(columns) - 1
-        self._places = [place for place, column in enumerate(columns) if column in wanted or place == last]
+        self._indices = [index for index, column in enumerate(columns) if column in wanted or index == last]
         self._spellings = spellings(options.missing)
-        self._missing: dict[str, str] = {}
+        self._missing: dict[str, str] = {}  # by number column, the text that the file writes for a missing cell
 
     def read(self, block: bytes) -> pl.DataFrame | None:
-        """Give the wanted columns and the last one; None where the block is not clean.
+        """Return the wanted columns and the last one; None if the block is not well-formed.
 
-        Numbers are tried first. If a cell is none, the block is read as text, and what the file writes for a missing
-        number is remembered: a list of all such words would cost every block a fifth of its time.
+        Number columns are parsed as numbers first. If a cell is not a number, the block is parsed as text, and the file's
+        text for a missing number is remembered for the next block: passing all such texts to polars would cost a fifth of
+        the time of every block.
         """
-        if block.startswith(MISTAKEN):
+        if block.startswith(MISREAD_PREFIXES):
             return None
-        frame = self._parse(block, self._typed, self._missing) if self._numbers else None
-        if frame is not None and not self._is_regular(block, frame):
+        frame = self._parse(block, self._typed_schema, self._missing) if self._numbers else None
+        if frame is not None and not self._has_shape(block, frame):
             return None
-        if frame is not None and not infinite(frame, self._numbers):
+        if frame is not None and not has_infinity(frame, self._numbers):
             return frame
-        frame = self._parse(block, self._text, {})
-        if frame is None or not self._is_regular(block, frame):
+        frame = self._parse(block, self._text_schema, {})
+        if frame is None or not self._has_shape(block, frame):
             return None
         self._remember_missing(frame)
         return frame
@@ -66,7 +67,7 @@ class FastReader:
             return pl.read_csv(
                 block,
                 has_header=False,
-                columns=self._places,
+                columns=self._indices,
                 schema=dict(schema),
                 separator=self._separator,
                 null_values=missing or None,
@@ -75,29 +76,29 @@ class FastReader:
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             return None
 
-    def _is_regular(self, block: bytes, frame: pl.DataFrame) -> bool:
+    def _has_shape(self, block: bytes, frame: pl.DataFrame) -> bool:
         filled = frame[self._columns[-1]].null_count() == 0
         return has_shape(block, self._separator, len(self._columns), frame.height, filled=filled)
 
     def _remember_missing(self, frame: pl.DataFrame) -> None:
-        """Note the word that each number column has for a missing cell; polars takes one a column at no cost."""
+        """Store the text that each number column has for a missing cell; one text per column costs polars no time."""
         for column in self._numbers:
             if column not in self._missing:
-                words = frame[column].filter(frame[column].is_in(self._spellings))
-                if len(words):
-                    self._missing[column] = words[0]
+                texts = frame[column].filter(frame[column].is_in(self._spellings))
+                if len(texts):
+                    self._missing[column] = texts[0]
 
 
 def spellings(more: Iterable[str]) -> list[str]:
-    """Give the usual spellings of a missing cell."""
+    """Return the usual spellings of a missing cell."""
     words = [word.strip() for word in (*MISSING, *more)]
-    return sorted({form for word in words if word for form in (word, word.upper(), word.title())})
+    return sorted({spelling for word in words if word for spelling in (word, word.upper(), word.title())})
 
 
-def infinite(frame: pl.DataFrame, columns: Sequence[str]) -> bool:
-    """Tell whether a number is infinite, which may be a literal beyond float64.
+def has_infinity(frame: pl.DataFrame, columns: Sequence[str]) -> bool:
+    """Return whether a number is infinite, as polars reads a literal beyond float64.
 
-    A finite sum proves that none is; only otherwise is every cell looked at.
+    If a column's sum is finite, no cell is infinite; cells are only checked otherwise.
     """
     series = [frame.get_column(column) for column in columns]
     return any(not math.isfinite(cells.sum()) and cells.is_infinite().any() for cells in series)

@@ -1,4 +1,4 @@
-"""The header of a delimited file: its names, and the separator it was written with."""
+"""The header of a delimited file: column names and separator."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from detector.files.record import BrokenRecord, UnterminatedQuote, read_record
 from detector.files.stream import BOM, ByteStream
 from detector.files.utf8 import UNDECODED, decode, encode
 
-FIRST_LOOK = 1 << 16
+FIRST_BYTES = 1 << 16
 SEPARATORS = ",;\t|"
-WITH_DECIMAL_COMMA = ";\t|,"  # a comma that might be either is rather a decimal one
-SAMPLES = 5
+SEPARATORS_WITH_DECIMAL_COMMA = ";\t|,"  # on equal evidence a comma is a decimal comma
+SAMPLE_LINES = 5
 BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)*")
 QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*"', re.MULTILINE)
 BARE_RETURN = re.compile(r"\r(?!\n)")
 UTF16 = "is written in UTF-16: save it as UTF-8"
-NO_TEXT = {  # how bytes begin that are no text, and what to do
+OTHER_FORMATS = {  # first bytes of files that are not text -> what the file is, and what to do
     b"\xff\xfe": UTF16,
     b"\xfe\xff": UTF16,
     b"\x1f\x8b": "is compressed with gzip: end its name in .gz, or unpack it first",
@@ -32,7 +32,7 @@ NO_TEXT = {  # how bytes begin that are no text, and what to do
 
 
 class Header(NamedTuple):
-    """What the header says, and how much of the file it takes."""
+    """The column names, the separator, and the length of the header with the blank lines before it."""
 
     names: tuple[str, ...]
     separator: str
@@ -41,14 +41,14 @@ class Header(NamedTuple):
 
 
 def read_header(stream: ByteStream, *, decimal_comma: bool = False) -> Header:
-    """Take the header off the stream, with the blank lines before it.
+    """Read the header and the blank lines before it from the stream.
 
     Raises:
         TableError: the file is empty, or its header cannot be used.
     """
     if stream.peek(len(BOM)) == BOM:
         stream.read(len(BOM))
-    separators = WITH_DECIMAL_COMMA if decimal_comma else SEPARATORS
+    separators = SEPARATORS_WITH_DECIMAL_COMMA if decimal_comma else SEPARATORS
     try:
         header = first_header(stream, separators)
     except BrokenRecord as broken:
@@ -58,38 +58,38 @@ def read_header(stream: ByteStream, *, decimal_comma: bool = False) -> Header:
 
 
 def first_header(stream: ByteStream, separators: str) -> Header:
-    """Look for the header in a few bytes, and only if it is not all there, in as many as a record may take."""
+    """Find the header in the first bytes; if it does not end there, in as many bytes as a record may have."""
     try:
-        return find_header(stream.name, first_text(stream, FIRST_LOOK), separators)
+        return find_header(stream.name, first_text(stream, FIRST_BYTES), separators)
     except (UnterminatedQuote, TableError):
         return find_header(stream.name, first_text(stream, blocks.MAX_RECORD_BYTES), separators)
 
 
 def first_text(stream: ByteStream, size: int) -> str:
-    """Decode the whole lines among the first bytes."""
+    """Decode the whole lines among the first `size` bytes."""
     data = stream.peek(size)
-    what = next((what for start, what in NO_TEXT.items() if data.startswith(start)), None)
-    if what:
-        raise TableError(f"{stream.name} {what}")
-    ended = len(data) < size
-    whole = data if ended else data[: data.rfind(b"\n") + 1]
-    if data and not whole:
-        raise TableError(f"{stream.name}: the first line does not end within {size >> 20} MB, so this is no table of text")
-    text = decode(whole)
+    advice = next((advice for start, advice in OTHER_FORMATS.items() if data.startswith(start)), None)
+    if advice:
+        raise TableError(f"{stream.name} {advice}")
+    is_all = len(data) < size
+    lines = data if is_all else data[: data.rfind(b"\n") + 1]
+    if data and not lines:
+        raise TableError(f"{stream.name}: the first line does not end within {size >> 20} MB, so this is not a text table")
+    text = decode(lines)
     return text if text.endswith("\n") else text + "\n"
 
 
 def find_header(name: str, text: str, separators: str) -> Header:
-    """Read the first record.
+    """Parse the first record as a header.
 
     Raises:
-        Broken: its quotes do not work out.
+        BrokenRecord: its quoting is invalid.
         TableError: there is none, or its names cannot be used.
     """
     start = end_of_blank_lines(text)
     if start == len(text):
         raise TableError(f"{name} is empty: it has not even a header")
-    separator = sniff(text[start : start + FIRST_LOOK], separators)
+    separator = detect_separator(text[start : start + FIRST_BYTES], separators)
     fields, stop = read_record(text, start, separator)
     check_bytes(name, text[start:stop])
     names = tuple(field.strip() for field in fields)
@@ -98,28 +98,28 @@ def find_header(name: str, text: str, separators: str) -> Header:
 
 
 def end_of_blank_lines(text: str) -> int:
-    """Give where the first line starts that is not blank."""
+    """Return the position of the first line that is not blank."""
     blank = BLANK_LINES.match(text)
     return blank.end() if blank else 0
 
 
-def sniff(text: str, separators: str) -> str:
-    """Pick the separator that the header holds, that the lines after it hold as often, and that it holds most."""
-    lines = QUOTED.sub("", text).split("\n", SAMPLES + 1)[: SAMPLES + 1]
+def detect_separator(text: str, separators: str) -> str:
+    """Return the separator that is in the header, is as frequent in the lines after it, and is the most frequent."""
+    lines = QUOTED.sub("", text).split("\n", SAMPLE_LINES + 1)[: SAMPLE_LINES + 1]
     header, *samples = (Counter(line) for line in lines)
 
-    def fitness(separator: str) -> tuple[bool, int, int]:
-        times = header[separator]
-        return times > 0, sum(sample[separator] == times for sample in samples), times
+    def evidence(separator: str) -> tuple[bool, int, int]:
+        count = header[separator]
+        return count > 0, sum(sample[separator] == count for sample in samples), count
 
-    return max(separators, key=fitness)
+    return max(separators, key=evidence)
 
 
 def check_bytes(name: str, header: str) -> None:
-    """Refuse a header in another encoding, or with line ends that nothing has written since 2001.
+    """Raise unless a header is UTF-8 with LF or CRLF line ends.
 
     Raises:
-        TableError: says what it is, and what to save instead.
+        TableError: it is not; the message says what to save instead.
     """
     if UNDECODED.search(header):
         raise TableError(f"{name}: the header is not UTF-8: save the file as UTF-8")
@@ -128,17 +128,17 @@ def check_bytes(name: str, header: str) -> None:
 
 
 def check_names(name: str, names: tuple[str, ...]) -> None:
-    """Refuse a header in which a column has no name, or two have the same.
+    """Raise unless all columns have different, non-empty names.
 
     Raises:
-        TableError: names the columns and where they stand.
+        TableError: they do not; the message lists the columns.
     """
-    unnamed = [place for place, column in enumerate(names, 1) if not column]
+    unnamed = [number for number, column in enumerate(names, 1) if not column]
     if unnamed:
-        places = ", ".join(map(str, unnamed[:5]))
-        index = " (pandas: to_csv(index=False))" if unnamed == [1] else ""
-        raise TableError(f"{name}: the header has no name for column {places} of {len(names)}: name or drop it{index}")
-    twice = [column for column, times in Counter(names).items() if times > 1]
-    if twice:
-        places = " and ".join(str(place) for place, column in enumerate(names, 1) if column == twice[0])
-        raise TableError(f"{name}: the header names {format_names(twice)} more than once (columns {places})")
+        numbers = ", ".join(map(str, unnamed[:5]))
+        hint = " (pandas: to_csv(index=False))" if unnamed == [1] else ""
+        raise TableError(f"{name}: the header has no name for column {numbers} of {len(names)}: name or drop it{hint}")
+    repeated = [column for column, count in Counter(names).items() if count > 1]
+    if repeated:
+        numbers = " and ".join(str(number) for number, column in enumerate(names, 1) if column == repeated[0])
+        raise TableError(f"{name}: the header names {format_names(repeated)} more than once (columns {numbers})")

@@ -1,4 +1,4 @@
-"""Decoding lines of JSON: a block at once where it is clean, else line by line, so that only bad lines are rejected."""
+"""Decoding lines of JSON: a well-formed block at once, any other block line by line, so that only bad lines are rejected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class RecordType(NamedTuple):
-    """A type of objects, and what is known of those that are decoded into it."""
+    """A type of records, and what is known about objects that were decoded into it."""
 
     record: type[msgspec.Struct]
     typed: bool
@@ -39,11 +39,11 @@ class LineDecoder:
         self._decoders = [(kind, msgspec.json.Decoder(kind.record)) for kind in record_types(wanted, numbers)]
 
     def read(self, block: bytes, line: int) -> RecordBatch:
-        """Read a block of whole lines, the first being number `line`."""
+        """Decode a block of whole lines, the first being line number `line`."""
         return self.read_fast(block, line) or self._read_lines(block, line)
 
     def read_fast(self, block: bytes, line: int) -> RecordBatch | None:
-        """Read a block in which every line is one object of plain values; None for any other."""
+        """Decode a block in which every line is one object of scalar values; return None for any other block."""
         for kind, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
@@ -52,7 +52,6 @@ class LineDecoder:
         return None
 
     def _read_lines(self, block: bytes, line: int) -> RecordBatch:
-        """Read line by line."""
         records, rows, rejects, blank = [], [], [], 0
         for row, text in enumerate(block.split(b"\n")[:-1], line):
             if not text.strip():
@@ -68,15 +67,15 @@ class LineDecoder:
         return RecordBatch(values, rows, rejects, blank, typed=False)
 
     def read_line(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
-        """Read one object, or say why not."""
+        """Decode one object; return a reject if it is invalid."""
         try:
             text.decode()
-            found = OBJECT.decode(text)
+            decoded = OBJECT.decode(text)
         except BAD_JSON as error:
             return Reject(row, "", show(text), f"a JSON object ({error})", self._file)
         record: dict[str, Scalar] = {}
         for key in self._wanted:
-            raw = found.get(key, NULL)
+            raw = decoded.get(key, NULL)
             try:
                 record[key] = SCALAR.decode(raw)
             except BAD_JSON:
@@ -85,15 +84,15 @@ class LineDecoder:
 
 
 def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[RecordType]:
-    """Give the types of objects with the wanted keys, as fields f0, f1, ..., the strictest first.
+    """Return types of records with the wanted keys as fields f0, f1, ..., the strictest first.
 
-    There is none if msgspec cannot name such a key.
+    The list is empty if msgspec does not support one of the keys.
     """
     typed = {key: float | None if key in numbers else Scalar for key in wanted}
-    names = {f"f{place}": key for place, key in enumerate(wanted)}
+    names = {f"f{index}": key for index, key in enumerate(wanted)}
     types = []
     for strict, flat, kinds in ((True, True, typed), (True, False, typed), (False, False, dict.fromkeys(wanted, Scalar))):
-        fields = [(f"f{place}", kind, None) for place, kind in enumerate(kinds.values())]
+        fields = [(f"f{index}", kind, None) for index, kind in enumerate(kinds.values())]
         with contextlib.suppress(ValueError):
             record = msgspec.defstruct("Record", fields, rename=names, gc=False, forbid_unknown_fields=flat)
             types.append(RecordType(record, strict, flat))
@@ -101,7 +100,7 @@ def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[Record
 
 
 class Records(Mapping[str, Sequence[Scalar]]):
-    """Records by their wanted keys; the columns are made when one is first asked for."""
+    """Records as columns by wanted key; the columns are built on first access."""
 
     def __init__(self, records: Sequence[Any], wanted: Sequence[str]) -> None:
         self._records = records
@@ -123,32 +122,32 @@ class Records(Mapping[str, Sequence[Scalar]]):
         return len(self._wanted)
 
     def floats(self) -> np.ndarray:
-        """Give records that hold floats and None alone as `float64[records, keys]`, NaN for None."""
+        """Return records of only floats and None as `float64[records, keys]`, with NaN for None."""
         rows = map(msgspec.structs.astuple, self._records)
         shape = len(self._records), len(self._wanted)
         try:
             cells = np.fromiter(itertools.chain.from_iterable(rows), np.float64, shape[0] * shape[1])
-        except TypeError:  # None is not taken
+        except TypeError:  # `fromiter` does not accept None
             return np.array(list(map(msgspec.structs.astuple, self._records)), np.float64).reshape(shape)
         return cells.reshape(shape)
 
 
 def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:
-    """Decode a block in which every line is one clean object; None for any other."""
+    """Decode a block in which every line is one valid object; return None for any other block."""
     try:
         if not block.isascii():
-            block.decode()  # keys that nobody wants are not looked at
-        lines = _objects(block)  # before decoding, which leaves the records in the processor's cache
+            block.decode()  # msgspec does not check unwanted keys
+        lines = _count_objects(block)  # before decoding, so that the decoded records stay in the cache
         records = decoder.decode_lines(block) if lines else None
     except BAD_JSON:
         return None
-    # One object after the other is taken too, with or without line breaks: so there must be as many as there are lines.
+    # The decoder also accepts several objects on a line, or an object on several lines: their number must be that of the lines.
     return records if records and len(records) == lines else None
 
 
-def _objects(block: bytes) -> int:
-    """Count the lines of a block if each break but the last stands between two objects; 0 if one does not."""
-    cells = np.frombuffer(block, np.uint8)  # five times as fast as counting bytes
+def _count_objects(block: bytes) -> int:
+    """Return the number of lines if each inner line break is between two objects; else 0."""
+    cells = np.frombuffer(block, np.uint8)  # five times as fast as `bytes.count`
     ends = np.flatnonzero(cells == ord("\n"))
     inner = ends[:-1]
     before = cells[inner - 1]
@@ -159,7 +158,7 @@ def _objects(block: bytes) -> int:
 
 
 def all_keys(block: bytes) -> tuple[str, ...]:
-    """Give the keys of all objects in the order in which they were first seen."""
+    """Return the keys of all objects, in order of first occurrence."""
     keys: dict[str, None] = {}
     for text in block.split(b"\n"):
         try:
@@ -170,10 +169,10 @@ def all_keys(block: bytes) -> tuple[str, ...]:
 
 
 def show(text: bytes) -> str:
-    """Give bytes as a person may read them."""
+    """Return bytes as short printable text."""
     return shorten(text[:1000].decode("utf-8", "backslashreplace"))
 
 
 def expected(raw: bytes) -> str:
-    """Say what should stand in the place of a value: one digit too many is told apart from a list."""
+    """Return what was expected in place of an invalid value; a number can only be too large."""
     return "a number within float64" if raw.lstrip()[:1] in b"-0123456789" else "a number, a text, true, false or null"

@@ -1,8 +1,7 @@
-"""NDJSON: one JSON object a line, its keys the columns; a key that an object lacks is a missing cell.
+"""NDJSON: one JSON object per line, whose keys are the columns; a key that an object lacks is a missing cell.
 
-A key that no object has is a column that the file lacks, and that is known for sure only at its end.
-
-`json_lines` decodes; here its values become columns.
+A key that no object has is a missing column, which is certain only at the end of the file. `json_lines` decodes the
+lines; this module makes a table of their values.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from detector.files.json_lines import LineDecoder, all_keys
 from detector.files.source import SourceBase, check_wanted
 from detector.files.stream import BOM, ByteStream
 
-SHARE = 8  # of a block: Python's objects for the cells of a whole one leave the cache, which halves the rate
+SHARE = 8  # part of a block that is read at once: the Python objects of a whole block exceed the cache, which halves the rate
 EXACT = 1 << 53  # up to here an integral float has the same digits as an integer
 
 
@@ -29,7 +28,7 @@ class NdjsonSource(SourceBase):
     """A table in NDJSON."""
 
     def __init__(self, stream: ByteStream) -> None:
-        """Read the first block, for its keys.
+        """Read the keys of the first block.
 
         Raises:
             TableError: the file is empty or damaged.
@@ -37,18 +36,18 @@ class NdjsonSource(SourceBase):
         if stream.peek(len(BOM)) == BOM:
             stream.read(len(BOM))
         self._stream = stream
-        self._cutter = BlockSplitter(stream, max(1, blocks.BLOCK_BYTES // SHARE))
-        first = self._cutter.take(1)
+        self._splitter = BlockSplitter(stream, max(1, blocks.BLOCK_BYTES // SHARE))
+        first = self._splitter.next_block(1)
         if not first.strip():
             raise TableError(f"{stream.name} is empty: it holds no JSON object")
-        self._cutter.give_back(first)
+        self._splitter.unread(first)
         self.name = stream.name
         self.columns = all_keys(first)
         self.size = stream.file.size
 
     @property
     def position(self) -> int:
-        """Bytes on disk that were consumed so far."""
+        """The number of bytes read from disk so far."""
         return self._stream.file.position
 
     def close(self) -> None:
@@ -56,43 +55,43 @@ class NdjsonSource(SourceBase):
         self._stream.close()
 
     def blocks_of_all_columns(self) -> Iterator[TableBatch]:
-        """Give the table in blocks of all keys that were met so far: a later block may have more columns.
+        """Yield the table in blocks whose columns are all keys found so far; later blocks may have more columns.
 
         Raises:
-            TableError: a line is too long to be one, or the file is damaged.
+            TableError: a line is too long, or the file is damaged.
         """
         keys: dict[str, None] = {}
         line = 1
-        while data := self._cutter.take(line):
+        while data := self._splitter.next_block(line):
             keys |= dict.fromkeys(all_keys(data))
             read = LineDecoder(self.name, tuple(keys), ()).read(data, line)
             line += count(data, b"\n")
             yield _block(read, ())
 
     def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[TableBatch]:
-        """Give the table in blocks.
+        """Yield the table in blocks.
 
         Raises:
-            TableError: a line is too long to be one, the file is damaged, or, after its last block, no object had a wanted key.
+            TableError: a line is too long, the file is damaged, or no object has a wanted key (raised after the last block).
         """
         decoder = LineDecoder(self.name, wanted, numbers)
-        unmet = [key for key in wanted if key not in self.columns]
+        unseen = [key for key in wanted if key not in self.columns]
         line, rows = 1, 0
-        while data := self._cutter.take(line):
+        while data := self._splitter.next_block(line):
             read = decoder.read(data, line)
             line += count(data, b"\n")
             rows += len(read.rows)
-            unmet = unmet and absent(unmet, data, read)
+            unseen = unseen and absent_keys(unseen, data, read)
             yield _block(read, numbers)
-        if rows:  # lines that are no objects lack nothing in particular
-            check_wanted(self.name, [name for name in (*self.columns, *wanted) if name not in unmet], unmet)
+        if rows:  # a file without any object does not lack particular keys
+            check_wanted(self.name, [name for name in (*self.columns, *wanted) if name not in unseen], unseen)
 
 
-def absent(keys: Sequence[str], data: bytes, read: RecordBatch) -> list[str]:
-    """Give those keys that no object of a block has, not even with null."""
+def absent_keys(keys: Sequence[str], data: bytes, read: RecordBatch) -> list[str]:
+    """Return the keys that no object of a block has, not even with the value null."""
     empty = [key for key in keys if all(value is None for value in read.values[key])]
-    there = all_keys(data) if empty else ()
-    return [key for key in empty if key not in there]
+    present = all_keys(data) if empty else ()
+    return [key for key in empty if key not in present]
 
 
 def _block(read: RecordBatch, numbers: Collection[str]) -> TableBatch:

@@ -1,4 +1,4 @@
-"""Which reader takes which file: the suffix says it, and for standard input the first byte."""
+"""Choosing the reader of a file: by its suffix; for standard input by the first byte."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from detector.files.stream import BOM, ByteStream
 PARQUET = {".parquet", ".pq"}
 NDJSON = {".ndjson", ".jsonl"}
 COMPRESSED = {".gz", ".zst"}
-SNIFFED = 1 << 12
-AS_WRITTEN = ReadOptions()
+PEEK_BYTES = 1 << 12
+DEFAULT_OPTIONS = ReadOptions()
 
 
-def open_source(path: str, options: ReadOptions = AS_WRITTEN) -> TableSource:
+def open_source(path: str, options: ReadOptions = DEFAULT_OPTIONS) -> TableSource:
     """Open a table: Parquet and NDJSON by their suffixes, everything else as CSV; `-` is standard input.
 
-    CSV and NDJSON may carry `.gz` or `.zst` behind their own suffix.
+    CSV and NDJSON files may have `.gz` or `.zst` after their suffix.
 
     Raises:
-        TableError: the file is not there, cannot be read, is empty, or has no usable header.
+        TableError: the file does not exist, cannot be read, is empty, or has no usable header.
     """
     suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
     if suffixes and suffixes[-1] in PARQUET:
@@ -32,13 +32,13 @@ def open_source(path: str, options: ReadOptions = AS_WRITTEN) -> TableSource:
     compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSED else ""
     stream = ByteStream(path, compression)
     try:
-        objects = holds_objects(stream) if path == STDIN else bool(suffixes) and suffixes[-1] in NDJSON
-        return NdjsonSource(stream) if objects else DelimitedSource(stream, options)
+        is_ndjson = starts_with_object(stream) if path == STDIN else bool(suffixes) and suffixes[-1] in NDJSON
+        return NdjsonSource(stream) if is_ndjson else DelimitedSource(stream, options)
     except BaseException:
         stream.close()
         raise
 
 
-def holds_objects(stream: ByteStream) -> bool:
-    """Tell NDJSON from CSV by the first byte that is not blank."""
-    return stream.peek(SNIFFED).removeprefix(BOM).lstrip().startswith(b"{")
+def starts_with_object(stream: ByteStream) -> bool:
+    """Return whether the first byte that is not blank starts a JSON object."""
+    return stream.peek(PEEK_BYTES).removeprefix(BOM).lstrip().startswith(b"{")

@@ -1,4 +1,4 @@
-"""Parquet: a window of rows at a time, in the columns' own types."""
+"""Parquet: reads a slice of rows at a time, with the file's own types."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from detector.errors import TableError
 from detector.files.source import SourceBase, check_wanted
 from detector.files.stream import CountedFile
 
-WINDOW = 16 << 20  # bytes, were all cells eight bytes wide
-DAMAGE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+SLICE_BYTES = 16 << 20  # at eight bytes per cell
+READ_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 class ParquetSource(SourceBase):
@@ -23,7 +23,7 @@ class ParquetSource(SourceBase):
         """Read the schema.
 
         Raises:
-            TableError: the file is not there, may not be read, or is no Parquet.
+            TableError: the file does not exist, cannot be read, or is not Parquet.
         """
         file = CountedFile(path)
         file.close()
@@ -33,38 +33,38 @@ class ParquetSource(SourceBase):
         try:
             self.columns = tuple(self._scan.collect_schema())
             self._rows = int(self._scan.select(pl.len()).collect().item())
-        except DAMAGE as error:
+        except READ_ERRORS as error:
             raise TableError(f"{path} is no Parquet file, or is damaged ({first_line(error)}): write it again") from error
         self._done = 0
 
     @property
     def position(self) -> int:
-        """Bytes on disk that were consumed so far, were all rows alike."""
+        """The number of bytes read from disk so far, if all rows had the same size."""
         return (self.size or 0) * self._done // max(self._rows, 1)
 
-    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[TableBatch]:  # noqa: ARG002 - types are the file's
-        """Give the table in blocks.
+    def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[TableBatch]:  # noqa: ARG002 - the file has types
+        """Yield the table in blocks.
 
         Raises:
-            TableError: a wanted column is not there, or the file is damaged.
+            TableError: a wanted column is missing, or the file is damaged.
         """
         check_wanted(self.name, self.columns, wanted)
         return self._blocks(list(wanted))
 
     def _blocks(self, wanted: list[str]) -> Iterator[TableBatch]:
-        window = max(1, WINDOW // (8 * max(1, len(wanted))))
-        for start in range(0, self._rows, window):
-            frame = self._read(wanted, start, window)
-            self._done = min(start + window, self._rows)
+        rows = max(1, SLICE_BYTES // (8 * max(1, len(wanted))))
+        for start in range(0, self._rows, rows):
+            frame = self._read(wanted, start, rows)
+            self._done = min(start + rows, self._rows)
             yield TableBatch(frame, np.arange(start + 1, self._done + 1, dtype=np.int64), [], 0)
 
     def _read(self, wanted: list[str], start: int, rows: int) -> pl.DataFrame:
         try:
             return self._scan.select(wanted).slice(start, rows).collect()
-        except DAMAGE as error:
+        except READ_ERRORS as error:
             raise TableError(f"{self.name} is damaged at row {start + 1} or after ({first_line(error)})") from error
 
 
 def first_line(error: BaseException) -> str:
-    """Give the line of an error that says what is wrong."""
+    """Return the first line of an error's message."""
     return str(error).split("\n", 1)[0]

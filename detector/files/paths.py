@@ -1,4 +1,4 @@
-"""The paths a user wrote, patterns expanded."""
+"""The paths that a user wrote, with patterns expanded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ STDIN = "-"
 
 
 def expand(paths: Sequence[str]) -> list[str]:
-    """Expand patterns, in the order they were given; a file that is named twice is read once.
+    """Expand patterns and keep the order of the paths; a file that is listed twice is read once.
 
     Raises:
-        TableError: a file is not there, or a pattern matches none.
+        TableError: a file does not exist, or a pattern matches no file.
     """
     found: dict[str, str] = {}
     for path in paths:
@@ -27,7 +27,7 @@ def expand(paths: Sequence[str]) -> list[str]:
 
 
 def matches(path: str) -> list[str]:
-    """Give the files that one path or pattern stands for."""
+    """Return the files that a path or pattern matches."""
     if path == STDIN or os.path.lexists(path):
         return [path]
     names = sorted(name for name in glob.glob(path, recursive=True) if not Path(name).is_dir())  # noqa: PTH207 - keeps the user's spelling
@@ -37,22 +37,24 @@ def matches(path: str) -> list[str]:
 
 
 def identity(path: str) -> str:
-    """Give what all spellings of one file share."""
+    """Return a name that is the same for all spellings of a path."""
     return path if path == STDIN else os.path.realpath(path)
 
 
 def missing_file_message(path: str) -> str:
-    """Say that a file is missing, and what is near."""
-    verb = "matches no file" if glob.has_magic(path) else "is not there"
+    """Return the message for a file that does not exist, with similar names."""
+    verb = "matches no file" if glob.has_magic(path) else "does not exist"
     return f"{path} {verb}; {surroundings(Path(path))}"
 
 
 def surroundings(path: Path) -> str:
-    """Say what stands where a file was looked for."""
+    """Describe the files beside a path that does not exist."""
     folder = path.parent
     try:
         names = sorted(entry.name for entry in folder.iterdir())
     except (OSError, ValueError):
-        return f"nor is the folder {folder}"
-    near = difflib.get_close_matches(path.name, names, cutoff=0.5)
-    return "near it: " + ", ".join(str(folder / name) for name in near) if near else f"nothing in {folder} is like it"
+        return f"nor does the folder {folder}"
+    similar = difflib.get_close_matches(path.name, names, cutoff=0.5)
+    return (
+        "similar: " + ", ".join(str(folder / name) for name in similar) if similar else f"no file in {folder} has a similar name"
+    )

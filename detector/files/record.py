@@ -1,7 +1,7 @@
-"""One record of delimited text: fields between separators, some of them quoted, as RFC 4180 has it.
+"""One record of delimited text: separated fields, some of them quoted (RFC 4180).
 
-Python's csv module reads the same language, but cannot say where a record ends, which a reader must know that begins
-anew after a broken quote; and it refuses long cells.
+Python's csv module reads the same language, but it refuses long fields and does not report where a record ends, which a
+reader needs to resume after a broken quote.
 """
 
 from __future__ import annotations
@@ -9,32 +9,32 @@ from __future__ import annotations
 import re
 from functools import cache
 
-QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+')  # a quoted field up to its closing quote, which is not taken
+QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+')  # a quoted field, without its closing quote
 
 
 class BrokenRecord(Exception):
-    """A record whose quotes do not work out: at which field, what was found there, what was expected."""
+    """A record with invalid quoting: the index of the field, what was found and what was expected."""
 
-    def __init__(self, place: int, found: str, expected: str) -> None:
-        super().__init__(place, found, expected)
-        self.place = place
+    def __init__(self, index: int, found: str, expected: str) -> None:
+        super().__init__(index, found, expected)
+        self.index = index
         self.found = found
         self.expected = expected
 
 
 class UnterminatedQuote(BrokenRecord):
-    """A quote that does not close in the text at hand."""
+    """A quote that does not close in the given text."""
 
 
-def read_record(text: str, start: int, separator: str, most: int | None = None) -> tuple[list[str], int]:
-    """Give the fields of the record that starts at `start`, and where the next record does.
+def read_record(text: str, start: int, separator: str, max_fields: int | None = None) -> tuple[list[str], int]:
+    """Return the fields of the record that starts at `start`, and the start of the next record.
 
-    The text ends with a line break. A record of several lines is given up once it has more than `most` fields: only a
-    stray quote makes it run on.
+    The text must end with a line break. A record of several lines with more than `max_fields` fields is given up: it is
+    caused by a stray quote.
 
     Raises:
-        Broken: a quoted field goes on behind its closing quote, or there are too many fields.
-        Unterminated: the text ends inside a quoted field.
+        BrokenRecord: a quoted field continues after its closing quote, or there are too many fields.
+        UnterminatedQuote: the text ends inside a quoted field.
     """
     fields: list[str] = []
     line_end = text.index("\n", start)
@@ -44,43 +44,43 @@ def read_record(text: str, start: int, separator: str, most: int | None = None) 
         if text[stop] != separator:
             return fields, stop + (2 if text[stop] == "\r" else 1)
         start = stop + 1
-        if most is not None and len(fields) > most and start > line_end:
-            raise BrokenRecord(most, f"more than {most} fields", f"{most} fields")
+        if max_fields is not None and len(fields) > max_fields and start > line_end:
+            raise BrokenRecord(max_fields, f"more than {max_fields} fields", f"{max_fields} fields")
 
 
-def read_field(text: str, start: int, separator: str, place: int) -> tuple[str, int]:
-    """Give one field, and where the separator or the line break behind it stands."""
+def read_field(text: str, start: int, separator: str, index: int) -> tuple[str, int]:
+    """Return one field, and the position of the separator or line break after it."""
     if text[start] == '"':
-        return read_quoted(text, start, separator, place)
-    stop = end_of(bare(separator), text, start)
+        return read_quoted(text, start, separator, index)
+    stop = end_of(unquoted(separator), text, start)
     field = text[start:stop]
     return (field if text[stop] == separator else field.removesuffix("\r")), stop
 
 
-def read_quoted(text: str, start: int, separator: str, place: int) -> tuple[str, int]:
-    """Give what stands between the quotes, and where the separator or the line break behind them stands."""
+def read_quoted(text: str, start: int, separator: str, index: int) -> tuple[str, int]:
+    """Return the text between the quotes, and the position of the separator or line break after them."""
     stop = end_of(QUOTED, text, start)
     if stop == len(text):
-        raise UnterminatedQuote(place, rest_of_line(text, start), "a quote that closes")
+        raise UnterminatedQuote(index, rest_of_line(text, start), "a quote that closes")
     field = text[start + 1 : stop].replace('""', '"')
     stop += 1
     if text[stop] != separator and not text.startswith(("\n", "\r\n"), stop):
-        raise BrokenRecord(place, rest_of_line(text, start), "a separator after the closing quote")
+        raise BrokenRecord(index, rest_of_line(text, start), "a separator after the closing quote")
     return field, stop
 
 
 @cache
-def bare(separator: str) -> re.Pattern[str]:
-    """Give the pattern of a field without quotes."""
+def unquoted(separator: str) -> re.Pattern[str]:
+    """Return the pattern of a field without quotes."""
     return re.compile(f"[^{re.escape(separator)}\n]*+")
 
 
 def end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """Give where a pattern that is there ends."""
+    """Return the end of a pattern's match at `start`."""
     found = pattern.match(text, start)
     return found.end() if found else start
 
 
 def rest_of_line(text: str, start: int) -> str:
-    """Give what a person sees where it went wrong."""
+    """Return the text up to the end of the line."""
     return text[start : text.index("\n", start)]

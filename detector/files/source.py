@@ -1,4 +1,4 @@
-"""What every reader promises: a table in blocks. The readers themselves are picked in `opening`."""
+"""The interface of a reader: a table in blocks. `opening` chooses the reader of a file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from detector.errors import TableError
 
 
 class ReadOptions(msgspec.Struct, frozen=True):
-    """How cells are written, where a file cannot say so itself.
+    """How cells are written, which a file itself does not state.
 
-    `missing` holds further words for a missing cell (beside empty, NA, N/A, NaN, null and None); `decimal_comma` reads
-    1,5 as one and a half.
+    `missing` holds additional words for a missing cell (besides empty, NA, N/A, NaN, null and None). `decimal_comma`: 1,5
+    is one and a half.
     """
 
     missing: tuple[str, ...] = ()
@@ -25,33 +25,32 @@ class ReadOptions(msgspec.Struct, frozen=True):
 
 
 class TableSource(Protocol):
-    """A table in a file. It is read once, front to back, and closed by its `with` block."""
+    """A table in a file, read once from start to end; a context manager that closes the file."""
 
     @property
     def name(self) -> str:
-        """The file as the user wrote it, `-` for standard input."""
+        """The path as the user wrote it; `-` for standard input."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names in the file, in order; for NDJSON those of its first block."""
+        """The column names, in order; for NDJSON those of its first block."""
 
     @property
     def size(self) -> int | None:
-        """Bytes on disk; None where nobody knows, as for standard input."""
+        """The number of bytes on disk; None if unknown, as for standard input."""
 
     @property
     def position(self) -> int:
-        """Bytes on disk that were consumed so far: with `size`, a progress bar."""
+        """The number of bytes read from disk so far, for a progress bar."""
 
     def blocks(self, wanted: Sequence[str], numbers: Collection[str] = ()) -> Iterator[TableBatch]:
-        """Give the table in blocks of a few megabytes.
+        """Yield the table in blocks of a few megabytes.
 
-        A column in `numbers` comes as Float64 where its whole block is clean, else as the text that stands in the
-        file; any other column as text, in which null and "" both mean an empty cell. Parquet keeps its own types.
+        A column in `numbers` is Float64 if all its cells in the block are numbers, else the text of the file. Any other
+        column is text, in which both null and "" mean an empty cell. Parquet columns keep their types.
 
         Raises:
-            TableError: a wanted column is not there (in NDJSON known after the last block), or the file turns out to be
-                damaged.
+            TableError: a wanted column is missing (for NDJSON raised after the last block), or the file is damaged.
         """
 
     def close(self) -> None:
@@ -63,7 +62,7 @@ class TableSource(Protocol):
 
 
 class SourceBase:
-    """The `with` block of a source."""
+    """Base class of readers: closes the file at the end of a `with` block."""
 
     def close(self) -> None:
         """Close the file."""
@@ -76,15 +75,15 @@ class SourceBase:
 
 
 def check_wanted(name: str, columns: Sequence[str], wanted: Iterable[str]) -> None:
-    """Refuse a column that the file lacks.
+    """Raise unless the file has all wanted columns.
 
     Raises:
-        TableError: with the nearest names and those that are there, the unwanted ones first.
+        TableError: a column is missing; the message suggests similar names and lists the file's columns, unwanted first.
     """
     wanted = list(wanted)
     absent = [column for column in wanted if column not in columns]
     if absent:
-        near, there = suggest_names(absent, columns), sorted(columns, key=set(wanted).__contains__)
-        raise TableError(
-            f"{name} lacks the column{'s'[len(absent) == 1 :]} {format_names(absent)}{near}; it has {format_names(there)}"
-        )
+        noun = "column" if len(absent) == 1 else "columns"
+        listed = sorted(columns, key=set(wanted).__contains__)
+        suggestion = suggest_names(absent, columns)
+        raise TableError(f"{name} lacks the {noun} {format_names(absent)}{suggestion}; it has {format_names(listed)}")

@@ -1,4 +1,4 @@
-"""The bytes of a file or of standard input: decompressed, counted for a progress bar, with errors of one line."""
+"""The bytes of a file or of standard input: decompressed, and counted for a progress bar; failures become `TableError`."""
 
 from __future__ import annotations
 
@@ -17,44 +17,44 @@ BOM = b"\xef\xbb\xbf"
 
 
 class ByteStream:
-    """A file, front to back."""
+    """The decompressed content of a file."""
 
     def __init__(self, name: str, compression: str = "") -> None:
         """Open the file.
 
         Raises:
-            TableError: it is not there, is a folder, or may not be read.
+            TableError: the file does not exist, is a folder, or cannot be opened.
         """
         self.name = name
         self.file = CountedFile(name)
         self._bytes: ByteReader = DECOMPRESSORS[compression](self.file) if compression else self.file
-        self._ahead = b""
+        self._peeked = b""
 
     def read(self, size: int) -> bytes:
-        """Give `size` bytes, fewer only at the end.
+        """Read `size` bytes; fewer only at the end.
 
         Raises:
-            TableError: the disk fails, or the compressed data is damaged.
+            TableError: reading fails, or the compressed data is damaged.
         """
-        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        data, self._peeked = self._peeked[:size], self._peeked[size:]
         pieces = [data] if data else []
-        left = size - len(data)
-        while left and (piece := self._piece(left)):
+        missing = size - len(data)
+        while missing and (piece := self._read_piece(missing)):
             pieces.append(piece)
-            left -= len(piece)
+            missing -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def peek(self, size: int) -> bytes:
-        """Give the next `size` bytes, fewer only at the end, and leave them to be read."""
+        """Return the next `size` bytes (fewer only at the end) without consuming them."""
         data = self.read(size)
-        self._ahead = data + self._ahead
+        self._peeked = data + self._peeked
         return data
 
     def close(self) -> None:
         """Close the file."""
         self.file.close()
 
-    def _piece(self, size: int) -> bytes:
+    def _read_piece(self, size: int) -> bytes:
         try:
             return self._bytes.read(size)
         except DamagedFile as error:
@@ -64,7 +64,7 @@ class ByteStream:
 
 
 class CountedFile:
-    """The file on disk, or standard input, and how much of it was read."""
+    """A file on disk or standard input; `position` is the number of bytes read."""
 
     def __init__(self, name: str) -> None:
         self._owned = name != STDIN
@@ -73,22 +73,22 @@ class CountedFile:
         self.position = 0
 
     def read(self, size: int, /) -> bytes:
-        """Give some bytes."""
+        """Read at most `size` bytes."""
         data = self._file.read(size)
         self.position += len(data)
         return data
 
     def close(self) -> None:
-        """Close the file; standard input is not ours to close."""
+        """Close the file, unless it is standard input."""
         if self._owned:
             self._file.close()
 
 
 def open_file(name: str) -> FileIO:
-    """Open a file without a buffer, since blocks are read whole.
+    """Open a file unbuffered, because it is read in large blocks.
 
     Raises:
-        TableError: it is not there, is a folder, or may not be read.
+        TableError: the file does not exist, is a folder, or cannot be opened.
     """
     try:
         return Path(name).open("rb", buffering=0)
@@ -99,14 +99,14 @@ def open_file(name: str) -> FileIO:
     except OSError as error:
         raise TableError(f"{name} cannot be opened: {error.strerror or error}") from error
     except ValueError as error:  # a NUL in the name
-        raise TableError(f"{name!r} is no name of a file: {error}") from error
+        raise TableError(f"{name!r} is not a file name: {error}") from error
 
 
 def standard_input() -> BinaryIO:
-    """Give standard input as bytes.
+    """Return standard input as bytes.
 
     Raises:
-        TableError: whoever started this process closed it.
+        TableError: standard input is closed.
     """
     if sys.stdin is None:
         raise TableError("standard input is closed: pipe a table into it, or name a file")
@@ -114,6 +114,6 @@ def standard_input() -> BinaryIO:
 
 
 def regular_size(descriptor: int) -> int | None:
-    """Give the bytes on disk; a pipe cannot tell."""
+    """Return the number of bytes on disk; None for a pipe."""
     status = os.fstat(descriptor)
     return status.st_size if stat.S_ISREG(status.st_mode) else None

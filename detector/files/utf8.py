@@ -1,4 +1,4 @@
-"""Text out of bytes of which some may be no UTF-8: those are kept as lone surrogates, so that nothing is lost."""
+"""Text from bytes that may not be UTF-8: invalid bytes become lone surrogates, so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ UNDECODED = re.compile("[\udc80-\udcff]")
 
 
 def decode(data: bytes) -> str:
-    """Decode what can be decoded."""
+    """Decode UTF-8, with a lone surrogate for each invalid byte."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """Give exactly the bytes again."""
+    """Return the bytes from which `decode` made the text."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def printable(text: str) -> str:
-    """Write undecoded bytes as a person reads them, such as that of a Latin-1 é."""
+    """Return the text with escape sequences for invalid bytes."""
     return encode(text).decode("utf-8", "backslashreplace")

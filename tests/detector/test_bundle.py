@@ -192,7 +192,7 @@ def test_a_changed_manifest_is_refused(folder: Path) -> None:
 
 def test_a_huge_manifest_is_not_even_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "MAX_MANIFEST_BYTES", 100)
-    refused(folder, BundleCorrupt, bundle.MANIFEST, "more than the 100")
+    refused(folder, BundleCorrupt, bundle.MANIFEST, "the maximum for this file is 100")
 
 
 @pytest.mark.parametrize(

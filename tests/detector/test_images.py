@@ -112,7 +112,7 @@ def other(kind: str, mode: str, **options: object) -> bytes:
 
 BAD: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "empty": (lambda: b"", "an empty file", "a PNG or JPEG image"),
-    "no image": (lambda: b"temperature,pressure\n1,2\n", "no PNG or JPEG, whatever its name says", "a PNG or JPEG image"),
+    "no image": (lambda: b"temperature,pressure\n1,2\n", "no PNG or JPEG, despite its name", "a PNG or JPEG image"),
     "a GIF": (lambda: other("gif", "L"), "no PNG or JPEG", "a PNG or JPEG image"),
     "cut off": (lambda: whole()[:1500], "a damaged image", "a whole PNG or JPEG image"),
     "changed": (lambda: whole()[:600] + b"\0" * 200 + whole()[800:], "a damaged image", "a whole PNG or JPEG image"),
@@ -126,7 +126,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "an animation": (
         lambda: other("png", "L", save_all=True, append_images=[pillow.new("L", (8, 6), 9)]),
         "an animation",
-        "an image that stands still",
+        "a still image",
     ),
 }
 
@@ -170,14 +170,14 @@ def test_folders_are_searched_to_the_last_in_order(tmp_path: Path) -> None:
     found = images.find_images([str(tmp_path), str(tmp_path / "c.jpeg")])
     assert sorted(found) == sorted(str(tmp_path / name) for name in wanted)
     assert found == images.find_images([str(tmp_path)])
-    with pytest.raises(TableError, match=r"no image is in there; \.jpeg, \.jpg, \.png are read"):
+    with pytest.raises(TableError, match=r"no images found; the suffixes \.jpeg, \.jpg, \.png are read"):
         images.find_images([str(tmp_path / "empty")])
 
 
 def test_images_and_tables_are_told_apart(tmp_path: Path) -> None:
     assert images.are_image_paths([str(tmp_path), "a.png", "b.JPEG"])
     assert not images.are_image_paths(["a.csv", "-"])
-    with pytest.raises(SettingError, match=r"a\.csv is a table and .*b\.png is none"):
+    with pytest.raises(SettingError, match=r"a\.csv is a table and .*b\.png is not"):
         images.are_image_paths(["a.csv", "b.png"])
 
 

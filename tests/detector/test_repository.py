@@ -66,10 +66,10 @@ def test_what_is_not_there_is_said(tmp_path: Path, name: Path) -> None:
         repository.find(name.with_name("pumpz"))
     with pytest.raises(BundleMissing, match=r"77 does not exist \(pumps has the versions [0-9, ]+\)"):
         repository.find(name / "77")
-    with pytest.raises(BundleMissing, match="it holds the names pumps: give one of them"):
+    with pytest.raises(BundleMissing, match="it holds the models pumps: choose one of them"):
         repository.find(name.parent)
     (tmp_path / "file").touch()
-    with pytest.raises(BundleMissing, match="is no bundle"):
+    with pytest.raises(BundleMissing, match="is not a bundle"):
         repository.find(tmp_path / "file")
 
 
@@ -188,6 +188,6 @@ def test_a_full_disk_is_an_output_error(name: Path) -> None:
 
 def test_no_version_is_written_inside_a_bundle(tmp_path: Path) -> None:
     shutil.copytree(KEPT, tmp_path / "deployed")
-    with pytest.raises(OutputError, match="a bundle without a number"):
+    with pytest.raises(OutputError, match="a bundle without a version number"):
         write(tmp_path / "deployed")
     assert left(tmp_path) == ["deployed"]

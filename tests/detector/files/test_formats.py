@@ -148,9 +148,9 @@ def test_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_file_that_is_not_there_names_what_is(tmp_path: Path) -> None:
     (tmp_path / "pumps.csv").write_bytes(CSV)
-    with pytest.raises(TableError, match=r"pump\.csv is not there; near it: .*pumps\.csv"):
+    with pytest.raises(TableError, match=r"pump\.csv does not exist; similar: .*pumps\.csv"):
         open_source(str(tmp_path / "pump.csv"))
-    with pytest.raises(TableError, match="nor is the folder"):
+    with pytest.raises(TableError, match="nor does the folder"):
         open_source(str(tmp_path / "no" / "pump.parquet"))
 
 

@@ -36,10 +36,10 @@ def test_a_pattern_leaves_folders_out_and_a_literal_name_is_itself() -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("days/c*.csv", r"days/c\*\.csv matches no file; near it: days/"),
-        ("todya.csv", r"todya\.csv is not there; near it: today\.csv"),
-        ("nights/x.csv", r"nights/x\.csv is not there; nor is the folder nights"),
-        ("zzzzzz", "nothing in . is like it"),
+        ("days/c*.csv", r"days/c\*\.csv matches no file; similar: days/"),
+        ("todya.csv", r"todya\.csv does not exist; similar: today\.csv"),
+        ("nights/x.csv", r"nights/x\.csv does not exist; nor does the folder nights"),
+        ("zzzzzz", "no file in . has a similar name"),
     ],
 )
 def test_what_is_not_there_is_an_error_that_says_what_is_near(path: str, message: str) -> None:

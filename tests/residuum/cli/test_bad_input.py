@@ -100,7 +100,7 @@ def test_a_kept_column_by_a_name_that_is_taken(run: Run, model: Path, rows: pl.D
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("", "empty"), ("{header}\n", "a header and no rows"), ("a,b,a\n1,2,3\n", "'a' more than once"), (None, "is not there")],
+    [("", "empty"), ("{header}\n", "a header and no rows"), ("a,b,a\n1,2,3\n", "'a' more than once"), (None, "does not exist")],
     ids=["empty", "header", "twice", "absent"],
 )
 def test_a_file_that_is_no_table(content: str | None, says: str, run: Run, model: Path, rows: pl.DataFrame) -> None:

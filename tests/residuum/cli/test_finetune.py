@@ -181,6 +181,6 @@ def test_a_kept_column_may_be_called_class_where_there_is_no_classifier(own: Pat
 
 def test_a_classifier_that_is_none_is_refused(own: Path) -> None:
     opened = bundle.read(own / "1")
-    for content, said in ((b"nonsense", "can open"), (opened.model, "is no classifier")):
+    for content, said in ((b"nonsense", "can open"), (opened.model, "is not a classifier")):
         with pytest.raises(BundleCorrupt, match=said):
             Classifier(opened._replace(extra_files={"classifier.onnx": content}))

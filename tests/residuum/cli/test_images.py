@@ -194,8 +194,8 @@ def test_a_row_of_pixels_is_the_image(model: Path, today: Path, run: Run) -> Non
 
 REFUSED = {
     "tables for images": (("score", "{model}", "rows.csv", "--to", "out.csv"), "judges images: give it PNG or JPEG files"),
-    "tables and images": (("score", "{model}", "rows.csv", "today", "--to", "out.csv"), "rows.csv is a table and today is none"),
-    "an empty folder": (("score", "{model}", "empty", "--to", "out.csv"), "no image is in there"),
+    "tables and images": (("score", "{model}", "rows.csv", "today", "--to", "out.csv"), "rows.csv is a table and today is not"),
+    "an empty folder": (("score", "{model}", "empty", "--to", "out.csv"), "no images found"),
     "a column to keep": (("score", "{model}", "today", "--to", "out.csv", "--keep", "x"), "images have none"),
     "heat maps among images": (
         ("score", "{model}", "today", "--to", "out.csv", "--heatmaps", "today/heat"),
@@ -213,7 +213,7 @@ REFUSED = {
     ),
     "a size that is none": (
         ("train", "today", "--to", "new", "--size", "big"),
-        "--size big: an image's size is written like 28x28",
+        "--size big: an image size is written like 28x28",
     ),
     "a size too large": (("train", "today", "--to", "new", "--size", "1000x1000"), "such as --size 64x64"),
     "an image's option": (("train", "today", "--to", "new", "--image", "28x28"), "of files of images say --size"),
@@ -224,7 +224,7 @@ REFUSED = {
         "10 usable rows are too few to train on: at least 20 are needed; 1 of 11",
     ),
     "nothing readable": (("train", "broken", "--to", "new"), "no PNG or JPEG images that can be read"),
-    "no images at all": (("train", "empty", "--to", "new"), "no image is in there"),
+    "no images at all": (("train", "empty", "--to", "new"), "no images found"),
     "rows": (("train", "rows.csv", "--to", "new", "--variant", "convolutional"), "rows of pixels with --image 28x28"),
     "fewer columns": (
         ("train", "rows.csv", "--to", "new", "--image", "28x28"),
@@ -288,7 +288,7 @@ def test_a_service_judges_an_image(model: Path, today: Path, run: Run, tmp_path:
         assert verdict["anomaly_score"] == pytest.approx(scored["anomaly_score"], rel=1e-4)
         assert verdict["reasons"][0]["column"] == scored["reasons"][0]["column"]
         (bad,) = ASK.post(address, content=b"no image", headers=image).json()["verdicts"]
-        assert bad["rejected"]["found"] == "no PNG or JPEG, whatever its name says"
+        assert bad["rejected"]["found"] == "no PNG or JPEG, despite its name"
         drawn = ASK.post(f"{address}?heatmap=1", content=Path(scored["file"]).read_bytes(), headers=image)
         assert drawn.headers["content-type"] == "image/png", drawn.text
         shown = np.asarray(pillow.open(io.BytesIO(drawn.content))).astype(int)
@@ -296,7 +296,7 @@ def test_a_service_judges_an_image(model: Path, today: Path, run: Run, tmp_path:
         assert shown.shape == filed.shape
         assert np.abs(shown - filed).max() <= 1  # alone and among others a score differs by 1e-7
         undrawn = ASK.post(f"{address}?heatmap=1", content=b"no image", headers=image)
-        assert (undrawn.status_code, undrawn.json()["found"]) == (422, "no PNG or JPEG, whatever its name says")
+        assert (undrawn.status_code, undrawn.json()["found"]) == (422, "no PNG or JPEG, despite its name")
         assert ASK.post(f"{address}?heatmap=1", json=[]).json()["expected"] == "1, for an image"
         row = dict(zip((column.name for column in SEEN.columns()), images.spotted(1, 2, SEEN)[0].tolist(), strict=True))
         assert ASK.post(address, json=[row]).json()["anomalies"] == 1
