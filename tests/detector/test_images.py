@@ -200,7 +200,7 @@ def test_a_survey_keeps_proportions_and_mode(size: tuple[int, int], mode: str, s
 
 def test_a_survey_of_nothing_that_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(TableError, match="no PNG or JPEG images that can be read"):
+    with pytest.raises(TableError, match="not readable PNG or JPEG images"):
         images.infer_spec([str(tmp_path / "a.png")], None, None)
 
 

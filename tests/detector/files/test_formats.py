@@ -47,7 +47,7 @@ def test_every_text_format_in_every_compression(tmp_path: Path, suffix: str, dat
 
 @pytest.mark.parametrize("suffix", [".parquet", ".pq"])
 def test_parquet_keeps_its_types_and_counts_rows_from_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr(parquet_windows, "WINDOW", 32)
+    monkeypatch.setattr(parquet_windows, "SLICE_BYTES", 32)
     path = tmp_path / f"t[1]{suffix}"
     pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"], "c": [True, False, None]}).write_parquet(path)
     table = read(path, ["c", "a"])
