@@ -17,12 +17,12 @@ from detector.errors import StreamError
 from serving.log import log
 from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.state_store import FilePosition, StateStore
-from serving.stream.text import BATCH_BYTES, LineBatch, LineBuffer
+from serving.stream.text import BATCH_BYTES, LineBatch, LineBuffer, LineSource
 
 HEAD_BYTES = 256  # that identify a file, together with its inode
 
 
-class TailSource:
+class TailSource(LineSource):
     """A file that grows."""
 
     def __init__(self, path: Path, state: Path, linger: float) -> None:
@@ -31,20 +31,16 @@ class TailSource:
         Raises:
             StreamError: the state file is invalid.
         """
+        super().__init__()
         self._path = path
         self._store = StateStore(state)
         self._linger = linger
-        self._rewound: LineBatch | None = None
         self._file: BinaryIO | None = None
         self._buffer = LineBuffer(str(path))
         if position := self._store.position():
             self._resume(position)
 
-    def poll(self) -> LineBatch | None:
-        """Return the next lines."""
-        if self._rewound:
-            batch, self._rewound = self._rewound, None
-            return batch
+    def _read_batch(self) -> LineBatch:
         if self._file is None:
             self._file = self._open()
         if self._file is None or not self._read(self._file):
@@ -66,14 +62,6 @@ class TailSource:
     def read_state(self, partitions: Sequence[int]) -> Iterable[ChangelogRecord]:  # noqa: ARG002 - `StreamSource`
         """Yield the windows of series at the position."""
         return self._store.records()
-
-    def rewind(self, batch: LineBatch) -> None:
-        """Return these lines from the next `poll`."""
-        self._rewound = batch
-
-    def idle(self, seconds: float) -> None:
-        """Sleep."""
-        time.sleep(seconds)
 
     def close(self) -> None:
         """Close the file and the state file."""

@@ -114,22 +114,41 @@ class LineBuffer:
         return batch
 
 
-class StdinSource:
+class LineSource:
+    """Base class of sources of lines: keeps a rewound batch for the next `poll`."""
+
+    def __init__(self) -> None:
+        self._rewound: LineBatch | None = None
+
+    def poll(self) -> LineBatch | None:
+        """Return the next lines."""
+        batch, self._rewound = self._rewound, None
+        return batch or self._read_batch()
+
+    def rewind(self, batch: LineBatch) -> None:
+        """Return these lines from the next `poll`."""
+        self._rewound = batch
+
+    def idle(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
+    def _read_batch(self) -> LineBatch | None:
+        raise NotImplementedError
+
+
+class StdinSource(LineSource):
     """Standard input, to its end; a restarted worker cannot read the same lines again."""
 
     def __init__(self, linger: float, file: int | None = None) -> None:
         """Read from a file descriptor; a batch waits up to `linger` seconds for more lines."""
+        super().__init__()
         self._file = sys.stdin.fileno() if file is None else file
         self._linger = linger
         self._buffer = LineBuffer(STDIN)
-        self._rewound: LineBatch | None = None
         self._ended = False
 
-    def poll(self) -> LineBatch | None:
-        """Return the next lines."""
-        if self._rewound:
-            batch, self._rewound = self._rewound, None
-            return batch
+    def _read_batch(self) -> LineBatch | None:
         if self._ended:
             return None
         deadline = time.monotonic() + self._linger
@@ -150,14 +169,6 @@ class StdinSource:
     def read_state(self, partitions: Sequence[int]) -> Iterable[ChangelogRecord]:  # noqa: ARG002 - `StreamSource`
         """Return nothing: the series of a pipe start with it."""
         return ()
-
-    def rewind(self, batch: LineBatch) -> None:
-        """Return these lines from the next `poll`."""
-        self._rewound = batch
-
-    def idle(self, seconds: float) -> None:
-        """Sleep."""
-        time.sleep(seconds)
 
     def close(self) -> None:
         """Do nothing: standard input is not ours to close."""
