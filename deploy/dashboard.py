@@ -1,7 +1,7 @@
 """Grafana's dashboard: `python deploy/dashboard.py` writes `deploy/dashboard.json`, which Grafana imports.
 
-One row of panels a question: does the service answer, does each model keep its promise, do rows still come as they did,
-what would the next version say, does the stream keep up. What is worth waking somebody for is in `rules.yml`.
+One row of panels per question: does the service respond, does each model keep its promise, have the rows changed, what would the
+next version decide, does the stream keep up. The alerts are in `rules.yml`.
 """
 
 from __future__ import annotations
@@ -18,61 +18,61 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefre
 
 FILE = Path(__file__).with_suffix(".json")
 SOURCE = DataSourceRef(type_val="prometheus", uid="$source")
-OF = 'job="$job",model=~"$model"'
+SELECTED = 'job="$job",model=~"$model"'
 HEIGHT, WIDTH = 8, 8  # of 24 columns: three panels beside each other
 
-Query = tuple[str, str]  # an expression, and how its lines are called
+Query = tuple[str, str]  # expression, legend
 
 
-def panel(title: str, said: str, unit: str, *queries: Query) -> Panel:
-    """Make a panel of lines over time."""
+def panel(title: str, description: str, unit: str, *queries: Query) -> Panel:
+    """Return a time series panel."""
     legend = VizLegendOptions().display_mode(LegendDisplayMode.LIST).show_legend(True)
-    made = Panel().title(title).description(said).unit(unit).datasource(SOURCE).height(HEIGHT).span(WIDTH).legend(legend)
-    for place, (expression, called) in enumerate(queries):
-        made = made.with_target(Dataquery().expr(expression).legend_format(called).ref_id(chr(ord("A") + place)))
-    return made
+    built = Panel().title(title).description(description).unit(unit).datasource(SOURCE).height(HEIGHT).span(WIDTH).legend(legend)
+    for number, (expression, name) in enumerate(queries):
+        built = built.with_target(Dataquery().expr(expression).legend_format(name).ref_id(chr(ord("A") + number)))
+    return built
 
 
 def quantile(share: float, buckets: str, *by: str) -> str:
-    """Give the expression of a histogram's quantile."""
+    """Return the expression of a histogram's quantile."""
     return f"histogram_quantile({share}, sum by ({', '.join([*by, 'le'])}) (rate({buckets}[$__rate_interval])))"
 
 
 SERVICE = [
     panel(
         "Requests",
-        "Answers a second, by status.",
+        "Responses per second, by status.",
         "reqps",
         ('sum by (status) (rate(residuum_http_requests_total{job="$job"}[$__rate_interval]))', "{{status}}"),
     ),
     panel(
         "Latency of scoring",
-        "Half of the requests, and 99 of 100, are answered faster.",
+        "Median and 99th percentile of the response time.",
         "s",
-        (quantile(0.5, 'residuum_http_request_duration_seconds_bucket{job="$job",route="score"}'), "half"),
-        (quantile(0.99, 'residuum_http_request_duration_seconds_bucket{job="$job",route="score"}'), "99 of 100"),
+        (quantile(0.5, 'residuum_http_request_duration_seconds_bucket{job="$job",route="score"}'), "median"),
+        (quantile(0.99, 'residuum_http_request_duration_seconds_bucket{job="$job",route="score"}'), "p99"),
     ),
     panel(
-        "Refused",
-        "Requests that were refused, by reason.",
+        "Refused requests",
+        "Refused requests per second, by reason.",
         "reqps",
         ('sum by (reason) (rate(residuum_http_refused_total{job="$job"}[$__rate_interval]))', "{{reason}}"),
     ),
     panel(
-        "Versions that answer",
-        "Workers by the version they answer by; two lines of one model for longer than a second are a fault.",
+        "Active versions",
+        "Workers by the version they use; two lines for one model, for more than a second, are a fault.",
         "short",
-        (f"count by (model, version) (residuum_model_serving{{{OF}}})", "{{model}} {{version}}"),
+        (f"count by (model, version) (residuum_model_serving{{{SELECTED}}})", "{{model}} {{version}}"),
     ),
     panel(
         "Bundles opened and refused",
-        "In the last quarter of an hour.",
+        "In the last 15 minutes.",
         "short",
         ('sum by (outcome) (increase(residuum_model_loads_total{job="$job"}[15m]))', "{{outcome}}"),
     ),
     panel(
         "Memory",
-        "Of each worker.",
+        "Resident memory of each worker.",
         "bytes",
         ('process_resident_memory_bytes{job="$job"}', "{{instance}}"),
     ),
@@ -81,78 +81,78 @@ SERVICE = [
 PROMISE = [
     panel(
         "Rows",
-        "Rows scored a second.",
+        "Rows scored per second.",
         "rowsps",
-        (f"sum by (model, version) (rate(residuum_rows_total{{{OF}}}[$__rate_interval]))", "{{model}} {{version}}"),
+        (f"sum by (model, version) (rate(residuum_rows_total{{{SELECTED}}}[$__rate_interval]))", "{{model}} {{version}}"),
     ),
     panel(
-        "Alarms against the promise",
-        "The share of rows flagged in an hour, and between what bounds it lies if all rows are normal.",
+        "Alarm ratio and promise",
+        "The share of rows flagged in an hour, and its bounds if all rows are normal.",
         "percentunit",
-        (f"residuum:alarm_ratio:1h{{{OF}}}", "{{model}} {{version}}"),
-        (f"residuum:promise:lowest1h{{{OF}}}", "lowest {{model}} {{version}}"),
-        (f"residuum:promise:highest1h{{{OF}}}", "highest {{model}} {{version}}"),
+        (f"residuum:alarm_ratio:1h{{{SELECTED}}}", "{{model}} {{version}}"),
+        (f"residuum:promise:lowest1h{{{SELECTED}}}", "lowest {{model}} {{version}}"),
+        (f"residuum:promise:highest1h{{{SELECTED}}}", "highest {{model}} {{version}}"),
     ),
     panel(
         "Series",
-        "Alarms that began in an hour, and series that are remembered between requests.",
+        "Alarms that began in an hour, and open sessions.",
         "short",
-        (f"sum by (model) (increase(residuum_alarms_total{{{OF}}}[1h]))", "alarms {{model}}"),
-        (f"sum by (model) (residuum_sessions{{{OF}}})", "sessions {{model}}"),
+        (f"sum by (model) (increase(residuum_alarms_total{{{SELECTED}}}[1h]))", "alarms {{model}}"),
+        (f"sum by (model) (residuum_sessions{{{SELECTED}}})", "sessions {{model}}"),
     ),
     panel(
         "Scores",
-        "Half of the rows, and 99 of 100, score lower.",
+        "Median and 99th percentile of the anomaly scores.",
         "none",
-        (quantile(0.5, f"residuum_score_nats_bucket{{{OF}}}", "model"), "{{model}} half"),
-        (quantile(0.99, f"residuum_score_nats_bucket{{{OF}}}", "model"), "{{model}} 99 of 100"),
+        (quantile(0.5, f"residuum_score_nats_bucket{{{SELECTED}}}", "model"), "{{model}} median"),
+        (quantile(0.99, f"residuum_score_nats_bucket{{{SELECTED}}}", "model"), "{{model}} p99"),
     ),
 ]
 
 DRIFT = [
     panel(
         "Test martingale",
-        "Decimal logarithm; 2 is evidence at 1 % that rows no longer come as the calibration's did.",
+        "Decimal logarithm; 2 is evidence, at a level of 1 %, that the distribution of rows has changed since calibration.",
         "none",
-        (f"max by (model, version) (residuum_drift_martingale{{{OF}}})", "{{model}} {{version}}"),
+        (f"max by (model, version) (residuum_drift_martingale{{{SELECTED}}})", "{{model}} {{version}}"),
     ),
     panel(
-        "Columns that changed",
-        "Population stability index of the five that changed most; above 0.25 is much.",
+        "Changed columns",
+        "Population stability index of the five most changed columns; above 0.25 is a large change.",
         "none",
-        (f"topk(5, max by (model, column) (residuum_column_stability{{{OF}}}))", "{{model}} {{column}}"),
+        (f"topk(5, max by (model, column) (residuum_column_stability{{{SELECTED}}}))", "{{model}} {{column}}"),
     ),
     panel(
-        "Rows that could not be read, cells that were missing or new",
-        "A second.",
+        "Rejected rows, missing cells, unseen categories",
+        "Per second.",
         "short",
         (
-            f"sum by (model, reason) (rate(residuum_rejected_rows_total{{{OF}}}[$__rate_interval]))",
+            f"sum by (model, reason) (rate(residuum_rejected_rows_total{{{SELECTED}}}[$__rate_interval]))",
             "rejected {{model}} {{reason}}",
         ),
-        (f"sum by (model) (rate(residuum_missing_cells_total{{{OF}}}[$__rate_interval]))", "missing {{model}}"),
-        (f"sum by (model) (rate(residuum_unseen_categories_total{{{OF}}}[$__rate_interval]))", "unseen {{model}}"),
+        (f"sum by (model) (rate(residuum_missing_cells_total{{{SELECTED}}}[$__rate_interval]))", "missing {{model}}"),
+        (f"sum by (model) (rate(residuum_unseen_categories_total{{{SELECTED}}}[$__rate_interval]))", "unseen {{model}}"),
     ),
 ]
 
 SHADOW = [
     panel(
-        "Verdicts that differ",
-        "The share of the rows that both judged, over an hour.",
+        "Differing verdicts",
+        "The share of rows on which the versions differ, over an hour.",
         "percentunit",
-        (f"residuum:shadow_differs:1h{{{OF}}}", "{{model}} {{shadow}} against {{version}}"),
+        (f"residuum:shadow_differs:1h{{{SELECTED}}}", "{{model}} {{shadow}} against {{version}}"),
     ),
     panel(
-        "Order of the scores",
-        "Spearman's rank correlation over the latest rows, about 2,000.",
+        "Rank correlation of the scores",
+        "Spearman's rank correlation over about the latest 2,000 rows.",
         "none",
-        (f"min by (model, shadow) (residuum_shadow_rank_correlation{{{OF}}})", "{{model}} {{shadow}}"),
+        (f"min by (model, shadow) (residuum_shadow_rank_correlation{{{SELECTED}}})", "{{model}} {{shadow}}"),
     ),
     panel(
         "Alarm ratios",
         "Of both versions, on the same latest rows.",
         "percentunit",
-        (f"avg by (model, shadow, by) (residuum_shadow_alarm_ratio{{{OF}}})", "{{model}} {{shadow}} {{by}}"),
+        (f"avg by (model, shadow, by) (residuum_shadow_alarm_ratio{{{SELECTED}}})", "{{model}} {{shadow}} {{by}}"),
     ),
 ]
 
@@ -160,14 +160,14 @@ SHADOW = [
 STREAM = [
     panel(
         "Records",
-        "Done with a second: judged, or put aside as dead letters. Of all stream workers.",
+        "Records per second that were scored or became dead letters, over all stream workers.",
         "short",
         ("sum by (job, outcome) (rate(residuum_stream_records_total[$__rate_interval]))", "{{job}} {{outcome}}"),
     ),
-    panel("Lag", "Records that wait.", "short", ("sum by (job, topic) (residuum_stream_lag)", "{{job}} {{topic}}")),
+    panel("Lag", "Records not yet scored.", "short", ("sum by (job, topic) (residuum_stream_lag)", "{{job}} {{topic}}")),
     panel(
         "Age",
-        "Time from a record's making until its verdict is to be seen, of 99 in 100 batches.",
+        "Time from a record's creation until its verdict is visible: 99th percentile of the batches.",
         "s",
         (quantile(0.99, "residuum_stream_record_age_seconds_bucket", "job"), "{{job}}"),
     ),
@@ -175,11 +175,11 @@ STREAM = [
 
 
 def dashboard() -> Dashboard:
-    """Lay the dashboard out."""
-    made = (
+    """Return the dashboard."""
+    built = (
         Dashboard("Residuum")
         .uid("residuum")
-        .description("Anomaly detection as a service: does it answer, does it keep its promise, is the world still the same.")
+        .description("Anomaly detection: the service, its promise, drift, shadow versions and streams.")
         .tags(["residuum"])
         .refresh("30s")
         .time("now-6h", "now")
@@ -189,26 +189,26 @@ def dashboard() -> Dashboard:
         .with_variable(_variable("model", "label_values(residuum_model_serving, model)").multi(True).include_all(True))
     )
     rows = {
-        "The service": SERVICE,
-        "The promise": PROMISE,
-        "The world": DRIFT,
-        "The next version": SHADOW,
-        "The stream": STREAM,
+        "Service": SERVICE,
+        "Promise": PROMISE,
+        "Drift": DRIFT,
+        "Shadow version": SHADOW,
+        "Stream": STREAM,
     }
     for title, panels in rows.items():
-        made = made.with_row(Row(title))
-        for each in panels:
-            made = made.with_panel(each)
-    return made
+        built = built.with_row(Row(title))
+        for content in panels:
+            built = built.with_panel(content)
+    return built
 
 
 def _variable(name: str, query: str) -> QueryVariable:
-    """Make a choice at the top of the page."""
+    """Return a variable, chosen at the top of the page."""
     return QueryVariable(name).label(name).query(query).datasource(SOURCE).refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
 
 
 def text() -> str:
-    """Give the dashboard as Grafana reads it."""
+    """Return the dashboard as JSON."""
     return JSONEncoder(sort_keys=True, indent=1).encode(dashboard().build()) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""What `docker compose up` shows: a detector trained on `make demo`'s rows, and these rows played into a topic, again and again.
+"""The example of `docker compose up`: a detector trained on the rows of `make demo`, and these rows sent to a topic repeatedly.
 
-python example.py train MODELS     writes the bundle and the rows to play, unless they are there
+python example.py train MODELS     write the bundle and the rows to send, unless they exist
 python example.py play MODELS BROKERS TOPIC RATE
 """
 
@@ -14,9 +14,9 @@ NAME = "tumours"
 
 
 def main() -> None:
-    """Do what the first word asks for."""
-    what, models, *rest = sys.argv[1:]
-    if what == "train":
+    """Run the command given as the first argument."""
+    command, models, *rest = sys.argv[1:]
+    if command == "train":
         train(Path(models))
     else:
         brokers, topic, rate = rest
@@ -24,21 +24,21 @@ def main() -> None:
 
 
 def train(models: Path) -> None:
-    """Train, unless that was done before."""
+    """Train, unless the bundle exists."""
     if (models / NAME / "1").is_dir():
         return
     from residuum.demo import tables
 
     benign, mixed = tables()
     models.mkdir(exist_ok=True)
-    benign.write_csv(Path("/tmp/benign.csv"))  # noqa: S108 - the container's own
+    benign.write_csv(Path("/tmp/benign.csv"))  # noqa: S108 - inside the container
     mixed.drop("diagnosis").write_ndjson(models / "play.ndjson")
     command = [sys.executable, "-m", "residuum", "train", "/tmp/benign.csv", "--to", str(models / NAME)]  # noqa: S108
     subprocess.run([*command, "--false-alarm-rate", "0.05"], check=True)  # noqa: S603 - our own command
 
 
 def play(models: Path, brokers: str, topic: str, rate: float) -> None:
-    """Send so many rows a second, and one in a hundred that is none."""
+    """Send `rate` rows per second, one in a hundred of them invalid."""
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": brokers, "linger.ms": 50})

@@ -1,4 +1,4 @@
-"""What the processes of one test run do one after the other."""
+"""Locks between the processes of a test run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Let one process after the other in."""
+    """Hold a lock file: one process at a time."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

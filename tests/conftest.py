@@ -1,4 +1,4 @@
-"""What every test shares."""
+"""Fixtures and settings of all tests."""
 
 import os
 import signal
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Before anything imports torch or numpy, and for every process that a test starts: pytest-xdist fills the cores.
+# Before torch or numpy are imported, and for every process that a test starts: pytest-xdist uses all cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# No deadlines: beside other workers a slow example is no news. CI draws the same examples each time.
+# No deadlines: the machine is busy with other workers. CI draws the same examples each time.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
@@ -47,20 +47,20 @@ def project() -> Path:
 def shared_data() -> Path:
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("the public data sets are not beside this checkout (../shared/data)")
+        pytest.skip("the public data sets are not in ../shared/data")
     return folder
 
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """The folder that all processes of a test run share."""
+    """A folder shared by all processes of a test run."""
     base = tmp_path_factory.getbasetemp()
     return base if worker_id == "master" else base.parent
 
 
 @pytest.fixture(scope="session")
 def presses(run_folder: Path) -> tuple[Path, str]:
-    """A bundle that judges windows, and what was said when it was made; see `tests.presses`."""
+    """A bundle for windows, and the output of its training; see `tests.presses`."""
     from tests.presses import trained
 
     return trained(run_folder)

@@ -1,4 +1,4 @@
-"""Images that tests train on: brushed plates under a lamp, and such with a dark spot, which are known to be anomalies."""
+"""Images to train on: brushed plates under a lamp, and plates with a dark spot, the known anomalies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SPOT = 5  # pixels
 
 
 def plates(images: int, seed: int, image: ImageSpec) -> np.ndarray:
-    """Give normal images, `uint8[images, values]`: light from one side, brushed stripes, some noise."""
+    """Return normal images, `uint8[images, values]`: light from one side, brushed stripes, some noise."""
     random = np.random.default_rng(seed)
     channels, height, width = image.shape
     down, across = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
@@ -27,24 +27,24 @@ def plates(images: int, seed: int, image: ImageSpec) -> np.ndarray:
 
 
 def spotted(images: int, seed: int, image: ImageSpec) -> np.ndarray:
-    """Give images with a dark spot somewhere, `uint8[images, values]`."""
+    """Return images with a dark spot somewhere, `uint8[images, values]`."""
     random = np.random.default_rng(seed)
     odd = plates(images, seed, image).reshape(-1, *image.shape)
     _, height, width = image.shape
-    for one in odd:
+    for plate in odd:
         top, left = random.integers(height - SPOT), random.integers(width - SPOT)
-        one[:, top : top + SPOT, left : left + SPOT] //= 3
+        plate[:, top : top + SPOT, left : left + SPOT] //= 3
     return odd.reshape(images, -1)
 
 
 def as_table(matrix: np.ndarray, image: ImageSpec) -> pl.DataFrame:
-    """Give images as rows of pixels."""
+    """Return images as rows of pixels."""
     return pl.DataFrame(matrix, schema=[column.name for column in image.columns()])
 
 
 def write(matrix: np.ndarray, image: ImageSpec, folder: Path, *, scale: int = 1) -> None:
     """Write images as files, `000.png` and so on, each pixel as a square of `scale` pixels."""
     folder.mkdir(parents=True, exist_ok=True)
-    for place, values in enumerate(matrix.reshape(-1, *image.shape)):
+    for number, values in enumerate(matrix.reshape(-1, *image.shape)):
         page = values.transpose(1, 2, 0).repeat(scale, axis=0).repeat(scale, axis=1)
-        pillow.fromarray(page[..., 0] if image.mode == "grey" else page).save(folder / f"{place:03}.png")
+        pillow.fromarray(page[..., 0] if image.mode == "grey" else page).save(folder / f"{number:03}.png")

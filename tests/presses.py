@@ -1,4 +1,4 @@
-"""A bundle that judges windows of a series, and rows of two machines for it; trained once in a test run."""
+"""A bundle for windows of a series and rows of two machines; trained once per test run."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ LEARN = f"import training.fit; training.fit.STEPS = 300; {RUN}"
 
 
 def trained(run_folder: Path) -> tuple[Path, str]:
-    """Give the bundle, `models/presses`, and what was said when it was made."""
+    """Return the bundle, `models/presses`, and the output of its training."""
     folder = run_folder / "presses"
     folder.mkdir(exist_ok=True)
     with alone(folder / "lock"):
-        said = folder / "said"
-        if not said.exists():
+        output = folder / "output"
+        if not output.exists():
             pl.concat([series(240, 0), series(240, 1, "lathe")]).write_csv(folder / "normal.csv", separator=";")
             options = ("--time", "ts", "--key", "machine", "--window", str(LENGTH), "--max-gap", "1m")
             done = in_a_process("train", folder / "normal.csv", "--to", folder / "models" / "presses", *options, code=LEARN)
             assert done.returncode == 0, done.stderr
             assert done.stderr == ""
-            said.write_text(done.stdout)
-    return folder / "models" / "presses", said.read_text()
+            output.write_text(done.stdout)
+    return folder / "models" / "presses", output.read_text()
 
 
 def today() -> pl.DataFrame:
-    """Give rows of two machines, interleaved; the level of one moves."""
+    """Return interleaved rows of two machines; the level of one shifts."""
     return pl.concat([moved(series(80, 7, start=TODAY), 40), series(80, 8, "lathe", TODAY)]).sort("ts", "machine")

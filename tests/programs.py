@@ -1,4 +1,4 @@
-"""Programs that are no Python packages, and that some tests need."""
+"""Programs that some tests need and that are no Python packages."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import shutil
 
 import pytest
 
-CI = "RESIDUUM_CI"  # .ci/run sets it: it has installed all of them
+CI = "RESIDUUM_CI"  # set by .ci/run, which installs all of them
 
 
 def program(name: str, package: str) -> str:
-    """Give the path of a program; where it is not installed the test is skipped, in CI it fails."""
+    """Return the path of a program; skip the test where it is missing, fail it in CI."""
     found = shutil.which(name)
     if found:
         return found
-    said = f"{name} is not installed; on Debian: apt-get install {package}"
+    message = f"{name} is not installed; on Debian: apt-get install {package}"
     if os.environ.get(CI):
-        pytest.fail(said)
-    pytest.skip(said)
+        pytest.fail(message)
+    pytest.skip(message)

@@ -1,4 +1,4 @@
-"""Tables that tests train on: every kind of column, holes, and anomalies that are known to be some."""
+"""Tables to train on: every kind of column, missing cells, and known anomalies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROWS = 500
 
 
 def normal_rows(rows: int = ROWS, seed: int = 0, holes: float = 0.03) -> pl.DataFrame:
-    """Give normal rows: three numbers that hang together, heavy tails, a large offset, texts, dates and a constant."""
+    """Return normal rows: three correlated numbers, heavy tails, a large offset, texts, dates and a constant."""
     random = np.random.default_rng(seed)
     load = random.normal(size=rows)
     machine = random.choice(["press", "lathe", "mill"], rows, p=[0.5, 0.3, 0.2])
@@ -32,7 +32,7 @@ def normal_rows(rows: int = ROWS, seed: int = 0, holes: float = 0.03) -> pl.Data
 
 
 def with_holes(table: pl.DataFrame, share: float, seed: int = 0) -> pl.DataFrame:
-    """Empty a share of the cells of all columns that vary."""
+    """Return the table with a share of the cells missing in all columns that vary."""
     random = np.random.default_rng(seed + 1000)
     varying = [name for name in table.columns if name not in {"firmware", "slots"}]
     gone = {name: pl.Series(random.random(table.height) < share) for name in varying}
@@ -40,13 +40,13 @@ def with_holes(table: pl.DataFrame, share: float, seed: int = 0) -> pl.DataFrame
 
 
 def planted_anomalies(rows: int = 60, seed: int = 7) -> pl.DataFrame:
-    """Give rows whose cells are all usual but do not belong together."""
+    """Return rows of usual values that do not belong together."""
     table = normal_rows(rows, seed, holes=0.0)
     return table.with_columns(pl.col("temperature").reverse() + 12, pl.col("flow") + 6)
 
 
 def shares(rows: int = ROWS, seed: int = 0) -> pl.DataFrame:
-    """Give normal rows of shares in [0, 1] that hang together, one of them mostly black, and a category."""
+    """Return normal rows of correlated shares in [0, 1], one of them mostly 0, and a category."""
     random = np.random.default_rng(seed)
     load = 1 / (1 + np.exp(-random.normal(size=rows)))
     machine = random.choice(["press", "lathe"], rows, p=[0.6, 0.4])
@@ -65,19 +65,19 @@ def shares(rows: int = ROWS, seed: int = 0) -> pl.DataFrame:
 
 
 def planted_shares(rows: int = 60, seed: int = 7) -> pl.DataFrame:
-    """Give rows of shares that are all usual but do not belong together."""
+    """Return rows of usual shares that do not belong together."""
     return shares(rows, seed).with_columns(heat=1 - pl.col("load"), free=pl.col("load"), dark=pl.lit(0.6))
 
 
 def _office_hours(random: np.random.Generator, rows: int) -> pl.Series:
-    """Give dates between eight and sixteen o'clock, as ISO text."""
+    """Return dates between eight and sixteen o'clock, as ISO text."""
     day = random.integers(0, 300, rows) * 86_400
     seconds = 1_760_000_000 // 86_400 * 86_400 + day + random.integers(8 * 3600, 16 * 3600, rows)
     return pl.Series(seconds * 1_000_000).cast(pl.Datetime("us")).dt.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def series(rows: int = 240, seed: int = 0, machine: str = "press", start: str = "2026-03-02 06:00:00") -> pl.DataFrame:
-    """Rows of one machine, one a second: two fast waves that go together, a slow drift, a mode, something constant, holes."""
+    """Return rows of one machine, one per second: two correlated waves, a slow drift, a mode, a constant, missing cells."""
     random = np.random.default_rng(seed)
     at = np.arange(rows)
     load = np.sin(at * 1.7) + 0.2 * random.normal(size=rows)
@@ -100,5 +100,5 @@ def series(rows: int = 240, seed: int = 0, machine: str = "press", start: str = 
 
 
 def moved(frame: pl.DataFrame, begin: int, column: str = "flow", by: float = 3.0) -> pl.DataFrame:
-    """The same with a level that moved from a row on."""
+    """Return the frame with a column shifted from row `begin` on."""
     return frame.with_columns(pl.when(pl.int_range(pl.len()) >= begin).then(pl.col(column) + by).otherwise(column).alias(column))

@@ -1,4 +1,4 @@
-"""Which metrics there are, and which an expression names."""
+"""The exported metrics, and the metrics that an expression uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
 
 
 def exported() -> set[str]:
-    """Give the name of every series of the service and of the stream worker."""
+    """Return the name of every series of the service and of the stream worker."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), 1)
         metrics = HttpMetrics(0)
@@ -30,6 +30,6 @@ def exported() -> set[str]:
     return {family.name + suffix for family in families for suffix in SUFFIXES.get(family.type, [""])}
 
 
-def named(expression: str) -> set[str]:
-    """Give the metrics of ours that an expression names; what rules record has colons."""
+def metrics_in(expression: str) -> set[str]:
+    """Return the project's exported metrics in an expression; recorded ones have colons."""
     return {name for name in re.findall(r"[a-z_][a-z0-9_:]*", expression) if name.startswith("residuum_")}

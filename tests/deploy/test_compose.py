@@ -1,4 +1,4 @@
-"""`docker compose up`, as far as it can be proved without an engine: its files, its promises, and its commands as processes."""
+"""`docker compose up`, tested without an engine: its files, its settings, and its commands as processes."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from tests.ports import free_port
 from tests.serving.stream.conftest import RUN, until
 from tests.tables import normal_rows, planted_anomalies
 
-Service = dict[str, Any]
+ComposeService = dict[str, Any]
 ONE_SHOT = {"train", "topics", "producer"}
 
 
 @pytest.fixture(scope="module")
-def compose(project: Path) -> dict[str, Service]:
-    services: dict[str, Service] = yaml.safe_load((project / "docker-compose.yml").read_text())["services"]
+def compose(project: Path) -> dict[str, ComposeService]:
+    services: dict[str, ComposeService] = yaml.safe_load((project / "docker-compose.yml").read_text())["services"]
     return services
 
 
-def test_every_file_that_is_mounted_or_built_from_is_there(compose: dict[str, Service], project: Path) -> None:
-    mounted = [volume.split(":")[0] for each in compose.values() for volume in each.get("volumes", ())]
-    built = {each["build"]["dockerfile"] for each in compose.values() if "build" in each}
+def test_every_mounted_or_built_file_exists(compose: dict[str, ComposeService], project: Path) -> None:
+    mounted = [volume.split(":")[0] for service in compose.values() for volume in service.get("volumes", ())]
+    built = {service["build"]["dockerfile"] for service in compose.values() if "build" in service}
     files = [path for path in (*mounted, *built) if "/" in path]
     assert len(files) > 4
     assert all((project / path).exists() for path in files)
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", (project / "deploy/Dockerfile").read_text(), re.MULTILINE))
-    assert {each["build"]["target"] for each in compose.values() if "build" in each} == {"runtime", "train"}
+    assert {service["build"]["target"] for service in compose.values() if "build" in service} == {"runtime", "train"}
     assert {"runtime", "train"} <= stages
 
 
-def test_everything_is_bounded_healthy_and_behind_loopback(compose: dict[str, Service]) -> None:
-    for name, each in compose.items():
-        assert "mem_limit" in each, name
-        assert each.get("cap_drop") == ["ALL"], name
-        assert all(port.startswith("127.0.0.1:") for port in each.get("ports", ())), name
-        assert name == "kafka" or each.get("read_only"), name
-        assert name in {"kafka", "topics"} or each["user"] != "0", name  # Kafka's own image has its own user
-        assert name in ONE_SHOT or each["healthcheck"]["test"], name
-    waits = compose["worker"]["depends_on"]
-    assert {waits["train"]["condition"], waits["topics"]["condition"]} == {"service_completed_successfully"}
+def test_every_service_is_limited_checked_and_on_loopback(compose: dict[str, ComposeService]) -> None:
+    for name, service in compose.items():
+        assert "mem_limit" in service, name
+        assert service.get("cap_drop") == ["ALL"], name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+        assert name == "kafka" or service.get("read_only"), name
+        assert name in {"kafka", "topics"} or service["user"] != "0", name  # Kafka's image has its own user
+        assert name in ONE_SHOT or service["healthcheck"]["test"], name
+    conditions = compose["worker"]["depends_on"]
+    assert {conditions["train"]["condition"], conditions["topics"]["condition"]} == {"service_completed_successfully"}
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,13 @@ def promtool() -> str:
     return found or pytest.skip("promtool is not installed (Debian: prometheus)")
 
 
-def test_the_alerts_ring_when_they_should(promtool: str, project: Path) -> None:
+def test_the_alerts_fire_when_they_should(promtool: str, project: Path) -> None:
     done = subprocess.run([promtool, "test", "rules", "stream_rules_test.yml"], cwd=project / "deploy", check=False)
     assert done.returncode == 0
 
 
-def end(processes: list[subprocess.Popen[bytes]]) -> None:
-    """End processes."""
+def stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Stop processes."""
     for process in processes:
         process.terminate()
     for process in processes:
@@ -76,22 +76,22 @@ def end(processes: list[subprocess.Popen[bytes]]) -> None:
 
 @pytest.fixture
 def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Processes that are ended in the end."""
+    """Processes to stop at the end of the test."""
     started: list[subprocess.Popen[bytes]] = []
     yield started
-    end(started)
+    stop(started)
 
 
 @pytest.mark.usefixtures("promtool")
 @pytest.mark.long
-def test_the_same_commands_as_processes_give_verdicts_and_an_alarm(
-    compose: dict[str, Service], project: Path, tmp_path: Path, run_folder: Path, processes: list[subprocess.Popen[bytes]]
+def test_the_commands_as_processes_write_verdicts_and_raise_an_alert(
+    compose: dict[str, ComposeService], project: Path, tmp_path: Path, run_folder: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:
     models, port, prometheus = tmp_path / "models", free_port(), free_port()
     shutil.copytree(project / "tests/data/bundle-1", models / "tumours" / "1")
     pl.concat([normal_rows(100, seed=5), planted_anomalies(100)]).write_ndjson(models / "play.ndjson")
     with shared(run_folder, 1) as bootstrap, (tmp_path / "log").open("wb") as log:
-        here = {
+        replacements = {
             "kafka:9092/": f"{bootstrap}/deploy-",
             "kafka:9092": bootstrap,
             "/models": str(models),
@@ -99,8 +99,8 @@ def test_the_same_commands_as_processes_give_verdicts_and_an_alarm(
         }
 
         def local(words: list[str]) -> list[str]:
-            for there, place in here.items():
-                words = [word.replace(there, place) for word in words]
+            for remote, here in replacements.items():
+                words = [word.replace(remote, here) for word in words]
             return words
 
         make_topics(bootstrap, **{"deploy-readings": 4, "deploy-readings.dlq": 4, "deploy-verdicts": 4})
@@ -119,14 +119,14 @@ def test_the_same_commands_as_processes_give_verdicts_and_an_alarm(
         verdicts = read(bootstrap, "deploy-verdicts", 50)
         assert json.loads(verdicts[0].value() or b"")["model"] == "tumours"
         until(lambda: "StreamAnomalies" in firing(prometheus), 90)
-        end(processes)  # before the brokers
+        stop(processes)  # before the brokers
 
 
 def firing(port: int) -> set[str]:
-    """Give the alerts that ring."""
+    """Return the names of the firing alerts."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=5) as answer:
-            alerts = json.load(answer)["data"]["alerts"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=5) as response:
+            alerts = json.load(response)["data"]["alerts"]
     except OSError:
         return set()
-    return {each["labels"]["alertname"] for each in alerts if each["state"] == "firing"}
+    return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}

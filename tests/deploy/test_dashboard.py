@@ -1,4 +1,4 @@
-"""Grafana's dashboard is what its code says, asks for metrics that there are, and asks what Prometheus understands."""
+"""Grafana's dashboard matches its code, uses existing metrics, and has valid expressions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from tests.deploy.exported import exported, named
+from tests.deploy.exported import exported, metrics_in
 from tests.programs import program
 
 
@@ -28,28 +28,28 @@ def code(project: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def expressions(project: Path) -> list[str]:
-    said = json.loads((project / "deploy" / "dashboard.json").read_text())
-    return [target["expr"] for panel in said["panels"] for target in panel.get("targets", [])]
+    dashboard = json.loads((project / "deploy" / "dashboard.json").read_text())
+    return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
 
 
-def test_the_kept_file_is_the_codes(project: Path, code: ModuleType) -> None:
+def test_the_file_is_up_to_date(project: Path, code: ModuleType) -> None:
     assert (project / "deploy" / "dashboard.json").read_text() == code.text(), "run: python deploy/dashboard.py"
 
 
-def test_every_metric_that_it_names_is_exported_or_recorded(project: Path, expressions: list[str]) -> None:
+def test_every_metric_is_exported_or_recorded(project: Path, expressions: list[str]) -> None:
     groups = yaml.safe_load((project / "deploy" / "rules.yml").read_text())["groups"]
     recorded = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
-    asked = {name for each in expressions for name in re.findall(r"residuum:[a-z0-9_:]+", each)}
+    used = {name for expression in expressions for name in re.findall(r"residuum:[a-z0-9_:]+", expression)}
     assert len(expressions) > 15
-    assert {name for each in expressions for name in named(each)} <= exported()
-    assert asked
-    assert asked <= recorded
+    assert {name for expression in expressions for name in metrics_in(expression)} <= exported()
+    assert used
+    assert used <= recorded
 
 
-def test_prometheus_understands_it(expressions: list[str], tmp_path: Path) -> None:
-    known = {"$__rate_interval": "5m", "$job": "residuum", "$model": "pumps"}
-    texts = [re.sub("|".join(map(re.escape, known)), lambda found: known[found[0]], each) for each in expressions]
-    rules = [{"record": f"residuum:panel:{place}", "expr": text} for place, text in enumerate(texts)]
+def test_prometheus_accepts_the_expressions(expressions: list[str], tmp_path: Path) -> None:
+    variables = {"$__rate_interval": "5m", "$job": "residuum", "$model": "pumps"}
+    texts = [re.sub("|".join(map(re.escape, variables)), lambda found: variables[found[0]], text) for text in expressions]
+    rules = [{"record": f"residuum:panel:{number}", "expr": text} for number, text in enumerate(texts)]
     (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
     command = [program("promtool", "prometheus"), "check", "rules", tmp_path / "rules.yml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The rules for Prometheus: they fire when they should, say what to do, and speak of metrics that there are."""
+"""Prometheus's rules: they fire when they should, say what to do, and use existing metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 from scipy.stats import betabinom
 
 from serving.files.promise import TAIL
-from tests.deploy.exported import exported, named
+from tests.deploy.exported import exported, metrics_in
 from tests.programs import program
 from tests.serving.http.conftest import ASK, Start, free_port, start, until
 from tests.serving.http.loads import add_bad, write
@@ -36,10 +36,10 @@ def rules(project: Path) -> dict[str, dict[str, Any]]:
     return {rule.get("alert") or rule["record"]: rule for group in groups for rule in group["rules"]}
 
 
-def test_made_up_services_are_judged_right(project: Path) -> None:
+def test_made_up_series_raise_the_right_alerts(project: Path) -> None:
     promtool = program("promtool", "prometheus")
-    for words in (["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]):
-        done = subprocess.run([promtool, *words], cwd=project / "deploy", capture_output=True, text=True, check=False)
+    for arguments in (["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]):
+        done = subprocess.run([promtool, *arguments], cwd=project / "deploy", capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -53,24 +53,26 @@ def test_every_alert_is_tested_and_says_what_to_do(project: Path, rules: dict[st
         assert rule["labels"]["severity"] in {"page", "warn", "info"}, name
 
 
-def test_every_metric_that_the_rules_name_is_exported(project: Path) -> None:
+def test_every_metric_of_the_rules_is_exported(project: Path) -> None:
     files = [yaml.safe_load(file.read_text()) for file in (project / "deploy").glob("*rules.yml")]
     assert len(files) == 2
-    names = {name for file in files for group in file["groups"] for rule in group["rules"] for name in named(rule["expr"])}
+    names = {name for file in files for group in file["groups"] for rule in group["rules"] for name in metrics_in(rule["expr"])}
     assert len(names) > 10
     assert names <= exported()
 
 
 @pytest.mark.parametrize(("calibration", "above"), [(99, 0), (399, 3), (1999, 19), (20_000, 999)])
 @pytest.mark.parametrize("rows", [500, 2_000, 100_000])
-def test_the_band_is_the_beta_binomials(rules: dict[str, dict[str, Any]], calibration: int, above: int, rows: int) -> None:
+def test_the_bounds_are_those_of_the_beta_binomial(
+    rules: dict[str, dict[str, Any]], calibration: int, above: int, rows: int
+) -> None:
     known = {
         "residuum_calibration_rows": float(calibration),
         "residuum_calibration_rows_above": float(above),
         "residuum:rows:increase1h": float(rows),
     }
     for name in ("mean", "variance1h", "highest1h", "lowest1h"):
-        known[f"residuum:promise:{name}"] = evaluated(rules[f"residuum:promise:{name}"]["expr"], known)
+        known[f"residuum:promise:{name}"] = evaluate(rules[f"residuum:promise:{name}"]["expr"], known)
     exact = betabinom(rows, above + 1, calibration - above)
     highest, lowest = exact.isf(TAIL) / rows, exact.ppf(TAIL) / rows
     two_rows = 2.5 / rows
@@ -78,8 +80,8 @@ def test_the_band_is_the_beta_binomials(rules: dict[str, dict[str, Any]], calibr
     assert known["residuum:promise:lowest1h"] == pytest.approx(lowest, rel=0.15, abs=two_rows)
 
 
-def evaluated(expression: str, known: dict[str, float]) -> float:
-    """Compute a rule that is arithmetic on single values."""
+def evaluate(expression: str, known: dict[str, float]) -> float:
+    """Return the value of a rule that is arithmetic on single values."""
     text = re.sub(r"max by \([a-z, ]*\) \((\w+)\)", r"\1", expression).replace("^", "**").replace(" > 0)", ")")
     for name in sorted(known, key=len, reverse=True):
         text = text.replace(name, repr(known[name]))
@@ -89,7 +91,7 @@ def evaluated(expression: str, known: dict[str, float]) -> float:
 
 @pytest.fixture
 def prometheus(project: Path, tmp_path: Path) -> Iterator[int]:
-    """A Prometheus that has these rules and asks every second; gives its port."""
+    """Run a Prometheus with these rules that scrapes every second, and yield its port."""
     path, port = program("prometheus", "prometheus"), free_port()
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -108,19 +110,19 @@ def prometheus(project: Path, tmp_path: Path) -> Iterator[int]:
 def test_a_real_prometheus_fires_when_a_version_is_refused(start: Start, models: Path, prometheus: int, tmp_path: Path) -> None:
     targets = ["--metrics-port", free_port(), "--metrics-targets", tmp_path / "targets.json"]
     start("--workers", 2, *targets, at=models)
-    until(lambda: asked(prometheus, "count(residuum_model_serving)") == ["2"], within=60)
-    assert asked(prometheus, FIRING) == []
+    until(lambda: query(prometheus, "count(residuum_model_serving)") == ["2"], within=60)
+    assert query(prometheus, FIRING) == []
     add_bad(models, 2)
-    until(lambda: asked(prometheus, FIRING) == ["1"], within=60)
+    until(lambda: query(prometheus, FIRING) == ["1"], within=60)
 
 
 FIRING = 'count(ALERTS{alertname="ResiduumVersionRefused",alertstate="firing"})'
 
 
-def asked(port: int, query: str) -> list[str]:
-    """Ask Prometheus; gives the values, none where it is not up yet."""
+def query(port: int, expression: str) -> list[str]:
+    """Return the values of an expression; none while Prometheus is starting."""
     try:
-        found = ASK.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}).json()["data"]["result"]
+        found = ASK.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": expression}).json()["data"]["result"]
     except (httpx.HTTPError, KeyError, ValueError):
         return []
-    return [str(each["value"][1]) for each in found]
+    return [str(sample["value"][1]) for sample in found]

@@ -1,4 +1,4 @@
-"""The wheel holds the four packages and nothing else."""
+"""The wheel contains the four packages and nothing else."""
 
 import shutil
 import subprocess
@@ -8,35 +8,45 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.alone import alone
+
 OURS = {"residuum", "detector", "training", "serving"}
-LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "models", "*.egg-info", "__pycache__")
 
 
 @pytest.fixture(scope="module")
-def wheel(project: Path, tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
-    folder = tmp_path_factory.mktemp("wheel")
-    # A copy, because setuptools builds in place and packs what an earlier build left behind.
-    source = shutil.copytree(project, folder / "source", ignore=LEFT_OUT)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def wheel(project: Path, run_folder: Path) -> ZipFile:
+    """The wheel, built once per test run."""
+    folder = run_folder / "wheel"
+    folder.mkdir(exist_ok=True)
+    with alone(folder / "lock"):
+        if not list(folder.glob("*.whl")):
+            # A copy, because setuptools builds in place and includes leftovers of earlier builds.
+            source = folder / "source"
+            source.mkdir()
+            for name in ("pyproject.toml", "README.md", "LICENSE"):
+                shutil.copy(project / name, source)
+            for name in OURS:
+                shutil.copytree(project / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            build = "from setuptools.build_meta import build_wheel; build_wheel('..')"
+            done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
     (built,) = folder.glob("*.whl")
     return ZipFile(built)
 
 
-def test_wheel_holds_exactly_our_packages(wheel: ZipFile) -> None:
+def test_the_wheel_contains_exactly_the_packages(wheel: ZipFile) -> None:
     top = {PurePosixPath(name).parts[0] for name in wheel.namelist()}
     (information,) = (name for name in top if name.endswith(".dist-info"))
     assert top == {*OURS, information}
     assert not [name for name in wheel.namelist() if "test" in name.lower()]
 
 
-def test_wheel_holds_every_module(wheel: ZipFile, project: Path) -> None:
+def test_the_wheel_contains_every_module(wheel: ZipFile, project: Path) -> None:
     modules = {path.relative_to(project).as_posix() for package in OURS for path in (project / package).rglob("*.py")}
     assert modules == {name for name in wheel.namelist() if name.endswith(".py")}
 
 
-def test_wheel_is_typed_licensed_and_versioned(wheel: ZipFile) -> None:
+def test_the_wheel_is_typed_licensed_and_versioned(wheel: ZipFile) -> None:
     from residuum import __version__
 
     names = wheel.namelist()
@@ -46,7 +56,7 @@ def test_wheel_is_typed_licensed_and_versioned(wheel: ZipFile) -> None:
     assert f"\nVersion: {__version__}\n" in metadata
 
 
-def test_wheel_scores_without_torch(wheel: ZipFile) -> None:
+def test_the_wheel_requires_torch_for_training_only(wheel: ZipFile) -> None:
     (metadata,) = (wheel.read(name).decode() for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     torch = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: torch")]
     assert len(torch) == 1
