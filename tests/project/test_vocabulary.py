@@ -52,7 +52,6 @@ UNCLEAN: set[str] = {
     ".",
     "deploy",
     "detector",
-    "detector/files",
     "residuum",
     "residuum/cli",
     "serving",
@@ -63,9 +62,7 @@ UNCLEAN: set[str] = {
     "serving/http/models",
     "serving/monitoring",
     "serving/stream",
-    "tests",
     "tests/data",
-    "tests/deploy",
     "tests/detector",
     "tests/detector/files",
     "tests/project",
@@ -92,7 +89,6 @@ REPEATED_CLASSES: set[str] = {
     "Read",
     "Scoring",
     "Seen",
-    "Series",
     "Windowed",
 }
 
