@@ -197,7 +197,7 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
     from PIL import Image as pillow  # noqa: N813 - it is a module
 
     from detector.decision import Calibration
-    from serving.files.heatmaps import looking
+    from serving.files.heatmaps import reader_of
     from serving.heatmap import draw_heatmap, heat
 
     threshold = Calibration(detector.score(detector.calibration_rows)).decide(RATE).threshold
@@ -207,7 +207,7 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
         with torch.no_grad():
             score, contribution, *_ = detector.graph(torch.from_numpy(data.matrix[[index]]))
         warm = heat(contribution[0].numpy(), float(score), threshold)
-        content = draw_heatmap(looking(data.files[index]), warm)
+        content = draw_heatmap(reader_of(data.files[index]), warm)
         pages.append(np.pad(np.asarray(pillow.open(io.BytesIO(content))), ((0, 8), (0, 16), (0, 0)), constant_values=255))
     pages += [np.full_like(pages[0], 255)] * (-len(pages) % 4)
     sheet = np.vstack([np.hstack(pages[start : start + 4]) for start in range(0, len(pages), 4)])

@@ -42,9 +42,10 @@ from benchmarks.harness.processes import RESIDUUM, measure
 from benchmarks.harness.report import Report, line
 from detector import bundle
 from detector.alarm import AlarmRule, AlarmState
+from detector.batch import TableBatch
 from detector.bundle import Bundle
 from detector.scorer import Scorer
-from detector.windows import JUDGED, Window, Windows
+from detector.windows import Window, Windows
 from training.fit import STEPS as USUAL_STEPS
 from training.fit import ignore_progress, one_thread
 from training.kinds import ColumnOptions
@@ -157,8 +158,7 @@ def run_normal_rows(report: Report, frame: pl.DataFrame, work: Path) -> None:
     third = frame.height // 3
     detector = train_detector(frame[:third], work / "anomaly-free")
     verdicts = Scorer(detector, "cpu").score(frame[third:], explain="none")
-    assert verdicts.fates is not None  # noqa: S101 - it is a series
-    is_scored = verdicts.fates == JUDGED
+    is_scored = verdicts.is_scored
     promised, stretches = detector.manifest.decision.false_alarm_rate, int(is_scored.sum()) // LENGTH
     note = f"{verdicts.alarms} alarms in {stretches} stretches of {LENGTH} rows; {promised:.1%} of stretches promised"
     report.add(
@@ -253,7 +253,7 @@ def measure_speed(report: Report, options: Options, work: Path) -> None:
         rows = pl.DataFrame(random.normal(size=(options.rows, 8)), schema=names)
         rows = rows.with_columns(datetime=pl.lit(turn), key=pl.int_range(options.rows).cast(pl.String))
         began = time.process_time()
-        session.score(rows, explain="anomalies")
+        session.score(TableBatch(rows, np.arange(rows.height), []))
         rates.append(options.rows / (time.process_time() - began))
     report.add(line(f"rows/s per core, {options.rows:,} interleaved keys", rates[LENGTH:], note=f"windows of {LENGTH} x 8"))
 

@@ -1,26 +1,25 @@
 """Why a row was flagged: the columns with the largest share of its score, in the user's own units.
 
-A contribution keeps its sign and a row's contributions sum to its score; the *share* that a reason states is the
-positive part of a contribution over the sum of positive parts, so shares lie between 0 and 1. A row's first reason is
-always told, another one only if its share does not read as 0 %.
+A contribution keeps its sign and a row's contributions sum to its score. The *share* that a reason states is the positive
+part of a contribution over the sum of positive parts, so shares lie between 0 and 1. A row's first reason is always
+reported, a further one only if its share rounds to 1 % or more.
+
+`column_reasons` explains rows of a table column by column, `row_reasons` a few records one by one, `image_reasons` images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 
+import msgspec
 import numpy as np
 import polars as pl
-
-from detector import cells
-from detector.columns import Column
-from detector.graph import Outputs
 
 Explain = Literal["anomalies", "all", "none"]
 
 MISSING = "missing"
-SOME_DATE = "a date"  # where there is no date to be near to
+ANY_DATE = "a date"  # expected, where training saw no date to compare with
 SCHEMA = {
     "at": pl.Int64,
     "rank": pl.Int64,
@@ -29,50 +28,100 @@ SCHEMA = {
     "expected": pl.String,
     "share": pl.Float64,
 }
+STRUCT = pl.Struct({name: SCHEMA[name] for name in ("column", "found", "expected", "share")})
 FOUND_DIGITS = 6  # significant digits of a number that was found ...
 EXPECTED_DIGITS = 3  # ... and of one that was expected
 TINY = float(np.finfo(float).tiny)
 POWERS = tuple(float(f"1e{power}") for power in range(-12, 18))
 
 
-def rank(
-    frame: pl.DataFrame, matrix: np.ndarray, outputs: Outputs, columns: Sequence[Column], extra: Sequence[str], top: int
-) -> pl.DataFrame:
-    """Give up to `top` reasons for each row, one a line, best first (`SCHEMA`; `at` is the row's position).
+class Reason(msgspec.Struct, frozen=True, gc=False):
+    """A column to blame; a term of the score that belongs to no column has neither found nor expected."""
 
-    `frame` and `matrix` hold the same rows; terms that belong to no column (`extra`) have nothing found or expected.
-    """
-    shares = shares_of(outputs.contribution)
-    order = largest(shares, top)
-    at, ranks = np.nonzero(worth_telling(np.take_along_axis(shares, order, axis=1)))
-    place = order[at, ranks]
-    found, expected = _in_words(_Cells(at, place, frame, matrix, outputs.expected), columns)
-    return pl.DataFrame(
-        {
-            "at": at,
-            "rank": ranks + 1,
-            "column": pl.Series([*(column.name for column in columns), *extra]).gather(place),
-            "found": found,
-            "expected": expected,
-            "share": shares[at, place],
-        },
-        schema=SCHEMA,
-    )
+    column: str
+    found: str | None
+    expected: str | None
+    share: float
+
+
+class Reasons(Protocol):
+    """The reasons of some rows; a row is known by its position among the accepted rows of its batch."""
+
+    def __len__(self) -> int:
+        """Return the number of rows that have reasons, or of reasons; 0 if there are none."""
+
+    def by_row(self) -> Mapping[int, Sequence[Reason]]:
+        """Return the reasons of each row that has any, the largest share first."""
+
+    def table(self) -> pl.DataFrame:
+        """Return one line per reason (`SCHEMA`)."""
+
+
+class ReasonTable:
+    """Reasons that were made column by column."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        """Wrap a table of `SCHEMA`."""
+        self._frame = frame
+
+    def __len__(self) -> int:
+        """Return the number of reasons."""
+        return self._frame.height
+
+    def by_row(self) -> dict[int, list[Reason]]:
+        """Return the reasons of each row that has any."""
+        reasons: dict[int, list[Reason]] = {}
+        columns = (self._frame[name].to_list() for name in ("at", "column", "found", "expected", "share"))
+        for at, *fields in zip(*columns, strict=True):
+            reasons.setdefault(at, []).append(Reason(*fields))
+        return reasons
+
+    def table(self) -> pl.DataFrame:
+        """Return one line per reason."""
+        return self._frame
+
+
+class ReasonLists:
+    """Reasons that were made row by row."""
+
+    def __init__(self, by_row: Mapping[int, Sequence[Reason]]) -> None:
+        """Wrap the reasons of each row."""
+        self._by_row = by_row
+
+    def __len__(self) -> int:
+        """Return the number of rows that have reasons."""
+        return len(self._by_row)
+
+    def by_row(self) -> Mapping[int, Sequence[Reason]]:
+        """Return the reasons of each row that has any."""
+        return self._by_row
+
+    def table(self) -> pl.DataFrame:
+        """Return one line per reason."""
+        lines = [
+            (at, rank, reason.column, reason.found, reason.expected, reason.share)
+            for at, reasons in self._by_row.items()
+            for rank, reason in enumerate(reasons, 1)
+        ]
+        return pl.DataFrame(lines, schema=SCHEMA, orient="row")
+
+
+NO_REASONS = ReasonLists({})
 
 
 def as_texts(reasons: pl.DataFrame, rows: int, top: int) -> list[pl.Series]:
-    """Give the series `reason_1` to `reason_<top>`, null where a row has none."""
+    """Return the series `reason_1` to `reason_<top>`, null where a row has no such reason."""
     percent = (pl.col("share") * 100).round().cast(pl.Int64)
-    cell = pl.format("{} = {} (expected {}, {} % of the score)", "column", "found", "expected", percent)
-    term = pl.format("{} ({} % of the score)", "column", percent)
-    said = reasons.select(pl.coalesce(cell, term)).to_series()
+    of_column = pl.format("{} = {} (expected {}, {} % of the score)", "column", "found", "expected", percent)
+    of_term = pl.format("{} ({} % of the score)", "column", percent)
+    texts = reasons.select(pl.coalesce(of_column, of_term)).to_series()
     at, ranks = reasons["at"].to_numpy(), reasons["rank"].to_numpy()
-    groups = [(f"reason_{place}", np.flatnonzero(ranks == place)) for place in range(1, top + 1)]
-    return [_spread(said.gather(some), at[some], rows, name) for name, some in groups]
+    by_rank = [(f"reason_{rank}", np.flatnonzero(ranks == rank)) for rank in range(1, top + 1)]
+    return [_scatter(texts.gather(lines), at[lines], rows, name) for name, lines in by_rank]
 
 
 def as_structs(reasons: pl.DataFrame, rows: int) -> pl.Series:
-    """Give the series `reasons`: for each row a list of structs (column, found, expected, share)."""
+    """Return the series `reasons`: for each row a list of structs (column, found, expected, share)."""
     struct = pl.struct("column", "found", "expected", "share").alias("reasons")
     grouped = reasons.group_by("at", maintain_order=True).agg(struct)
     every = pl.DataFrame({"at": np.arange(rows)}).join(grouped, on="at", how="left", maintain_order="left")
@@ -80,90 +129,28 @@ def as_structs(reasons: pl.DataFrame, rows: int) -> pl.Series:
 
 
 def shares_of(contribution: np.ndarray) -> np.ndarray:
-    """Give each contribution's share of its row's score, `float64[rows, terms]`."""
+    """Return each contribution's share of its row's score, `float64[rows, terms]`."""
     positive = np.maximum(contribution, 0.0)
     shares: np.ndarray = positive / np.maximum(positive.sum(axis=1, keepdims=True), TINY)
     return shares
 
 
 def largest(shares: np.ndarray, top: int) -> np.ndarray:
-    """Give the places of each row's largest shares, `int[rows, top]`, largest first."""
+    """Return the indices of each row's largest shares, `int[rows, top]`, largest first."""
     top = min(top, shares.shape[1])
     rows = np.arange(len(shares))[:, None]
-    some = np.argpartition(-shares, top - 1, axis=1)[:, :top]
-    within = np.argsort(-shares[rows, some], axis=1, kind="stable")
-    places: np.ndarray = some[rows, within]
-    return places
+    candidates = np.argpartition(-shares, top - 1, axis=1)[:, :top]
+    order = np.argsort(-shares[rows, candidates], axis=1, kind="stable")
+    indices: np.ndarray = candidates[rows, order]
+    return indices
 
 
-def worth_telling(shares: np.ndarray) -> np.ndarray:
-    """Tell which of each row's shares, largest first, are worth a reason: the first, and those that round to 1 % or more."""
-    worth: np.ndarray = np.round(100 * shares) > 0
-    worth[:, :1] = shares[:, :1] > 0
-    return worth
+def is_reported(shares: np.ndarray) -> np.ndarray:
+    """Return which shares of each row, sorted in descending order, become a reason: the first, and those of 1 % or more."""
+    reported: np.ndarray = np.round(100 * shares) > 0
+    reported[:, :1] = shares[:, :1] > 0
+    return reported
 
 
-class _Cells(NamedTuple):
-    """The cells to tell of, one an entry, and the table that they stand in."""
-
-    at: np.ndarray  # int[cells], the row's position
-    place: np.ndarray  # int[cells], the column's; behind the last one stand the terms that belong to no column
-    frame: pl.DataFrame
-    matrix: np.ndarray
-    expected: np.ndarray  # float64[rows, columns]
-
-    def only(self, some: np.ndarray) -> _Cells:
-        """Give some of the cells."""
-        return self._replace(at=self.at[some], place=self.place[some])
-
-
-def _in_words(told: _Cells, columns: Sequence[Column]) -> tuple[pl.Series, pl.Series]:
-    """Tell what stood in each cell and what was expected: all numbers at once, all dates at once, else by column."""
-    terms = [""] * (int(told.place.max(initial=0)) + 1)
-    kinds = np.array([*(column.kind for column in columns), *terms])[told.place]
-    if len(kinds) and (kinds == "number").all():
-        return _words(told, "number", columns)
-    by_column = np.unique(told.place[np.isin(kinds, ("boolean", "category"))])
-    groups = [np.flatnonzero(kinds == kind) for kind in ("number", "date", "")]
-    groups += [np.flatnonzero(told.place == place) for place in by_column]
-    words = [_words(told.only(group), str(kinds[group[0]]), columns) for group in groups if len(group)]
-    back = np.argsort(np.concatenate(groups))
-    nothing = pl.Series(dtype=pl.String)
-    found, expected = (pl.concat([nothing, *(pair[side] for pair in words)]).gather(back) for side in (0, 1))
-    return found, expected
-
-
-def _words(told: _Cells, kind: str, columns: Sequence[Column]) -> tuple[pl.Series, pl.Series]:
-    """Tell of cells that are all numbers, all dates, all of one column, or of none."""
-    if kind == "":
-        nothing = pl.Series([None] * len(told.at), dtype=pl.String)
-        return nothing, nothing
-    values, expected = told.matrix[told.at, told.place], told.expected[told.at, told.place]
-    if kind == "number":
-        spread = np.array([(column.highest or 0.0) - (column.lowest or 0.0) for column in columns])[told.place]
-        found = cells.number_texts(_rounded(values, spread, FOUND_DIGITS))
-        usual = cells.number_texts(_rounded(expected, spread, EXPECTED_DIGITS))
-    elif kind == "date":
-        usual = cells.date_texts(np.round(expected / 60) * 60).zip_with(pl.Series(~np.isnan(expected)), pl.Series([SOME_DATE]))
-        found = cells.date_texts(values)
-    else:
-        column = columns[told.place[0]]
-        found = cells.texts(told.frame[column.name].gather(told.at)).str.replace(r"^([+-]?\d+)\.0+$", "$1")
-        usual = pl.Series([column.text_of(code) for code in expected], dtype=pl.String)
-    missing = np.isnan(values)
-    return found.zip_with(pl.Series(~missing), pl.Series([MISSING])) if missing.any() else found, usual
-
-
-def _rounded(values: np.ndarray, spread: np.ndarray, digits: int) -> np.ndarray:
-    """Round to so many significant digits of the value, or of the column's range (`spread`) where that is finer."""
-    size = np.where(spread > 0, np.minimum(np.abs(values), spread), np.abs(values))
-    decimals = digits + 12 - np.searchsorted(POWERS, size, side="right")
-    factor = 10.0 ** np.clip(decimals, 0, 12)
-    with np.errstate(over="ignore", invalid="ignore"):
-        rounded = np.round(values * factor) / factor + 0.0  # no minus before a nought
-    return np.where(np.isfinite(rounded), rounded, values)
-
-
-def _spread(texts: pl.Series, at: np.ndarray, rows: int, name: str) -> pl.Series:
-    """Put texts at their rows."""
+def _scatter(texts: pl.Series, at: np.ndarray, rows: int, name: str) -> pl.Series:
     return pl.Series(name, [None], dtype=pl.String).new_from_index(0, rows).scatter(at, texts)

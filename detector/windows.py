@@ -1,20 +1,20 @@
-"""Windows of a series: each key's newest rows, kept in a ring, and given as a window whenever one is whole.
+"""Windows of a series: the newest rows of each key, kept in a ring buffer, and returned as a window once it is full.
 
     windows = Windows(window, columns=8)
-    cut = windows.update(keys, times, rows)       # rows of any keys, interleaved, in the order in which they came
+    cut = windows.update(keys, times, rows)       # rows of any keys, interleaved, in the order of arrival
     cut.windows                                   # float64[windows, time, columns], oldest row first
-    cut.fates                                     # for every row: JUDGED, WARMING_UP, BETWEEN, or TOO_OLD
-    kept = windows.save("pump 7")                 # bytes
-    windows.restore("pump 7", kept)               # in another process, on another day
-    windows.savepoint()                           # then `release`, or `rollback`: what came since has left no trace
+    cut.row_status                                # of every row: SCORED, WARMING_UP, BETWEEN_WINDOWS or TOO_OLD
+    state = windows.save("pump 7")                # bytes
+    windows.restore("pump 7", state)              # in another process, on another day
+    windows.savepoint()                           # then `release`, or `rollback` to undo everything since
 
-A window of row i holds rows up to i only. The first `length - 1` rows of a key warm it up, and so do those that follow a
-gap longer than `max_gap`. The time of a key must rise from row to row: a row whose time does not is told as `TOO_OLD` and
-leaves no trace, so a row that is delivered twice counts once. Of every key its `length` newest rows are kept, its newest
-time and where its alarm stands (`detector.alarm`); of more than `most_keys` keys the one unheard of for longest is
-forgotten, and would warm up anew. So memory is bounded by most_keys x (8 x length x columns + about 400) bytes.
+The window of row i holds rows up to i only. The first `length - 1` rows of a key warm it up, and so do the rows after a gap
+longer than `max_gap`. The time of a key must rise from row to row: a row whose time does not rise is reported as `TOO_OLD`
+and changes nothing, so a row that is delivered twice counts once. For each key the `length` newest rows, the newest time and
+the state of its alarm (`detector.alarm`) are kept. Beyond `max_keys` keys the one that was updated least recently is dropped
+and would warm up anew, so memory is bounded by max_keys x (8 x length x columns + about 400) bytes.
 
-`detector.series` turns windows into verdicts.
+`detector.inputs.series` turns windows into verdicts.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ import numpy as np
 from detector.alarm import AlarmState
 from detector.errors import SettingError
 
-JUDGED, WARMING_UP, BETWEEN, TOO_OLD = range(4)
-FATES = ("judged", "warming up", "between windows")  # of rows that are not rejected, in words
+SCORED, WARMING_UP, BETWEEN_WINDOWS, TOO_OLD = range(4)
+ROW_STATUS = ("scored", "warming up", "between windows")  # as text; a row that is too old is rejected
 
-MOST_KEYS = 1_000_000
-LONGEST = 10_000  # rows of a window
+MAX_KEYS = 1_000_000
+MAX_LENGTH = 10_000  # rows of a window
 _HEAD = struct.Struct("<4sIIqd")  # mark, columns, rows kept, rows seen, newest time
 _MARK = b"RSK1"
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """How rows become windows, as the manifest has it.
+    """How rows become windows, as the manifest stores it.
 
-    `time` orders the rows of each `key` (None: all are one series); a window holds `length` rows and one is cut at every
-    `stride`-th row; a step in time above `max_gap` (seconds, or the unit of a time that is no date) begins it anew. Reasons
-    speak of the mean of the newest `tail` rows.
+    `time` orders the rows of each `key` (None: all rows are one series). A window holds `length` rows, and one is cut at
+    every `stride`-th row. A step in time above `max_gap` (seconds, or the unit of a time that is no date) starts it anew.
+    Reasons describe the mean of the newest `tail` rows.
     """
 
     time: str
@@ -60,207 +60,207 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         return (self.time,) if self.key is None else (self.time, self.key)
 
 
-class State:
-    """What is remembered of one key."""
+class KeyState:
+    """The newest rows of one key, and its alarm."""
 
-    __slots__ = ("alarm", "began", "rows", "seen", "time")
+    __slots__ = ("alarm", "buffer", "seen", "started", "time")
 
     def __init__(self, length: int, columns: int) -> None:
-        """Begin with no rows."""
-        self.rows = np.empty((length, columns))  # a ring: row i since the window began stands at i modulo its length
+        """Start without rows."""
+        self.buffer = np.empty((length, columns))  # a ring: row i since the window started is at i modulo its length
         self.seen = 0
-        self.time = self.began = -np.inf  # of the newest row, and of the first one since the window began, if it came here
+        self.time = self.started = -np.inf  # of the newest row, and of the first row since the window started, if seen here
         self.alarm = AlarmState()
 
-    def copy(self) -> State:
-        """Give the same, apart."""
-        other = State(*self.rows.shape)
-        other.rows[:] = self.rows
-        other.seen, other.time, other.began, other.alarm = self.seen, self.time, self.began, self.alarm.copy()
+    def copy(self) -> KeyState:
+        """Return an independent copy."""
+        other = KeyState(*self.buffer.shape)
+        other.buffer[:] = self.buffer
+        other.seen, other.time, other.started, other.alarm = self.seen, self.time, self.started, self.alarm.copy()
         return other
 
     def newest(self) -> np.ndarray:
-        """Give the rows that are kept, oldest first: `float64[at most length, columns]`."""
-        length = len(self.rows)
+        """Return the rows that are kept, oldest first: `float64[at most length, columns]`."""
+        length = len(self.buffer)
         if self.seen <= length:
-            return self.rows[: self.seen].copy()
-        return np.roll(self.rows, -(self.seen % length), axis=0)
+            return self.buffer[: self.seen].copy()
+        return np.roll(self.buffer, -(self.seen % length), axis=0)
 
     def to_bytes(self) -> bytes:
-        """Give everything that is remembered."""
+        """Serialise the state."""
         rows = self.newest()
-        head = _HEAD.pack(_MARK, self.rows.shape[1], len(rows), self.seen, self.time)
+        head = _HEAD.pack(_MARK, self.buffer.shape[1], len(rows), self.seen, self.time)
         return head + self.alarm.to_bytes() + rows.astype("<f8").tobytes()
 
     @classmethod
-    def from_bytes(cls, kept: bytes, length: int, columns: int) -> State:
-        """Remember what `to_bytes` gave.
+    def from_bytes(cls, content: bytes, length: int, columns: int) -> KeyState:
+        """Deserialise what `to_bytes` returned.
 
         Raises:
-            SettingError: the bytes are no state of windows of this length over so many columns.
+            SettingError: the bytes are not the state of a window of this length over so many columns.
         """
         body = _HEAD.size + AlarmState.SIZE
-        mark, width, rows, seen, time = _HEAD.unpack(kept[: _HEAD.size]) if len(kept) >= body else (b"", 0, 0, 0, 0.0)
-        if mark != _MARK or width != columns or rows != min(seen, length) or len(kept) != body + 8 * rows * columns:
-            raise SettingError(f"{len(kept)} bytes are no state of a window of {length} rows of {columns} columns")
+        head = content[: _HEAD.size]
+        mark, width, rows, seen, time = _HEAD.unpack(head) if len(content) >= body else (b"", 0, 0, 0, 0.0)
+        if mark != _MARK or width != columns or rows != min(seen, length) or len(content) != body + 8 * rows * columns:
+            raise SettingError(f"{len(content)} bytes are not the state of a window of {length} rows of {columns} columns")
         state = cls(length, columns)
         state.seen, state.time = seen, time
-        state.alarm = AlarmState.from_bytes(kept[_HEAD.size : body])
-        places = np.arange(seen - rows, seen) % length
-        state.rows[places] = np.frombuffer(kept, dtype="<f8", offset=body).reshape(rows, columns)
+        state.alarm = AlarmState.from_bytes(content[_HEAD.size : body])
+        indices = np.arange(seen - rows, seen) % length
+        state.buffer[indices] = np.frombuffer(content, dtype="<f8", offset=body).reshape(rows, columns)
         return state
 
 
-class Cut(NamedTuple):
-    """What became of some rows."""
+class CutWindows(NamedTuple):
+    """The windows that some rows completed."""
 
-    fates: np.ndarray  # int8[rows]
+    row_status: np.ndarray  # int8[rows]
     windows: np.ndarray  # float64[windows, time, columns]
     at: np.ndarray  # int64[windows], the newest row of each among the rows
-    states: list[State]  # of each window's key
-    begun: np.ndarray  # bool[windows], the first since its key's window began
-    too_old: dict[int, float]  # rows whose time did not rise, and the time that it did not rise above
+    states: list[KeyState]  # of each window's key
+    is_first: np.ndarray  # bool[windows], whether it is the first since its key started
+    too_old: dict[int, float]  # rows whose time did not rise, and the newest time of their key
 
 
-class Changed(NamedTuple):
-    """A key of which rows came since a savepoint."""
+class ChangedKey(NamedTuple):
+    """A key that received rows since a savepoint."""
 
     key: str
-    state: State
-    rows: int  # that came, as far as they are kept
+    state: KeyState
+    rows: int  # received, as far as they are kept
 
 
 class Windows:
     """The newest rows of every key."""
 
-    def __init__(self, window: Window, columns: int, most_keys: int = MOST_KEYS) -> None:
-        """Know no key yet."""
+    def __init__(self, window: Window, columns: int, max_keys: int = MAX_KEYS) -> None:
+        """Start without keys."""
         self.window = window
         self.columns = columns
-        self._most_keys = most_keys
-        self._states: OrderedDict[str, State] = OrderedDict()  # the one unheard of for longest first
-        self._before: list[dict[str, State | None]] = []  # for each savepoint, how the keys stood that were touched since
+        self._max_keys = max_keys
+        self._states: OrderedDict[str, KeyState] = OrderedDict()  # the least recently updated first
+        self._savepoints: list[dict[str, KeyState | None]] = []  # for each, the previous state of the keys touched since
 
     def __len__(self) -> int:
-        """Count the keys."""
+        """Return the number of keys."""
         return len(self._states)
 
     @property
     def key_bytes(self) -> int:
-        """How much memory a key takes, about."""
+        """The memory that a key takes, approximately."""
         return 8 * self.window.length * self.columns + 400
 
-    def update(self, keys: Sequence[str], times: np.ndarray, rows: np.ndarray) -> Cut:
-        """Take rows, `float64[rows, columns]`, with the key and the time, `float64[rows]`, of each; give their windows.
+    def update(self, keys: Sequence[str], times: np.ndarray, rows: np.ndarray) -> CutWindows:
+        """Add rows, `float64[rows, columns]`, with the key and the time, `float64[rows]`, of each; return their windows.
 
-        All windows come at once: of many rows, give some at a time.
+        All windows are in memory at once: pass many rows in chunks.
         """
         length, stride, max_gap = self.window.length, self.window.stride, self.window.max_gap
-        fates = np.zeros(len(rows), dtype=np.int8)
+        row_status = np.zeros(len(rows), dtype=np.int8)
         windows = np.empty((len(rows), length, self.columns))
         at: list[int] = []
-        states: list[State] = []
-        begun: list[bool] = []
+        states: list[KeyState] = []
+        is_first: list[bool] = []
         too_old: dict[int, float] = {}
-        for place, (key, time) in enumerate(zip(keys, times.tolist(), strict=True)):
+        for row, (key, time) in enumerate(zip(keys, times.tolist(), strict=True)):
             state = self._state(key)
             step = time - state.time
             if not step > 0:
-                fates[place], too_old[place] = TOO_OLD, state.time
+                row_status[row], too_old[row] = TOO_OLD, state.time
                 continue
             if step > max_gap:
-                state.seen, state.began = 0, time
+                state.seen, state.started = 0, time
             split = state.seen % length
-            state.rows[split] = rows[place]
+            state.buffer[split] = rows[row]
             state.seen += 1
             state.time = time
             beyond = state.seen - length
             if beyond < 0 or beyond % stride:
-                fates[place] = WARMING_UP if beyond < 0 else BETWEEN
+                row_status[row] = WARMING_UP if beyond < 0 else BETWEEN_WINDOWS
                 continue
             window = windows[len(at)]
-            window[: length - split - 1] = state.rows[split + 1 :]
-            window[length - split - 1 :] = state.rows[: split + 1]
-            at.append(place)
+            window[: length - split - 1] = state.buffer[split + 1 :]
+            window[length - split - 1 :] = state.buffer[: split + 1]
+            at.append(row)
             states.append(state)
-            begun.append(beyond == 0)
-        return Cut(fates, windows[: len(at)], np.array(at, dtype=np.int64), states, np.array(begun, dtype=bool), too_old)
+            is_first.append(beyond == 0)
+        indices = np.array(at, dtype=np.int64)
+        return CutWindows(row_status, windows[: len(at)], indices, states, np.array(is_first, dtype=bool), too_old)
 
     def save(self, key: str) -> bytes:
-        """Give what is remembered of a key; raises KeyError for one that is not known."""
+        """Serialise the state of a key; raises KeyError for an unknown one."""
         return self._states[key].to_bytes()
 
-    def restore(self, key: str, kept: bytes) -> None:
-        """Remember of a key what `save` gave.
+    def restore(self, key: str, content: bytes) -> None:
+        """Restore what `save` returned.
 
         Raises:
-            SettingError: the bytes are no state of such windows.
+            SettingError: the bytes are not a state of such windows.
         """
-        self._states[key] = State.from_bytes(kept, self.window.length, self.columns)
-        self._forget()
+        self._states[key] = KeyState.from_bytes(content, self.window.length, self.columns)
+        self._drop_excess()
 
-    def put(self, key: str, state: State) -> None:
-        """Remember a key so, as the one heard of last."""
+    def put(self, key: str, state: KeyState) -> None:
+        """Set the state of a key, as the most recently updated one."""
         self._touch(key)
         self._states[key] = state
         self._states.move_to_end(key)
-        self._forget()
+        self._drop_excess()
 
-    def forget(self, key: str) -> None:
+    def drop(self, key: str) -> None:
         """Forget a key; it would warm up anew."""
         self._touch(key)
         del self._states[key]
 
-    def coldest(self) -> str:
-        """Give the key unheard of for longest."""
+    def oldest(self) -> str:
+        """Return the key that was updated least recently."""
         return next(iter(self._states))
 
     def savepoint(self) -> None:
-        """From here on everything can be undone. Savepoints lie inside each other."""
-        self._before.append({})
+        """Start recording, so that everything from here on can be undone. Savepoints nest."""
+        self._savepoints.append({})
 
     def release(self) -> None:
-        """Keep what came since the last savepoint; one that lies around it can still undo it."""
-        newest = self._before.pop()
-        if self._before:
-            self._before[-1] = newest | self._before[-1]
+        """Keep the changes since the last savepoint; an outer one can still undo them."""
+        newest = self._savepoints.pop()
+        if self._savepoints:
+            self._savepoints[-1] = newest | self._savepoints[-1]
 
     def rollback(self) -> None:
-        """Undo what came since the last savepoint."""
-        for key, state in self._before.pop().items():
+        """Undo the changes since the last savepoint."""
+        for key, state in self._savepoints.pop().items():
             if state is not None:
                 self._states[key] = state
             else:
                 self._states.pop(key, None)
 
-    def changed(self) -> Iterator[Changed]:
-        """Give the keys that are remembered and of which rows came since the last savepoint."""
-        for key, before in self._before[-1].items():
+    def changed(self) -> Iterator[ChangedKey]:
+        """Yield the keys that received rows since the last savepoint and are still kept."""
+        for key, before in self._savepoints[-1].items():
             state = self._states.get(key)
             if state is None:
                 continue
-            old = before.seen if before and before.began == state.began else 0
-            if state.seen > old:
-                yield Changed(key, state, min(state.seen - old, len(state.rows)))
+            seen_before = before.seen if before and before.started == state.started else 0
+            if state.seen > seen_before:
+                yield ChangedKey(key, state, min(state.seen - seen_before, len(state.buffer)))
 
     def _touch(self, key: str) -> None:
-        """Note how a key stands before it is changed."""
-        if self._before and key not in self._before[-1]:
+        """Record the state of a key before it is changed."""
+        if self._savepoints and key not in self._savepoints[-1]:
             state = self._states.get(key)
-            self._before[-1][key] = state and state.copy()
+            self._savepoints[-1][key] = state and state.copy()
 
-    def _state(self, key: str) -> State:
-        """Give the state of a key, a new one of one that is not known."""
+    def _state(self, key: str) -> KeyState:
         self._touch(key)
         state = self._states.get(key)
         if state is None:
-            state = self._states[key] = State(self.window.length, self.columns)
-            self._forget()
+            state = self._states[key] = KeyState(self.window.length, self.columns)
+            self._drop_excess()
         else:
             self._states.move_to_end(key)
         return state
 
-    def _forget(self) -> None:
-        """Forget the key unheard of for longest, if there are too many."""
-        if len(self._states) > self._most_keys:
-            self.forget(self.coldest())
+    def _drop_excess(self) -> None:
+        if len(self._states) > self._max_keys:
+            self.drop(self.oldest())

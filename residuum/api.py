@@ -21,7 +21,6 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 
-from detector import reasons as reasons_
 from detector.cells import category_text
 from detector.columns import Column, Encoded, as_frame, encode, format_names, require_columns
 from detector.decoder import Decoder, latent_names
@@ -29,9 +28,8 @@ from detector.errors import SettingError, TableError
 from detector.graph import Device
 from detector.images import make_spec, parse_size
 from detector.manifest import Manifest
-from detector.reasons import Explain
-from detector.scorer import Scorer, Verdicts
-from detector.windows import FATES, JUDGED
+from detector.reasons import Explain, as_texts
+from detector.scorer import Scorer
 
 if TYPE_CHECKING:
     from training.train import TrainedDetector, TrainingResult
@@ -191,19 +189,12 @@ class Detector:
     def _judge(self, frame: pl.DataFrame, explain: Explain, top: int) -> pl.DataFrame:
         """Give a verdict for each row of a polars frame, rejected ones included."""
         verdicts = self._scorer.score(frame, explain=explain, top=top)
-        at = np.flatnonzero(verdicts.accepted)
+        texts = [] if explain == "none" else as_texts(verdicts.reasons.table(), len(verdicts.score), top)
+        table = verdicts.whole(verdicts.table().with_columns(texts))
+        if verdicts.row_status is None:  # a rejected row is no anomaly
+            table = table.with_columns(pl.col("is_anomaly").fill_null(value=False))
         rejected = {reject.row: str(reject) for reject in verdicts.rejects}
-        texts = [] if explain == "none" else _reason_texts(verdicts, at, frame.height, top)
-        return pl.DataFrame(
-            [
-                pl.Series("anomaly_score", _spread(verdicts.score, at, frame.height), nan_to_null=True),
-                pl.Series("p_value", _spread(verdicts.p_value, at, frame.height), nan_to_null=True),
-                *_flags(verdicts, at, frame.height),
-                *_classes(verdicts, at, frame.height),
-                *texts,
-                pl.Series("rejected", [rejected.get(row) for row in range(frame.height)], dtype=pl.String),
-            ]
-        )
+        return table.with_columns(pl.Series("rejected", [rejected.get(row) for row in range(frame.height)], dtype=pl.String))
 
 
 def load(path: str | Path, device: Device = "auto") -> Detector:
@@ -374,46 +365,12 @@ def _array_series(name: str, values: np.ndarray) -> pl.Series:
     return _polars_series(nw.new_series(name, values, backend="polars"))
 
 
-def _spread(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
-    """Put the accepted rows' values at their rows, NaN elsewhere."""
-    spread = np.full(rows, np.nan)
-    spread[at] = values
-    return spread
-
-
-def _flags(verdicts: Verdicts, at: np.ndarray, rows: int) -> list[pl.Series]:
-    """Give `is_anomaly`, and of a series `state`; a row of a series that was not judged has no verdict."""
-    flags = pl.Series("is_anomaly", _spread(verdicts.is_anomaly, at, rows) > 0)
-    if verdicts.fates is None:
-        return [flags]
-    fates = np.full(rows, -1)
-    fates[at] = verdicts.fates
-    state = pl.Series("state", [FATES[fate] if fate >= 0 else None for fate in fates.tolist()], dtype=pl.String)
-    return [pl.select(pl.when(pl.lit(state) == FATES[JUDGED]).then(pl.lit(flags))).to_series().alias("is_anomaly"), state]
-
-
-def _classes(verdicts: Verdicts, at: np.ndarray, rows: int) -> list[pl.Series]:
-    """Give the classes of a fine-tuned bundle, at the rows of the frame."""
-    if verdicts.classes is None:
-        return []
-    name = np.full(rows, None, dtype=object)
-    name[at] = verdicts.classes.name
-    probability = pl.Series("class_probability", _spread(verdicts.classes.probability, at, rows), nan_to_null=True)
-    return [pl.Series("class", name, dtype=pl.String), probability]
-
-
 def _whole(written: pl.DataFrame, encoded: Encoded) -> pl.DataFrame:
     """Put the accepted rows at their places, and nothing at those of the others."""
     if not encoded.rejects:
         return written
     places = np.where(encoded.accepted, np.cumsum(encoded.accepted) - 1, len(written))
     return pl.concat([written, written.clear(1)])[places]
-
-
-def _reason_texts(verdicts: Verdicts, at: np.ndarray, rows: int, top: int) -> list[pl.Series]:
-    """Give the reasons as text columns, at the rows of the frame."""
-    placed = verdicts.reasons.with_columns(at=pl.Series(at, dtype=pl.Int64)[verdicts.reasons["at"]])
-    return reasons_.as_texts(placed, rows, top)
 
 
 def _series(series: pl.Series, like: nw.DataFrame[Any]) -> nw.Series[Any]:

@@ -22,20 +22,18 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from detector import reasons
+from detector.batch import Batch
 from detector.cells import category_text
 from detector.classifier import ClassPredictions
 from detector.columns import Column
 from detector.decision import CalibrationCounts
 from detector.errors import ResiduumError, SettingError, TableError
+from detector.inputs import Input, SeriesInput, Session, input_of
 from detector.manifest import Manifest
-from detector.reasons import Explain
+from detector.reasons import SCHEMA, Explain, Reason, ReasonLists, ReasonTable
 from detector.rejects import Reject
-from detector.row_reasons import Reason
-from detector.scorer import Verdicts
-from detector.series import require_window
-from detector.windows import BETWEEN, FATES, JUDGED
-from serving.files.judging import Session
+from detector.verdicts import Verdicts
+from detector.windows import BETWEEN_WINDOWS, ROW_STATUS, SCORED
 
 MAX_ROWS = 10_000  # in one request
 CHUNK = 64 * 1024  # bytes
@@ -120,11 +118,12 @@ class RemoteScorer:
 
     def session(self) -> Session:
         """Return a session for the blocks of one file: of a series, a stream of its own; otherwise the scorer itself."""
-        if self.manifest.window is None:
+        source = self.input
+        if not isinstance(source, SeriesInput):
             return self
         if self._series:
             self._series.close()
-        self._series = RemoteSeriesSession(self)
+        self._series = RemoteSeriesSession(self, source)
         return self._series
 
     def close(self) -> None:
@@ -142,17 +141,22 @@ class RemoteScorer:
         """The columns that the detector reads."""
         return self.manifest.columns
 
-    def score(self, frame: pl.DataFrame, rows: np.ndarray, *, file: str, explain: Explain, top: int) -> Verdicts:
-        """Score every row of a frame.
+    @property
+    def input(self) -> Input:
+        """What the detector takes."""
+        return input_of(self.manifest)
+
+    def score(self, batch: Batch, *, explain: Explain = "anomalies", top: int = 3) -> Verdicts:
+        """Return the verdicts on a batch.
 
         Raises:
             SettingError: `explain` is "all", which a service does not offer, or the service does not answer.
             TableError: the service rejects the table.
         """
         path = f"{self._path}/score?reasons={_reason_count(explain, top)}"
-        required = frame.select(column.name for column in self.columns)
+        required = batch.frame.select(column.name for column in self.columns)
         parts = [self._score(part, path) for part in required.iter_slices(MAX_ROWS)]
-        return _verdicts_of_table(pl.concat(parts) if parts else self._score(required, path), rows, file)
+        return _verdicts_of_table(pl.concat(parts) if parts else self._score(required, path), batch)
 
     def _score(self, frame: pl.DataFrame, path: str) -> pl.DataFrame:
         body = io.BytesIO()
@@ -204,24 +208,22 @@ class RemoteScorer:
 class RemoteSeriesSession:
     """Scores the blocks of one file of a series, in one stream."""
 
-    def __init__(self, scorer: RemoteScorer) -> None:
+    def __init__(self, scorer: RemoteScorer, source: SeriesInput) -> None:
         self._scorer = scorer
+        self._input = source
         self._stream: DuplexStream | None = None  # opened with the first block
         self._alarm_is_on: dict[str, bool] = {}  # by key
 
-    def score(self, frame: pl.DataFrame, rows: np.ndarray, *, file: str, explain: Explain, top: int) -> Verdicts:
-        """Score every row of a frame, which follows those of earlier frames.
+    def score(self, batch: Batch, *, explain: Explain = "anomalies", top: int = 3) -> Verdicts:
+        """Return the verdicts on a batch that follows earlier batches.
 
         Raises:
             SettingError: `explain` is "all", which a service does not offer, or the service does not answer.
             TableError: the service rejects the rows, or they lack the time or the key.
         """
-        reason_count = _reason_count(explain, top)
-        manifest, window = self._scorer.manifest, self._scorer.manifest.window
-        assert window is not None  # noqa: S101 - `RemoteScorer.session` has checked it
-        require_window(frame.columns, window)
-        required = dict.fromkeys([*(column.name for column in manifest.columns), *window.columns])
-        lines = frame.select(*required).write_ndjson().encode()
+        reason_count, frame = _reason_count(explain, top), batch.frame
+        self._input.require(frame.columns)
+        lines = frame.select(*self._input.required).write_ndjson().encode()
         try:
             results = self._exchange(lines, frame.height, reason_count)
         except (OSError, h11.ProtocolError, msgspec.DecodeError) as error:
@@ -230,8 +232,9 @@ class RemoteSeriesSession:
         except BaseException:
             self._abort()
             raise
-        keys = [""] * frame.height if window.key is None else frame[window.key].cast(pl.String).to_list()
-        return _verdicts_of_lines(results, rows, file, self._count_alarms(results, keys))
+        key = self._input.window.key
+        keys = [""] * frame.height if key is None else frame[key].cast(pl.String).to_list()
+        return _verdicts_of_lines(results, batch, self._count_alarms(results, keys))
 
     def close(self) -> None:
         """End the stream, if one is open, and check that the service has read all of it.
@@ -279,7 +282,7 @@ class RemoteSeriesSession:
         """Return how many alarms begin; an alarm ends where a window starts anew."""
         count = 0
         for result, key in zip(results, keys, strict=True):
-            if result.rejected or result.state == FATES[BETWEEN]:
+            if result.rejected or result.state == ROW_STATUS[BETWEEN_WINDOWS]:
                 continue
             name, is_on = category_text(key or ""), result.is_anomaly is True
             count += is_on and not self._alarm_is_on.get(name, False)
@@ -429,47 +432,52 @@ def _retry_after(response: httpx.Response) -> float:
     return float(seconds) if seconds.isdigit() else 1.0
 
 
-def _verdicts_of_table(results: pl.DataFrame, rows: np.ndarray, file: str) -> Verdicts:
+def _verdicts_of_table(results: pl.DataFrame, batch: Batch) -> Verdicts:
     """Return the verdicts of an Arrow response."""
     accepted = results["anomaly_score"].is_not_null().to_numpy()
-    scored = results.filter(accepted)
-    rejects = [Reject(int(rows[index]), **results["rejected"][int(index)], file=file) for index in np.flatnonzero(~accepted)]
+    scored, rows = results.filter(accepted), np.asarray(batch.rows, np.int64)
+    rejects = [
+        Reject(int(rows[index]), **results["rejected"][int(index)], file=batch.file) for index in np.flatnonzero(~accepted)
+    ]
     explained = scored.select("reasons").with_row_index("at").drop_nulls().explode("reasons").unnest("reasons")
     ranked = explained.with_columns(rank=pl.int_range(pl.len()).over("at") + 1)
     has_classes = "class" in scored.columns
     return Verdicts(
+        rows=rows[accepted],
         score=scored["anomaly_score"].to_numpy(),
         p_value=scored["p_value"].to_numpy(),
         is_anomaly=scored["is_anomaly"].to_numpy(),
-        reasons=ranked.select(pl.col(name).cast(kind) for name, kind in reasons.SCHEMA.items()),
+        reasons=ReasonTable(ranked.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())),
         accepted=accepted,
-        rejects=rejects,
+        rejects=[*batch.rejects, *rejects],
         infinite=0,  # a service does not count them
+        matrix=np.empty((scored.height, 0)),  # nor return its rows
+        unknown_columns=batch.unknown_columns,
         classes=ClassPredictions(scored["class"].to_numpy(), scored["class_probability"].to_numpy()) if has_classes else None,
     )
 
 
-def _verdicts_of_lines(results: Sequence[_ResultLine], rows: np.ndarray, file: str, alarms: int) -> Verdicts:
+def _verdicts_of_lines(results: Sequence[_ResultLine], batch: Batch, alarms: int) -> Verdicts:
     """Return the verdicts of an NDJSON response."""
+    rows, is_accepted = np.asarray(batch.rows, np.int64), np.array([result.rejected is None for result in results], dtype=bool)
     accepted = [result for result in results if result.rejected is None]
-    status = np.array([FATES.index(result.state) for result in accepted], dtype=np.int8)
-    explained = [
-        (index, rank, reason.column, reason.found, reason.expected, reason.share)
-        for index, result in enumerate(accepted)
-        for rank, reason in enumerate(result.reasons, 1)
+    row_status = np.array([ROW_STATUS.index(result.state) for result in accepted], dtype=np.int8)
+    rejects = [
+        Reject(row, result.rejected.column, result.rejected.found, result.rejected.expected, batch.file)
+        for row, result in zip(rows.tolist(), results, strict=True)
+        if result.rejected
     ]
     return Verdicts(
+        rows=rows[is_accepted],
         score=np.array([result.anomaly_score for result in accepted], dtype=np.float64),
         p_value=np.array([result.p_value for result in accepted], dtype=np.float64),
-        is_anomaly=np.array([result.is_anomaly is True for result in accepted], dtype=bool) & (status == JUDGED),
-        reasons=pl.DataFrame(explained, schema=reasons.SCHEMA, orient="row"),
-        accepted=np.array([result.rejected is None for result in results], dtype=bool),
-        rejects=[
-            Reject(int(row), result.rejected.column, result.rejected.found, result.rejected.expected, file)
-            for row, result in zip(rows.tolist(), results, strict=True)
-            if result.rejected
-        ],
+        is_anomaly=np.array([result.is_anomaly is True for result in accepted], dtype=bool) & (row_status == SCORED),
+        reasons=ReasonLists({index: result.reasons for index, result in enumerate(accepted) if result.reasons}),
+        accepted=is_accepted,
+        rejects=[*batch.rejects, *rejects],
         infinite=0,  # a service does not count them
-        fates=status,
+        matrix=np.empty((len(accepted), 0)),  # nor return its rows
+        row_status=row_status,
         alarms=alarms,
+        unknown_columns=batch.unknown_columns,
     )

@@ -14,7 +14,7 @@ from detector.errors import SettingError
 from detector.graph import Device
 from detector.images import ImageSpec
 from detector.rejects import Reject
-from detector.windows import LONGEST
+from detector.windows import MAX_LENGTH
 from training import variants
 from training.kinds import ColumnOptions
 
@@ -82,9 +82,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingError("a window is cut from rows in the order of time: name the column that tells it by --time")
         if self.image is not None:
             raise SettingError("rows are either pixels of an image or a series: leave out --image or --window")
-        if not SHORTEST <= length <= LONGEST:
-            raise SettingError(f"a window has from {SHORTEST} to {LONGEST:,} rows; got {length}")
-        if not 1 <= self.stride <= LONGEST:
-            raise SettingError(f"a stride is from 1 to {LONGEST:,} rows; got {self.stride}")
+        if not SHORTEST <= length <= MAX_LENGTH:
+            raise SettingError(f"a window has from {SHORTEST} to {MAX_LENGTH:,} rows; got {length}")
+        if not 1 <= self.stride <= MAX_LENGTH:
+            raise SettingError(f"a stride is from 1 to {MAX_LENGTH:,} rows; got {self.stride}")
         if self.max_gap is not None and not self.max_gap > 0:
             raise SettingError(f"a largest gap is above 0; got {self.max_gap:g}")

@@ -36,6 +36,7 @@ class LineDecoder:
     def __init__(self, file: str, wanted: Sequence[str], numbers: Collection[str]) -> None:
         self._file = file
         self._wanted = wanted
+        self._numbers = numbers
         self._decoders = [(kind, msgspec.json.Decoder(kind.record)) for kind in record_types(wanted, numbers)]
 
     def read(self, block: bytes, line: int) -> RecordBatch:
@@ -48,7 +49,7 @@ class LineDecoder:
             records = decode_block(block, decoder)
             if records is not None:
                 rows = range(line, line + len(records))
-                return RecordBatch(Records(records, self._wanted), rows, [], 0, kind.typed, kind.flat)
+                return RecordBatch(Records(records, self._wanted), rows, [], 0, kind.typed, kind.flat, self._numbers)
         return None
 
     def _read_lines(self, block: bytes, line: int) -> RecordBatch:
@@ -64,7 +65,7 @@ class LineDecoder:
                 records.append(record)
                 rows.append(row)
         values = {key: [record[key] for record in records] for key in self._wanted}
-        return RecordBatch(values, rows, rejects, blank, typed=False)
+        return RecordBatch(values, rows, rejects, blank, numbers=self._numbers)
 
     def read_line(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
         """Decode one object; return a reject if it is invalid."""

@@ -6,13 +6,11 @@ lines; this module makes a table of their values.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
-import polars as pl
 
-from detector.batch import RecordBatch, Scalar, TableBatch
+from detector.batch import RecordBatch, TableBatch
 from detector.errors import TableError
 from detector.files import blocks
 from detector.files.blocks import BlockSplitter, count
@@ -21,7 +19,6 @@ from detector.files.source import SourceBase, check_wanted
 from detector.files.stream import BOM, ByteStream
 
 SHARE = 8  # part of a block that is read at once: the Python objects of a whole block exceed the cache, which halves the rate
-EXACT = 1 << 53  # up to here an integral float has the same digits as an integer
 
 
 class NdjsonSource(SourceBase):
@@ -96,27 +93,4 @@ def absent_keys(keys: Sequence[str], data: bytes, read: RecordBatch) -> list[str
 
 def _block(read: RecordBatch, numbers: Collection[str]) -> TableBatch:
     """Make columns of what a block held."""
-    frame = pl.DataFrame([column(name, values, numbers, typed=read.typed) for name, values in read.values.items()])
-    return TableBatch(frame, np.array(read.rows, np.int64), read.rejects, read.blank)
-
-
-def column(name: str, values: Sequence[Scalar], numbers: Collection[str], *, typed: bool) -> pl.Series:
-    """Make a column: numbers where all values are, else text."""
-    if name in numbers and (typed or {float, int, type(None)}.issuperset(map(type, values))):
-        with contextlib.suppress(OverflowError):  # an integer beyond float64: the encoder rejects its row
-            return pl.Series(name, values, pl.Float64)
-    try:
-        return pl.Series(name, values, pl.String)
-    except (TypeError, OverflowError):
-        return pl.Series(name, list(map(as_text, values)), pl.String)
-
-
-def as_text(value: Scalar) -> str | None:
-    """Write a value as it would stand in a CSV file: true and false, and 7.0 as 7."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
-        return str(int(value))
-    return str(value)
+    return TableBatch(read._replace(numbers=numbers).frame, np.array(read.rows, np.int64), read.rejects, read.blank)

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 
 from detector import cells
-from detector.columns import encode, format_names
+from detector.columns import format_names
 from detector.errors import SettingError, TableError
 from detector.scorer import Scorer
 from residuum.cli.score import inputs, watching
-from serving.files.judging import Judged, Question, judge
+from serving.files.scoring import ScoredBatch, ScoringRequest, score_batches
 
 NORMAL = frozenset({"0", "0.0", "false", "no", "normal", "benign", "ok", "good", "negative"})
 
@@ -51,7 +51,7 @@ class Labelled(NamedTuple):
     rejected: int  # rows that were left out: unreadable, or without a label; rows that warm a window up are not counted
 
 
-def score_labelled(scorer: Scorer, asked: Asked, also: Callable[[Judged], object] = lambda _judged: None) -> Labelled:
+def score_labelled(scorer: Scorer, asked: Asked, also: Callable[[ScoredBatch], object] = lambda _scored: None) -> Labelled:
     """Score files and take their labels along; every block is shown to `also`.
 
     Raises:
@@ -69,18 +69,18 @@ def score_labelled(scorer: Scorer, asked: Asked, also: Callable[[Judged], object
             f"the detector learnt from the column {asked.label!r}, so its scores know the answers: train one with "
             f"--ignore {asked.label}"
         )
-    question = Question(
+    request = ScoringRequest(
         paths=inputs(scorer.manifest, asked.files), keep=(asked.label,), decimal_comma=asked.decimal_comma, explain="none"
     )
     scores, flagged, found, rejected = [], [], [], 0
-    with watching(question.paths) as watch:
-        for judged in judge(scorer, question, watch):
-            some = judged.verdicts.scored
-            scores.append(judged.verdicts.score[some])
-            flagged.append(judged.verdicts.is_anomaly[some])
-            found.append(cells.texts(judged.kept(question.keep)[asked.label].filter(pl.Series(some))))
-            rejected += len(judged.rejects)
-            also(judged)
+    with watching(request.paths) as watch:
+        for scored in score_batches(scorer, request, watch):
+            some = scored.verdicts.is_scored
+            scores.append(scored.verdicts.score[some])
+            flagged.append(scored.verdicts.is_anomaly[some])
+            found.append(cells.texts(scored.kept(request.keep)[asked.label].filter(pl.Series(some))))
+            rejected += len(scored.rejects)
+            also(scored)
     return _labelled(np.concatenate(scores), np.concatenate(flagged), pl.concat(found), rejected, asked)
 
 
@@ -93,17 +93,17 @@ def _score_images(scorer: Scorer, asked: Asked) -> Labelled:
     """Score files of images and find their labels."""
     from residuum.cli.image_labels import labels_of
 
-    question = Question(paths=inputs(scorer.manifest, asked.files), explain="none")
+    request = ScoringRequest(paths=inputs(scorer.manifest, asked.files), explain="none")
     label = labels_of(asked.names, asked.label, asked.files) if asked.names else folder_of
     if asked.label and not asked.names:
         raise SettingError("images are labelled by the folders that they lie in: leave --label out, or give a table by --names")
     scores, flagged, found, rejected = [], [], [], 0
-    with watching(question.paths, noun="image") as watch:
-        for judged in judge(scorer, question, watch):
-            scores.append(judged.verdicts.score)
-            flagged.append(judged.verdicts.is_anomaly)
-            found.append(pl.Series([label(file) for file in judged.kept(("file",))["file"]], dtype=pl.String))
-            rejected += len(judged.rejects)
+    with watching(request.paths, noun="image") as watch:
+        for scored in score_batches(scorer, request, watch):
+            scores.append(scored.verdicts.score)
+            flagged.append(scored.verdicts.is_anomaly)
+            found.append(pl.Series([label(file) for file in scored.kept(("file",))["file"]], dtype=pl.String))
+            rejected += len(scored.rejects)
     return _labelled(np.concatenate(scores), np.concatenate(flagged), pl.concat(found), rejected, asked)
 
 
@@ -117,14 +117,8 @@ def encode_labelled(scorer: Scorer, asked: Asked) -> tuple[Labelled, np.ndarray]
     if of_files(scorer):
         raise SettingError(f"classes are learnt from rows of tables, and {scorer.manifest.name} judges files of images")
     parts: list[np.ndarray] = []
-    rows = score_labelled(scorer, asked, lambda judged: parts.append(_matrix(scorer, judged)))
+    rows = score_labelled(scorer, asked, lambda scored: parts.append(scored.verdicts.matrix))
     return rows, np.concatenate(parts)[rows.at]
-
-
-def _matrix(scorer: Scorer, judged: Judged) -> np.ndarray:
-    """Give the matrix of a block's accepted rows."""
-    frame = judged.kept(tuple(column.name for column in scorer.columns))
-    return encode(frame, scorer.columns, judged.rows, missing=scorer.manifest.missing).matrix
 
 
 def _labelled(scores: np.ndarray, flagged: np.ndarray, found: pl.Series, rejected: int, asked: Asked) -> Labelled:

@@ -71,12 +71,12 @@ def _embedded(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, deci
     codes, scores, rejected = [], [], 0
     labels: list[str | None] = []
     with watching(paths, "drawing") as watch:
-        for file, block, _ in read(paths, scorer.columns, ReadOptions(missing, decimal_comma), keep, watch):
-            encoded = encode(block.frame, scorer.columns, block.rows, file=file, missing=missing)
+        for batch in read(paths, scorer.columns, ReadOptions(missing, decimal_comma), keep, watch):
+            encoded = encode(batch.frame, scorer.columns, batch.rows, file=batch.file, missing=missing)
             codes.append(scorer.graph.latent(encoded.matrix))
             scores.append(scorer.graph.scores(encoded.matrix))
-            labels += cells.texts(block.frame[label]).to_numpy()[encoded.accepted].tolist() if label else []
-            rejected += len(block.rejects) + len(encoded.rejects)
+            labels += cells.texts(batch.frame[label]).to_numpy()[encoded.accepted].tolist() if label else []
+            rejected += len(batch.rejects) + len(encoded.rejects)
     joined = np.concatenate(scores)
     found = np.asarray(labels, dtype=np.object_) if label else None
     return Embedded(np.concatenate(codes), joined, scorer.manifest.decision.is_anomaly(joined), found), rejected
@@ -90,7 +90,7 @@ def _embedded_images(scorer: Scorer, paths: tuple[str, ...], label: str | None) 
     from residuum.cli.labelled import folder_of
     from residuum.cli.score import watching
     from residuum.latent_plot import Embedded
-    from serving.files.images import decode
+    from serving.files.images import read_images
 
     if label:
         raise SettingError("--label names a column, and images have none: the colours are the folders that they lie in")
@@ -99,11 +99,11 @@ def _embedded_images(scorer: Scorer, paths: tuple[str, ...], label: str | None) 
     codes, scores, rejected = [], [], 0
     labels: list[str] = []
     with watching(paths, "drawing", "image") as watch:
-        for block, matrix in decode(paths, image, watch):
-            codes.append(scorer.graph.latent(matrix))
-            scores.append(scorer.graph.scores(matrix))
-            labels += [folder_of(file) for file in block.frame["file"]]
-            rejected += len(block.rejects)
+        for batch in read_images(paths, image, watch):
+            codes.append(scorer.graph.latent(batch.matrix))
+            scores.append(scorer.graph.scores(batch.matrix))
+            labels += [folder_of(file) for file in batch.frame["file"]]
+            rejected += len(batch.rejects)
     joined = np.concatenate(scores)
     found = np.asarray(labels, dtype=np.object_)
     return Embedded(np.concatenate(codes), joined, scorer.manifest.decision.is_anomaly(joined), found), rejected

@@ -20,8 +20,7 @@ from residuum.cli.output import Fact
 
 if TYPE_CHECKING:
     from detector.manifest import Manifest
-    from serving.files.judging import Judge
-    from serving.files.scoring import Job
+    from serving.files.scoring import ScoringJob, VerdictProvider
     from serving.files.summary import ScoringSummary
 
 SOME_REJECTED = 3  # exit code under --strict
@@ -58,16 +57,15 @@ def score(
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
     """Score files: one verdict a row, with reasons for the anomalies."""
-    from serving.files.judging import Question
-    from serving.files.scoring import Job, rejects_beside, score_files
+    from serving.files.scoring import ScoringJob, ScoringRequest, rejects_beside, score_files
 
     kept = tuple(dict.fromkeys(keep or ()))
     kept_apart = rejects_beside(to) if rejects is None else rejects
     with _opened(model, url, device) as (scorer, place):
         paths = inputs(scorer.manifest, files)
-        question = Question(paths=paths, keep=kept, decimal_comma=decimal_comma, explain=reasons, top=top)
+        request = ScoringRequest(paths=paths, keep=kept, decimal_comma=decimal_comma, explain=reasons, top=top)
         drawn = heatmaps or ""
-        job = Job(question=question, to=to, rejects=kept_apart, heatmaps=drawn, only_anomalies=only_anomalies, force=force)
+        job = ScoringJob(request=request, to=to, rejects=kept_apart, heatmaps=drawn, only_anomalies=only_anomalies, force=force)
         with watching(paths, noun=output.row_noun(scorer.manifest)) as watch:
             summary = score_files(scorer, job, watch)
     output.print_facts(_facts(scorer, place, job, summary), sys.stderr if to == "-" else sys.stdout)
@@ -110,7 +108,7 @@ def watching(paths: tuple[str, ...], done: str = "scored", noun: str = "row") ->
 
 
 @contextlib.contextmanager
-def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Judge, tuple[str, str]]]:
+def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[VerdictProvider, tuple[str, str]]]:
     """Open a bundle, or a service's; gives it, and who and where that is."""
     if url:
         require_client()
@@ -125,7 +123,7 @@ def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Judg
     yield scorer, (str(scorer.folder), f" on {scorer.graph.device}")
 
 
-def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: ScoringSummary) -> list[Fact]:
+def _facts(scorer: VerdictProvider, place: tuple[str, str], job: ScoringJob, summary: ScoringSummary) -> list[Fact]:
     """Say how the run went."""
     noun = output.row_noun(scorer.manifest)
     rejected = f"{output.count(summary.rejected, noun)}{f', see {job.rejects}' if job.rejects else ''}"
@@ -137,7 +135,10 @@ def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: ScoringSumm
     ]
     return [
         (f"{noun}s", f"{summary.rows:,} scored by {by} in {speed}"),
-        ("unjudged", f"{output.count(summary.unjudged, 'row')}: warming a window up, or between two" if summary.unjudged else ""),
+        (
+            "unjudged",
+            f"{output.count(summary.not_scored, 'row')}: warming up, or between windows" if summary.not_scored else "",
+        ),
         ("anomalies", f"{summary.anomalies:,}, {output.percentage(summary.alarm_rate)} of them; {_promised(scorer, summary)}"),
         ("rejected", rejected if summary.rejected else "none"),
         *output.first_rejects(summary.first_rejects, numbered=noun == "row"),
@@ -152,7 +153,7 @@ def _facts(scorer: Judge, place: tuple[str, str], job: Job, summary: ScoringSumm
     ]
 
 
-def _promised(scorer: Judge, summary: ScoringSummary) -> str:
+def _promised(scorer: VerdictProvider, summary: ScoringSummary) -> str:
     """Say what share of alarms was to be expected."""
     rate = output.percentage(summary.promise.rate)
     if window := scorer.manifest.window:

@@ -1,4 +1,4 @@
-"""An Arrow stream of rows in, an Arrow stream of verdicts out: one for each row, in its order."""
+"""An Arrow stream of rows in, an Arrow stream of verdicts out: one line for each row, in the order of the rows."""
 
 from __future__ import annotations
 
@@ -7,59 +7,49 @@ import io
 import numpy as np
 import polars as pl
 
-from detector import reasons
-from serving.files.layout import told_of_series
-from serving.http.core.problem_details import HttpProblem
-from serving.model import Judged
+from detector.batch import TableBatch
+from detector.reasons import as_structs
+from detector.verdicts import Verdicts
+from serving.codecs.base import BodyError, CodecOptions, WholeBody, check_rows
+from serving.model import ServedModel
 
-STREAM = "application/vnd.apache.arrow.stream"
-FAULT = pl.Struct({"column": pl.String, "found": pl.String, "expected": pl.String})
-
-
-def read(body: bytes) -> pl.DataFrame:
-    """Read a stream whole.
-
-    Raises:
-        HttpProblem: it is none.
-    """
-    try:
-        return pl.read_ipc_stream(io.BytesIO(body))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        raise HttpProblem(400, "arrow", "the body is no Arrow stream that can be read") from error
+CONTENT_TYPE = "application/vnd.apache.arrow.stream"
+REJECTED = pl.Struct({"column": pl.String, "found": pl.String, "expected": pl.String})
 
 
-def write(judged: Judged, rows: int, *, only_anomalies: bool) -> bytes:
-    """Write the verdicts on so many rows; of a rejected one, score and verdict are null."""
-    table = _table(judged, rows)
-    if only_anomalies:
-        table = table.filter(pl.col("rejected").is_not_null() | pl.col("is_anomaly"))
-    body = io.BytesIO()
-    table.write_ipc_stream(body)
-    return body.getvalue()
+class ArrowCodec(WholeBody):
+    """The Arrow IPC stream format."""
+
+    content_type = CONTENT_TYPE.encode()
+
+    def __init__(self, model: ServedModel, options: CodecOptions) -> None:  # noqa: ARG002 - as every codec
+        self._options = options
+
+    def decode(self, data: bytes, *, final: bool = True) -> TableBatch:  # noqa: ARG002 - the body is whole
+        """Read a stream."""
+        try:
+            frame = pl.read_ipc_stream(io.BytesIO(data))
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+            raise BodyError(400, "arrow", "the body is not a readable Arrow stream") from error
+        check_rows(frame.height, self._options.limits)
+        return TableBatch(frame, np.arange(frame.height), [])
+
+    def encode(self, verdicts: Verdicts) -> bytes:
+        """Write the verdicts; of a rejected row, all fields are null but `row` and `rejected`."""
+        table = verdict_table(verdicts)
+        if self._options.only_anomalies:
+            table = table.filter(pl.col("rejected").is_not_null() | pl.col("is_anomaly"))
+        body = io.BytesIO()
+        table.write_ipc_stream(body)
+        return body.getvalue()
 
 
-def _table(judged: Judged, rows: int) -> pl.DataFrame:
-    """Lay the verdicts out."""
-    verdicts = judged.verdicts
-    scored = pl.DataFrame(
-        {
-            "row": np.asarray(judged.rows, np.int64),
-            "anomaly_score": verdicts.score,
-            "p_value": verdicts.p_value,
-            "is_anomaly": verdicts.is_anomaly,
-        }
-    )
-    if verdicts.fates is not None:
-        scored = told_of_series(scored, verdicts.fates)
-    classes = verdicts.classes.series() if verdicts.classes else []
-    scored = scored.with_columns(*classes, reasons.as_structs(verdicts.reasons, len(judged.rows)))
-    if not judged.rejects:
-        return scored.with_columns(pl.lit(None, FAULT).alias("rejected"))
-    faults = [{"column": each.column, "found": each.found, "expected": each.expected} for each in judged.rejects]
-    rejected = pl.DataFrame(
-        {"row": [each.row for each in judged.rejects], "rejected": faults}, schema={"row": pl.Int64, "rejected": FAULT}
-    )
-    every = pl.DataFrame({"row": np.arange(rows)})
-    return every.join(scored, on="row", how="left", maintain_order="left").join(
-        rejected, on="row", how="left", maintain_order="left"
-    )
+def verdict_table(verdicts: Verdicts) -> pl.DataFrame:
+    """Return one line for each row of a batch whose rows are numbered from 0."""
+    scored = verdicts.table().with_columns(as_structs(verdicts.reasons.table(), len(verdicts.score)))
+    table = verdicts.whole(scored)
+    table = table.insert_column(0, pl.Series("row", np.arange(table.height)))
+    rejected: list[dict[str, str] | None] = [None] * table.height
+    for reject in verdicts.rejects:
+        rejected[reject.row] = {"column": reject.column, "found": reject.found, "expected": reject.expected}
+    return table.with_columns(pl.Series("rejected", rejected, dtype=REJECTED))

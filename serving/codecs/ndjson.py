@@ -1,136 +1,77 @@
-"""NDJSON in and out, in order, in constant memory: what has come is judged and sent before more is read.
+"""NDJSON in and out, in order, in constant memory: the lines that have arrived are scored and answered before more are read.
 
-The status leaves before row 1. So a whole answer ends with `{"done": ...}`, one that a later fault cuts short with
-`{"error": ...}` and a connection that is dropped, so that no client takes a part for the whole.
+The status of an HTTP answer is sent before row 1. So a whole answer ends with `{"done": ...}`, and one that a later fault
+cuts short with `{"error": ...}` and a dropped connection: no client can take a part for the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
-import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
+from detector.batch import RecordBatch
 from detector.files.stream import BOM
-from serving.codecs.json_body import check_depth
+from detector.verdicts import Verdicts
+from serving.codecs import unknown_columns
+from serving.codecs.base import BodyError, CodecOptions
+from serving.codecs.json import ENCODER, Totals, check_depth, rows_in_order
 from serving.codecs.json_limits import without_long_texts
-from serving.http.api import row_log, unknown_columns
-from serving.http.api.query_params import Wishes
-from serving.http.core.concurrency import ConcurrencyLimiter
-from serving.http.core.problem_details import HttpProblem
-from serving.http.core.request import Request
-from serving.http.core.settings import HttpSettings
-from serving.http.models.model import Model
-from serving.model import Judged
-from serving.monitoring.alarms import RecentAlarms
-from serving.verdict_records import in_order
-
-if TYPE_CHECKING:
-    from detector.series import Series
-
-ENCODER = msgspec.json.Encoder()
+from serving.model import ServedModel
 
 
-class Done(msgspec.Struct):
-    """What was done when all is done."""
+class LastLine(msgspec.Struct):
+    """The last line of a whole answer."""
 
-    rows: int = 0
-    anomalies: int = 0
-    rejected: int = 0
-    unjudged: int | UnsetType = UNSET  # of a series, as `alarms`; see `answer`
-    alarms: int | UnsetType = UNSET
-    unknown_columns: list[str] | UnsetType = UNSET  # keys of the first lines that no column is read from
-
-    def add(self, judged: Judged) -> None:
-        """Count verdicts."""
-        unjudged = judged.unjudged
-        if unjudged is not None:
-            self.unjudged = (self.unjudged or 0) + unjudged
-            self.alarms = (self.alarms or 0) + judged.verdicts.alarms
-        self.rows += len(judged.rows) - (unjudged or 0)
-        self.anomalies += int(np.count_nonzero(judged.verdicts.is_anomaly))
-        self.rejected += len(judged.rejects)
+    done: Totals
 
 
-class Exchange:
-    """One stream of rows, and the verdicts on them; of a series, all of it is one run."""
+class NdjsonCodec:
+    """NDJSON."""
 
-    def __init__(
-        self, model: Model, wishes: Wishes, alarms: RecentAlarms, settings: HttpSettings, run: Series | None = None
-    ) -> None:
+    content_type = b"application/x-ndjson"
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    is_stream = True
+
+    def __init__(self, model: ServedModel, options: CodecOptions) -> None:
         self._model = model
-        self._run = run or model.run()
-        self._wishes = wishes
-        self._alarms = alarms
-        self._settings = settings
-        self._decoder = model.lines()
+        self._options = options
         self._line = 1
-        self._id = ""
-        self.done = Done()
+        self._incomplete = b""  # the start of a line
+        self._totals = Totals()
 
-    async def answers(self, request: Request, limiter: ConcurrencyLimiter) -> AsyncGenerator[bytes, None]:
-        """Give the answer piece by piece.
+    def decode(self, data: bytes, *, final: bool) -> RecordBatch | None:
+        """Decode the lines that a piece completes."""
+        data = self._incomplete + data
+        end = data.rfind(b"\n") + 1
+        block, self._incomplete = data[:end], data[end:]
+        if final and self._incomplete.strip():
+            block, self._incomplete = block + self._incomplete + b"\n", b""
+        batch = self._decode(block) if block else None
+        max_line = self._options.limits.max_line
+        if len(self._incomplete) > max_line and not final:
+            raise BodyError(413, "line", f"a line has more than {max_line:,} bytes", expected=f"at most {max_line:,} bytes")
+        return batch
 
-        Raises:
-            HttpProblem: a line is too long, or nests too deep, or the service is too busy.
-            ClientGone: the client left.
-        """
-        self._id = request.id
-        held = b""
-        async for piece in request.chunks():
-            held += piece
-            end = held.rfind(b"\n") + 1
-            block, held = held[:end], held[end:]
-            if block:
-                yield await limiter.run_step(len(block), partial(self.judge, block))
-            self._check_length(held)
-        if held.strip():
-            yield await limiter.run_step(len(held), partial(self.judge, held + b"\n"))
-        yield self._last()
+    def encode(self, verdicts: Verdicts) -> bytes:
+        """Return a line for each row."""
+        self._totals.add(verdicts)
+        return ENCODER.encode_lines(rows_in_order(verdicts, only_anomalies=self._options.only_anomalies))
 
-    def whole(self, body: bytes, request_id: str) -> bytes:
-        """Give the whole answer to a whole body.
+    def finish(self) -> bytes:
+        """Return the last line of a whole answer."""
+        return ENCODER.encode(LastLine(self._totals)) + b"\n"
 
-        Raises:
-            HttpProblem: a line nests too deep.
-        """
-        self._id = request_id
-        judged = self.judge(body if body.endswith(b"\n") else body + b"\n") if body.strip() else b""
-        return judged + self._last()
-
-    def _last(self) -> bytes:
-        """Give the last line of a whole answer."""
-        return ENCODER.encode({"done": self.done}) + b"\n"
-
-    def judge(self, block: bytes) -> bytes:
-        """Judge a block of whole lines."""
-        if self._line == 1:
-            block = block.removeprefix(BOM)
-        lines = self._decoder.read(block, self._line)
-        if self._line == 1 and not lines.flat:
-            self.done.unknown_columns = unknown_columns.in_lines(block, self._model.columns) or UNSET
-        self._line += len(lines.rows) + len(lines.rejects) + lines.blank
-        if not lines.flat:
-            check_depth(block, len(lines.rows) + len(lines.rejects), self._settings.max_depth)
-        if len(block) > self._settings.max_text:
-            lines = without_long_texts(lines, self._settings.max_text, self._model.numbers)
-        if self._settings.log_rows:
-            row_log.note(self._model, lines.values, lines.rows, self._id)
-        judged = self._model.judge(lines, self._wishes.reasons, self._run)
-        self._alarms.record(self._model, judged, self._id)
-        self.done.add(judged)
-        return ENCODER.encode_lines(in_order(judged, only_anomalies=self._wishes.only_anomalies))
-
-    def _check_length(self, held: bytes) -> None:
-        """Refuse a line that is too long to be one."""
-        longest = self._settings.max_line
-        if len(held) > longest:
-            raise HttpProblem(413, "line", f"a line has more than {longest:,} bytes", expected=f"at most {longest:,} bytes")
-
-
-def error_line(problem: HttpProblem, request_id: str) -> bytes:
-    """Give the last line of an answer that is not whole."""
-    return ENCODER.encode({"error": msgspec.structs.replace(problem.details, request_id=request_id)}) + b"\n"
+    def _decode(self, block: bytes) -> RecordBatch:
+        """Decode whole lines."""
+        limits, is_first = self._options.limits, self._line == 1
+        block = block.removeprefix(BOM) if is_first else block
+        batch = self._model.line_decoder.read(block, self._line)
+        self._line += len(batch.rows) + len(batch.rejects) + batch.blank
+        if not batch.flat:
+            check_depth(block, len(batch.rows) + len(batch.rejects), limits.max_depth)
+            names = unknown_columns.in_lines(block, self._model.columns) if is_first else []
+            self._totals.unknown_columns = names or self._totals.unknown_columns or UNSET
+            batch = batch._replace(unknown_columns=names)
+        return without_long_texts(batch, limits.max_text) if len(block) > limits.max_text else batch

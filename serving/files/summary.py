@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 import msgspec
-import numpy as np
 
+from detector.batch import ImageBatch, TableBatch
+from detector.decision import CalibrationCounts
+from detector.manifest import Manifest
 from detector.rejects import Reject
-from detector.windows import JUDGED
-from serving.files.judging import Judge, Judged
+from detector.verdicts import Verdicts
 from serving.files.promise import PromiseCheck, check_promise
 
 FIRST = 5
@@ -19,9 +20,9 @@ class ScoringSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A run in figures."""
 
     rows: int  # scored
-    unjudged: int  # rows of a series that were taken in without a verdict: they warm a window up, or stand between two
+    not_scored: int  # rows of a series without a score: they warm a window up, or lie between two windows
     alarms: int  # of a series: how many began ...
-    stretches: int | None  # ... in so many stretches of a window's length; None where rows are judged one by one
+    stretches: int | None  # ... in so many stretches of a window's length; None where rows are scored one by one
     anomalies: int
     rejected: int
     blank: int  # lines that were skipped
@@ -44,10 +45,10 @@ class ScoringSummary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def warning(self) -> str:
         """What is wrong with the run as a whole: no row to score, or alarms as normal rows do not give; else nothing."""
-        if self.rejected and not self.rows and not self.unjudged:
+        if self.rejected and not self.rows and not self.not_scored:
             return "every row was rejected: not the data it was trained for, or written otherwise (such as 1,5 for 1.5)"
-        if self.unjudged and not self.rows:
-            return "no row was judged: no series has as many rows as a window, or a larger --max-gap at training was needed"
+        if self.not_scored and not self.rows:
+            return "no row was scored: no series has as many rows as a window, or training needed a larger --max-gap"
         if not self.promise.is_broken:
             return ""
         if self.stretches is not None:
@@ -62,52 +63,48 @@ class SummaryBuilder:
     """Counts while a run goes on."""
 
     def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self.rows = self.unjudged = self.alarms = self.anomalies = self.rejected = self.blank = self.infinite = 0
+        self._started = time.perf_counter()
+        self._rows = self._not_scored = self._alarms = self._anomalies = self._rejected = self._blank = self._infinite = 0
         self._unused: dict[str, None] = {}
-        self._first: list[Reject] = []
+        self._first_rejects: list[Reject] = []
 
-    def add(self, judged: Judged) -> None:
-        """Count a block."""
-        verdicts, block = judged.verdicts, judged.block
-        judged_rows = len(verdicts.score) if verdicts.fates is None else int(np.count_nonzero(verdicts.fates == JUDGED))
-        self.rows += judged_rows
-        self.unjudged += len(verdicts.score) - judged_rows
-        self.alarms += verdicts.alarms
-        self.anomalies += int(verdicts.is_anomaly.sum())
-        self.rejected += len(block.rejects) + len(verdicts.rejects)
-        self.blank += block.blank
-        self.infinite += verdicts.infinite
-        self._unused.update(dict.fromkeys(judged.unused))
-        if len(self._first) < FIRST:
-            self._first += judged.rejects[: FIRST - len(self._first)]
+    def add(self, batch: TableBatch | ImageBatch, verdicts: Verdicts) -> None:
+        """Count a batch."""
+        not_scored = verdicts.not_scored or 0
+        self._rows += len(verdicts.score) - not_scored
+        self._not_scored += not_scored
+        self._alarms += verdicts.alarms
+        self._anomalies += int(verdicts.is_anomaly.sum())
+        self._rejected += len(verdicts.rejects)
+        self._blank += batch.blank
+        self._infinite += verdicts.infinite
+        self._unused.update(dict.fromkeys(batch.unknown_columns))
+        if len(self._first_rejects) < FIRST:
+            rejects = sorted(verdicts.rejects, key=lambda reject: reject.row)
+            self._first_rejects += rejects[: FIRST - len(self._first_rejects)]
 
-    def _stretches(self, scorer: Judge) -> int | None:
-        """Count the stretches of a window's length that were judged."""
-        window = scorer.manifest.window
-        return self.rows * window.stride // window.length if window else None
-
-    def _promise(self, scorer: Judge) -> PromiseCheck:
-        """Hold the alarms against the promise: of a series those that began, too few of which are nobody's fault."""
-        stretches = self._stretches(scorer)
-        if stretches is None:
-            return check_promise(scorer.calibration_counts, scorer.manifest.decision, self.anomalies, self.rows)
-        held = check_promise(scorer.calibration_counts, scorer.manifest.decision, min(self.alarms, stretches), stretches)
-        return msgspec.structs.replace(held, is_broken=held.is_broken and self.alarms > held.rate * stretches)
-
-    def summary(self, scorer: Judge) -> ScoringSummary:
-        """Sum up."""
+    def summary(self, manifest: Manifest, calibration: CalibrationCounts) -> ScoringSummary:
+        """Return the figures."""
+        window = manifest.window
+        stretches = self._rows * window.stride // window.length if window else None
         return ScoringSummary(
-            rows=self.rows,
-            unjudged=self.unjudged,
-            alarms=self.alarms,
-            anomalies=self.anomalies,
-            rejected=self.rejected,
-            blank=self.blank,
-            infinite=self.infinite,
+            rows=self._rows,
+            not_scored=self._not_scored,
+            alarms=self._alarms,
+            anomalies=self._anomalies,
+            rejected=self._rejected,
+            blank=self._blank,
+            infinite=self._infinite,
             unused=tuple(self._unused),
-            seconds=time.perf_counter() - self._began,
-            stretches=self._stretches(scorer),
-            promise=self._promise(scorer),
-            first_rejects=tuple(self._first),
+            seconds=time.perf_counter() - self._started,
+            stretches=stretches,
+            promise=self._promise(manifest, calibration, stretches),
+            first_rejects=tuple(self._first_rejects),
         )
+
+    def _promise(self, manifest: Manifest, calibration: CalibrationCounts, stretches: int | None) -> PromiseCheck:
+        """Compare the alarms with the promise; of series those that began, of which there cannot be too few."""
+        if stretches is None:
+            return check_promise(calibration, manifest.decision, self._anomalies, self._rows)
+        check = check_promise(calibration, manifest.decision, min(self._alarms, stretches), stretches)
+        return msgspec.structs.replace(check, is_broken=check.is_broken and self._alarms > check.rate * stretches)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from detector.batch import ImageBatch, TableBatch
 from detector.columns import Column, Encoded, as_frame, encode
 from detector.decoder import Decoder, latent_names, latent_path
 from detector.errors import SettingError, TableError
@@ -20,9 +21,9 @@ from detector.files import ReadOptions
 from detector.images import ImageSpec
 from detector.rejects import Reject
 from detector.scorer import Scorer
-from serving.files.images import decode
+from serving.files.images import read_images
 from serving.files.layout import reject_table
-from serving.files.reading import Read, Watch, read, unwatched
+from serving.files.reading import Progress, no_progress, read
 from serving.files.scoring import check_outputs
 from serving.files.sinks import LazySink, committed, open_sink
 
@@ -92,7 +93,7 @@ def decoding_transform(decoder: Decoder) -> Transform:
     return Transform(decoder.latent_columns, (), lambda codes: as_frame(decoder.decode(codes), decoder.columns), whole=True)
 
 
-def transform_files(rewriter: Transform, job: TransformJob, watch: Watch = unwatched) -> TransformSummary:
+def transform_files(rewriter: Transform, job: TransformJob, progress: Progress = no_progress) -> TransformSummary:
     """Rewrite every row of every file.
 
     Raises:
@@ -106,14 +107,14 @@ def transform_files(rewriter: Transform, job: TransformJob, watch: Watch = unwat
     several, images = len(job.paths) > 1, rewriter.image is not None
     sinks = open_sink(job.to, job.image), LazySink(job.rejects)
     with committed(*sinks):
-        for each, encoded in _blocks(rewriter, job, watch):
-            rejects = sorted([*each.block.rejects, *encoded.rejects], key=lambda reject: reject.row)
+        for each, encoded in _blocks(rewriter, job, progress):
+            rejects = sorted([*each.rejects, *encoded.rejects], key=lambda reject: reject.row)
             _count(done, each, encoded, rejects)
             written = rewriter.rewrite(encoded.matrix)
             if images:
-                placed = written.insert_column(0, each.block.frame["file"])
+                placed = written.insert_column(0, each.frame["file"])
             else:
-                placed = _placed(written, each.block.rows[encoded.accepted], each.file if several else "")
+                placed = _placed(written, each.rows[encoded.accepted], each.file if several else "")
             sinks[0].add(placed)
             if job.rejects and rejects:
                 sinks[1].add(reject_table(rejects, several_files=several, images=images))
@@ -152,10 +153,10 @@ def _rows(scorer: Scorer, job: TransformJob, wanted: tuple[int, int]) -> np.ndar
     first = last = 0
     for each in read(job.paths, rewriter.columns, _options(rewriter, job)):
         encoded = _encoded(each, rewriter)
-        for reject in [*each.block.rejects, *encoded.rejects]:
+        for reject in [*each.rejects, *encoded.rejects]:
             if reject.row in wanted:
                 raise TableError(f"{each.file}, row {reject.row}, {reject}: give another row")
-        rows = each.block.rows[encoded.accepted].tolist()
+        rows = each.rows[encoded.accepted].tolist()
         found |= {row: values for row, values in zip(rows, encoded.matrix, strict=True) if row in wanted}
         first, last = first or min(rows, default=0), max(rows, default=last)
         if found.keys() >= set(wanted):
@@ -166,13 +167,13 @@ def _rows(scorer: Scorer, job: TransformJob, wanted: tuple[int, int]) -> np.ndar
     )
 
 
-def _blocks(rewriter: Transform, job: TransformJob, watch: Watch) -> Iterator[tuple[Read, Encoded]]:
+def _blocks(rewriter: Transform, job: TransformJob, progress: Progress) -> Iterator[tuple[TableBatch | ImageBatch, Encoded]]:
     """Read and encode every file."""
     if rewriter.image:
-        for block, matrix in decode(job.paths, rewriter.image, watch):
-            yield Read("", block, ()), Encoded(matrix, np.ones(len(matrix), dtype=bool), [], 0)
+        for batch in read_images(job.paths, rewriter.image, progress):
+            yield batch, Encoded(batch.matrix, np.ones(len(batch.matrix), dtype=bool), [], 0)
         return
-    for each in read(job.paths, rewriter.columns, _options(rewriter, job), watch=watch):
+    for each in read(job.paths, rewriter.columns, _options(rewriter, job), progress=progress):
         yield each, _encoded(each, rewriter)
 
 
@@ -181,9 +182,9 @@ def _options(rewriter: Transform, job: TransformJob) -> ReadOptions:
     return ReadOptions(missing=rewriter.missing, decimal_comma=job.decimal_comma)
 
 
-def _encoded(each: Read, rewriter: Transform) -> Encoded:
+def _encoded(each: TableBatch | ImageBatch, rewriter: Transform) -> Encoded:
     """Encode a block, and reject what has a hole where none may be."""
-    block = each.block
+    block = each
     encoded = encode(block.frame, rewriter.columns, block.rows, file=each.file, missing=rewriter.missing)
     holes = np.isnan(encoded.matrix)
     if not (rewriter.whole and holes.any()):
@@ -199,13 +200,13 @@ def _encoded(each: Read, rewriter: Transform) -> Encoded:
     return Encoded(encoded.matrix[~holed], accepted, [*encoded.rejects, *rejects], encoded.infinite)
 
 
-def _count(done: TransformSummary, each: Read, encoded: Encoded, rejects: Sequence[Reject]) -> None:
+def _count(done: TransformSummary, each: TableBatch | ImageBatch, encoded: Encoded, rejects: Sequence[Reject]) -> None:
     """Count a block."""
     done.rows += len(encoded.matrix)
     done.rejected += len(rejects)
-    done.blank += each.block.blank
+    done.blank += each.blank
     done.infinite += encoded.infinite
-    done.unused |= dict.fromkeys(each.unused)
+    done.unused |= dict.fromkeys(each.unknown_columns)
     done.first_rejects += rejects[: max(0, FIRST - len(done.first_rejects))]
 
 

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 import numpy as np
 
-from detector.scorer import Verdicts
+from detector.verdicts import Verdicts
 
 MAX_RECENT = 2000  # rows over which rank correlation and alarm ratios are computed
-
-
-class NumberedVerdicts(Protocol):
-    """Verdicts and the numbers of their rows."""
-
-    @property
-    def verdicts(self) -> Verdicts:
-        """The verdicts on the accepted rows."""
-
-    @property
-    def rows(self) -> Sequence[int] | np.ndarray:
-        """The number of each accepted row."""
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,17 +56,17 @@ class VersionComparison:
         with self._lock:
             self._skipped += 1
 
-    def add(self, current: NumberedVerdicts, shadow: NumberedVerdicts) -> None:
+    def add(self, current: Verdicts, shadow: Verdicts) -> None:
         """Compare the verdicts on the rows that both versions scored."""
         common, in_current, in_shadow = np.intersect1d(current.rows, shadow.rows, assume_unique=True, return_indices=True)
-        both_scored = current.verdicts.scored[in_current] & shadow.verdicts.scored[in_shadow]
+        both_scored = current.is_scored[in_current] & shadow.is_scored[in_shadow]
         in_current, in_shadow = in_current[both_scored], in_shadow[both_scored]
         rows = np.column_stack(
             [
-                current.verdicts.score[in_current],
-                current.verdicts.is_anomaly[in_current],
-                shadow.verdicts.score[in_shadow],
-                shadow.verdicts.is_anomaly[in_shadow],
+                current.score[in_current],
+                current.is_anomaly[in_current],
+                shadow.score[in_shadow],
+                shadow.is_anomaly[in_shadow],
             ]
         )
         counts = np.zeros((2, 2), np.int64)

@@ -9,11 +9,9 @@ from collections import defaultdict, deque
 import msgspec
 import numpy as np
 
-from detector.row_reasons import Reason
-from detector.scorer import NO_REASONS
-from serving.model import Judged
+from detector.reasons import Reason
+from detector.verdicts import Verdicts
 from serving.monitoring.observed import ObservedModel
-from serving.verdict_records import grouped
 
 MAX_ALARMS = 100  # kept of each model
 MAX_PER_REQUEST = 10
@@ -40,26 +38,25 @@ class RecentAlarms:
         self._lock = threading.Lock()
         self._by_name = self._empty()
 
-    def record(self, model: ObservedModel, judged: Judged, request_id: str) -> None:
+    def record(self, model: ObservedModel, verdicts: Verdicts, request_id: str) -> None:
         """Record the alarms of a request; of many, those with the highest scores."""
-        verdicts = judged.verdicts
-        if not judged.reasons and verdicts.reasons is NO_REASONS:
+        if not verdicts.reasons:
             return
         flagged = verdicts.is_anomaly.nonzero()[0]
         if len(flagged) > MAX_PER_REQUEST:
             flagged = np.sort(flagged[np.argsort(verdicts.score[flagged])[-MAX_PER_REQUEST:]])
-        reasons = judged.reasons or grouped(verdicts.reasons)
+        reasons = verdicts.reasons.by_row()
         with self._lock:
             for index in flagged.tolist():
                 alarm = AlarmEvent(
                     at=time.time(),
                     request_id=request_id,
-                    row=int(judged.rows[index]),
+                    row=int(verdicts.rows[index]),
                     version=model.version,
                     score=float(verdicts.score[index]),
                     p_value=float(verdicts.p_value[index]),
                     threshold=model.scorer.manifest.decision.threshold,
-                    reasons=reasons.get(index, []),
+                    reasons=list(reasons.get(index, [])),
                 )
                 self._by_name[model.name].append(alarm)
 

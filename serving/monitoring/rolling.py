@@ -6,14 +6,14 @@ import datetime as dt
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
 from detector.columns import EXPECTED
 from detector.rejects import Reject
-from detector.scorer import Scorer, Verdicts
+from detector.scorer import Scorer
+from detector.verdicts import Verdicts
 from serving.monitoring.recent import RecentStatistics
 
 BLOCK_ROWS = 4096  # rows that are buffered before they are counted
@@ -62,11 +62,12 @@ class RollingStatistics:
         self.missing = np.zeros(len(columns), np.int64)
         self.unseen = np.zeros(len(columns), np.int64)
 
-    def add(self, verdicts: Verdicts, matrix: np.ndarray, rejects: Sequence[Reject]) -> None:
-        """Count the verdicts on `float64[rows, columns]`; rows of a series without a score are not counted."""
-        scores, p_values, is_anomaly = verdicts.score, verdicts.p_value, verdicts.is_anomaly
-        if verdicts.fates is not None:
-            scored = verdicts.scored
+    def add(self, verdicts: Verdicts) -> None:
+        """Count verdicts; rows of a series without a score are not counted."""
+        scores, p_values, is_anomaly, matrix = verdicts.score, verdicts.p_value, verdicts.is_anomaly, verdicts.matrix
+        rejects = verdicts.rejects
+        if verdicts.row_status is not None:
+            scored = verdicts.is_scored
             scores, p_values, is_anomaly, matrix = scores[scored], p_values[scored], is_anomaly[scored], matrix[scored]
         with self._lock:
             self.recent.rejected += len(rejects)

@@ -11,14 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import polars as pl
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from detector.batch import RecordBatch
-from detector.columns import Encoded
+from detector.batch import Batch, ImageBatch, MatrixBatch
+from detector.scorer import Scorer
+from detector.verdicts import Verdicts
 from serving.log import error_fields, log
-from serving.model import Judged, Model
 from serving.monitoring.agreement import VersionComparison
 from serving.monitoring.metric_table import MetricDefinition
 from serving.monitoring.observed import ObservedModel
@@ -42,41 +41,35 @@ DEFINITIONS = (ROWS, SKIPPED, RANK_CORRELATION, ALARM_RATIO)
 class ShadowModel:
     """One version in the shadow of another."""
 
-    def __init__(self, model: Model, current: Model, share: float) -> None:
-        """Start the thread; `share` of the tables are scored."""
-        self.model = model
+    def __init__(self, name: str, scorer: Scorer, current: Scorer, share: float) -> None:
+        """Start the thread; `share` of the batches are scored."""
+        self.name = name
+        self.version = scorer.manifest.version
+        self.scorer = scorer
         self.comparison = VersionComparison()
-        self._same_columns = model.scorer.columns == current.scorer.columns
+        self._same_columns = scorer.columns == current.columns
         self._share = share
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(MAX_QUEUED)
         threading.Thread(target=self._run, name="shadow", daemon=True).start()
 
-    def submit_rows(self, lines: RecordBatch, judged: Judged) -> None:
-        """Score decoded rows too, if they are sampled."""
-        values = {name: lines.values[name] for name in self.model.columns}
-        self._submit(lambda: self.model.judge(lines._replace(values=values), 0), judged)
-
-    def submit_frame(self, frame: pl.DataFrame, numbers: Sequence[int] | np.ndarray, judged: Judged) -> None:
-        """Score a table too, if it is sampled."""
-        self._submit(lambda: self.model.judge_frame(frame, numbers, 0), judged)
-
-    def submit_matrix(self, encoded: Encoded, judged: Judged) -> None:
-        """Score encoded rows too, if they are sampled and both versions encode alike."""
-        if self._same_columns:
-            self._submit(lambda: self.model.judge_matrix(encoded), judged)
+    def submit(self, batch: Batch, verdicts: Verdicts) -> None:
+        """Score a batch too, if it is sampled; an encoded one only if both versions encode alike."""
+        if isinstance(batch, MatrixBatch | ImageBatch) and not self._same_columns:
+            return
+        if self._share <= random.random():  # noqa: S311 - a sample, no secret
+            return
+        try:
+            self._queue.put_nowait(lambda: self._compare(batch, verdicts))
+        except queue.Full:
+            self.comparison.skip()
 
     def close(self) -> None:
         """End the thread."""
         self._share = 0.0
         self._queue.put(None)
 
-    def _submit(self, score: Callable[[], Judged], judged: Judged) -> None:
-        if self._share <= random.random():  # noqa: S311 - a sample, no secret
-            return
-        try:
-            self._queue.put_nowait(lambda: self.comparison.add(judged, score()))
-        except queue.Full:
-            self.comparison.skip()
+    def _compare(self, batch: Batch, verdicts: Verdicts) -> None:
+        self.comparison.add(verdicts, self.scorer.session().score(batch, explain="none", top=0))
 
     def _run(self) -> None:
         while compare := self._queue.get():
@@ -84,18 +77,18 @@ class ShadowModel:
                 compare()
             except Exception as error:  # noqa: BLE001 - a failing shadow must not affect the current version
                 self.comparison.skip()
-                log().error("shadow failed", model=self.model.name, version=self.model.version, **error_fields(error))
+                log().error("shadow failed", model=self.name, version=self.version, **error_fields(error))
 
 
-def can_shadow(shadow: Model, current: Model) -> bool:
+def can_shadow(shadow: Scorer, current: Scorer) -> bool:
     """Return whether the current version's requests hold every column that the shadow needs."""
     return _required(shadow) <= _required(current)
 
 
-def _required(model: Model) -> set[tuple[str, str]]:
-    window = model.scorer.manifest.window
+def _required(scorer: Scorer) -> set[tuple[str, str]]:
+    window = scorer.manifest.window
     series = {(name, "of a series") for name in window.columns} if window else set()
-    return {(column.name, column.kind) for column in model.scorer.columns} | series
+    return {(column.name, column.kind) for column in scorer.columns} | series
 
 
 class ShadowMetricsCollector(Collector):
@@ -113,7 +106,7 @@ class ShadowMetricsCollector(Collector):
         """Yield the metrics of every shadow."""
         rows, skipped, correlation, ratio = (definition.family() for definition in DEFINITIONS)
         for model, shadow in self._shadowed():
-            agreement, labels = shadow.comparison.agreement(), [model.name, str(model.version), str(shadow.model.version)]
+            agreement, labels = shadow.comparison.agreement(), [model.name, str(model.version), str(shadow.version)]
             for flagged_by in ("both", "neither", "current_alone", "shadow_alone"):
                 rows.add_metric([*labels, flagged_by], getattr(agreement, flagged_by))
             skipped.add_metric(labels, shadow.comparison.skipped)

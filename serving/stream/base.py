@@ -23,13 +23,12 @@ is `tests/serving/stream/test_contract.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from detector.rejects import Reject
-from detector.row_reasons import Reason
+from detector.verdicts import record_type
 from serving.stream.changelog_records import ChangelogRecord
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -158,19 +157,7 @@ class StreamSource(Protocol[B]):
         """Close the source; records that were polled but not committed go to the next source that is opened."""
 
 
-class RecordVerdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """Verdict on a record; anomalies have reasons."""
-
-    anomaly_score: float
-    p_value: float
-    is_anomaly: bool | None  # None for a row of a series that was not scored
-    model: str
-    version: int
-    origin: Origin
-    class_: str | UnsetType = msgspec.field(default=UNSET, name="class")
-    class_probability: float | UnsetType = UNSET
-    reasons: list[Reason] | UnsetType = UNSET
-    state: str | UnsetType = UNSET  # rows of series only
+RecordVerdict = record_type("RecordVerdict", after=[("model", str), ("version", int), ("origin", Origin)])  # an output message
 
 
 class DeadLetter(NamedTuple):
@@ -185,7 +172,7 @@ class ScoredBatch(NamedTuple):
     """Result of scoring a batch."""
 
     batch: Batch
-    verdicts: Sequence[RecordVerdict]
+    verdicts: Sequence[Any]
     indices: Sequence[int]  # in the batch, of each verdict's record
     dead_letters: Sequence[DeadLetter]
     changes: Sequence[ChangelogRecord] = ()  # to the windows of series

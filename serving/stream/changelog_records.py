@@ -17,7 +17,7 @@ import numpy as np
 
 from detector.alarm import AlarmState
 from detector.manifest import Manifest
-from detector.windows import Changed, State, Window, Windows
+from detector.windows import ChangedKey, KeyState, Window, Windows
 
 _HEAD = struct.Struct("<4s8sqd")  # magic, layout hash, number of the row in its window's life, time of the newest row
 _HEADER_SIZE = _HEAD.size + AlarmState.SIZE
@@ -40,13 +40,13 @@ def layout_hash(manifest: Manifest) -> bytes:
     return hashlib.sha256(msgspec.json.encode((columns, window))).digest()[:8]
 
 
-def encode_changes(partition: int, changed: Changed, layout: bytes) -> Iterator[ChangelogRecord]:
+def encode_changes(partition: int, changed: ChangedKey, layout: bytes) -> Iterator[ChangelogRecord]:
     """Yield a record for each new row of a key; each holds the key's state, and the last one written is valid."""
     key, state, rows = changed
-    alarm, length = state.alarm.to_bytes(), len(state.rows)
+    alarm, length = state.alarm.to_bytes(), len(state.buffer)
     for number in range(state.seen - rows, state.seen):
         head = _HEAD.pack(_MAGIC, layout, number + 1, state.time)
-        row = state.rows[number % length].astype("<f8").tobytes()
+        row = state.buffer[number % length].astype("<f8").tobytes()
         yield ChangelogRecord(partition, key, number % length, head + alarm + row)
 
 
@@ -82,7 +82,7 @@ class _RingBuffer:
     """Rows of one key."""
 
     def __init__(self, windows: Windows) -> None:
-        self.state = State(windows.window.length, windows.columns)
+        self.state = KeyState(windows.window.length, windows.columns)
         self.newest = 0  # number of the newest row
         self.exists = False  # whether the last record was no tombstone
         self._numbers = np.zeros(windows.window.length, dtype=np.int64)
@@ -93,14 +93,14 @@ class _RingBuffer:
             return
         self._numbers[index] = 0
         self.exists = value is not None
-        if value is None or len(value) != _HEADER_SIZE + 8 * state.rows.shape[1]:
+        if value is None or len(value) != _HEADER_SIZE + 8 * state.buffer.shape[1]:
             return
         magic, record_layout, number, time = _HEAD.unpack_from(value)
         if magic != _MAGIC or record_layout != layout or number < 1 or (number - 1) % len(self._numbers) != index:
             return
         self._numbers[index] = self.newest = state.seen = number
         state.time, state.alarm = time, AlarmState.from_bytes(value[_HEAD.size : _HEADER_SIZE])
-        state.rows[index] = np.frombuffer(value, "<f8", offset=_HEADER_SIZE)
+        state.buffer[index] = np.frombuffer(value, "<f8", offset=_HEADER_SIZE)
 
     def is_complete(self) -> bool:
         """Return whether all rows of the newest window are present."""

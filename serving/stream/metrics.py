@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from serving.model import Model
+from serving.model import ServedModel
 from serving.monitoring.metric_table import MetricDefinition
 from serving.monitoring.model_metrics import ModelMetricsCollector
 from serving.stream.base import ScoredBatch
@@ -55,7 +55,7 @@ METRICS = {
 class StreamMetrics:
     """All metrics of a worker; implements `SourceObserver` and `StateObserver`."""
 
-    def __init__(self, models: Callable[[], Sequence[Model]]) -> None:
+    def __init__(self, models: Callable[[], Sequence[ServedModel]]) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(ModelMetricsCollector(models))

@@ -11,7 +11,7 @@ from detector.errors import ResiduumError
 from detector.graph import Device
 from detector.scorer import Scorer
 from serving.log import log
-from serving.model import Model
+from serving.model import ServedModel
 from serving.preload import preload
 
 INTERVAL = 2.0  # seconds between two checks of the folder
@@ -52,9 +52,9 @@ class ModelWatcher:
         log().info("version loaded", model=self.model.name, version=self.model.version)
         return True
 
-    def _open(self, folder: Path) -> Model:
+    def _open(self, folder: Path) -> ServedModel:
         scorer = Scorer.open(folder, self._device)
         preload(scorer)
         self._on_load("opened")
         name = scorer.manifest.name if (self._path / bundle.MANIFEST).is_file() else self._path.absolute().name
-        return Model(name, scorer)
+        return ServedModel(name, scorer)

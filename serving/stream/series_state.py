@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from detector.series import Series
-from detector.windows import MOST_KEYS, Window
+from detector.inputs import SeriesSession
+from detector.windows import MAX_KEYS, Window
 from serving.log import log
-from serving.model import Model
+from serving.model import ServedModel
 from serving.stream import changelog_records
 from serving.stream.changelog_records import ChangelogRecord
 
@@ -39,18 +39,18 @@ class PartitionState(NamedTuple):
     """Series of a partition, and the number of its assignment."""
 
     assignment: int
-    series: Series
+    series: SeriesSession
 
 
 class SeriesState:
     """Windows of all series of one worker; empty for a model that scores single rows."""
 
-    def __init__(self, model: Model, observer: StateObserver, max_bytes: int | None = None) -> None:
+    def __init__(self, model: ServedModel, observer: StateObserver, max_bytes: int | None = None) -> None:
         """Start empty; `max_bytes` is the approximate memory for windows, None for that of a million keys."""
         self._observer = observer
         self._max_bytes = max_bytes
         self._partitions: dict[int, PartitionState] = {}
-        self._active: dict[int, Series] = {}  # partitions of the current batch, until `commit`
+        self._active: dict[int, SeriesSession] = {}  # partitions of the current batch, until `commit`
         self._evicted = 0
         self._set_model(model)
 
@@ -59,7 +59,7 @@ class SeriesState:
         """The model's window; None for a model that scores single rows."""
         return self._model.scorer.manifest.window
 
-    def change_model(self, model: Model) -> None:
+    def change_model(self, model: ServedModel) -> None:
         """Switch to another version; windows stay if its columns and window are the same, else all keys warm up."""
         self._rollback()
         layout = self._layout
@@ -91,7 +91,7 @@ class SeriesState:
         for series in self._active.values():
             series.windows.savepoint()
 
-    def series(self, partition: int) -> Series:
+    def series(self, partition: int) -> SeriesSession:
         """Return the series of a partition of the current batch."""
         return self._active[partition]
 
@@ -116,11 +116,11 @@ class SeriesState:
             series.windows.rollback()
         self._active, self._evicted = {}, 0
 
-    def _set_model(self, model: Model) -> None:
+    def _set_model(self, model: ServedModel) -> None:
         self._model = model
         self._layout = changelog_records.layout_hash(model.scorer.manifest)
 
-    def _new_series(self) -> Series:
+    def _new_series(self) -> SeriesSession:
         return self._model.scorer.series(sys.maxsize)  # `_evict` limits the partitions together, and writes tombstones
 
     def _restore(self, assignments: Mapping[int, int], read_state: ReadState) -> None:
@@ -142,16 +142,16 @@ class SeriesState:
             partition, series = max(self._active.items(), key=lambda item: len(item[1].windows))
             if not len(series.windows):
                 return
-            key = series.windows.coldest()
-            series.windows.forget(key)
+            key = series.windows.oldest()
+            series.windows.drop(key)
             self._evicted += 1
             yield from changelog_records.tombstones(partition, key, series.windows.window)
 
     def _max_keys(self) -> int:
         if self._max_bytes is None or not self._partitions:
-            return MOST_KEYS
+            return MAX_KEYS
         key_bytes = next(iter(self._partitions.values())).series.windows.key_bytes
-        return max(1, min(MOST_KEYS, self._max_bytes // key_bytes))
+        return max(1, min(MAX_KEYS, self._max_bytes // key_bytes))
 
     def _key_count(self) -> int:
         return sum(len(state.series.windows) for state in self._partitions.values())

@@ -12,9 +12,9 @@ import msgspec
 
 from detector.errors import SettingError
 from detector.graph import Device
+from serving.limits import RecordLimits
 from serving.log import LogFormat
 from serving.stream.addresses import Address, Topic
-from serving.stream.scoring import Limits
 
 Guarantee = Literal["exactly-once", "at-least-once"]
 MIB = 2**20
@@ -48,9 +48,9 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float = 20.0  # from SIGTERM to the exit
 
     @property
-    def limits(self) -> Limits:
-        """Limits of a record that is scored."""
-        return Limits(self.max_record, self.max_depth, self.max_text, self.reasons)
+    def limits(self) -> RecordLimits:
+        """The limits of a record."""
+        return RecordLimits(self.max_record, self.max_depth, self.max_text, self.reasons)
 
     @property
     def dead_letters_to(self) -> Address:

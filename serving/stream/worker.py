@@ -15,12 +15,13 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from detector.errors import StreamError
+from serving.limits import RecordLimits
 from serving.log import log
-from serving.model import Model
+from serving.model import ServedModel
 from serving.stream.base import Batch, ConnectionLost, RetryBatch, ScoredBatch, StreamSink, StreamSource
 from serving.stream.metrics import StreamMetrics
 from serving.stream.model_watcher import ModelWatcher
-from serving.stream.scoring import Judge, Limits
+from serving.stream.scoring import RecordScorer
 from serving.stream.series_state import SeriesState
 
 SCORING_TIMEOUT = 0.5  # seconds of scoring after which the source idles
@@ -46,7 +47,7 @@ class StreamWorker:
         self,
         connect: Callable[[], Endpoints],
         watcher: ModelWatcher,
-        limits: Limits,
+        limits: RecordLimits,
         metrics: StreamMetrics,
         on_progress: Callable[[StreamProgress], None],
         worker_id: str | None = None,
@@ -64,7 +65,7 @@ class StreamWorker:
         self._metrics = metrics
         self._on_progress = on_progress
         self._state = SeriesState(watcher.model, metrics, state_memory)
-        self._score = Judge(watcher.model, limits, self._state)
+        self._score = RecordScorer(watcher.model, limits, self._state)
         self._scoring_thread = ThreadPoolExecutor(1, "score")
         self._stop = threading.Event()
         self._fencings: deque[float] = deque(maxlen=MAX_FENCINGS)
@@ -72,7 +73,7 @@ class StreamWorker:
         self.progress = StreamProgress(0, 0, 0)
 
     @property
-    def model(self) -> Model:
+    def model(self) -> ServedModel:
         """The version that scores."""
         return self._watcher.model
 
@@ -111,11 +112,11 @@ class StreamWorker:
                     return False
         return False
 
-    def _change_model(self, model: Model) -> bool:
+    def _change_model(self, model: ServedModel) -> bool:
         """Score by another version; return whether to reconnect, because only series need a changelog."""
         had_window = self._state.window is not None
         self._state.change_model(model)
-        self._score = Judge(model, self._limits, self._state)
+        self._score = RecordScorer(model, self._limits, self._state)
         return had_window != (self._state.window is not None)
 
     def _process(self, source: StreamSource[Any], sink: StreamSink, batch: Batch) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detector.errors import SettingError
-from detector.windows import BETWEEN, JUDGED, TOO_OLD, WARMING_UP, Window, Windows
+from detector.windows import BETWEEN_WINDOWS, SCORED, TOO_OLD, WARMING_UP, Window, Windows
 
 WINDOW = Window(time="ts", key="machine", length=3, max_gap=10.0)
 
@@ -12,12 +12,12 @@ WINDOW = Window(time="ts", key="machine", length=3, max_gap=10.0)
 def feed(windows: Windows, *rows: tuple[str, float, float]) -> tuple[list[int], list[list[float]]]:
     keys, times, values = zip(*rows, strict=True)
     cut = windows.update(keys, np.array(times), np.array(values)[:, None])
-    return cut.fates.tolist(), cut.windows[:, :, 0].tolist()
+    return cut.row_status.tolist(), cut.windows[:, :, 0].tolist()
 
 
 def test_a_window_holds_a_keys_newest_rows_oldest_first() -> None:
     fates, windows = feed(Windows(WINDOW, 1), *[("a", at, at) for at in range(5)])
-    assert fates == [WARMING_UP, WARMING_UP, JUDGED, JUDGED, JUDGED]
+    assert fates == [WARMING_UP, WARMING_UP, SCORED, SCORED, SCORED]
     assert windows == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
 
 
@@ -29,7 +29,7 @@ def test_keys_do_not_mix() -> None:
 
 def test_a_gap_begins_a_window_anew_and_the_largest_allowed_step_does_not() -> None:
     fates, windows = feed(Windows(WINDOW, 1), *[("a", time, time) for time in (0, 1, 11, 21.5, 22, 23)])
-    assert fates == [WARMING_UP, WARMING_UP, JUDGED, WARMING_UP, WARMING_UP, JUDGED]
+    assert fates == [WARMING_UP, WARMING_UP, SCORED, WARMING_UP, WARMING_UP, SCORED]
     assert windows == [[0, 1, 11], [21.5, 22, 23]]
 
 
@@ -37,7 +37,7 @@ def test_a_gap_begins_a_window_anew_and_the_largest_allowed_step_does_not() -> N
 def test_a_row_whose_time_does_not_rise_leaves_no_trace(time: float) -> None:
     windows = Windows(WINDOW, 1)
     cut = windows.update(["a"] * 4, np.array([0.0, 1.0, time, 2.0]), np.array([[0.0], [1.0], [9.0], [2.0]]))
-    assert cut.fates.tolist() == [WARMING_UP, WARMING_UP, TOO_OLD, JUDGED]
+    assert cut.row_status.tolist() == [WARMING_UP, WARMING_UP, TOO_OLD, SCORED]
     assert cut.too_old == {2: 1.0}
     assert cut.windows[:, :, 0].tolist() == [[0, 1, 2]]
 
@@ -45,7 +45,7 @@ def test_a_row_whose_time_does_not_rise_leaves_no_trace(time: float) -> None:
 def test_a_stride_leaves_rows_between() -> None:
     window = Window(time="ts", length=3, stride=2, max_gap=10.0)
     fates, windows = feed(Windows(window, 1), *[("", at, at) for at in range(6)])
-    assert fates == [WARMING_UP, WARMING_UP, JUDGED, BETWEEN, JUDGED, BETWEEN]
+    assert fates == [WARMING_UP, WARMING_UP, SCORED, BETWEEN_WINDOWS, SCORED, BETWEEN_WINDOWS]
     assert windows == [[0, 1, 2], [2, 3, 4]]
 
 
@@ -73,12 +73,12 @@ def test_a_state_of_other_windows_is_refused() -> None:
     kept = windows.save("a")
     wider, longer = Windows(WINDOW, 2), Windows(Window(time="ts", length=4, max_gap=1.0), 1)
     for other, state in ((wider, kept), (longer, kept), (windows, kept[:-1]), (windows, b""), (windows, b"x" * 200)):
-        with pytest.raises(SettingError, match="no state of a window"):
+        with pytest.raises(SettingError, match="not the state of a window"):
             other.restore("a", state)
 
 
 def test_the_key_unheard_of_for_longest_is_forgotten() -> None:
-    windows = Windows(WINDOW, 1, most_keys=2)
+    windows = Windows(WINDOW, 1, max_keys=2)
     rows = [("a", 0, 0), ("b", 0, 0), ("a", 1, 1), ("c", 0, 0), ("a", 2, 2), ("b", 1, 1), ("b", 2, 2)]
     fates, whole = feed(windows, *rows)
     assert len(windows) == 2

@@ -16,8 +16,9 @@ from detector.columns import encode
 from detector.decision import TOLERANCE
 from detector.errors import SettingError, TableError
 from detector.images import ImageSpec
-from detector.scorer import Scorer, Verdicts
-from detector.windows import JUDGED, WARMING_UP
+from detector.scorer import Scorer
+from detector.verdicts import Verdicts
+from detector.windows import SCORED, WARMING_UP
 from tests.alone import alone
 from tests.tables import moved, series
 from training import fit, variants
@@ -110,7 +111,7 @@ def told(parts: Iterable[Verdicts]) -> list[tuple[float, bool, int]]:
     return [
         row
         for part in parts
-        for row in zip(np.nan_to_num(part.score, nan=-1.0), part.is_anomaly, part.fates, strict=True)  # type: ignore[arg-type]
+        for row in zip(np.nan_to_num(part.score, nan=-1.0), part.is_anomaly, part.row_status, strict=True)  # type: ignore[arg-type]
     ]
 
 
@@ -184,8 +185,8 @@ def test_interleaved_keys_are_as_separate_ones(made: Made) -> None:
 
 def test_the_first_rows_of_a_key_warm_up(made: Made) -> None:
     verdicts = made.scorer.score(today())
-    assert verdicts.fates is not None
-    assert verdicts.fates.tolist() == [WARMING_UP] * (LENGTH - 1) + [JUDGED] * (60 - LENGTH + 1)
+    assert verdicts.row_status is not None
+    assert verdicts.row_status.tolist() == [WARMING_UP] * (LENGTH - 1) + [SCORED] * (60 - LENGTH + 1)
     assert np.isnan(verdicts.score[: LENGTH - 1]).all()
     assert not verdicts.is_anomaly[: LENGTH - 1].any()
 

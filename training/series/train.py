@@ -17,12 +17,13 @@ import torch
 
 from detector import bundle, cells
 from detector.alarm import AlarmRule, AlarmState
+from detector.batch import TableBatch
 from detector.columns import encode
 from detector.decision import Calibration, required_rows, smallest_rate
 from detector.errors import SettingError, TableError
+from detector.inputs.series import keyed_rows
 from detector.manifest import RowCounts as Counted
 from detector.rejects import Reject
-from detector.series import keyed_rows
 from detector.versioning import write_version
 from detector.windows import Window
 from training import export, variants
@@ -86,7 +87,7 @@ def prepare(table: Table, recipe: Recipe) -> Material:
     words = cells.missing_words(recipe.missing)
     kinds = infer(table.frame, recipe.columns, words)
     first = encode(table.frame, kinds.columns, table.rows, missing=recipe.missing)
-    keyed, rejects = keyed_rows(table.frame, first, window, table.rows, recipe.missing, "")
+    keyed, rejects = keyed_rows(TableBatch(table.frame, table.rows, []), first, window, recipe.missing)
     if recipe.max_gap is None:
         window = msgspec.structs.replace(window, max_gap=window.length * usual_step(keyed))
     rows, late = arrange(keyed, window, table.rows)

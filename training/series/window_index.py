@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.columns import Column
+from detector.inputs.series import CHUNK, KeyedRows, too_old
 from detector.manifest import IgnoredColumn
 from detector.rejects import Reject
-from detector.series import CHUNK, Keyed, too_old
 from detector.windows import Window, Windows
 
 BLOCKS = 4  # held out in turn
@@ -58,7 +58,7 @@ class Material(NamedTuple):
         return self.matrix[starts[:, None] + np.arange(self.window.length)]
 
 
-def usual_step(keyed: Keyed) -> float:
+def usual_step(keyed: KeyedRows) -> float:
     """Give the median step in time from a row to the next of its key; 1 where there is none."""
     order, codes = _order(keyed)
     steps = np.diff(keyed.times[order])[np.diff(codes[order]) == 0]
@@ -66,19 +66,19 @@ def usual_step(keyed: Keyed) -> float:
     return float(np.median(steps)) if len(steps) else 1.0
 
 
-def arrange(keyed: Keyed, window: Window, rows: np.ndarray) -> tuple[Rows, list[Reject]]:
+def arrange(keyed: KeyedRows, window: Window, rows: np.ndarray) -> tuple[Rows, list[Reject]]:
     """Sort rows and cut their windows; rejects those whose time another row of their key has, `rows` numbering them."""
     order, _ = _order(keyed)
     keys, times = [keyed.keys[place] for place in order.tolist()], keyed.times[order]
-    sorted_rows = Keyed(keyed.at[order], keys, times, np.arange(len(order), dtype=np.float64)[:, None])
+    sorted_rows = KeyedRows(keyed.at[order], keys, times, np.arange(len(order), dtype=np.float64)[:, None])
     windows = Windows(window, 1)
     first, begun, rejects = [], [], []
     stays = np.ones(len(order), dtype=bool)
     for start in range(0, len(order), CHUNK):
-        part = sorted_rows.part(start)
+        part = sorted_rows.chunk(start)
         cut = windows.update(part.keys, part.times, part.matrix)
         first.append(cut.windows[:, 0, 0].astype(np.int64))
-        begun.append(cut.begun)
+        begun.append(cut.is_first)
         stays[start + np.array(list(cut.too_old), dtype=np.int64)] = False
         rejects += too_old(cut, part, window, rows, "")
     renumbered = np.cumsum(stays) - 1
@@ -96,7 +96,7 @@ def _blocks(times: np.ndarray) -> np.ndarray:
     return np.searchsorted(bounds, times, side="right")
 
 
-def _order(keyed: Keyed) -> tuple[np.ndarray, np.ndarray]:
+def _order(keyed: KeyedRows) -> tuple[np.ndarray, np.ndarray]:
     """Give the rows' order by key and time, and a number for each row's key."""
     _, codes = np.unique(np.array(keyed.keys, dtype=object).astype(str), return_inverse=True)
     return np.lexsort((keyed.times, codes)), codes

@@ -18,7 +18,7 @@ from detector import pin
 from detector.decision import Decision
 from detector.errors import BundleMissing, OutputError, ResiduumError, SettingError
 from detector.versioning import recalibrate
-from serving.http.api.query_params import unknown
+from serving.http.api.query_params import invalid_parameter
 from serving.http.core.metrics import HttpMetrics
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request import Request
@@ -26,9 +26,9 @@ from serving.http.core.response import Response, json_response
 from serving.http.models import feedback
 from serving.http.models.aggregator import Aggregator
 from serving.http.models.feedback import Feedback
-from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
 from serving.log import log
+from serving.model import ServedModel
 from serving.monitoring.agreement import Agreement, VersionComparison
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class AdminApi:
             ShadowComparison(
                 model=current.name,
                 version=current.version,
-                shadow=shadow.model.version if shadow else None,
+                shadow=shadow.version if shadow else None,
                 share=self._shadow_share,
                 skipped=comparison.skipped,
                 agreement=comparison.agreement(),
@@ -145,7 +145,7 @@ class AdminApi:
             self._metrics.count_feedback(name, item.verdict)
         return json_response(FeedbackWritten(name, len(items)))
 
-    def _effect(self, model: Model, decision: Decision) -> dict[str, Any]:
+    def _effect(self, model: ServedModel, decision: Decision) -> dict[str, Any]:
         """Return what a threshold does to the calibration rows, and would have done to the latest rows.
 
         For a series the calibration counts stretches, and the latest rows are those with scores above the threshold; how
@@ -170,7 +170,7 @@ class AdminApi:
         return json_response(VersionChange(name, model.version, moved.previous))
 
 
-def _decision(body: ThresholdRequest, model: Model) -> Decision:
+def _decision(body: ThresholdRequest, model: ServedModel) -> Decision:
     """Return the decision that a request describes."""
     match body:
         case ThresholdRequest(false_alarm_rate=float(rate), threshold=None):
@@ -189,7 +189,7 @@ def _is_dry_run(request: Request) -> bool:
     params = request.query_params
     for name, value in params.items():
         if (name, value) not in {("dry_run", "0"), ("dry_run", "1")}:
-            raise unknown(name, value, "dry_run=1")
+            raise invalid_parameter(name, value, "dry_run=1")
     return params.get("dry_run") == "1"
 
 

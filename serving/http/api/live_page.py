@@ -16,8 +16,8 @@ from serving.http.core.readiness import Readiness
 from serving.http.core.request import Request
 from serving.http.core.response import Response, StreamedResponse
 from serving.http.models.aggregator import Aggregator
-from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
+from serving.model import ServedModel
 
 MAX_LISTENERS = 16
 MAX_CHANGED = 3  # columns that changed most
@@ -71,7 +71,7 @@ class LivePage:
         finally:
             self._listeners -= 1
 
-    def _state(self, model: Model, after_alarm_id: int, since: int, before: int) -> dict[str, Any]:
+    def _state(self, model: ServedModel, after_alarm_id: int, since: int, before: int) -> dict[str, Any]:
         """Return the state of a model, with its alarms after an ID and its scores of `since <= second < before`."""
         aggregator, calibration, shadow = self._aggregator, model.scorer.calibration_counts, model.shadow
         recent = aggregator.recent(model)
@@ -91,7 +91,7 @@ class LivePage:
             "rejected": recent.rejected,
             "martingale": recent.martingale,
             "changed": changed,
-            "shadow": shadow and {"version": shadow.model.version, "agreement": aggregator.comparison(shadow).agreement()},
+            "shadow": shadow and {"version": shadow.version, "agreement": aggregator.comparison(shadow).agreement()},
             "alarms": aggregator.alarms(model.name, after_alarm_id),
             "seconds": [msgspec.structs.astuple(second) for second in aggregator.seconds(model.name, since, before)],
         }

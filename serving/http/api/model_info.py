@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.http.api import oip
-from serving.http.api.score import Scoring
+from serving.codecs import oip
+from serving.http.api.score import ScoringApi
 from serving.http.core.request import Request
 from serving.http.core.response import Response, json_response
-from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
 from serving.log import log
+from serving.model import ServedModel
 
 
 class ModelInfoApi:
     """The routes that describe models."""
 
-    def __init__(self, models: ModelRegistry, scoring: Scoring) -> None:
+    def __init__(self, models: ModelRegistry, scoring: ScoringApi) -> None:
         self._models = models
         self._scoring = scoring
 
@@ -53,7 +53,7 @@ class ModelInfoApi:
         log().info("model reloaded", model=f"{model.name}/{model.version}")
         return json_response({"name": model.name, "version": str(model.version)})
 
-    def _summary(self, model: Model) -> dict[str, Any]:
+    def _summary(self, model: ServedModel) -> dict[str, Any]:
         scorer = model.scorer
         return {
             "name": model.name,

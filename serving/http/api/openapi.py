@@ -16,8 +16,8 @@ from detector.columns import EXPECTED
 from detector.version import __version__
 from serving.http.core.problem_details import ProblemDetails
 from serving.http.core.routing import QueryParameter, Route
-from serving.http.models.model import Model
-from serving.http.models.sessions import LONGEST
+from serving.http.models.sessions import MAX_KEY_LENGTH
+from serving.model import ServedModel
 
 Json = dict[str, Any]
 
@@ -25,7 +25,7 @@ ROW = "Row-"  # prefix of the schema of a model's rows
 PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 REFERENCE = "#/components/schemas/{name}"
 CELL = {"type": ["number", "string", "boolean", "null"]}
-SESSION_KEY = {"type": "string", "pattern": r"^[^/]*[^/\s][^/]*$", "maxLength": LONGEST}
+SESSION_KEY = {"type": "string", "pattern": r"^[^/]*[^/\s][^/]*$", "maxLength": MAX_KEY_LENGTH}
 NOT_A_ROW = {"description": "Anything else is rejected, with a reason."}
 BINARY = {"type": "string", "format": "binary"}
 
@@ -43,7 +43,7 @@ class ImageFile:
 
 
 def document(
-    routes: Sequence[Route], models: Sequence[Model], versions: Mapping[str, Sequence[int]], *, requires_tokens: bool
+    routes: Sequence[Route], models: Sequence[ServedModel], versions: Mapping[str, Sequence[int]], *, requires_tokens: bool
 ) -> Json:
     """Return the document; `versions` are those of each model."""
     described = [route for route in routes if route.summary]
@@ -84,7 +84,7 @@ class _Schemas:
         found, self.components = msgspec.json.schema_components(all_types, ref_template=REFERENCE)
         self._schemas: Json = dict(zip(described, found, strict=False))
 
-    def operation(self, route: Route, model: Model | None) -> Json:
+    def operation(self, route: Route, model: ServedModel | None) -> Json:
         """Describe a route, for one model if its path names one."""
         parameters = [
             self._parameter(parameter) for parameter in route.query if not parameter.images_only or _scores_files(model)
@@ -102,14 +102,14 @@ class _Schemas:
         schema = self._schemas[repr(parameter.annotation)]
         return {"name": parameter.name, "in": "query", "description": parameter.description, "schema": schema}
 
-    def _content(self, content: Mapping[str, Any], model: Model | None) -> Json:
+    def _content(self, content: Mapping[str, Any], model: ServedModel | None) -> Json:
         return {
             media_type: {"schema": self._schema(annotation, model)}
             for media_type, annotation in content.items()
             if annotation is not ImageFile or _scores_files(model)
         }
 
-    def _schema(self, annotation: Any, model: Model | None) -> Json:  # noqa: ANN401 - any type
+    def _schema(self, annotation: Any, model: ServedModel | None) -> Json:  # noqa: ANN401 - any type
         if annotation in {bytes, ImageFile}:
             return BINARY
         if annotation is AnyJson:
@@ -151,22 +151,22 @@ def _path_item(path: str, versions: Sequence[int]) -> Json:
     return {"parameters": parameters} if parameters else {}
 
 
-def _is_series(model: Model) -> bool:
+def _is_series(model: ServedModel) -> bool:
     return model.scorer.manifest.window is not None
 
 
-def _scores_files(model: Model | None) -> bool:
+def _scores_files(model: ServedModel | None) -> bool:
     """Return whether a model scores image files."""
     image = model.scorer.manifest.image if model else None
     return image is not None and image.files
 
 
-def _row_name(model: Model) -> str:
+def _row_name(model: ServedModel) -> str:
     """Return the name of the schema of a model's rows, in the characters that OpenAPI allows."""
     return ROW + re.sub(r"[^A-Za-z0-9._-]", "_", model.name)
 
 
-def _row_schema(model: Model) -> Json:
+def _row_schema(model: ServedModel) -> Json:
     """Describe a row: every column may be missing, and a cell that cannot be read rejects the row."""
     descriptions = {column.name: f"{EXPECTED[column.kind]}; missing: null" for column in model.scorer.columns}
     if window := model.scorer.manifest.window:

@@ -1,52 +1,42 @@
-"""What a client wants to see: `?reasons=3&only=anomalies`, and of an image `?heatmap=1`."""
+"""Query parameters of scoring routes: `?reasons=3&only=anomalies`, and of an image `?heatmap=1`."""
 
 from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-import msgspec
-
+from serving.codecs.base import CodecOptions
 from serving.http.core.problem_details import HttpProblem
+from serving.limits import Limits
 
-MOST_REASONS = 100
-REASONS = frozenset(map(str, range(MOST_REASONS + 1)))
-EXPECTED = {"reasons": f"a number from 0 to {MOST_REASONS}", "only": "anomalies", "heatmap": "1, for an image"}
-
-
-class Wishes(msgspec.Struct, frozen=True):
-    """So many reasons for each anomaly, and whether anomalies alone; or a picture of where the error is instead of verdicts."""
-
-    reasons: int = 3
-    only_anomalies: bool = False
-    heatmap: bool = False
+MAX_REASONS = 100
+REASONS = frozenset(map(str, range(MAX_REASONS + 1)))
+EXPECTED = {"reasons": f"a number from 0 to {MAX_REASONS}", "only": "anomalies", "heatmap": "1, for an image"}
 
 
-USUAL = Wishes()
-
-
-def wishes_of(query: bytes, form: str) -> Wishes:
-    """Read the parameters behind a question mark, of a body in a form.
+def codec_options(query: bytes, content_type: str, limits: Limits) -> CodecOptions:
+    """Parse the query of a request whose body has a content type.
 
     Raises:
-        HttpProblem: one is unknown, or cannot be meant.
+        HttpProblem: a parameter is unknown or has an invalid value.
     """
-    return _read(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)), form) if query else USUAL
-
-
-def _read(query: dict[str, str], form: str) -> Wishes:
-    """Read the parameters."""
-    for name, value in query.items():
-        good = {
+    parameters = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
+    for name, value in parameters.items():
+        is_valid = {
             "reasons": value in REASONS,
             "only": value == "anomalies",
-            "heatmap": value == "1" and form.startswith("image/"),
+            "heatmap": value == "1" and content_type.startswith("image/"),
         }
-        if not good.get(name):
-            raise unknown(name, value, EXPECTED.get(name, "reasons or only"))
-    return Wishes(int(query.get("reasons", "3")), "only" in query, "heatmap" in query)
+        if not is_valid.get(name):
+            raise invalid_parameter(name, value, EXPECTED.get(name, "reasons or only"))
+    return CodecOptions(
+        limits=limits,
+        reasons=int(parameters.get("reasons", "3")),
+        only_anomalies="only" in parameters,
+        heatmap="heatmap" in parameters,
+    )
 
 
-def unknown(name: str, value: str, expected: str) -> HttpProblem:
-    """Refuse a parameter."""
+def invalid_parameter(name: str, value: str, expected: str) -> HttpProblem:
+    """Return the problem of a parameter that is not understood."""
     path = f"?{name[:40]}"
     return HttpProblem(422, "query", f"{path} is not understood", path=path, found=value[:80], expected=expected)

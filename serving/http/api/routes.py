@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from serving.codecs.json_answer import Answer
+from serving.codecs.json import Answer
+from serving.codecs.oip import InferenceRequest, InferenceResponse
 from serving.http.api.admin import AdminApi, FeedbackWritten, PromotionRequest, ShadowComparison, ThresholdRequest, VersionChange
 from serving.http.api.live_page import FILES, LivePage, page_file
 from serving.http.api.model_info import ModelInfoApi
-from serving.http.api.oip import InferenceRequest, InferenceResponse
 from serving.http.api.openapi import AnyJson, ImageFile, RowsBody
-from serving.http.api.query_params import MOST_REASONS
-from serving.http.api.score import Scoring
+from serving.http.api.query_params import MAX_REASONS
+from serving.http.api.score import ScoringApi
 from serving.http.api.service_info import ServiceInfoApi
 from serving.http.api.sessions import SessionsApi, SessionState
 from serving.http.core.authentication import Role
@@ -30,7 +30,7 @@ RAW, PNG, JPEG = "application/octet-stream", "image/png", "image/jpeg"
 ANY_JSON = {JSON: AnyJson}
 
 REASONS = QueryParameter(
-    "reasons", Annotated[int, Meta(ge=0, le=MOST_REASONS, extra_json_schema={"default": 3})], "Reasons per anomaly."
+    "reasons", Annotated[int, Meta(ge=0, le=MAX_REASONS, extra_json_schema={"default": 3})], "Reasons per anomaly."
 )
 ONLY = QueryParameter("only", Literal["anomalies"], "Leave other verdicts out.")
 HEATMAP = QueryParameter(
@@ -48,7 +48,7 @@ NEW_THRESHOLD = Annotated[ThresholdRequest, Meta(extra_json_schema={"minProperti
 class Apis(NamedTuple):
     """The objects whose methods are the handlers."""
 
-    scoring: Scoring
+    scoring: ScoringApi
     sessions: SessionsApi
     admin: AdminApi
     live_page: LivePage
@@ -69,7 +69,7 @@ def build_routes(apis: Apis, models: ModelRegistry, readiness: Readiness, metric
     return RouteTable(routes)
 
 
-def _scoring_routes(scoring: Scoring) -> Iterable[Route]:
+def _scoring_routes(scoring: ScoringApi) -> Iterable[Route]:
     yield from _with_version(
         "/v1/models/{name}",
         "/score",

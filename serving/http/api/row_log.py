@@ -1,23 +1,21 @@
-"""The values of rows in the log: only where the service was told so, because they may be what nobody else is to see."""
+"""The values of rows in the log: only where the service was started with `--log-rows`, because they may be confidential."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from serving.http.models.model import Model
+from detector.batch import Batch
 from serving.log import log
+from serving.model import ServedModel
 
 
-def note(model: Model, values: Mapping[str, Sequence[object]], rows: Sequence[int], request_id: str) -> None:
-    """Write down rows as they were read, one event each."""
-    names = [name for name in model.columns if name in values]
-    cells = zip(*(values[name] for name in names), strict=True)
-    for row, found in zip(rows, cells, strict=True):
+def log_rows(model: ServedModel, batch: Batch, request_id: str) -> None:
+    """Log each row as it was received, one event each."""
+    columns = batch.columns(model.columns)
+    for row, *values in zip(list(batch.rows), *columns.values(), strict=True):
         log().info(
             "row",
             model=model.name,
             version=model.version,
             request_id=request_id,
-            row=row,
-            values=dict(zip(names, found, strict=True)),
+            row=int(row),
+            values=dict(zip(columns, values, strict=True)),
         )

@@ -1,39 +1,44 @@
-"""The one hot route: rows in, verdicts out, by the body's content type."""
+"""The scoring routes: rows in, verdicts out, in the format that the content type names."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
-import numpy as np
-import polars as pl
+import msgspec
 
-from detector.errors import SettingError, TableError
-from detector.images import UnreadableImage
-from serving.codecs import arrow, json_answer, raw
-from serving.codecs.json_body import check_depth
-from serving.codecs.json_limits import without_long_texts
-from serving.codecs.ndjson import Exchange, error_line
-from serving.http.api import oip, row_log, unknown_columns
-from serving.http.api.query_params import Wishes, unknown, wishes_of
+from detector.inputs import Session
+from serving.codecs import arrow, raw
+from serving.codecs.base import CodecFactory, CodecOptions
+from serving.codecs.image import ImageCodec
+from serving.codecs.json import JsonCodec
+from serving.codecs.ndjson import NdjsonCodec
+from serving.codecs.oip import HEADER_LENGTH, OipCodec
+from serving.http.api.query_params import codec_options
+from serving.http.api.row_log import log_rows
 from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request import Request, RequestHead
 from serving.http.core.response import AnyResponse, Response, StreamedResponse
 from serving.http.core.settings import HttpSettings
-from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
+from serving.model import ServedModel
 from serving.monitoring.alarms import RecentAlarms
+from serving.pipeline import Observer, ScoringExchange
 
-if TYPE_CHECKING:
-    from detector.series import Series
+CODECS: Mapping[str, CodecFactory] = {
+    "application/x-ndjson": NdjsonCodec,
+    "application/json": JsonCodec,
+    arrow.CONTENT_TYPE: arrow.ArrowCodec,
+    raw.CONTENT_TYPE: raw.RawCodec,
+    "image/png": ImageCodec,
+    "image/jpeg": ImageCodec,
+}
+SESSION_CODECS = {name: CODECS[name] for name in ("application/json", "application/x-ndjson", arrow.CONTENT_TYPE)}
 
-NDJSON = "application/x-ndjson"
 
-
-class Scoring:
+class ScoringApi:
     """Answers bodies of rows."""
 
     def __init__(self, models: ModelRegistry, limiter: ConcurrencyLimiter, alarms: RecentAlarms, settings: HttpSettings) -> None:
@@ -41,95 +46,78 @@ class Scoring:
         self._limiter = limiter
         self._alarms = alarms
         self._settings = settings
+        self._limits = settings.limits
         self._opening = asyncio.Lock()
-        self._whole: dict[str, Callable[[bytes, Model, Wishes, str], Response]] = {
-            "application/json": self._json,
-            arrow.STREAM: self._arrow,
-            raw.STREAM: self._raw,
-            "image/png": self._image,
-            "image/jpeg": self._image,
-        }
-        self._known = (NDJSON, *self._whole)
 
     async def score(self, request: Request) -> AnyResponse:
-        """Judge the rows of a request.
+        """Score the rows of a request.
 
         Raises:
-            HttpProblem: it cannot be answered.
+            HttpProblem, BodyError: it cannot be answered.
             ClientGone: nobody waits for the answer.
         """
-        form = request.content_type
-        if form not in self._known:
-            known = ", ".join(self._known)
-            raise HttpProblem(415, "content_type", f"rows come as {known}", found=form[:80], expected=known)
-        wishes = wishes_of(request.query, form)
+        factory, options = self._codec(request, CODECS)
         model = await self.requested_model(request)
-        if form == NDJSON:
-            answers = Exchange(model, wishes, self._alarms, self._settings).answers(request, self._limiter)
-            return StreamedResponse(answers, NDJSON.encode(), encode_error=error_line)
-        body = await request.body(self._settings.max_body)
-        judge = self._whole[form]
-        work = MAX_INLINE_BYTES + 1 if wishes.heatmap else len(body)  # drawing takes its time, however small the image
-        return await self._limiter.run(request, work, lambda: judge(body, model, wishes, request.id))
-
-    def in_session(self, form: str) -> Callable[[bytes, Model, Wishes, str, Series], Response]:
-        """Give what judges a whole body whose rows go on with a run.
-
-        Raises:
-            HttpProblem: it cannot come in this form.
-        """
-        judges = {"application/json": self._json, NDJSON: self._ndjson, arrow.STREAM: self._arrow}
-        if form not in judges:
-            known = ", ".join(judges)
-            raise HttpProblem(415, "content_type", f"rows of a session come as {known}", found=form[:80], expected=known)
-        return judges[form]
-
-    def score_inline(self, request: RequestHead, size: int) -> Callable[[bytes], Response] | None:
-        """Return what scores a whole body of `size` bytes without waiting for anything; None if there is no such thing.
-
-        Raises:
-            HttpProblem: it cannot be answered.
-        """
-        model = self._open_model(request, size)
-        judge = self._whole.get(request.content_type)
-        if model is None or judge is None:
-            return None
-        wishes = wishes_of(request.query, request.content_type)
-        if wishes.heatmap:
-            return None
-        return lambda body: judge(body, model, wishes, request.id)
-
-    def infer_inline(self, request: RequestHead, size: int) -> Callable[[bytes], Response] | None:
-        """Return what infers from a whole body of `size` bytes without waiting for anything; None if there is no such thing.
-
-        Raises:
-            HttpProblem: it cannot be answered.
-        """
-        model = self._open_model(request, size)
-        return None if model is None else lambda body: oip.infer(body, request, model, self._settings)
+        if factory.is_stream:
+            codec = factory(model, options)
+            exchange = ScoringExchange(model, codec, options.reasons, model.session(), self._observers(request.id))
+            return StreamedResponse(self._chunks(exchange, request), codec.content_type, encode_error=error_line)
+        return await self._score_body(request, factory, model, options)
 
     async def infer(self, request: Request) -> Response:
         """Score the rows of a request in the Open Inference Protocol.
 
         Raises:
-            HttpProblem: it cannot be answered.
+            HttpProblem, BodyError: it cannot be answered.
             ClientGone: nobody waits for the answer.
         """
-        model = await self.requested_model(request)
-        body = await request.body(self._settings.max_body)
-        return await self._limiter.run(request, len(body), lambda: oip.infer(body, request, model, self._settings))
+        return await self._score_body(request, OipCodec, await self.requested_model(request), self._inference_options(request))
 
-    async def requested_model(self, request: RequestHead) -> Model:
+    def score_inline(self, request: RequestHead, size: int) -> Callable[[bytes], Response] | None:
+        """Return what scores a whole body of `size` bytes without waiting for anything; None where waiting is needed.
+
+        Raises:
+            HttpProblem: it cannot be answered.
+        """
+        model = self._open_model(request, size)
+        factory, options = self._codec(request, CODECS)
+        if model is None or factory.is_stream or options.heatmap:
+            return None
+        return partial(self._answer, request, factory, model, options)
+
+    def infer_inline(self, request: RequestHead, size: int) -> Callable[[bytes], Response] | None:
+        """Return what scores a whole body of the Open Inference Protocol without waiting; None where waiting is needed.
+
+        Raises:
+            HttpProblem: it cannot be answered.
+        """
+        model = self._open_model(request, size)
+        return None if model is None else partial(self._answer, request, OipCodec, model, self._inference_options(request))
+
+    async def score_in_session(self, request: Request, model: ServedModel, body: bytes, session: Session) -> Response:
+        """Score a whole body whose rows continue a session.
+
+        Raises:
+            HttpProblem, BodyError: it cannot be answered.
+            ClientGone: nobody waits for the answer.
+        """
+        factory, options = self.session_codec(request)
+        return await self._limiter.run(request, len(body), partial(self._answer, request, factory, model, options, body, session))
+
+    def session_codec(self, request: RequestHead) -> tuple[CodecFactory, CodecOptions]:
+        """Return the codec of a body that continues a session.
+
+        Raises:
+            HttpProblem: its content type or its query is not supported.
+        """
+        return self._codec(request, SESSION_CODECS)
+
+    async def requested_model(self, request: RequestHead) -> ServedModel:
         """Return the model that the path of a request names."""
         return await self.model(request.path_params["name"], request.path_params.get("version"))
 
-    def _open_model(self, request: RequestHead, size: int) -> Model | None:
-        """Return the model that the path of a request names, if it is open and may read `size` bytes."""
-        model = self._models.find_open(request.path_params["name"], request.path_params.get("version"))
-        return model if size <= self._settings.max_body else None
-
-    async def model(self, name: str, version: str | None) -> Model:
-        """Give a model; a version that is not open yet is opened, one at a time."""
+    async def model(self, name: str, version: str | None) -> ServedModel:
+        """Return a model; a version that is not open yet is opened, one at a time."""
         if model := self._models.find_open(name, version):
             return model
         async with self._opening:
@@ -137,86 +125,61 @@ class Scoring:
                 return model
             return await self._limiter.run_in_thread(partial(self._models.open, name, version or ""))
 
-    async def reload(self, name: str) -> Model:
-        """Answer by the version that is pinned, or highest, now."""
+    async def reload(self, name: str) -> ServedModel:
+        """Switch to the version that is pinned, or highest, now."""
         async with self._opening:
             return await self._limiter.run_in_thread(partial(self._models.reload, name))
 
-    def _json(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Response:
-        """Judge a body of JSON."""
-        limits = self._settings
-        lines = model.body.decode(body)
-        rows = len(lines.rows) + len(lines.rejects)
-        check_rows(rows, limits.max_rows)
-        unread_keys: list[str] = []
-        if not lines.flat:
-            check_depth(body, rows, limits.max_depth)
-            unread_keys = unknown_columns.in_body(body, model.columns)
-        if len(body) > limits.max_text:
-            lines = without_long_texts(lines, limits.max_text, model.numbers)
-        if limits.log_rows:
-            row_log.note(model, lines.values, lines.rows, request_id)
-        judged = model.judge(lines, wishes.reasons, run)
-        self._alarms.record(model, judged, request_id)
-        return Response(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies, unread=unread_keys))
+    def _open_model(self, request: RequestHead, size: int) -> ServedModel | None:
+        """Return the model that the path of a request names, if it is open and may read `size` bytes."""
+        model = self._models.find_open(request.path_params["name"], request.path_params.get("version"))
+        return model if size <= self._settings.max_body else None
 
-    def _ndjson(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series) -> Response:
-        """Judge the lines of a session, which come and go whole."""
-        return Response(Exchange(model, wishes, self._alarms, self._settings, run).whole(body, request_id), NDJSON.encode())
+    def _codec(self, request: RequestHead, codecs: Mapping[str, CodecFactory]) -> tuple[CodecFactory, CodecOptions]:
+        content_type = request.content_type
+        factory = codecs.get(content_type)
+        if factory is None:
+            supported = ", ".join(codecs)
+            detail = f"the supported content types are {supported}"
+            raise HttpProblem(415, "content_type", detail, found=content_type[:80], expected=supported)
+        return factory, codec_options(request.query, content_type, self._limits)
 
-    def _arrow(self, body: bytes, model: Model, wishes: Wishes, request_id: str, run: Series | None = None) -> Response:
-        """Judge an Arrow stream."""
-        frame = arrow.read(body)
-        check_rows(frame.height, self._settings.max_rows)
-        try:
-            if self._settings.log_rows:
-                row_log.note(model, frame.to_dict(as_series=False), range(frame.height), request_id)
-            judged = model.judge_frame(frame, np.arange(frame.height), wishes.reasons, run=run)
-        except TableError as error:
-            raise HttpProblem(422, "columns", str(error)) from error
-        except pl.exceptions.PanicException as error:  # as of a date in the year 3,000,000
-            raise HttpProblem(422, "cells", "a cell of the stream has no value that can be told") from error
-        self._alarms.record(model, judged, request_id)
-        return Response(arrow.write(judged, frame.height, only_anomalies=wishes.only_anomalies), arrow.STREAM.encode())
+    def _inference_options(self, request: RequestHead) -> CodecOptions:
+        return CodecOptions(limits=self._limits, reasons=0, json_length=request.headers.get(HEADER_LENGTH, b""))
 
-    def _raw(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Response:
-        """Judge a matrix, or windows of a series."""
-        if wishes != Wishes():
-            raise unknown("reasons or only", "", "neither, where the answer is numbers")
-        window = model.scorer.manifest.window
-        encoded = raw.read(body, model.scorer.columns, window.length if window else None)
-        rows = len(encoded.accepted)
-        check_rows(rows, self._settings.max_rows)
+    async def _score_body(self, request: Request, factory: CodecFactory, model: ServedModel, options: CodecOptions) -> Response:
+        body = await request.body(self._settings.max_body)
+        size = MAX_INLINE_BYTES + 1 if options.heatmap else len(body)  # drawing is slow, however small the image
+        return await self._limiter.run(request, size, partial(self._answer, request, factory, model, options, body))
+
+    def _answer(
+        self,
+        request: RequestHead,
+        factory: CodecFactory,
+        model: ServedModel,
+        options: CodecOptions,
+        body: bytes,
+        session: Session | None = None,
+    ) -> Response:
+        """Score a whole body."""
+        codec = factory(model, options)
+        answer = ScoringExchange(model, codec, options.reasons, session, self._observers(request.id)).step(body)
+        return Response(answer, codec.content_type, headers=codec.headers)
+
+    async def _chunks(self, exchange: ScoringExchange, request: Request) -> AsyncGenerator[bytes, None]:
+        """Yield the answer chunk by chunk, while the body arrives."""
+        async for data in request.chunks():
+            if answer := await self._limiter.run_step(len(data), partial(exchange.step, data, final=False)):
+                yield answer
+        yield await self._limiter.run_step(0, partial(exchange.step, b"", final=True))
+
+    def _observers(self, request_id: str) -> list[Observer]:
+        observers: list[Observer] = [lambda model, _, verdicts: self._alarms.record(model, verdicts, request_id)]
         if self._settings.log_rows:
-            cells = dict(zip(model.columns, encoded.matrix.T.tolist(), strict=False))
-            row_log.note(model, cells, np.flatnonzero(encoded.accepted).tolist(), request_id)
-        judged = model.judge_windows(encoded, window.length) if window else model.judge_matrix(encoded)
-        self._alarms.record(model, judged, request_id)
-        return Response(raw.write(judged, rows // window.length if window else rows), raw.STREAM.encode())
-
-    def _image(self, body: bytes, model: Model, wishes: Wishes, request_id: str) -> Response:
-        """Judge an image, or draw where its error is."""
-        try:
-            judged, drawn = (
-                model.draw_image(body, wishes.reasons) if wishes.heatmap else (model.judge_image(body, wishes.reasons), b"")
-            )
-        except SettingError as error:
-            raise HttpProblem(415, "content_type", str(error)) from error
-        except UnreadableImage as error:
-            raise HttpProblem(422, "image", "nothing can be drawn", found=error.found, expected=error.expected) from error
-        self._alarms.record(model, judged, request_id)
-        if wishes.heatmap:
-            return Response(drawn, b"image/png")
-        return Response(json_answer.answer(model, judged, only_anomalies=wishes.only_anomalies))
+            observers.append(lambda model, batch, _: log_rows(model, batch, request_id))
+        return observers
 
 
-def check_rows(rows: int, most: int) -> None:
-    """Refuse more rows than a request may have.
-
-    Raises:
-        HttpProblem: it has.
-    """
-    if rows > most:
-        raise HttpProblem(
-            413, "rows", f"{rows:,} rows in one request; NDJSON may have any number", expected=f"at most {most:,} rows"
-        )
+def error_line(problem: HttpProblem, request_id: str) -> bytes:
+    """Return the last line of an NDJSON answer that an error cuts short."""
+    return msgspec.json.encode({"error": msgspec.structs.replace(problem.details, request_id=request_id)}) + b"\n"

@@ -12,16 +12,16 @@ import numpy as np
 from msgspec import Meta
 
 from detector.cells import category_text
-from detector.series import in_words
-from serving.http.api.query_params import wishes_of
-from serving.http.api.score import Scoring
+from detector.inputs import SeriesInput
+from detector.inputs.series import time_texts
+from serving.http.api.score import ScoringApi
 from serving.http.core.concurrency import ConcurrencyLimiter
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request import Request, RequestHead
 from serving.http.core.response import Response, json_response
 from serving.http.core.settings import HttpSettings
-from serving.http.models.model import Model
-from serving.http.models.sessions import LONGEST, Address, Held, Sessions
+from serving.http.models.sessions import MAX_KEY_LENGTH, SessionAddress, SessionStore, StoredSession
+from serving.model import ServedModel
 
 
 class SessionState(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class SessionState(msgspec.Struct, frozen=True):
 class SessionsApi:
     """The routes of sessions."""
 
-    def __init__(self, sessions: Sessions, scoring: Scoring, limiter: ConcurrencyLimiter, settings: HttpSettings) -> None:
+    def __init__(self, sessions: SessionStore, scoring: ScoringApi, limiter: ConcurrencyLimiter, settings: HttpSettings) -> None:
         self._sessions = sessions
         self._scoring = scoring
         self._limiter = limiter
@@ -49,15 +49,14 @@ class SessionsApi:
     async def score(self, request: Request) -> Response:
         """Score rows that follow those of earlier requests; the session changes once all of them are scored."""
         address = _address(request)
-        judge = self._scoring.in_session(request.content_type)
-        wishes = wishes_of(request.query, request.content_type)
+        self._scoring.session_codec(request)  # raises before the body is read
         await self._model(request)
         body = await request.body(self._settings.max_body)
-        async with self._sessions.turn(address) as held:
-            model = await self._model(request)  # which may be another version by now
-            run = held.run(model, address.key)
-            response = await self._limiter.run(request, len(body), lambda: judge(body, model, wishes, request.id, run))
-            held.keep(run, model)
+        async with self._sessions.turn(address) as stored:
+            model = await self._model(request)  # another version may answer by now
+            session = stored.resume(model, address.key)
+            response = await self._scoring.score_in_session(request, model, body, session)
+            stored.save(session, model)
         return response
 
     async def describe(self, request: Request) -> Response:
@@ -70,44 +69,44 @@ class SessionsApi:
         """Forget a session, and return its last state."""
         address = _address(request)
         model = await self._model(request)
-        async with self._sessions.turn(address) as held:
+        async with self._sessions.turn(address) as stored:
             state = self._state(address, model, self._find(address))
-            self._sessions.end(address, held)
+            self._sessions.end(address, stored)
         return json_response(state)
 
-    def _state(self, address: Address, model: Model, held: Held) -> SessionState:
+    def _state(self, address: SessionAddress, model: ServedModel, stored: StoredSession) -> SessionState:
         manifest = model.scorer.manifest
-        state = held.state(manifest)
+        state = stored.state(manifest)
         return SessionState(
             model=model.name,
             version=model.version,
             session=address.key,
-            rows=min(state.seen, len(state.rows)) if state else 0,
+            rows=min(state.seen, len(state.buffer)) if state else 0,
             window=manifest.window.length if manifest.window else 0,
-            newest=in_words(np.array([state.time]))[0] if state else None,
+            newest=time_texts(np.array([state.time]))[0] if state else None,
             alarm=state.alarm.is_on if state else False,
-            idle_seconds=round(self._sessions.idle(held), 3),
+            idle_seconds=round(self._sessions.idle_seconds(stored), 3),
         )
 
-    def _find(self, address: Address) -> Held:
-        held = self._sessions.find(address)
-        if held is None:
+    def _find(self, address: SessionAddress) -> StoredSession:
+        stored = self._sessions.find(address)
+        if stored is None:
             raise HttpProblem(404, "session", f"there is no session {address.key!r}; POST its rows first")
-        return held
+        return stored
 
-    async def _model(self, request: RequestHead) -> Model:
+    async def _model(self, request: RequestHead) -> ServedModel:
         model = await self._scoring.requested_model(request)
-        if model.scorer.manifest.window is None:
+        if not isinstance(model.scorer.input, SeriesInput):
             detail = f"{model.name} scores single rows and has no sessions; POST /v1/models/{model.name}/score instead"
             raise HttpProblem(404, "session", detail)
         return model
 
 
-def _address(request: RequestHead) -> Address:
+def _address(request: RequestHead) -> SessionAddress:
     """Return the address of a session; blanks around a key are ignored, as in files."""
     params = request.path_params
     key = category_text(params["key"])
-    if not key or len(params["key"]) > LONGEST:
-        detail = f"the key of a session must have 1 to {LONGEST} characters, and not only blanks"
+    if not key or len(params["key"]) > MAX_KEY_LENGTH:
+        detail = f"the key of a session must have 1 to {MAX_KEY_LENGTH} characters, and not only blanks"
         raise HttpProblem(422, "session", detail, found=key[:80])
-    return Address(params["name"], params.get("version"), key)
+    return SessionAddress(params["name"], params.get("version"), key)

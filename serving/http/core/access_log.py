@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 
+from serving.codecs.base import BodyError
 from serving.http.core.metrics import HttpMetrics
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request import RequestHead
@@ -23,7 +24,7 @@ class AccessLog:
 
     def record_error(self, error: Exception, request: RequestHead) -> HttpProblem:
         """Count an error, and return what the client may know of it; an unexpected one is logged."""
-        problem = error if isinstance(error, HttpProblem) else _unexpected(error, request)
+        problem = _problem(error, request)
         self._metrics.count_refusal(problem.reason)
         return problem
 
@@ -50,6 +51,17 @@ class AccessLog:
             seconds=round(seconds, 6),
             **trace,
         )
+
+
+def _problem(error: Exception, request: RequestHead) -> HttpProblem:
+    match error:
+        case HttpProblem():
+            return error
+        case BodyError():
+            path, found, expected = error.path, error.found, error.expected
+            return HttpProblem(error.status, error.reason, error.detail, path=path, found=found, expected=expected)
+        case _:
+            return _unexpected(error, request)
 
 
 def _unexpected(error: Exception, request: RequestHead) -> HttpProblem:

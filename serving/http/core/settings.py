@@ -10,6 +10,7 @@ import msgspec
 
 from detector.errors import SettingError
 from detector.graph import Device
+from serving.limits import Limits
 from serving.log import LogFormat
 
 MIB = 2**20
@@ -47,6 +48,11 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", fo
     max_keys: int = 10_000  # of series, kept by one request and by all sessions
     session_timeout: float = 3600.0  # after which an unused session expires
     drain_timeout: float = 20.0
+
+    @property
+    def limits(self) -> Limits:
+        """What one body may hold."""
+        return Limits(max_rows=self.max_rows, max_depth=self.max_depth, max_text=self.max_text, max_line=self.max_line)
 
 
 def load(path: Path | None, options: dict[str, Any]) -> HttpSettings:

@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 import msgspec
 import numpy as np
 
-from serving.http.models.model import Model
 from serving.http.models.registry import ModelRegistry
 from serving.http.models.worker_report import ModelReport, WorkerReport, take_report
+from serving.model import ServedModel
 from serving.monitoring.agreement import VersionComparison
 from serving.monitoring.alarms import MAX_ALARMS, AlarmEvent, RecentAlarms
 from serving.monitoring.recent import RecentStatistics
@@ -57,7 +57,7 @@ class Aggregator:
         self._alarm_ids = itertools.count(1)
         self._alarms: defaultdict[str, deque[AlarmEvent]] = defaultdict(lambda: deque(maxlen=MAX_ALARMS))
         self._seconds: defaultdict[str, deque[SecondTotals]] = defaultdict(lambda: deque(maxlen=MAX_SECONDS))
-        self._recent: WeakKeyDictionary[Model, RecentStatistics] = WeakKeyDictionary()
+        self._recent: WeakKeyDictionary[ServedModel, RecentStatistics] = WeakKeyDictionary()
         self._comparisons: WeakKeyDictionary[ShadowModel, VersionComparison] = WeakKeyDictionary()
 
     def update(self) -> None:
@@ -76,7 +76,7 @@ class Aggregator:
         for name, alarms in report.alarms.items():
             self._alarms[name] += [msgspec.structs.replace(alarm, id=next(self._alarm_ids)) for alarm in alarms]
 
-    def recent(self, model: Model) -> RecentStatistics:
+    def recent(self, model: ServedModel) -> RecentStatistics:
         """Return the statistics of a model's latest rows."""
         if self._is_single:
             return model.statistics.recent
@@ -101,7 +101,7 @@ class Aggregator:
         """Return the totals of a model for each second in `since <= second < before`."""
         return [second for second in self._seconds[name] if since <= second.at < before]
 
-    def _merge(self, model: Model, report: ModelReport) -> None:
+    def _merge(self, model: ServedModel, report: ModelReport) -> None:
         """Merge a worker's statistics of a model into those of all workers."""
         if self._is_single:
             return
@@ -111,7 +111,7 @@ class Aggregator:
         if statistics.rows:
             cells = np.frombuffer(statistics.cells).reshape(-1, len(model.scorer.columns))
             recent.add(statistics.rows, statistics.anomalies, np.frombuffer(statistics.scores), cells)
-        if shadow_report and shadow and shadow.model.version == shadow_report.version:
+        if shadow_report and shadow and shadow.version == shadow_report.version:
             self.comparison(shadow).merge(shadow_report.comparison)
 
     def _add_to_second(self, name: str, statistics: StatisticsDelta) -> None:

@@ -9,7 +9,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from serving.http.models.registry import ModelRegistry
-from serving.http.models.sessions import Counted, Sessions
+from serving.http.models.sessions import SessionMetricsCollector, SessionStore
 from serving.monitoring.metric_table import MetricDefinition
 from serving.monitoring.model_metrics import ModelMetricsCollector
 from serving.monitoring.shadow import ShadowMetricsCollector
@@ -17,12 +17,12 @@ from serving.monitoring.shadow import ShadowMetricsCollector
 SERVING = MetricDefinition("gauge", "residuum_model_serving", "The version that answers.", ("model", "version"))
 
 
-def register_model_metrics(metrics: CollectorRegistry, models: ModelRegistry, sessions: Sessions) -> None:
+def register_model_metrics(metrics: CollectorRegistry, models: ModelRegistry, sessions: SessionStore) -> None:
     """Register the metrics of the models, their shadows and their sessions."""
     metrics.register(ModelMetricsCollector(models.open_models))
     metrics.register(ShadowMetricsCollector(models.shadowed))
     metrics.register(_ServingCollector(models))
-    metrics.register(Counted(sessions))
+    metrics.register(SessionMetricsCollector(sessions))
 
 
 class _ServingCollector(Collector):

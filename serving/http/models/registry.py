@@ -17,11 +17,11 @@ from detector import bundle, repository
 from detector.errors import BundleError, BundleMissing, ResiduumError
 from detector.graph import Device
 from detector.scorer import Scorer
-from detector.windows import MOST_KEYS
+from detector.windows import MAX_KEYS
 from serving.http.core.problem_details import HttpProblem
-from serving.http.models.model import Model
 from serving.log import error_fields, log
 from serving.memory import release_free_memory
+from serving.model import ServedModel
 from serving.monitoring.shadow import ShadowModel, can_shadow
 from serving.preload import preload
 
@@ -56,7 +56,7 @@ class ModelRegistry:
         device: Device,
         count_load: Callable[[str], None],
         shadow_share: float = 0.0,
-        max_keys: int = MOST_KEYS,
+        max_keys: int = MAX_KEYS,
     ) -> None:
         """Open the current version of every name; `count_load` receives `opened` or `refused` for each attempt.
 
@@ -76,21 +76,21 @@ class ModelRegistry:
         self._rejections: dict[Path, _RejectedVersion] = {}
         self._logged: dict[str, str] = {}  # the latest error of each name or shadow, so that it is logged once
         # Both are replaced, not changed, so that readers need no lock.
-        self._others: dict[tuple[str, int], Model] = {}
-        self._current: dict[str, Model] = {}
+        self._others: dict[tuple[str, int], ServedModel] = {}
+        self._current: dict[str, ServedModel] = {}
         self._folders = _find_names(path)
         for name in self._folders:
             self._activate(name)
 
-    def current_models(self) -> list[Model]:
+    def current_models(self) -> list[ServedModel]:
         """Return the current version of every name."""
         return list(self._current.values())
 
-    def open_models(self) -> list[Model]:
+    def open_models(self) -> list[ServedModel]:
         """Return every open version."""
         return [*self._current.values(), *self._others.values()]
 
-    def current(self, name: str) -> Model:
+    def current(self, name: str) -> ServedModel:
         """Return the current version of a name.
 
         Raises:
@@ -101,7 +101,7 @@ class ModelRegistry:
         except KeyError:
             raise HttpProblem(404, "model", f"there is no model {name[:80]!r}; GET /v1/models lists the models") from None
 
-    def shadowed(self) -> list[tuple[Model, ShadowModel]]:
+    def shadowed(self) -> list[tuple[ServedModel, ShadowModel]]:
         """Return the current versions that have a shadow, with their shadows."""
         return [(model, shadow) for model in self._current.values() if (shadow := model.shadow)]
 
@@ -121,7 +121,7 @@ class ModelRegistry:
         """Return whether a version of a name is pinned."""
         return (self._folders[name] / repository.PIN).is_file()
 
-    def find_open(self, name: str, version: str | None) -> Model | None:
+    def find_open(self, name: str, version: str | None) -> ServedModel | None:
         """Return a version, or the current one, if it is open.
 
         Raises:
@@ -132,7 +132,7 @@ class ModelRegistry:
             return model
         return self._others.get((name, int(version))) if VERSION.fullmatch(version) else None
 
-    def open(self, name: str, version: str) -> Model:
+    def open(self, name: str, version: str) -> ServedModel:
         """Open a version, which takes a while, and keep it open.
 
         Raises:
@@ -146,7 +146,7 @@ class ModelRegistry:
             self._keep_open(model)
         return model
 
-    def reload(self, name: str) -> Model:
+    def reload(self, name: str) -> ServedModel:
         """Activate the version that is pinned or highest now, without waiting for the next poll.
 
         Raises:
@@ -178,7 +178,7 @@ class ModelRegistry:
         current = self.current(name).version
         return sorted({current, *repository.versions(self._folders[name])})
 
-    def _activate(self, name: str) -> Model:
+    def _activate(self, name: str) -> ServedModel:
         """Make the pinned version, or else the highest valid one, the current one."""
         previous, rejection = self._current.get(name), None
         for folder in repository.candidates(self._folders[name]):
@@ -202,7 +202,7 @@ class ModelRegistry:
             raise rejection.exception()
         raise BundleMissing(f"{self._folders[name]} has no version any more")
 
-    def _update_shadow(self, model: Model) -> None:
+    def _update_shadow(self, model: ServedModel) -> None:
         """Start the highest valid version as the shadow of a model that is pinned below it."""
         folder = self._folders[model.name]
         higher = [version for version in reversed(repository.versions(folder)) if version > model.version]
@@ -210,28 +210,28 @@ class ModelRegistry:
             self._stop_shadow(model)
             return
         for version in higher:
-            is_running = model.shadow and model.shadow.model.scorer.folder == folder / str(version)
+            is_running = model.shadow and model.shadow.scorer.folder == folder / str(version)
             if is_running or _shadow_key(model, version) in self._logged:
                 return
             with contextlib.suppress(BundleError):
                 self._start_shadow(model, self._open_other(model.name, folder / str(version)))
                 return
 
-    def _start_shadow(self, model: Model, other: Model) -> None:
+    def _start_shadow(self, model: ServedModel, other: ServedModel) -> None:
         """Start a version, with statistics of its own, as a shadow, if the requests of the model hold all that it needs."""
         self._stop_shadow(model)
-        if can_shadow(other, model):
-            model.shadow = ShadowModel(Model(other.name, other.scorer, self._max_keys), model, self._shadow_share)
+        if can_shadow(other.scorer, model.scorer):
+            model.shadow = ShadowModel(other.name, other.scorer, model.scorer, self._shadow_share)
             log().info("shadow started", model=model.name, version=model.version, shadow=other.version)
         else:
             self._log_once(_shadow_key(model, other.version), "it reads other columns than the version that answers")
 
-    def _stop_shadow(self, model: Model) -> None:
+    def _stop_shadow(self, model: ServedModel) -> None:
         if model.shadow:
             shadow, model.shadow = model.shadow, None
             shadow.close()
 
-    def _open_other(self, name: str, folder: Path) -> Model:
+    def _open_other(self, name: str, folder: Path) -> ServedModel:
         """Return a version beside the current ones, and open it if necessary."""
         model = self._find_other(name, folder)
         if model is None:
@@ -239,7 +239,7 @@ class ModelRegistry:
             self._keep_open(model)
         return model
 
-    def _find_other(self, name: str, folder: Path) -> Model | None:
+    def _find_other(self, name: str, folder: Path) -> ServedModel | None:
         """Return a version that is open beside the current ones, unless it has changed on disk."""
         for (other, _), model in self._others.items():
             if other == name and model.scorer.folder == folder and model.scorer.manifest == bundle.read_manifest(folder):
@@ -252,13 +252,13 @@ class ModelRegistry:
             self._logged[key] = message
             log().error("version not activated", model=key, error=message)
 
-    def _keep_open(self, model: Model) -> None:
+    def _keep_open(self, model: ServedModel) -> None:
         """Keep a version open beside the current ones, and close the oldest of too many."""
         others = {**self._others, (model.name, model.version): model}
         self._others = dict(list(others.items())[-MAX_OTHERS:])
         release_free_memory()
 
-    def _open(self, name: str, folder: Path) -> Model:
+    def _open(self, name: str, folder: Path) -> ServedModel:
         """Verify, open and preload a version; a rejected one is not tried again before it changes."""
         stamp = _stamp(folder)
         rejection = self._rejections.get(folder)
@@ -275,7 +275,7 @@ class ModelRegistry:
             raise
         self._count_load("opened")
         self._rejections.pop(folder, None)
-        return Model(name, scorer, self._max_keys)
+        return ServedModel(name, scorer, self._max_keys)
 
 
 @contextlib.contextmanager
@@ -299,7 +299,7 @@ def polling(models: ModelRegistry) -> Iterator[None]:
         thread.join()
 
 
-def _shadow_key(model: Model, version: int) -> str:
+def _shadow_key(model: ServedModel, version: int) -> str:
     return f"{model.name}/{version} as the shadow of {model.name}/{model.version}"
 
 

@@ -1,13 +1,13 @@
-"""What is remembered of series between requests: of each session its window and where its alarm stands, in one place.
+"""Series that continue from request to request: the window and the alarm of each session, in one place.
 
-    async with sessions.turn(address) as held:    # one request after the other
-        run = held.run(model)                     # it goes on from what is held, if that fits the model
-        ...                                       # a request that fails raises here, and leaves what is held as it was
-        held.keep(run, model)
+    async with sessions.turn(address) as stored:  # one request at a time
+        session = stored.resume(model, key)       # continues from what is stored, if that fits the model
+        ...                                       # a request that fails raises here and changes nothing
+        stored.save(session, model)
 
-A session belongs to the address at which it was begun: a name, or a version of it. It goes on under a new version of the name
-if that reads the same columns, with the same codes, in windows of the same form; otherwise its window warms up anew. Of too
-many sessions the one unheard of for longest is forgotten, and so is one that nobody asks for a while.
+A session belongs to the address at which it was started: a name, or a version of it. It continues under a new version of the
+name if that reads the same columns, with the same codes, in windows of the same form; otherwise its window warms up anew.
+Of too many sessions the least recently used one is dropped, and so is one that is idle for too long.
 """
 
 from __future__ import annotations
@@ -18,206 +18,201 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from detector.inputs import SeriesSession
 from detector.manifest import Manifest
-from detector.windows import State
-from serving.http.models.model import Model
+from detector.windows import KeyState
+from serving.model import ServedModel
 
-if TYPE_CHECKING:
-    from detector.series import Series
-
-
-LONGEST = 200  # characters of a key
+MAX_KEY_LENGTH = 200  # characters
 
 
-class Address(NamedTuple):
-    """Where a session is asked."""
+class SessionAddress(NamedTuple):
+    """Where a session is addressed."""
 
     name: str
     version: str | None
     key: str
 
 
-class Held:
-    """What is remembered of one session."""
+class StoredSession:
+    """What is kept of one session."""
 
-    __slots__ = ("_form", "_kept", "asked", "lock", "users")
+    __slots__ = ("_content", "_layout", "lock", "used", "users")
 
     def __init__(self) -> None:
-        self._kept = b""
-        self._form: Hashable = None
-        self.asked = 0.0
+        self._content = b""
+        self._layout: Hashable = None
+        self.used = 0.0  # when, by the store's clock
         self.lock = asyncio.Lock()
-        self.users = 0  # requests that have it or wait for it
+        self.users = 0  # requests that hold it or wait for it
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything."""
-        return bool(self._kept)
+        """Return whether anything is stored."""
+        return bool(self._content)
 
-    def run(self, model: Model, key: str) -> Series:
-        """Go on from what is held, or begin anew if that is of another form than the model's.
+    def resume(self, model: ServedModel, key: str) -> SeriesSession:
+        """Continue from what is stored, or start anew if that is of another form than the model's.
 
         Raises:
-            SettingError: the model judges rows one by one.
+            SettingError: the model scores rows one by one.
         """
-        run = model.scorer.series(1, key=key)
-        run.restore(self._kept if self._form == _form(model.scorer.manifest) else b"")
-        return run
+        session = model.scorer.series(1, key=key)
+        session.restore(self._content if self._layout == _layout(model.scorer.manifest) else b"")
+        return session
 
-    def keep(self, run: Series, model: Model) -> None:
-        """Remember where a run stands."""
-        self._kept, self._form = run.save(), _form(model.scorer.manifest)
+    def save(self, session: SeriesSession, model: ServedModel) -> None:
+        """Store the state of a session."""
+        self._content, self._layout = session.save(), _layout(model.scorer.manifest)
 
-    def state(self, manifest: Manifest) -> State | None:
-        """Give what a model would go on from; None if its window would warm up anew."""
-        if manifest.window is None or not self or self._form != _form(manifest):
+    def state(self, manifest: Manifest) -> KeyState | None:
+        """Return the state that a model would continue from; None if its window would warm up anew."""
+        if manifest.window is None or not self or self._layout != _layout(manifest):
             return None
-        return State.from_bytes(self._kept, manifest.window.length, len(manifest.columns))
+        return KeyState.from_bytes(self._content, manifest.window.length, len(manifest.columns))
 
 
-class Sessions:
-    """Holds the sessions. Used by the loop's thread; what is counted may be read from any."""
+class SessionStore:
+    """Stores sessions. Used by the event loop's thread; counts may be read from any thread."""
 
-    def __init__(self, most: int, idle: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Hold at most so many, and none that was not asked for `idle` seconds."""
-        self._most = most
-        self._idle = idle
+    def __init__(self, max_sessions: int, max_idle: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep at most `max_sessions`, and none that is idle for more than `max_idle` seconds."""
+        self._max_sessions = max_sessions
+        self._max_idle = max_idle
         self._clock = clock
-        self._changing = threading.Lock()
-        self._held: OrderedDict[Address, Held] = OrderedDict()  # the one unheard of for longest is the first
-        self._forgotten: Counter[tuple[str, str]] = Counter()  # by name and reason
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[SessionAddress, StoredSession] = OrderedDict()  # the least recently used first
+        self._dropped: Counter[tuple[str, str]] = Counter()  # by name and reason
 
-    def find(self, address: Address) -> Held | None:
-        """Give a session, as the latest request left it."""
-        self._forget()
-        held = self._held.get(address)
-        return held or None
+    def find(self, address: SessionAddress) -> StoredSession | None:
+        """Return a session as the latest request left it."""
+        self._drop_idle()
+        stored = self._sessions.get(address)
+        return stored or None
 
-    def idle(self, held: Held) -> float:
-        """Give for how many seconds nobody has asked."""
-        return self._clock() - held.asked
+    def idle_seconds(self, stored: StoredSession) -> float:
+        """Return the time since the latest request."""
+        return self._clock() - stored.used
 
     @contextlib.asynccontextmanager
-    async def turn(self, address: Address) -> AsyncIterator[Held]:
-        """Wait for one's turn; a session of which nothing is held afterwards is none."""
-        held = await self._taken(address)
+    async def turn(self, address: SessionAddress) -> AsyncIterator[StoredSession]:
+        """Wait for the earlier requests of a session; one that is empty afterwards is not kept."""
+        stored = await self._acquire(address)
         try:
-            yield held
+            yield stored
         finally:
-            held.lock.release()
-            self._left(address, held)
+            stored.lock.release()
+            self._leave(address, stored)
 
-    def end(self, address: Address, held: Held) -> None:
-        """Forget a session, in its turn."""
-        self._drop(address, held)
+    def end(self, address: SessionAddress, stored: StoredSession) -> None:
+        """Delete a session, during its turn."""
+        self._remove(address, stored)
 
     def counts(self) -> Counter[str]:
-        """Count the sessions of each name."""
-        self._forget()
-        with self._changing:
-            return Counter(address.name for address, held in self._held.items() if held)
+        """Return the number of sessions of each name."""
+        self._drop_idle()
+        with self._lock:
+            return Counter(address.name for address, stored in self._sessions.items() if stored)
 
-    def forgotten(self) -> Counter[tuple[str, str]]:
-        """Count those that were forgotten, by name and reason: `idle` or `room`."""
-        with self._changing:
-            return self._forgotten.copy()
+    def dropped(self) -> Counter[tuple[str, str]]:
+        """Return how many were dropped, by name and reason: `idle` or `room`."""
+        with self._lock:
+            return self._dropped.copy()
 
-    async def _taken(self, address: Address) -> Held:
-        """Give a session whose turn it is; one that was ended meanwhile is begun anew."""
+    async def _acquire(self, address: SessionAddress) -> StoredSession:
+        """Return a session whose turn it is; one that was ended meanwhile starts anew."""
         while True:
-            held = self._entered(address)
+            stored = self._enter(address)
             try:
-                await held.lock.acquire()
+                await stored.lock.acquire()
             except BaseException:
-                self._left(address, held)
+                self._leave(address, stored)
                 raise
-            if self._held.get(address) is held:
-                return held
-            held.lock.release()
-            self._left(address, held)
+            if self._sessions.get(address) is stored:
+                return stored
+            stored.lock.release()
+            self._leave(address, stored)
 
-    def _entered(self, address: Address) -> Held:
-        """Give a session that is used from here on, a new one if there is none."""
-        self._forget()
-        with self._changing:
-            held = self._held.get(address)
-            if held is None:
-                held = self._held[address] = Held()
-            held.users += 1
-            held.asked = self._clock()
-            self._held.move_to_end(address)
-        return held
+    def _enter(self, address: SessionAddress) -> StoredSession:
+        self._drop_idle()
+        with self._lock:
+            stored = self._sessions.get(address)
+            if stored is None:
+                stored = self._sessions[address] = StoredSession()
+            stored.users += 1
+            stored.used = self._clock()
+            self._sessions.move_to_end(address)
+        return stored
 
-    def _left(self, address: Address, held: Held) -> None:
-        """Let a session be without one of its users; one that is empty is kept for those alone who wait for it."""
-        held.users -= 1
-        if held:
+    def _leave(self, address: SessionAddress, stored: StoredSession) -> None:
+        """Release a session; an empty one is kept only while others wait for it."""
+        stored.users -= 1
+        if stored:
             self._make_room()
-        elif not held.users:
-            self._drop(address, held)
+        elif not stored.users:
+            self._remove(address, stored)
 
-    def _drop(self, address: Address, held: Held) -> None:
-        with self._changing:
-            if self._held.get(address) is held:
-                del self._held[address]
+    def _remove(self, address: SessionAddress, stored: StoredSession) -> None:
+        with self._lock:
+            if self._sessions.get(address) is stored:
+                del self._sessions[address]
 
-    def _forget(self) -> None:
-        """Forget those that nobody asked for too long."""
-        with self._changing:
-            late = [address for address, held in self._late() if not held.users]
-            for address in late:
-                del self._held[address]
-                self._forgotten[address.name, "idle"] += 1
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle = [address for address, stored in self._idle() if not stored.users]
+            for address in idle:
+                del self._sessions[address]
+                self._dropped[address.name, "idle"] += 1
 
-    def _late(self) -> Iterator[tuple[Address, Held]]:
-        """Give those that are late, which stand first."""
-        before = self._clock() - self._idle
-        for address, held in self._held.items():
-            if held.asked >= before:
+    def _idle(self) -> Iterator[tuple[SessionAddress, StoredSession]]:
+        """Yield the sessions that are idle for too long; they are the first."""
+        before = self._clock() - self._max_idle
+        for address, stored in self._sessions.items():
+            if stored.used >= before:
                 return
-            yield address, held
+            yield address, stored
 
     def _make_room(self) -> None:
-        """Forget the one unheard of for longest, if there are too many and it is not in use."""
-        with self._changing:
-            if len(self._held) <= self._most:
+        """Drop the least recently used session that is not in use, if there are too many."""
+        with self._lock:
+            if len(self._sessions) <= self._max_sessions:
                 return
-            for address, held in self._held.items():
-                if not held.users:
-                    del self._held[address]
-                    self._forgotten[address.name, "room"] += 1
+            for address, stored in self._sessions.items():
+                if not stored.users:
+                    del self._sessions[address]
+                    self._dropped[address.name, "room"] += 1
                     return
 
 
-class Counted(Collector):
-    """How many sessions there are, read when it is asked for."""
+class SessionMetricsCollector(Collector):
+    """How many sessions there are, read at each scrape."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: SessionStore) -> None:
         self._sessions = sessions
 
     def describe(self) -> list[Metric]:
-        """Name nothing beforehand."""
+        """Return nothing: the metrics are not known beforehand."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Count them."""
-        held = GaugeMetricFamily("residuum_sessions", "Series that are remembered between requests.", labels=("model",))
+        """Count the sessions."""
+        sessions = GaugeMetricFamily("residuum_sessions", "Sessions of series that are kept.", labels=("model",))
         for name, count in self._sessions.counts().items():
-            held.add_metric([name], count)
-        forgotten = CounterMetricFamily(
-            "residuum_sessions_forgotten", "Sessions that were forgotten, being idle or for room.", labels=("model", "reason")
+            sessions.add_metric([name], count)
+        dropped = CounterMetricFamily(
+            "residuum_sessions_forgotten", "Sessions that were dropped, being idle or for room.", labels=("model", "reason")
         )
-        for (name, reason), count in self._sessions.forgotten().items():
-            forgotten.add_metric([name, reason], count)
-        yield from (held, forgotten)
+        for (name, reason), count in self._sessions.dropped().items():
+            dropped.add_metric([name, reason], count)
+        yield from (sessions, dropped)
 
 
-def _form(manifest: Manifest) -> Hashable:
-    """Give what a window of a model is: the columns, the meaning of their codes, and how rows become windows."""
+def _layout(manifest: Manifest) -> Hashable:
+    """Return what a stored window depends on: the columns, the meaning of their codes, and how rows become windows."""
     window = manifest.window
-    columns = tuple((each.name, each.kind, each.vocabulary, bool(each.rare)) for each in manifest.columns)
+    columns = tuple((column.name, column.kind, column.vocabulary, bool(column.rare)) for column in manifest.columns)
     return columns, window and (window.time, window.key, window.length, window.stride)

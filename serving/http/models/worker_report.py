@@ -45,7 +45,7 @@ def take_report(models: ModelRegistry, alarms: RecentAlarms) -> WorkerReport:
     for model in models.open_models():
         statistics, shadow = model.statistics.take_delta(), model.shadow
         comparison = shadow.comparison.take_delta() if shadow else None
-        shadow_report = ShadowReport(shadow.model.version, comparison) if shadow and comparison else None
+        shadow_report = ShadowReport(shadow.version, comparison) if shadow and comparison else None
         if statistics.rows or statistics.rejected or comparison:
             reports.append(ModelReport(model.name, model.version, statistics, shadow_report))
     return WorkerReport(reports, alarms.drain())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from serving.http.api.admin import AdminApi
 from serving.http.api.live_page import LivePage
 from serving.http.api.routes import Apis, build_routes
-from serving.http.api.score import Scoring
+from serving.http.api.score import ScoringApi
 from serving.http.api.sessions import SessionsApi
 from serving.http.core.access_log import AccessLog
 from serving.http.core.app import App
@@ -26,7 +26,7 @@ from serving.http.core.timer import repeated
 from serving.http.models.aggregator import REPORT_INTERVAL, Aggregator
 from serving.http.models.metrics import register_model_metrics
 from serving.http.models.registry import ModelRegistry
-from serving.http.models.sessions import Sessions
+from serving.http.models.sessions import SessionStore
 from serving.http.models.worker_report import WorkerReporter
 from serving.http.process.internal_api import InternalAccessLog, InternalApi, serve_internal_api
 from serving.monitoring.alarms import RecentAlarms
@@ -73,8 +73,8 @@ class HttpService:
             self.models, self._alarms, self.metrics.count_failed_report, is_single=identity.socket is None
         )
         self._proxy = _proxy(identity, self.readiness, settings)
-        sessions = Sessions(settings.max_keys, settings.session_timeout)
-        scoring = Scoring(self.models, self.limiter, self._alarms, settings)
+        sessions = SessionStore(settings.max_keys, settings.session_timeout)
+        scoring = ScoringApi(self.models, self.limiter, self._alarms, settings)
         apis = Apis(
             scoring,
             SessionsApi(sessions, scoring, self.limiter, settings),

@@ -47,7 +47,7 @@ def test_every_row_has_a_verdict_or_warms_up(run: Run, model: Path, table: Path)
     warming = out.filter(pl.col("state") == "warming up")
     assert warming.height == 2 * (LENGTH - 1)
     assert warming["anomaly_score"].null_count() == warming["is_anomaly"].null_count() == warming.height
-    judged = out.filter(pl.col("state") == "judged")
+    judged = out.filter(pl.col("state") == "scored")
     assert judged["is_anomaly"].null_count() == 0
     assert judged.filter(pl.col("is_bad"))["is_anomaly"].mean() > 0.7
     assert judged.filter(~pl.col("is_bad"))["is_anomaly"].mean() < 0.3
@@ -102,7 +102,7 @@ def test_rows_that_cannot_take_part_are_rejected_with_their_reason(run: Run, mod
         (24, "load"),
     ]
     assert rejects["expected"].to_list()[3:5] == ["a time after 2026-03-03 06:00:19, that of the row before"] * 2
-    assert pl.read_csv("out.csv")["state"].to_list().count("judged") == 24 - LENGTH + 1
+    assert pl.read_csv("out.csv")["state"].to_list().count("scored") == 24 - LENGTH + 1
 
 
 def test_an_hour_that_comes_twice_is_rejected_and_one_that_is_skipped_is_a_gap(run: Run, model: Path) -> None:
@@ -121,7 +121,7 @@ def test_an_hour_that_comes_twice_is_rejected_and_one_that_is_skipped_is_a_gap(r
     states = {name: pl.read_csv(f"{name}-out.csv")["state"].to_list() for name in ("autumn", "spring", "offset")}
     assert len(states["autumn"]) == 30
     assert pl.read_csv("autumn-out.rejects.csv").height == 30
-    assert states["spring"][30:42] == ["warming up"] * 11 + ["judged"]
+    assert states["spring"][30:42] == ["warming up"] * 11 + ["scored"]
     assert states["offset"].count("warming up") == LENGTH - 1
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from detector.decision import Decision
 from detector.scorer import Scorer
-from detector.windows import FATES
+from detector.windows import ROW_STATUS
 from tests.data.make_bundle import write_minimal
 from tests.presses import today
 from tests.serving.http.conftest import ASK, Service, Start, until
@@ -171,7 +171,7 @@ def test_a_session_is_one_whichever_worker_takes_its_rows(start: Start, presses:
             said += answer.json()["verdicts"]
         assert [worker.get("/v1/models/presses/sessions/a%20b").json()["session"] for worker in workers] == ["a b"] * 2
     whole = Scorer.open(presses[0], "cpu").score(rows)
-    assert [each["state"] for each in said] == [FATES[fate] for fate in whole.fates]
+    assert [each["state"] for each in said] == [ROW_STATUS[fate] for fate in whole.row_status]
     assert any(each["is_anomaly"] for each in said)
-    judged = sum(each["state"] == "judged" for each in said)
+    judged = sum(each["state"] == "scored" for each in said)
     until(lambda: event(service.url)["rows"] == judged > 0)

@@ -12,8 +12,7 @@ import polars as pl
 import pytest
 
 from detector.scorer import Scorer
-from serving.files.judging import Question
-from serving.files.scoring import Job, score_files
+from serving.files.scoring import ScoringJob, ScoringRequest, score_files
 from tests.data.make_bundle import KEPT
 from tests.serving.http.conftest import ASK, Service, Start
 from tests.tables import normal_rows, planted_anomalies
@@ -42,8 +41,8 @@ def scored(rows: list[Any], tmp_path_factory: pytest.TempPathFactory) -> dict[in
     """What `residuum score` says of the rows, by their place."""
     folder = tmp_path_factory.mktemp("scored")
     (folder / "rows.ndjson").write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows))
-    question = Question(paths=(str(folder / "rows.ndjson"),))
-    job = Job(question=question, to=str(folder / "out.ndjson"), rejects=str(folder / "rejects.csv"))
+    question = ScoringRequest(paths=(str(folder / "rows.ndjson"),))
+    job = ScoringJob(request=question, to=str(folder / "out.ndjson"), rejects=str(folder / "rejects.csv"))
     score_files(Scorer.open(KEPT, "cpu"), job)
     verdicts = [json.loads(line) for line in (folder / "out.ndjson").read_text().splitlines()]
     rejects = pl.read_csv(folder / "rejects.csv").fill_null("").to_dicts()
@@ -128,7 +127,7 @@ def test_versions(service: Service, rows: list[Any]) -> None:
 def test_rows_get_the_class_that_a_file_gives_them(service: Service, models: Path, tmp_path: Path) -> None:
     rows = normal_rows(40, seed=5, holes=0.1).to_dicts()
     (tmp_path / "rows.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    job = Job(question=Question(paths=(str(tmp_path / "rows.ndjson"),)), to=str(tmp_path / "out.ndjson"), rejects="")
+    job = ScoringJob(request=ScoringRequest(paths=(str(tmp_path / "rows.ndjson"),)), to=str(tmp_path / "out.ndjson"), rejects="")
     score_files(Scorer.open(models / "fans", "cpu"), job)
     filed = [json.loads(line) for line in (tmp_path / "out.ndjson").read_text().splitlines()]
     assert {each["class"] for each in filed} == {"cold", "hot"}

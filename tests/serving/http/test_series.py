@@ -78,7 +78,7 @@ def inferred(service: Service, rows: pl.DataFrame) -> Said:
     answer = post(service, json.dumps({"inputs": inputs}).encode(), {}, "v2/models/presses/infer").json()
     outputs = [each["data"] for each in answer["outputs"]]
     said = [
-        {"anomaly_score": score, "is_anomaly": flag if state == "judged" else None, "p_value": p_value, "state": state}
+        {"anomaly_score": score, "is_anomaly": flag if state == "scored" else None, "p_value": p_value, "state": state}
         for score, flag, p_value, state in zip(*outputs, strict=True)
     ]
     for each in json.loads(answer["parameters"]["rejected"]):
@@ -93,13 +93,13 @@ def test_rows_get_the_verdicts_of_a_file(served: Service, rows: pl.DataFrame, fi
             answer = post(served, json.dumps(rows.to_dicts()).encode(), {"content-type": "application/json"}).json()
             said = answer["verdicts"]
             states = [each.get("state") for each in filed]
-            assert answer["rows"] == states.count("judged")
-            assert answer["unjudged"] == states.count("warming up") == 2 * (LENGTH - 1)
+            assert answer["rows"] == states.count("scored")
+            assert answer["not_scored"] == states.count("warming up") == 2 * (LENGTH - 1)
             assert answer["rejected"] == states.count(None) == 3
             assert answer["anomalies"] > 3 * answer["alarms"] > 0
         case "ndjson":
             *said, last = map(json.loads, post(served, rows.write_ndjson().encode(), NDJSON).text.splitlines())
-            assert last["done"]["unjudged"] == 2 * (LENGTH - 1)
+            assert last["done"]["not_scored"] == 2 * (LENGTH - 1)
             assert last["done"]["alarms"] > 0
         case "arrow":
             said = pl.read_ipc_stream(io.BytesIO(post(served, as_stream(rows), ARROW).content)).to_dicts()
@@ -121,7 +121,7 @@ def test_each_request_begins_anew_and_a_stream_is_one_run(served: Service) -> No
     rows = today().filter(machine="press")
     for _ in range(2):
         said = post(served, json.dumps(rows[:LENGTH].to_dicts()).encode(), {"content-type": "application/json"}).json()
-        assert [each["state"] for each in said["verdicts"]] == ["warming up"] * (LENGTH - 1) + ["judged"]
+        assert [each["state"] for each in said["verdicts"]] == ["warming up"] * (LENGTH - 1) + ["scored"]
     with httpx.Client() as client:  # line by line, each a block of its own
         lines = (line + b"\n" for line in rows.write_ndjson().encode().splitlines())
         answer = client.post(f"{served.url}/v1/models/presses/score", content=lines, headers=NDJSON)

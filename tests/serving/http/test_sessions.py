@@ -18,9 +18,9 @@ import pytest
 from detector import bundle as bundles
 from detector import pin
 from detector.scorer import Scorer
-from detector.windows import FATES
-from serving.http.models.model import Model
-from serving.http.models.sessions import Address, Sessions
+from detector.windows import ROW_STATUS
+from serving.http.models.sessions import SessionAddress, SessionStore
+from serving.model import ServedModel
 from tests.presses import LENGTH, today
 from tests.serving.http.conftest import ASK, Service, Start, running, until
 from tests.serving.http.test_forms import ARROW, NDJSON
@@ -83,9 +83,9 @@ def test_rows_that_come_in_parts_are_judged_as_if_they_came_whole(served: Servic
         said += post(served, "in parts", press[start : start + rows], form)
         start += rows
     whole = Scorer.open(bundle, "cpu").score(today().filter(machine="press"))
-    assert whole.fates is not None
-    assert states(said) == [FATES[fate] for fate in whole.fates]
-    judged = whole.scored
+    assert whole.row_status is not None
+    assert states(said) == [ROW_STATUS[fate] for fate in whole.row_status]
+    judged = whole.is_scored
     assert [each["is_anomaly"] for each in said] == [
         flag if is_judged else None for flag, is_judged in zip(whole.is_anomaly, judged, strict=True)
     ]
@@ -160,7 +160,7 @@ def test_a_request_that_fails_leaves_a_session_as_it_was(
     assert ASK.get(url(served, key)).status_code == 404
     post(served, key, press[: LENGTH - 1])
     assert ASK.post(url(served, key), content=content, headers=headers).status_code == status
-    assert states(post(served, key, press[LENGTH - 1 : LENGTH])) == ["judged"]
+    assert states(post(served, key, press[LENGTH - 1 : LENGTH])) == ["scored"]
 
 
 def test_requests_of_one_session_go_one_after_the_other(served: Service, press: pl.DataFrame) -> None:
@@ -201,7 +201,7 @@ def test_a_new_version_goes_on_if_it_reads_the_same_windows(
     moved = ASK.post(f"{service.url}/v1/models/presses/thresholds", json={"false_alarm_rate": 0.3})
     assert moved.json()["version"] == 2, moved.text
     assert ASK.get(url(service, "a")).json()["rows"] == LENGTH
-    assert states(post(service, "a", press[20:21])) == ["judged"]
+    assert states(post(service, "a", press[20:21])) == ["scored"]
     other = tuple(msgspec.structs.replace(each, vocabulary=each.vocabulary[::-1]) for each in manifest.columns)
     write(3, columns=other)
     assert ASK.get(url(service, "a")).json()["rows"] == 0
@@ -215,14 +215,14 @@ def test_several_workers_remember_in_one_place(bundle: Path, start: Start, press
     service = start("--workers", 2, at=bundle.parent)
     until(lambda: all(ASK.get(url(service, "a")).status_code == 404 for _ in range(8)))  # worker 0 may be the second to be there
     said = [each for row in range(16) for each in post(service, "a", press[row : row + 1])]
-    assert states(said) == ["warming up"] * (LENGTH - 1) + ["judged"] * (16 - LENGTH + 1)
+    assert states(said) == ["warming up"] * (LENGTH - 1) + ["scored"] * (16 - LENGTH + 1)
 
 
 def test_the_session_unheard_of_for_longest_makes_room_and_an_idle_one_is_forgotten(bundle: Path) -> None:
     now = 0.0
-    sessions = Sessions(2, 10.0, lambda: now)
-    model = Model("presses", Scorer.open(bundle, "cpu"))
-    at = {key: Address("presses", None, key) for key in "abc"}
+    sessions = SessionStore(2, 10.0, lambda: now)
+    model = ServedModel("presses", Scorer.open(bundle, "cpu"))
+    at = {key: SessionAddress("presses", None, key) for key in "abc"}
 
     async def ask(key: str) -> None:
         async with sessions.turn(at[key]) as held:
@@ -260,7 +260,7 @@ def test_what_is_remembered_is_limited(bundle: Path, start: Start, press: pl.Dat
     said = ASK.post(f"{service.url}/v1/models/presses/score", json=today().to_dicts()).json()
     assert said["rows"] == 0  # of two series by turns the one forgets the other
     said = ASK.post(f"{service.url}/v1/models/presses/score", json=today().sort("machine", "ts").to_dicts()).json()
-    assert said["unjudged"] == 2 * (LENGTH - 1)
+    assert said["not_scored"] == 2 * (LENGTH - 1)
 
 
 def test_a_shadow_judges_whole_requests_and_no_parts(bundle: Path, tmp_path: Path, start: Start, press: pl.DataFrame) -> None:

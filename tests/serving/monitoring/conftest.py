@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from detector.reasons import Reason, ReasonLists
 from detector.rejects import Reject
-from detector.row_reasons import Reason
-from detector.scorer import NO_REASONS, Scorer, Verdicts
-from detector.windows import JUDGED
-from serving.model import Judged
-from serving.monitoring.rolling import RollingStatistics
+from detector.scorer import Scorer
+from detector.verdicts import Verdicts
+from detector.windows import SCORED
 from tests.data.make_bundle import KEPT
 
-NOT_SCORED = JUDGED + 1
+NOT_SCORED = SCORED + 1
 
 
 @pytest.fixture(scope="session")
@@ -32,23 +31,18 @@ def verdicts(
     rejects: Sequence[Reject] = (),
     reasons: dict[int, list[Reason]] | None = None,
     in_series: bool = False,
-) -> Judged:
+) -> Verdicts:
     """Return verdicts; in a series, rows with the score NaN have none."""
     scores = np.asarray(scores, dtype=float)
-    found = Verdicts(
+    return Verdicts(
+        rows=np.arange(len(scores)) if rows is None else np.asarray(rows),
         score=scores,
         p_value=1 / (1 + np.maximum(scores, 0)),
         is_anomaly=scores > threshold,
-        reasons=NO_REASONS,
+        reasons=ReasonLists(reasons or {}),
         accepted=np.ones(len(scores), dtype=bool),
-        rejects=[],
+        rejects=list(rejects),
         infinite=0,
-        fates=np.where(np.isnan(scores), NOT_SCORED, JUDGED).astype(np.int8) if in_series else None,
+        matrix=np.zeros((len(scores), 1)) if matrix is None else matrix,
+        row_status=np.where(np.isnan(scores), NOT_SCORED, SCORED).astype(np.int8) if in_series else None,
     )
-    numbers = np.arange(len(scores)) if rows is None else np.asarray(rows)
-    cells = np.zeros((len(scores), 1)) if matrix is None else matrix
-    return Judged(found, numbers, list(rejects), cells, reasons or {})
-
-
-def add(statistics: RollingStatistics, scored: Judged) -> None:
-    statistics.add(scored.verdicts, scored.matrix, scored.rejects)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.row_reasons import Reason
+from detector.reasons import Reason
 from detector.scorer import Scorer
 from serving.monitoring.alarms import MAX_ALARMS, MAX_PER_REQUEST, RecentAlarms
 from tests.serving.monitoring.conftest import verdicts

@@ -15,7 +15,7 @@ from detector.scorer import Scorer
 from serving.monitoring import model_metrics, shadow
 from serving.monitoring.model_metrics import ModelMetricsCollector
 from serving.monitoring.rolling import RollingStatistics
-from tests.serving.monitoring.conftest import add, verdicts
+from tests.serving.monitoring.conftest import verdicts
 
 
 def values(scorer: Scorer, statistics: RollingStatistics) -> dict[str, float]:
@@ -35,7 +35,7 @@ def test_every_metric_has_a_value(scorer: Scorer) -> None:
     statistics = RollingStatistics(scorer)
     cells = np.zeros((4, len(scorer.columns)))
     cells[0, 0] = np.nan
-    add(statistics, verdicts([0.1, 0.3, 3.0, 5000.0], matrix=cells, rejects=[Reject(9, "x", "hot", "a number")]))
+    statistics.add(verdicts([0.1, 0.3, 3.0, 5000.0], matrix=cells, rejects=[Reject(9, "x", "hot", "a number")]))
     found = values(scorer, statistics)
     assert found["residuum_rows_total"] == 4
     assert found["residuum_anomalies_total"] == 2

@@ -19,7 +19,7 @@ from serving.monitoring.rolling import (
     SCORE_BUCKETS,
     RollingStatistics,
 )
-from tests.serving.monitoring.conftest import add, verdicts
+from tests.serving.monitoring.conftest import verdicts
 
 
 def table(scorer: Scorer, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +38,7 @@ def test_counts_do_not_depend_on_the_blocks(scorer: Scorer, sizes: list[int]) ->
     statistics = RollingStatistics(scorer)
     ends = np.cumsum(sizes)
     for start, end in zip(ends - sizes, ends, strict=True):
-        add(statistics, verdicts(scores[start:end], matrix=cells[start:end]))
+        statistics.add(verdicts(scores[start:end], matrix=cells[start:end]))
     statistics.flush()
     assert statistics.recent.rows == len(scores)
     assert statistics.recent.anomalies == (scores > 1).sum()
@@ -56,7 +56,7 @@ def test_deltas_add_up(scorer: Scorer, sizes: list[int], data: st.DataObject) ->
     deltas = []
     for seed, rows in enumerate(sizes):
         scores, cells = table(scorer, rows, seed)
-        add(statistics, verdicts(scores, matrix=cells, rejects=[Reject(rows, "x", "hot", "a number")]))
+        statistics.add(verdicts(scores, matrix=cells, rejects=[Reject(rows, "x", "hot", "a number")]))
         if data.draw(st.booleans()):
             deltas.append(statistics.take_delta())
     deltas.append(statistics.take_delta())
@@ -75,7 +75,7 @@ def test_deltas_add_up(scorer: Scorer, sizes: list[int], data: st.DataObject) ->
 def test_the_cells_of_a_delta_are_bounded(scorer: Scorer) -> None:
     statistics = RollingStatistics(scorer)
     scores, cells = table(scorer, 2 * BLOCK_ROWS + 10)
-    add(statistics, verdicts(scores, matrix=cells))
+    statistics.add(verdicts(scores, matrix=cells))
     sample = np.frombuffer(statistics.take_delta().cells).reshape(-1, len(scorer.columns))
     assert len(sample) == min(MAX_SAMPLE_ROWS, MAX_SAMPLE_CELLS // len(scorer.columns))
     assert np.array_equal(sample, cells[: len(sample)], equal_nan=True)
@@ -84,7 +84,7 @@ def test_the_cells_of_a_delta_are_bounded(scorer: Scorer) -> None:
 def test_rows_of_a_series_without_a_score_are_not_counted(scorer: Scorer) -> None:
     statistics = RollingStatistics(scorer)
     _, cells = table(scorer, 3)
-    add(statistics, verdicts([math.nan, 0.5, 2.0], matrix=cells, in_series=True))
+    statistics.add(verdicts([math.nan, 0.5, 2.0], matrix=cells, in_series=True))
     statistics.flush()
     assert statistics.recent.rows == statistics.score_counts.sum() == 2
     assert statistics.recent.latest.tolist() == [0.5, 2.0]
@@ -93,7 +93,7 @@ def test_rows_of_a_series_without_a_score_are_not_counted(scorer: Scorer) -> Non
 def test_a_request_is_not_kept_alive(scorer: Scorer) -> None:
     statistics = RollingStatistics(scorer)
     scores, cells = table(scorer, 5)
-    add(statistics, verdicts(scores, matrix=cells))
+    statistics.add(verdicts(scores, matrix=cells))
     expected = scores.sum()
     scores[:] = cells[:] = -1.0
     statistics.flush()
@@ -104,5 +104,5 @@ def test_rejects_are_counted_by_reason(scorer: Scorer) -> None:
     statistics = RollingStatistics(scorer)
     expected = ["a number", "a text", "true or false", "a JSON object"]
     rejects = [Reject(row, "x", "?", each) for row, each in enumerate(expected)]
-    add(statistics, verdicts([], matrix=np.empty((0, len(scorer.columns))), rejects=rejects))
+    statistics.add(verdicts([], matrix=np.empty((0, len(scorer.columns))), rejects=rejects))
     assert statistics.rejected == {"number": 1, "category": 1, "boolean": 1, "json": 1}

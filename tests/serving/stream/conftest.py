@@ -22,7 +22,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.scorer import Scorer
-from detector.windows import FATES, JUDGED
 from serving.stream.addresses import Topic
 from serving.stream.run import open_worker
 from serving.stream.settings import StreamSettings
@@ -242,9 +241,9 @@ def check(verdicts: Sequence[dict[str, object]], frame: pl.DataFrame, bundle: Pa
 def check_series(verdicts: Sequence[dict[str, object]], frame: pl.DataFrame, bundle: Path) -> None:
     """Compare verdicts on rows of series, in the order of the rows, with those of `residuum score`."""
     expected = Scorer.open(bundle, "cpu").score(frame)
-    assert expected.fates is not None
-    scored = expected.fates == JUDGED
-    assert [verdict["state"] for verdict in verdicts] == [FATES[status] for status in expected.fates]
+    assert expected.states is not None
+    scored = expected.is_scored
+    assert [verdict["state"] for verdict in verdicts] == expected.states.tolist()
     flags = [flag if is_scored else None for flag, is_scored in zip(expected.is_anomaly.tolist(), scored, strict=True)]
     assert [verdict["is_anomaly"] for verdict in verdicts] == flags
     for field, expected_values in (("anomaly_score", expected.score), ("p_value", expected.p_value)):

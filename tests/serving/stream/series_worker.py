@@ -6,26 +6,27 @@ from collections.abc import Sequence
 
 import msgspec
 
-from serving.model import Model
+from serving.limits import RecordLimits
+from serving.model import ServedModel
 from serving.stream.base import ScoredBatch
 from serving.stream.metrics import StreamMetrics
-from serving.stream.scoring import Judge, Limits
+from serving.stream.scoring import RecordScorer
 from serving.stream.series_state import SeriesState
 from serving.stream.state_store import FilePosition, StateStore
 from serving.stream.text import ENCODER
 from tests.serving.stream.fakes import batch_of
 
-LIMITS = Limits(2**20, 8, 10_000)
+LIMITS = RecordLimits(2**20, 8, 10_000)
 POSITION = FilePosition(1, "", 0, 0, 1)
 
 
 class SeriesWorker:
     """Scores batches of lines; a second one on the same store acts as a restarted worker."""
 
-    def __init__(self, model: Model, store: StateStore, state_memory: int | None = None) -> None:
+    def __init__(self, model: ServedModel, store: StateStore, state_memory: int | None = None) -> None:
         self.metrics = StreamMetrics(list)
         self._state = SeriesState(model, self.metrics, state_memory)
-        self._score = Judge(model, LIMITS, self._state)
+        self._score = RecordScorer(model, LIMITS, self._state)
         self._store = store
 
     def score(self, lines: Sequence[bytes], row: int = 1) -> ScoredBatch:
@@ -39,9 +40,9 @@ class SeriesWorker:
         self._state.commit()
         return scored
 
-    def change_model(self, model: Model) -> None:
+    def change_model(self, model: ServedModel) -> None:
         self._state.change_model(model)
-        self._score = Judge(model, LIMITS, self._state)
+        self._score = RecordScorer(model, LIMITS, self._state)
 
 
 def encoded(batches: Sequence[ScoredBatch]) -> list[dict[str, object]]:

@@ -17,18 +17,19 @@ from detector import bundle
 from detector.errors import StreamError
 from detector.graph import Graph
 from detector.scorer import Scorer
+from serving.limits import RecordLimits
 from serving.log import configure_logging
-from serving.model import Model
+from serving.model import ServedModel
 from serving.stream import dead_letters
 from serving.stream.metrics import StreamMetrics
-from serving.stream.scoring import Judge, Limits
+from serving.stream.scoring import RecordScorer
 from serving.stream.series_state import SeriesState
 from serving.stream.text import ENCODER
 from tests.data.make_bundle import KEPT
 from tests.serving.stream.conftest import check, rows, values
 from tests.serving.stream.fakes import batch_of, no_state
 
-LIMITS = Limits(max_record=5000, max_depth=8, max_text=500)
+LIMITS = RecordLimits(max_record=5000, max_depth=8, max_text=500)
 FRAME = rows(20)
 GOOD = values(FRAME)
 JSON = st.recursive(
@@ -45,13 +46,13 @@ ANYTHING = (
 
 
 @functools.cache
-def scorer() -> Judge:
+def scorer() -> RecordScorer:
     configure_logging("json")
-    return scorer_of(Model("pumps", Scorer.open(KEPT, "cpu")))
+    return scorer_of(ServedModel("pumps", Scorer.open(KEPT, "cpu")))
 
 
-def scorer_of(model: Model) -> Judge:
-    return Judge(model, LIMITS, SeriesState(model, StreamMetrics(list)))
+def scorer_of(model: ServedModel) -> RecordScorer:
+    return RecordScorer(model, LIMITS, SeriesState(model, StreamMetrics(list)))
 
 
 @settings(max_examples=50)
@@ -74,7 +75,7 @@ def test_each_record_has_one_answer(records: list[bytes]) -> None:
         check(found, FRAME[[GOOD.index(lines[index]) for index in good]], KEPT)
 
 
-def failing_above(scorer: Scorer, column: str, limit: float) -> Model:
+def failing_above(scorer: Scorer, column: str, limit: float) -> ServedModel:
     """Return a model whose graph fails on rows (on windows: by their newest row) with a number above a limit."""
     opened = bundle.read(scorer.folder)
     graph = onnx.load_from_string(opened.model)
@@ -94,7 +95,7 @@ def failing_above(scorer: Scorer, column: str, limit: float) -> Model:
     numbers = {"column": np.array(index), "limit": np.array(limit), "nothing": np.array([0.0]), "newest": np.array(-1)}
     graph.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in numbers.items())
     graph.graph.node.extend(nodes)
-    return Model(scorer.manifest.name, Scorer(opened, graph=Graph(graph.SerializeToString(), "cpu")))
+    return ServedModel(scorer.manifest.name, Scorer(opened, graph=Graph(graph.SerializeToString(), "cpu")))
 
 
 def test_a_record_on_which_the_scorer_fails_is_a_dead_letter_and_the_others_are_scored() -> None:
@@ -115,7 +116,7 @@ def test_a_scorer_that_fails_on_every_row_stops_the_stream(monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise RuntimeError("the device is gone")
 
-    broken = scorer_of(Model("pumps", Scorer.open(KEPT, "cpu")))
+    broken = scorer_of(ServedModel("pumps", Scorer.open(KEPT, "cpu")))
     monkeypatch.setattr(broken.model.scorer.graph, "_run", fail)
     with pytest.raises(StreamError, match="the device is gone"):
         broken(batch_of(GOOD[:1]), no_state)

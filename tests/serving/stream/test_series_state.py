@@ -14,10 +14,10 @@ import pytest
 
 from detector.scorer import Scorer
 from serving.log import configure_logging
-from serving.model import Model
+from serving.model import ServedModel
 from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.metrics import StreamMetrics
-from serving.stream.scoring import Judge
+from serving.stream.scoring import RecordScorer
 from serving.stream.series_state import SeriesState
 from serving.stream.state_store import StateStore
 from tests.presses import LENGTH
@@ -31,9 +31,9 @@ LINES = values(FRAME)
 
 
 @pytest.fixture
-def model(presses: tuple[Path, str]) -> Model:
+def model(presses: tuple[Path, str]) -> ServedModel:
     configure_logging("json")
-    return Model("presses", Scorer.open(presses[0], "cpu"))
+    return ServedModel("presses", Scorer.open(presses[0], "cpu"))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Iterator[StateStore]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_retries_and_restarts_change_no_verdict(model: Model, store: StateStore, seed: int) -> None:
+def test_retries_and_restarts_change_no_verdict(model: ServedModel, store: StateStore, seed: int) -> None:
     random, worker, batches, start = np.random.default_rng(seed), SeriesWorker(model, store), [], 0
     while start < len(LINES):
         size = int(random.choice([1, 2, 5, 12]))
@@ -54,14 +54,14 @@ def test_retries_and_restarts_change_no_verdict(model: Model, store: StateStore,
                 worker.score(LINES[start : start + size])
                 worker = SeriesWorker(model, store)
             case 2:  # another version with the same columns and window
-                worker.change_model(Model("presses", model.scorer))
+                worker.change_model(ServedModel("presses", model.scorer))
         batches.append(worker.deliver(LINES[start : start + size], start + 1))
         start += size
     check_series(encoded(batches), FRAME, model.scorer.folder)
     assert not any(scored.dead_letters for scored in batches)
 
 
-def test_rows_without_a_place_in_a_series_are_dead_letters(model: Model, store: StateStore) -> None:
+def test_rows_without_a_place_in_a_series_are_dead_letters(model: ServedModel, store: StateStore) -> None:
     worker, row = SeriesWorker(model, store), FRAME.row(20, named=True)
     worker.deliver(LINES[:41])
     bad = {
@@ -81,7 +81,7 @@ def test_rows_without_a_place_in_a_series_are_dead_letters(model: Model, store: 
     assert without_origin == [verdict | {"origin": None} for verdict in whole[41:]]
 
 
-def test_a_row_on_which_the_scorer_fails_does_not_change_its_window(model: Model, store: StateStore) -> None:
+def test_a_row_on_which_the_scorer_fails_does_not_change_its_window(model: ServedModel, store: StateStore) -> None:
     hot = FRAME.with_columns(heat=pl.when(pl.int_range(pl.len()).is_in([50, 90, 91])).then(1e6).otherwise("heat"))
     worker = SeriesWorker(failing_above(model.scorer, "heat", 1e5), store)
     batches = [worker.deliver(values(hot[:80])), worker.deliver(values(hot[80:]), 81)]
@@ -89,7 +89,7 @@ def test_a_row_on_which_the_scorer_fails_does_not_change_its_window(model: Model
     check_series(encoded(batches), hot.filter(pl.col("heat") < 1e5), model.scorer.folder)
 
 
-def test_another_window_makes_all_keys_warm_up_also_after_a_restart(model: Model, store: StateStore) -> None:
+def test_another_window_makes_all_keys_warm_up_also_after_a_restart(model: ServedModel, store: StateStore) -> None:
     worker = SeriesWorker(model, store)
     worker.deliver(LINES[:60])
     manifest = model.scorer.manifest
@@ -97,14 +97,14 @@ def test_another_window_makes_all_keys_warm_up_also_after_a_restart(model: Model
     window = msgspec.structs.replace(manifest.window, max_gap=61.0)
     changed = Scorer.open(model.scorer.folder, "cpu")
     changed.manifest = msgspec.structs.replace(manifest, window=window)
-    worker.change_model(Model("presses", changed))
+    worker.change_model(ServedModel("presses", changed))
     after = [worker.deliver(LINES[60:70])]
-    after.append(SeriesWorker(Model("presses", changed), store).deliver(LINES[70:90]))
+    after.append(SeriesWorker(ServedModel("presses", changed), store).deliver(LINES[70:90]))
     states = [verdict["state"] for verdict in encoded(after)]
-    assert states == ["warming up"] * (2 * (LENGTH - 1)) + ["judged"] * (30 - 2 * (LENGTH - 1))
+    assert states == ["warming up"] * (2 * (LENGTH - 1)) + ["scored"] * (30 - 2 * (LENGTH - 1))
 
 
-def test_the_coldest_keys_are_evicted_and_counted_and_warm_up_again(model: Model, store: StateStore) -> None:
+def test_the_coldest_keys_are_evicted_and_counted_and_warm_up_again(model: ServedModel, store: StateStore) -> None:
     size = 8 * LENGTH * len(model.scorer.columns) + 400
     worker = SeriesWorker(model, store, state_memory=size)
     press, lathe = (values(FRAME.filter(machine=name)) for name in ("press", "lathe"))
@@ -119,7 +119,7 @@ def test_the_coldest_keys_are_evicted_and_counted_and_warm_up_again(model: Model
     assert {record.key for record in store.records()} == {"lathe"}
 
 
-def test_the_store_holds_only_the_newest_rows_of_each_key(model: Model, store: StateStore) -> None:
+def test_the_store_holds_only_the_newest_rows_of_each_key(model: ServedModel, store: StateStore) -> None:
     worker = SeriesWorker(model, store)
     for start in range(0, len(LINES), 7):
         worker.deliver(LINES[start : start + 7])
@@ -129,10 +129,10 @@ def test_the_store_holds_only_the_newest_rows_of_each_key(model: Model, store: S
     assert isinstance(records[0], ChangelogRecord)
 
 
-def test_a_key_in_two_partitions_is_two_series_and_revoked_partitions_are_dropped(model: Model) -> None:
+def test_a_key_in_two_partitions_is_two_series_and_revoked_partitions_are_dropped(model: ServedModel) -> None:
     frame = machines(40, ["press"])
     lines, state = values(frame), SeriesState(model, StreamMetrics(list))
-    score = Judge(model, LIMITS, state)
+    score = RecordScorer(model, LIMITS, state)
     restored: list[list[int]] = []
 
     def read_state(partitions: object) -> tuple[()]:
@@ -152,18 +152,18 @@ def test_a_key_in_two_partitions_is_two_series_and_revoked_partitions_are_droppe
     states: dict[int, list[object]] = {0: [], 1: []}
     for verdict in encoded([scored]):
         states[verdict["origin"]["partition"]].append(verdict["state"])  # type: ignore[index,call-overload]
-    assert states[0] == ["judged"] * 20
-    assert states[1] == ["warming up"] * 11 + ["judged"] * 9
+    assert states[0] == ["scored"] * 20
+    assert states[1] == ["warming up"] * 11 + ["scored"] * 9
     assert restored == [[0, 1], [1]]
 
 
-def test_a_record_with_another_key_than_its_row_is_a_dead_letter(model: Model) -> None:
+def test_a_record_with_another_key_than_its_row_is_a_dead_letter(model: ServedModel) -> None:
     lines = values(machines(20))
     wrong: dict[int, bytes | None] = {4: None, 7: b"mill", 8: b"\xff", 9: b"Press"}
     records = [
         FakeRecord(wrong.get(offset, (b"lathe", b"press")[offset % 2]), line, 0, offset) for offset, line in enumerate(lines)
     ]
-    scored = Judge(model, LIMITS, SeriesState(model, StreamMetrics(list)))(kafka_batch(records, {0: 0}), no_state)
+    scored = RecordScorer(model, LIMITS, SeriesState(model, StreamMetrics(list)))(kafka_batch(records, {0: 0}), no_state)
     found = [(dead_letter.batch_index, dead_letter.reason) for dead_letter in scored.dead_letters]
     assert found == [(index, "wrong key") for index in wrong]
     assert scored.dead_letters[1].reject.found == "the key 'mill'"

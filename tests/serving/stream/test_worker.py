@@ -10,14 +10,15 @@ import pytest
 
 from detector.errors import StreamError
 from detector.scorer import Scorer
+from serving.limits import RecordLimits
 from serving.log import configure_logging
-from serving.model import Model
+from serving.model import ServedModel
 from serving.stream import model_watcher
 from serving.stream import worker as loop
 from serving.stream.base import ConnectionLost, RetryBatch, ScoredBatch
 from serving.stream.metrics import StreamMetrics
 from serving.stream.model_watcher import ModelWatcher
-from serving.stream.scoring import Judge, Limits
+from serving.stream.scoring import RecordScorer
 from serving.stream.series_state import ReadState
 from serving.stream.text import LineBatch
 from serving.stream.worker import StreamWorker
@@ -25,7 +26,7 @@ from tests.data.make_bundle import write_minimal
 from tests.serving.stream.conftest import rows, values
 from tests.serving.stream.fakes import FakeEndpoints
 
-LIMITS = Limits(2**20, 8, 10_000)
+LIMITS = RecordLimits(2**20, 8, 10_000)
 LINES = values(rows(20))
 DELIVERY = ["poll", "add", "flush", "commit", "source.commit"]
 
@@ -85,14 +86,14 @@ def test_a_permanent_error_closes_both_ends(pumps: Path) -> None:
 
 
 def test_the_source_idles_while_scoring_takes_long(pumps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    score = Judge.__call__
+    score = RecordScorer.__call__
 
-    def slow(self: Judge, batch: LineBatch, read_state: ReadState) -> ScoredBatch:
+    def slow(self: RecordScorer, batch: LineBatch, read_state: ReadState) -> ScoredBatch:
         time.sleep(0.2)
         return score(self, batch, read_state)
 
     monkeypatch.setattr(loop, "SCORING_TIMEOUT", 0.05)
-    monkeypatch.setattr(Judge, "__call__", slow)
+    monkeypatch.setattr(RecordScorer, "__call__", slow)
     endpoints = FakeEndpoints(LINES[:1])
     run(endpoints, pumps)
     assert endpoints.calls.count("idle") > 5
@@ -121,7 +122,7 @@ def test_a_change_between_rows_and_series_reconnects(
     pumps: Path, presses: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only series have a changelog to open, and windows to restore."""
-    series = Model("presses", Scorer.open(presses[0], "cpu"))
+    series = ServedModel("presses", Scorer.open(presses[0], "cpu"))
 
     def update(self: ModelWatcher) -> bool:
         changed, self.model = self.model is not series, series

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.batch import Scalar
+from detector.batch import Scalar, TableBatch, column
 from detector.columns import Column, Encoded, encode
-from detector.files.ndjson import column
-from detector.records import RecordEncoder, SeriesEncoder
-from detector.series import keyed_rows
+from detector.inputs.series import keyed_rows
+from detector.record_encoder import RecordEncoder, TimeKeyEncoder
 from detector.windows import Window
 
 COLUMNS = (
@@ -29,7 +28,7 @@ CELLS: st.SearchStrategy[Scalar] = st.none() | NUMBERS | WORDS | DATES | st.bool
 
 
 @given(st.lists(st.tuples(*[CELLS] * 4), min_size=1, max_size=4))
-def test_the_short_way_gives_what_the_long_one_gives(rows: list[tuple[Scalar, ...]]) -> None:
+def test_the_fast_path_agrees_with_the_full_parser(rows: list[tuple[Scalar, ...]]) -> None:
     values = {each.name: [row[place] for row in rows] for place, each in enumerate(COLUMNS)}
     short = RecordEncoder(COLUMNS, MISSING).encode(values)
     frame = pl.DataFrame([column(name, cells, {"load"}, typed=False) for name, cells in values.items()])
@@ -52,7 +51,7 @@ def test_ordinary_rows_go_the_short_way(row: tuple[Scalar, ...]) -> None:
 @pytest.mark.parametrize(
     "row", [("x", None, None, None), (None, None, 2, None), (None, None, None, "soon"), (10**400, None, None, None)]
 )
-def test_what_cannot_be_read_is_left_to_the_long_way(row: tuple[Scalar, ...]) -> None:
+def test_unreadable_cells_are_left_to_the_full_parser(row: tuple[Scalar, ...]) -> None:
     assert RecordEncoder(COLUMNS, MISSING).encode({each.name: [cell] for each, cell in zip(COLUMNS, row, strict=True)}) is None
 
 
@@ -63,14 +62,14 @@ KEYS = st.sampled_from(["press", " press ", "7", "7.0", 7, 7.0, "", "N/A", "unkn
 
 
 @given(st.lists(st.tuples(TIMES | CELLS, KEYS), min_size=1, max_size=3), st.sampled_from([None, "press", "7"]))
-def test_times_and_keys_are_read_as_those_of_a_table(rows: list[tuple[Scalar, Scalar]], only: str | None) -> None:
+def test_times_and_keys_agree_with_those_of_a_table(rows: list[tuple[Scalar, Scalar]], only: str | None) -> None:
     values = {"ts": [row[0] for row in rows], "machine": [row[1] for row in rows]}
-    short = SeriesEncoder(WINDOW, MISSING).encode(values, only)
+    short = TimeKeyEncoder(WINDOW, MISSING).encode(values, only)
     if short is None:
         return
     frame = pl.DataFrame([column(name, cells, (), typed=False) for name, cells in values.items()])
     encoded = Encoded(np.zeros((len(rows), 1)), np.ones(len(rows), dtype=bool), [], 0)
-    long, rejects = keyed_rows(frame, encoded, WINDOW, np.arange(len(rows)), MISSING, "", only)
+    long, rejects = keyed_rows(TableBatch(frame, np.arange(len(rows)), []), encoded, WINDOW, MISSING, only)
     assert rejects == []
     assert short[0] == long.keys
     np.testing.assert_array_equal(short[1], long.times)
@@ -79,8 +78,8 @@ def test_times_and_keys_are_read_as_those_of_a_table(rows: list[tuple[Scalar, Sc
 @pytest.mark.parametrize(
     "time", ["2026-01-31 18:30:00", "2026-01-31T18:30:00.25Z", "2026-01-31T18:30:00+02:00", 1.5, 1_769_000_000]
 )
-def test_ordinary_times_go_the_short_way(time: Scalar) -> None:
-    encoder = SeriesEncoder(WINDOW, MISSING)
+def test_plain_times_take_the_fast_path(time: Scalar) -> None:
+    encoder = TimeKeyEncoder(WINDOW, MISSING)
     assert encoder.encode({"ts": [time], "machine": ["press"]}) is not None
     assert encoder.encode({"ts": [time], "machine": [None]}, "press") is not None
     assert encoder.encode({"ts": [time], "machine": [None]}) is None

@@ -1,4 +1,4 @@
-"""Reasons told row by row are those of a table."""
+"""Reasons row by row equal those of a table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector import reasons
-from detector.batch import Scalar
+from detector import column_reasons
+from detector.batch import Scalar, column
 from detector.columns import encode
-from detector.files.ndjson import column
 from detector.graph import Outputs
-from detector.row_reasons import Teller, rounded
+from detector.row_reasons import RowExplainer, rounded
 from tests.detector.test_reasons import COLUMNS, NAMES
 
 EXTRA = ["latent"]
@@ -31,21 +30,21 @@ ROWS = st.tuples(
     st.sampled_from([None, "yes", "No", True, 0]),
     st.none() | SECONDS,
 )
-SAYS = st.tuples(NUMBERS, NUMBERS, st.integers(0, 3), st.integers(0, 1), SECONDS | st.just(math.nan))
+EXPECTED = st.tuples(NUMBERS, NUMBERS, st.integers(0, 3), st.integers(0, 1), SECONDS | st.just(math.nan))
 CONTRIBUTIONS = st.tuples(*[st.sampled_from([-1.0, 0.0, 0.01, 0.5, 1.0, 1.0, 7.25])] * 6)
 
 
-@given(st.lists(st.tuples(ROWS, SAYS, CONTRIBUTIONS), min_size=1, max_size=3), st.integers(1, 7))
-def test_one_by_one_they_are_those_of_a_table(rows: list[tuple[Sequence[Scalar], ...]], top: int) -> None:
+@given(st.lists(st.tuples(ROWS, EXPECTED, CONTRIBUTIONS), min_size=1, max_size=3), st.integers(1, 7))
+def test_reasons_row_by_row_equal_those_of_a_table(rows: list[tuple[Sequence[Scalar], ...]], top: int) -> None:
     values = dict(zip(NAMES, zip(*(cells for cells, _, _ in rows), strict=True), strict=True))
     numbers = {"duration", "serial", "at"}
     frame = pl.DataFrame([column(name, cells, numbers, typed=False) for name, cells in values.items()])
     matrix = encode(frame, COLUMNS, np.arange(len(rows))).matrix
     contribution = np.array([each for _, _, each in rows])
     outputs = Outputs(contribution.sum(axis=1), contribution, np.array([each for _, each, _ in rows], float))
-    told = Teller(COLUMNS, EXTRA).tell(matrix, outputs, top, lambda row, place: values[NAMES[place]][row])
-    ranked = reasons.rank(frame, matrix, outputs, COLUMNS, EXTRA, top)
-    flat = [(row, each.column, each.found, each.expected, each.share) for row, some in enumerate(told) for each in some]
+    by_row = RowExplainer(COLUMNS, EXTRA).explain(matrix, outputs, top, lambda row, column: values[NAMES[column]][row])
+    ranked = column_reasons.rank(frame, matrix, outputs, COLUMNS, EXTRA, top)
+    flat = [(row, each.column, each.found, each.expected, each.share) for row, of_row in enumerate(by_row) for each in of_row]
     assert flat == ranked.select("at", "column", "found", "expected", "share").rows()
 
 

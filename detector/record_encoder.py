@@ -1,8 +1,8 @@
-"""Records, such as JSON objects, straight to `float64[rows, columns]`: the short way for a few rows.
+"""Records such as JSON objects straight to `float64[rows, columns]`: the fast path for a few rows.
 
-Making polars columns of one row takes many times as long as scoring it. So cells of which nothing is to be asked (numbers
-as numbers, texts that are known, dates written in full) are taken here, by the rules of `detector.cells`; a table with any
-other cell is left to `columns.encode`, which alone rejects and counts.
+Making polars columns of one row takes many times as long as scoring it. So plain cells (numbers as numbers, known texts,
+dates written in full) are encoded here, by the rules of `detector.cells`; a batch with any other cell is left to
+`columns.encode`, which alone rejects and counts.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from detector import cells
-from detector.batch import Scalar
+from detector.batch import Scalar, as_text
 from detector.columns import Column
 from detector.files.json_lines import Records
-from detector.files.ndjson import as_text
 from detector.windows import Window
 
 EPOCH, MICROSECOND = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.timedelta(microseconds=1)
-MOST_KNOWN = 10_000  # texts whose code a column remembers
+MAX_KNOWN = 10_000  # texts whose code a column remembers
 PLAIN_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}")
 PLAIN_TIME = re.compile(PLAIN_DATE.pattern + r"(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})?")
 
@@ -30,48 +29,49 @@ Read = Callable[[Scalar], float]  # raises `NotPlain`
 
 
 class NotPlain(Exception):
-    """A cell of which more is to be asked than this module does."""
+    """Raised where a cell needs the full parser."""
 
 
 class RecordEncoder:
     """Encodes records for one detector."""
 
     def __init__(self, columns: Sequence[Column], missing: Iterable[str]) -> None:
-        """Take the detector's columns, and the extra words for a missing cell."""
+        """Take the detector's columns, and further words for a missing cell."""
         words = cells.missing_words(missing)
         self._sentinels = cells.sentinels(words)
+        self._names = tuple(column.name for column in columns)
         self.all_numbers = all(column.kind == "number" for column in columns)
         self._readers = [(column.name, column.kind == "number", _reader(column, words)) for column in columns]
 
     def encode(self, values: Mapping[str, Sequence[Scalar]], *, typed: bool = False) -> np.ndarray | None:
-        """Turn the values of every column into `float64[rows, columns]`; None where a cell is not plain.
+        """Return the cells of every column as `float64[rows, columns]`; None if a cell is not plain.
 
-        `typed`: number columns are known to hold floats and None alone.
+        `typed`: number columns hold floats and None only.
         """
-        at_once = typed and not self._sentinels
-        if at_once and self.all_numbers and isinstance(values, Records):
+        is_typed = typed and not self._sentinels
+        if is_typed and self.all_numbers and isinstance(values, Records) and tuple(values) == self._names:
             return values.floats()
         columns = []
         try:
             for name, is_number, read in self._readers:
                 given = values[name]
-                columns.append(given if at_once and is_number else [read(cell) for cell in given])
+                columns.append(given if is_typed and is_number else [read(cell) for cell in given])
         except NotPlain:
             return None
         return np.ascontiguousarray(np.array(columns, dtype=np.float64).T)
 
 
-class SeriesEncoder:
-    """Reads the time and the key of a series' records."""
+class TimeKeyEncoder:
+    """Encodes the time and the key of a series' records."""
 
     def __init__(self, window: Window, missing: Iterable[str]) -> None:
-        """Take how rows become windows, and the extra words for a missing cell."""
+        """Take how rows become windows, and further words for a missing cell."""
         self._window = window
         self._words = cells.missing_words(missing)
         self._number = _number(cells.sentinels(self._words))
 
     def encode(self, values: Mapping[str, Sequence[Scalar]], only: str | None = None) -> tuple[list[str], np.ndarray] | None:
-        """Give the key and the time, `float64[rows]`, of each row; None where one is not plain, or another key than `only`."""
+        """Return the key and the time, `float64[rows]`, of each row; None if one is not plain, or has another key than `only`."""
         times = values[self._window.time]
         try:
             keys = [""] * len(times) if self._window.key is None else [self._key(cell, only) for cell in values[self._window.key]]
@@ -103,17 +103,17 @@ class SeriesEncoder:
 
 
 def _reader(column: Column, words: frozenset[str]) -> Read:
-    """Give what reads a column's cells."""
+    """Return what reads a column's cells."""
     match column.kind:
         case "number":
             return _number(cells.sentinels(words))
         case "date":
             return _date
         case "boolean":
-            return _Known(words, lambda text: cells.BOOLEANS.get(text.lower()))
+            return _TextReader(words, lambda text: cells.BOOLEANS.get(text.lower()))
         case "category":
             coding, unseen = column.coding, column.unseen
-            return _Known(words, lambda text: coding.get(text, unseen))
+            return _TextReader(words, lambda text: coding.get(text, unseen))
 
 
 def _number(sentinels: tuple[float, ...]) -> Read:
@@ -144,8 +144,8 @@ def _date(cell: Scalar) -> float:
         raise NotPlain from None
 
 
-class _Known:
-    """Reads texts, and remembers what they stand for."""
+class _TextReader:
+    """Reads texts, and remembers their codes."""
 
     def __init__(self, words: frozenset[str], value_of: Callable[[str], int | None]) -> None:
         self._words = words
@@ -164,6 +164,6 @@ class _Known:
         value = math.nan if missing else self._value_of(cells.category_text(text))
         if value is None:
             raise NotPlain
-        if len(self._known) < MOST_KNOWN:
+        if len(self._known) < MAX_KNOWN:
             self._known[text] = value
         return value

@@ -1,0 +1,23 @@
+"""What one body may hold, whatever its wire format."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one body."""
+
+    max_rows: int
+    max_depth: int  # of nested lists and objects
+    max_text: int  # characters of one cell
+    max_line: int  # bytes of a line of NDJSON
+
+
+class RecordLimits(msgspec.Struct, frozen=True):
+    """What a record may hold, and how many reasons an anomaly gets."""
+
+    max_record: int  # bytes
+    max_depth: int  # of nested lists and objects
+    max_text: int  # characters of one cell
+    reasons: int = 3
