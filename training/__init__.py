@@ -1,17 +1,18 @@
-"""How a detector is made: normal rows in, a bundle out. The only place where torch, onnx and scikit-learn's fitting live.
+"""Training: normal rows in, a bundle out. The only package that imports torch, onnx and scikit-learn's fitting code.
 
 Read in this order:
 
-    recipe       what a user may choose when training
-    kinds        what each column is, from the whole table
+    recipe       the options of a training run, and the table to train on
+    kinds        the kind of each column, inferred from the whole table
     split        training, validation and calibration rows
-    layout       the order in which columns enter a network, with what training rows say of them (`scaling`)
-    variants     the table: a variant is a network x a corruption x a penalty x a score
+    layout       the order in which columns enter a network, with their scalings (`scaling`)
+    variants     the table of variants: network x corruption x penalty x score
     networks     encoders and decoders
-    fit          the one training loop
+    fit          the training loop
     graph        the whole computation as one module: matrix in; score, contribution, expected, latent out
-    export       that module as ONNX, and the proof that it is the same
-    manifest     what a detector says of itself
-    calibrate    thresholds
-    train        all of it, in order (`series`: the same on windows of a series)
+    export       that module as ONNX, and the proof that both agree
+    manifest     the metadata of a detector
+    calibrate    thresholds from labels
+    inputs       tables, images and windows of a series: training data with the same methods
+    train        the pipeline: the steps above, in order
 """

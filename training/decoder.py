@@ -1,6 +1,6 @@
-"""The way back as one module: codes and noise in, rows in the user's units out; and the proof of its graph.
+"""The decoder as one module: codes and noise in, rows in the user's units out; its export and its proof.
 
-Exported like the graph that scores, as `decoder.onnx`; `detector.decoder` feeds it.
+Exported as `decoder.onnx`, which `detector.decoder` runs.
 """
 
 from __future__ import annotations
@@ -18,54 +18,54 @@ from training import export
 from training.adversarial import AdversarialAutoencoder
 from training.features import DAY
 from training.graph import DetectorGraph
-from training.layout import DATE_FEATURES, Layout
-from training.models import Model, VariationalAutoencoder
+from training.layout import DATE_FEATURES, FeatureLayout
+from training.models import RowModel, VariationalAutoencoder
 
-TOLERANCE = 1e-4  # standard deviations: rows are for people to read, no verdict hangs on them
-PROVED = 1024  # rows of the proof
+TOLERANCE = 1e-4  # standard deviations: no verdict depends on decoded rows
+MAX_PROOF_ROWS = 1024
 
 
 class DecoderGraph(nn.Module):
-    """Draws a row from what the decoder makes of a code; noise of 0 gives the most likely one.
+    """Draws a row from the decoder's distribution for a code; with noise 0, the most likely row.
 
-    Numbers are mean + spread x noise, where the spread is the learned deviation of a variational decoder, that of the
-    residuals on held-out rows of a point one, and 0 under a Bernoulli likelihood, whose means are the values themselves.
-    Categories are the largest of logit + noise: with Gumbel noise a draw by their probabilities (Gumbel 1954).
+    Numbers are mean + spread x noise. The spread is the learned deviation of a variational decoder, the deviation of the
+    residuals on held-out rows of a point decoder, and 0 under a Bernoulli likelihood. Categories are the argmax of
+    logit + noise: with Gumbel noise, a draw by their probabilities (Gumbel 1954).
     """
 
     def __init__(self, graph: DetectorGraph, covariance: np.ndarray) -> None:
-        """Take the model of a trained graph and the covariance of its residuals, or their variances."""
+        """Use the model of a trained graph; `covariance` is that of its residuals, or a vector of their variances."""
         super().__init__()
         layout = graph.features.layout
         self.features = graph.features
         self.model = graph.score.model
-        self.widths = [layout.features, sum(layout.codes)]
+        self.widths = [layout.feature_count, sum(layout.code_counts)]
         self.spread = nn.Buffer(
             torch.tensor(np.sqrt(covariance if covariance.ndim == 1 else np.diagonal(covariance))), persistent=False
         )
-        # A time of day and week says nothing of the year: dates come out near the last one of training.
-        dates = [(column.highest or 0.0) if place in layout.dates else 0.0 for place, column in enumerate(layout.columns)]
+        # The waves determine the time of the week, not the year: decoded dates are near the last one of training.
+        dates = [(column.highest or 0.0) if index in layout.dates else 0.0 for index, column in enumerate(layout.columns)]
         self.anchor = nn.Buffer(torch.tensor(dates, dtype=torch.float64), persistent=False)
 
     def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
-        """Give rows, `float64[rows, columns]`, from `float64[rows, latent]` and `float64[rows, features + all codes]`."""
+        """Return rows, `float64[rows, columns]`, from `float64[rows, latent]` and `float64[rows, features + all codes]`."""
         values, logits = self.drawn(latent, noise)
         return self.features.expected(self.anchor.expand(latent.shape[0], -1), values, logits)
 
     def drawn(self, latent: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Give scaled values, `float64[rows, features]`, and noisy logits, `float64[rows, all codes]`."""
-        rebuilt = self.model.decode(latent.to(self.features.real))
-        values, logits = rebuilt.mean.double(), rebuilt.logits.double()
+        """Return scaled values, `float64[rows, features]`, and noisy logits, `float64[rows, all codes]`."""
+        reconstruction = self.model.decode(latent.to(self.features.real))
+        values, logits = reconstruction.mean.double(), reconstruction.logits.double()
         by_feature, by_code = noise.split(self.widths, dim=1)
-        if rebuilt.log_variance is not None:
-            values = values + torch.exp(0.5 * rebuilt.log_variance.double()) * by_feature
-        elif rebuilt.log_odds is None:
+        if reconstruction.log_variance is not None:
+            values = values + torch.exp(0.5 * reconstruction.log_variance.double()) * by_feature
+        elif reconstruction.log_odds is None:
             values = values + self.spread * by_feature
         return values, logits + by_code
 
 
-def prior_of(model: Model) -> Prior | None:
-    """Name the distribution that training drove the model's codes towards, if it did."""
+def prior_of(model: RowModel) -> Prior | None:
+    """Return the prior that training drove the model's codes towards, if any."""
     if isinstance(model, VariationalAutoencoder):
         return "normal"
     if isinstance(model, AdversarialAutoencoder):
@@ -74,7 +74,7 @@ def prior_of(model: Model) -> Prior | None:
 
 
 def to_onnx(graph: DecoderGraph) -> bytes:
-    """Write the module as one ONNX file."""
+    """Return the module as one ONNX file."""
     latents, noise = graph.model.latent, sum(graph.widths)
     example = (
         torch.zeros(export.EXAMPLE_ROWS, latents, dtype=torch.float64),
@@ -86,11 +86,11 @@ def to_onnx(graph: DecoderGraph) -> bytes:
 def prove(graph: DecoderGraph, model: bytes, codes: np.ndarray, seed: int, device: Device) -> Parity:
     """Compare torch with ONNX Runtime on codes of rows, `[rows, latent]`, under noise.
 
-    Numbers are compared as the network has them, in standard deviations; dates as their waves, by time of day (which
-    days are nearest is rounded); of categories, the served one must be the largest.
+    Numbers are compared in standard deviations and dates by time of day (the day itself is rounded); a category from
+    ONNX Runtime must have the largest logit.
 
     Raises:
-        TrainingError: they disagree; there must be no bundle.
+        TrainingError: they disagree.
     """
     opened = DecoderSession(model, device)
     codes = codes.astype(np.float64)
@@ -101,37 +101,37 @@ def prove(graph: DecoderGraph, model: bytes, codes: np.ndarray, seed: int, devic
         values, logits = (part.numpy() for part in graph.drawn(latent, drawn))
         trained = graph(latent, drawn).numpy()
     layout = graph.features.layout
-    apart = _apart(layout, trained, served, values)
-    others = int((_regret(layout, served, logits) > TOLERANCE).sum())
-    if not (apart <= TOLERANCE and others == 0):
+    difference = _largest_difference(layout, trained, served, values)
+    wrong_categories = int((_category_gap(layout, served, logits) > TOLERANCE).sum())
+    if not (difference <= TOLERANCE and wrong_categories == 0):
         raise TrainingError(
             f"the exported {bundle.DECODER} is not the trained network on {opened.provider}: numbers differ by up to "
-            f"{apart:.2g} (allowed {TOLERANCE:g}), {others} categories differ; nothing was written"
+            f"{difference:.2g} (allowed {TOLERANCE:g}), {wrong_categories} categories differ; nothing was written"
         )
-    return Parity(len(codes), opened.provider, apart, TOLERANCE, others, opened.nodes_on_cpu, bundle.DECODER)
+    return Parity(len(codes), opened.provider, difference, TOLERANCE, wrong_categories, opened.nodes_on_cpu, bundle.DECODER)
 
 
-def _apart(layout: Layout, trained: np.ndarray, served: np.ndarray, values: np.ndarray) -> float:
-    """Give how far numbers and dates of two matrices are apart at most."""
-    apart = [np.zeros(1)]
-    for place, scaling in zip(layout.numbers, layout.scalings, strict=True):
-        one, other = scaling(trained[:, place]), scaling(served[:, place])
-        apart.append(np.abs(one - other) / np.maximum(1.0, np.abs(one)))
+def _largest_difference(layout: FeatureLayout, trained: np.ndarray, served: np.ndarray, values: np.ndarray) -> float:
+    """Return the largest difference between numbers and dates of two matrices."""
+    differences = [np.zeros(1)]
+    for index, scaling in zip(layout.numbers, layout.scalings, strict=True):
+        by_torch, by_onnx = scaling(trained[:, index]), scaling(served[:, index])
+        differences.append(np.abs(by_torch - by_onnx) / np.maximum(1.0, np.abs(by_torch)))
     waves = values[:, len(layout.numbers) :].reshape(len(values), -1, DATE_FEATURES)
-    for date, place in enumerate(layout.dates):
-        off = np.remainder(served[:, place] - trained[:, place] + DAY / 2, DAY) - DAY / 2
-        apart.append(2 * np.pi * np.abs(off) / DAY * np.minimum(1.0, np.hypot(waves[:, date, 0], waves[:, date, 1])))
-    constant = list(layout.constants)
-    apart.append(np.abs(trained[:, constant] - served[:, constant]).ravel())
-    return float(np.concatenate(apart).max())
+    for date, index in enumerate(layout.dates):
+        seconds = np.remainder(served[:, index] - trained[:, index] + DAY / 2, DAY) - DAY / 2
+        differences.append(2 * np.pi * np.abs(seconds) / DAY * np.minimum(1.0, np.hypot(waves[:, date, 0], waves[:, date, 1])))
+    constants = list(layout.constants)
+    differences.append(np.abs(trained[:, constants] - served[:, constants]).ravel())
+    return float(np.concatenate(differences).max())
 
 
-def _regret(layout: Layout, served: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Give by how much the served code of each category falls short of the largest, relative to max(1, |largest|)."""
-    parts = np.split(logits, np.cumsum(layout.codes)[:-1], axis=1) if layout.codes else []
-    short = [np.zeros(1)]
-    for place, part in zip(layout.categories, parts, strict=True):
+def _category_gap(layout: FeatureLayout, served: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Return the gap between each category's largest logit and that of the code served, relative to max(1, |largest|)."""
+    parts = np.split(logits, np.cumsum(layout.code_counts)[:-1], axis=1) if layout.code_counts else []
+    gaps = [np.zeros(1)]
+    for index, part in zip(layout.categories, parts, strict=True):
         largest = part.max(axis=1)
-        chosen = np.take_along_axis(part, served[:, [place]].astype(int), axis=1)[:, 0]
-        short.append((largest - chosen) / np.maximum(1.0, np.abs(largest)))
-    return np.concatenate(short)
+        chosen = np.take_along_axis(part, served[:, [index]].astype(int), axis=1)[:, 0]
+        gaps.append((largest - chosen) / np.maximum(1.0, np.abs(largest)))
+    return np.concatenate(gaps)

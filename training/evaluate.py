@@ -1,4 +1,4 @@
-"""How good a detector is on labelled rows: ranking, the verdicts at its threshold, and each kind of anomaly by itself."""
+"""Evaluate a detector on labelled rows: its ranking, its verdicts, and each kind of anomaly separately."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from detector.errors import SettingError
 PROBABLE = 0.5
 
 
-class KindOfAnomaly(msgspec.Struct, frozen=True):
-    """One label value's rows, and how many of them were flagged."""
+class LabelCount(msgspec.Struct, frozen=True):
+    """The rows of one label value, and how many of them were flagged."""
 
     label: str
     rows: int
@@ -21,7 +21,7 @@ class KindOfAnomaly(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """What the verdicts are worth on labelled rows."""
+    """The quality of scores and verdicts on labelled rows."""
 
     auroc: float
     average_precision: float
@@ -29,8 +29,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     false_alarms: int
     missed: int
     passed: int  # normal rows without an alarm
-    probable_from: float | None  # the score from which an anomaly is more likely than not, at these rows' proportions
-    by_label: tuple[KindOfAnomaly, ...]
+    probable_from: float | None  # the score above which an anomaly is more likely than not, at these rows' proportions
+    by_label: tuple[LabelCount, ...]
 
     @property
     def false_alarm_rate(self) -> float:
@@ -59,7 +59,7 @@ def evaluate(scores: np.ndarray, is_anomaly: np.ndarray, labels: np.ndarray, kin
     `labels` is `bool[rows]`, true for an anomaly; `kinds` holds each row's label as it was found.
 
     Raises:
-        SettingError: the labels are all of one class.
+        SettingError: all labels are of one class.
     """
     if labels.all() or not labels.any():
         raise SettingError(f"all {len(labels)} rows are {'anomalies' if labels.any() else 'normal'}: both are needed to evaluate")
@@ -76,22 +76,21 @@ def evaluate(scores: np.ndarray, is_anomaly: np.ndarray, labels: np.ndarray, kin
     )
 
 
-def _by_label(is_anomaly: np.ndarray, labels: np.ndarray, kinds: np.ndarray) -> tuple[KindOfAnomaly, ...]:
-    """Count each kind of anomaly, the most frequent first."""
+def _by_label(is_anomaly: np.ndarray, labels: np.ndarray, kinds: np.ndarray) -> tuple[LabelCount, ...]:
+    """Count each kind of anomaly, most frequent first."""
     anomalies = kinds[labels]
     names, inverse, rows = np.unique(anomalies, return_inverse=True, return_counts=True)
     flagged = np.bincount(inverse, weights=is_anomaly[labels], minlength=len(names)).astype(int)
-    counted = [KindOfAnomaly(str(name), int(n), int(k)) for name, n, k in zip(names, rows, flagged, strict=True)]
+    counted = [LabelCount(str(name), int(n), int(k)) for name, n, k in zip(names, rows, flagged, strict=True)]
     return tuple(sorted(counted, key=lambda kind: -kind.rows))
 
 
 def _probable_from(scores: np.ndarray, labels: np.ndarray) -> float | None:
-    """Give the lowest score whose probability of being an anomaly, by isotonic regression, is at least one half."""
+    """Return the lowest score whose probability of being an anomaly, by isotonic regression, is at least one half."""
     probability = IsotonicRegression(out_of_bounds="clip").fit(scores, labels).predict(scores)
     probable = scores[probability >= PROBABLE]
     return float(probable.min()) if len(probable) else None
 
 
 def _ratio(part: float, whole: float) -> float:
-    """Give a share, 0 of nothing."""
     return part / whole if whole else 0.0

@@ -1,7 +1,6 @@
-"""The trained module as ONNX, and the proof that the two are the same.
+"""Export the trained module as ONNX, and prove that both agree.
 
-Nothing leaves here that ONNX Runtime does not score as torch does: scores within the graph's tolerance, verdicts equal
-outside it.
+An export fails unless ONNX Runtime scores as torch does: scores within the graph's tolerance, verdicts equal outside it.
 """
 
 from __future__ import annotations
@@ -25,38 +24,38 @@ from training.missing_cells import IN_ONNX
 
 OPSET = 20
 EXAMPLE_ROWS = 3
-MOST_AT_ONCE = 2**21  # cells
+MAX_BATCH_CELLS = 2**21
 
 
-class Scoring(Protocol):
-    """A module that scores: `training.graph.DetectorGraph` and its like."""
+class ScoringModule(Protocol):
+    """A module that scores: `training.graph.DetectorGraph`, `training.series.graph.SeriesGraph`."""
 
     @property
     def input(self) -> str:
-        """The name of what goes in."""
+        """The name of the graph's input."""
 
     @property
     def tolerance(self) -> float:
-        """How far apart torch and ONNX Runtime may be, relative to max(1, |score|)."""
+        """The largest difference between torch and ONNX Runtime, relative to max(1, |score|)."""
 
     def example(self, rows: int) -> Tensor:
-        """Give so many of what goes in, to trace it with."""
+        """Return example inputs for tracing."""
 
     def in_float64(self) -> Self:
-        """Compute in float64."""
+        """Convert the module to float64."""
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Give score, contribution, expected and latent."""
+        """Return score, contribution, expected and latent."""
 
 
-def to_onnx(graph: Scoring) -> bytes:
-    """Write the module as one ONNX file, without external data and without a word about the machine it was made on."""
+def to_onnx(graph: ScoringModule) -> bytes:
+    """Return the module as one ONNX file, without external data or traces of the machine it was made on."""
     assert isinstance(graph, nn.Module)  # noqa: S101 - all are
     return module_to_onnx(graph.cpu().eval(), (graph.example(EXAMPLE_ROWS),), [graph.input], list(OUTPUTS))
 
 
 def module_to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str]) -> bytes:
-    """Write any module whose inputs have as many rows as each other; `example` is what to trace it with."""
+    """Return any module as ONNX; all inputs have the same number of rows, and `example` is for tracing."""
     rows = torch.export.Dim("rows")
     with _quiet():
         program = torch.onnx.export(
@@ -72,27 +71,23 @@ def module_to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: list[
             verbose=False,
         )
     if program is None:
-        raise TrainingError("torch gave no ONNX program for the trained network")
-    return _stripped(program.model_proto)
+        raise TrainingError("torch returned no ONNX program for the trained network")
+    return _without_metadata(program.model_proto)
 
 
-def proven(graph: Scoring, rows: np.ndarray) -> bytes:
-    """Write the module as ONNX, in float64 if float32 cannot keep torch and ONNX Runtime together on the rows.
-
-    Raises:
-        TrainingError: they disagree even so.
-    """
+def to_accurate_onnx(graph: ScoringModule, rows: np.ndarray) -> bytes:
+    """Return the module as ONNX; converted to float64 if in float32 torch and ONNX Runtime disagree on the rows."""
     model = to_onnx(graph)
-    if _apart(graph, Graph(model, "cpu"), rows) > graph.tolerance:
+    if _largest_difference(graph, Graph(model, "cpu"), rows) > graph.tolerance:
         model = to_onnx(graph.in_float64())
     return model
 
 
-def prove(graph: Scoring, model: bytes, rows: np.ndarray, decision: Decision, device: Device) -> Parity:
+def prove(graph: ScoringModule, model: bytes, rows: np.ndarray, decision: Decision, device: Device) -> Parity:
     """Compare torch with ONNX Runtime on rows, `float64[rows, columns]`, or whatever the graph takes.
 
     Raises:
-        TrainingError: they disagree; there must be no bundle.
+        TrainingError: they disagree.
     """
     opened = Graph(model, device)
     served = opened.explain(rows)
@@ -100,8 +95,8 @@ def prove(graph: Scoring, model: bytes, rows: np.ndarray, decision: Decision, de
     size = np.maximum(1.0, np.abs(trained))
     difference = np.abs(served.score - trained) / size
     additivity = np.abs(served.contribution.sum(axis=1) - served.score) / size
-    apart = decision.is_anomaly(trained) != decision.is_anomaly(served.score)
-    outside = apart & (np.abs(trained - decision.threshold) > graph.tolerance * size)
+    differs = decision.is_anomaly(trained) != decision.is_anomaly(served.score)
+    outside = differs & (np.abs(trained - decision.threshold) > graph.tolerance * size)
     parity = Parity(
         rows=len(rows),
         provider=opened.provider,
@@ -113,37 +108,37 @@ def prove(graph: Scoring, model: bytes, rows: np.ndarray, decision: Decision, de
     if not (difference.max() <= graph.tolerance and additivity.max() <= graph.tolerance and not outside.any()):
         raise TrainingError(
             f"the exported graph is not the trained network on {opened.provider}: scores differ by up to "
-            f"{difference.max():.2g}, contributions miss their score by up to {additivity.max():.2g} (allowed "
+            f"{difference.max():.2g}, sums of contributions by up to {additivity.max():.2g} (allowed "
             f"{graph.tolerance:g}), {parity.verdicts_that_differ} of {len(rows)} verdicts differ; nothing was written"
         )
     return parity
 
 
-def _apart(graph: Scoring, opened: Graph, rows: np.ndarray) -> float:
-    """Give how far apart torch and ONNX Runtime are at most, relative to max(1, |score|)."""
+def _largest_difference(graph: ScoringModule, opened: Graph, rows: np.ndarray) -> float:
+    """Return the largest difference between torch and ONNX Runtime, relative to max(1, |score|)."""
     trained = torch_scores(graph, rows)
     return float(np.max(np.abs(opened.scores(rows) - trained) / np.maximum(1.0, np.abs(trained))))
 
 
-def torch_scores(graph: Scoring, rows: np.ndarray, batch: int = 4096) -> np.ndarray:
-    """Score rows with the torch module, on the CPU: `float64[rows]`."""
-    batch = min(batch, max(1, MOST_AT_ONCE // rows.shape[1]))
+def torch_scores(graph: ScoringModule, rows: np.ndarray, batch: int = 4096) -> np.ndarray:
+    """Return the scores of the torch module on the CPU, `float64[rows]`."""
+    batch = min(batch, max(1, MAX_BATCH_CELLS // rows.shape[1]))
     with torch.no_grad():
-        parts = [graph(torch.from_numpy(rows[at : at + batch]))[0] for at in range(0, len(rows), batch)]
+        parts = [graph(torch.from_numpy(rows[start : start + batch]))[0] for start in range(0, len(rows), batch)]
     scores: np.ndarray = torch.cat(parts).numpy()
     return scores
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter from telling which of torch's companions are not installed, and other things of its own."""
+    """Silence the exporter's warnings about optional packages and about torch's own internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "# The axis name: rows will not be used", UserWarning)
-            # LSTM and GRU: torch tells its own authors of what they will rename, and us that it moved its own weights.
+            # Exporting LSTM and GRU, torch warns about its own code.
             warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)
             warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
             warnings.filterwarnings("ignore", "The tensor attributes? self.*assigned during export", UserWarning)
@@ -152,8 +147,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _stripped(model: onnx.ModelProto) -> bytes:
-    """Drop what the exporter notes of itself: source paths, stack traces, names of modules."""
+def _without_metadata(model: onnx.ModelProto) -> bytes:
+    """Return the model without the exporter's metadata: source paths, stack traces, names of modules."""
     model.producer_name, model.producer_version, model.doc_string = "residuum", "", ""
     del model.metadata_props[:]
     _strip_graph(model.graph)
@@ -166,7 +161,7 @@ def _stripped(model: onnx.ModelProto) -> bytes:
 
 
 def _strip_graph(graph: onnx.GraphProto) -> None:
-    """Drop the notes of a graph and of the graphs inside its nodes."""
+    """Clear the metadata of a graph and of the graphs inside its nodes."""
     graph.doc_string = ""
     del graph.metadata_props[:]
     for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
@@ -177,7 +172,6 @@ def _strip_graph(graph: onnx.GraphProto) -> None:
 
 
 def _strip_node(node: onnx.NodeProto) -> None:
-    """Drop the notes of a node."""
     del node.metadata_props[:]
     node.doc_string = ""
     for attribute in node.attribute:

@@ -1,4 +1,4 @@
-"""The one training loop: AdamW under a one-cycle schedule, early stopping on held-out rows, the best weights kept."""
+"""The training loop: AdamW under a one-cycle schedule, early stopping on validation rows, the best weights kept."""
 
 from __future__ import annotations
 
@@ -10,74 +10,74 @@ from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from training.models import Moment, Phase
+from training.models import Phase, StepContext
 
 STEPS = 3000
 LEARNING_RATE = 2e-3  # the cycle's peak
 WEIGHT_DECAY = 1e-4
 CHECK_EVERY = 50  # steps
 PATIENCE = 12  # checks without a better loss
-MOST_VALIDATION = 8192  # rows
+MAX_VALIDATION = 8192  # rows
 
 
-class Examples(Protocol):
-    """What a network learns from: rows, or windows of them."""
+class TrainingExamples(Protocol):
+    """What a network is trained on: rows, or windows of a series."""
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """The number of examples."""
 
     @property
     def device(self) -> torch.device:
-        """Where they are."""
+        """The device of the tensors."""
 
     def take(self, rows: Tensor, /) -> Self:
-        """Give some of them."""
+        """Return the examples at these indices."""
 
 
-E = TypeVar("E", bound=Examples)
+E = TypeVar("E", bound=TrainingExamples)
 Corrupt = Callable[[E, Any, torch.Generator], E]  # the features in the middle
 
 
-class Learner(Protocol[E]):
-    """What is trained: a module with its losses."""
+class Trainable(Protocol[E]):
+    """A module with its losses."""
 
     @property
     def batch(self) -> int:
-        """How many examples it learns from in a step."""
+        """The number of examples of a training step."""
 
     @property
-    def slowness(self) -> int:
-        """By how much fewer steps it takes than a dense network."""
+    def step_divisor(self) -> int:
+        """What the number of training steps is divided by."""
 
     @property
-    def features(self) -> Any:  # noqa: ANN401 - what its corruption wants to know
-        """What its inputs are."""
+    def features(self) -> Any:  # noqa: ANN401 - whatever the corruption takes
+        """The features, for the corruption."""
 
     def hiding(self, training: E, /) -> Callable[[E, torch.Generator], E]:
-        """Give what hides cells in training."""
+        """Return the function that hides cells in training."""
 
     def phases(self) -> list[Phase]:
-        """Give what a step of training minimises, in order."""
+        """Return the phases of a training step, in order."""
 
-    def loss(self, noisy: E, clean: E, moment: Moment, /) -> Tensor:
-        """Give what validation watches."""
+    def loss(self, noisy: E, clean: E, context: StepContext, /) -> Tensor:
+        """Return the loss that validation monitors, `[rows]`."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the weights."""
+        """Return the weights."""
 
     def load_state_dict(self, weights: dict[str, Any], /) -> object:
-        """Take weights."""
+        """Set the weights."""
 
     def train(self) -> object:
-        """Begin to train."""
+        """Switch to training mode."""
 
     def eval(self) -> object:
-        """End training."""
+        """Switch to evaluation mode."""
 
 
-class Fit(NamedTuple):
-    """What a fit came to."""
+class FitResult(NamedTuple):
+    """The outcome of a fit."""
 
     steps: int
     best_step: int
@@ -85,7 +85,7 @@ class Fit(NamedTuple):
 
 
 class FitProgress(NamedTuple):
-    """How far a fit has come, for whoever watches."""
+    """The progress of a fit."""
 
     step: int
     steps: int
@@ -98,7 +98,7 @@ ProgressCallback = Callable[[FitProgress], None]
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Train on one processor thread: networks this small lose more to synchronisation than they win."""
+    """Run torch on one thread: networks this small lose more to synchronisation than they gain."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -107,94 +107,104 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextlib.contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """Run torch on one thread, with a seed of its own; the global generator is restored."""
+    with torch.random.fork_rng(devices=[]), one_thread():
+        torch.manual_seed(seed)
+        yield
+
+
 def ignore_progress(progress: FitProgress) -> None:
-    """Let a fit go ignore_progress."""
+    """Do nothing: the default callback."""
     del progress
 
 
-def fit_for(model: Learner[E], training: E, steps: int, seed: int) -> Fit:
-    """Train `model` in place for so many steps as were best elsewhere, under the schedule of `fit`."""
+def fit_steps(model: Trainable[E], training: E, steps: int, seed: int) -> FitResult:
+    """Train `model` in place for a number of steps, found elsewhere, under the schedule of `fit`; without corruption."""
     generator = torch.Generator(device=training.device).manual_seed(seed)
-    drivers = [_Driver(phase, STEPS) for phase in model.phases()]
+    optimisers = [_PhaseOptimiser(phase, STEPS) for phase in model.phases()]
     hide = model.hiding(training)
     model.train()
     for step in range(1, steps + 1):
-        clean = hide(_batch(training, model.batch, generator), generator)
-        for driver in drivers:
-            driver.step(clean, clean, Moment(step / STEPS, generator))
+        clean = hide(_draw_batch(training, model.batch, generator), generator)
+        for optimiser in optimisers:
+            optimiser.step(clean, clean, StepContext(step / STEPS, generator))
     model.eval()
-    return Fit(steps, steps, float("nan"))
+    return FitResult(steps, steps, float("nan"))
 
 
-def fit(model: Learner[E], training: E, validation: E, corrupt: Corrupt[E], seed: int, watch: ProgressCallback) -> Fit:
-    """Train `model` in place and leave the best weights in it; Ctrl-C ends training with what is best so far."""
+def fit(
+    model: Trainable[E], training: E, validation: E, corrupt: Corrupt[E], seed: int, on_progress: ProgressCallback
+) -> FitResult:
+    """Train `model` in place and keep the best weights; Ctrl-C ends training with the best weights so far."""
     generator = torch.Generator(device=training.device).manual_seed(seed)
-    steps = STEPS // model.slowness
-    drivers = [_Driver(phase, steps) for phase in model.phases()]
-    held_out = _HeldOut(model, validation, corrupt, seed)
+    steps = STEPS // model.step_divisor
+    optimisers = [_PhaseOptimiser(phase, steps) for phase in model.phases()]
+    held_out = _ValidationLoss(model, validation, corrupt, seed)
     hide = model.hiding(training)
-    best, weights, best_step, step = held_out.loss(), copy.deepcopy(model.state_dict()), 0, 0
+    best, weights, best_step, step = held_out.compute(), copy.deepcopy(model.state_dict()), 0, 0
     try:
         for step in range(1, steps + 1):
-            clean = hide(_batch(training, model.batch, generator), generator)
+            clean = hide(_draw_batch(training, model.batch, generator), generator)
             noisy = corrupt(clean, model.features, generator)
-            for driver in drivers:
-                driver.step(noisy, clean, Moment(step / steps, generator))
+            for optimiser in optimisers:
+                optimiser.step(noisy, clean, StepContext(step / steps, generator))
             if step % CHECK_EVERY and step != steps:
                 continue
-            loss = held_out.loss()
-            watch(FitProgress(step, steps, loss, min(best, loss)))
+            loss = held_out.compute()
+            on_progress(FitProgress(step, steps, loss, min(best, loss)))
             if loss < best:
                 best, weights, best_step = loss, copy.deepcopy(model.state_dict()), step
-            elif step - best_step >= PATIENCE * CHECK_EVERY // model.slowness:
+            elif step - best_step >= PATIENCE * CHECK_EVERY // model.step_divisor:
                 break
     except KeyboardInterrupt:
         if best_step == 0:
             raise
     model.load_state_dict(weights)
     model.eval()
-    return Fit(step, best_step, best)
+    return FitResult(step, best_step, best)
 
 
-class _Driver:
-    """One phase's optimiser and schedule."""
+class _PhaseOptimiser:
+    """The optimiser and the schedule of one phase."""
 
     def __init__(self, phase: Phase, steps: int) -> None:
         self.phase = phase
         self.optimiser = torch.optim.AdamW(phase.parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=LEARNING_RATE, total_steps=steps)
 
-    def step(self, noisy: Examples, clean: Examples, moment: Moment) -> None:
-        """Take one step on a batch; gradients that other phases left behind are cleared first."""
+    def step(self, noisy: TrainingExamples, clean: TrainingExamples, context: StepContext) -> None:
+        """Minimise the loss of a batch by one step; first clear the gradients that other phases left."""
         self.optimiser.zero_grad()
-        self.phase.loss(noisy, clean, moment).mean().backward()
+        self.phase.loss(noisy, clean, context).mean().backward()
         self.optimiser.step()
         self.schedule.step()
 
 
-class _HeldOut(Generic[E]):
-    """The loss on validation rows, always under the same noise so that checks can be compared."""
+class _ValidationLoss(Generic[E]):
+    """The loss on validation examples, always under the same noise so that values are comparable."""
 
-    def __init__(self, model: Learner[E], examples: E, corrupt: Corrupt[E], seed: int) -> None:
+    def __init__(self, model: Trainable[E], examples: E, corrupt: Corrupt[E], seed: int) -> None:
         device = examples.device
-        rows = torch.arange(min(examples.rows, MOST_VALIDATION), device=device)
+        rows = torch.arange(min(examples.rows, MAX_VALIDATION), device=device)
         self.model = model
         self.clean = examples.take(rows)
         self.noisy = corrupt(self.clean, model.features, torch.Generator(device=device).manual_seed(seed))
         self.seed = seed
 
-    def loss(self) -> float:
-        """Give the loss of the model as it stands; nothing fails at random while it is taken."""
+    def compute(self) -> float:
+        """Return the current loss of the model, in evaluation mode."""
         generator = torch.Generator(device=self.clean.device).manual_seed(self.seed)
         self.model.eval()
         with torch.no_grad():
-            loss = float(self.model.loss(self.noisy, self.clean, Moment(1.0, generator)).mean())
+            loss = float(self.model.loss(self.noisy, self.clean, StepContext(1.0, generator)).mean())
         self.model.train()
         return loss
 
 
-def _batch(examples: E, most: int, generator: torch.Generator) -> E:
-    """Draw rows for one step."""
+def _draw_batch(examples: E, size: int, generator: torch.Generator) -> E:
+    """Draw the examples of one step, with replacement."""
     rows = examples.rows
-    drawn = torch.randint(rows, (min(most, rows),), generator=generator, device=examples.device)
+    drawn = torch.randint(rows, (min(size, rows),), generator=generator, device=examples.device)
     return examples.take(drawn)

@@ -1,6 +1,6 @@
-"""What each column of a table is: number, category, boolean, date, or nothing a detector could learn from.
+"""The kind of each column of a table: number, category, boolean, date; or ignored, with the reason.
 
-Only kinds are read off the whole table; everything that could leak (vocabularies, scales, constancy) comes from
+Only kinds are inferred from the whole table. Whatever could leak (vocabularies, scales, constancy) is learned from
 training rows alone, in `training.layout`.
 """
 
@@ -17,17 +17,17 @@ from detector.columns import Column, Kind, format_names, suggest_names
 from detector.errors import SettingError
 from detector.manifest import IgnoredColumn
 
-STRAY = 0.01  # share of cells that may be unreadable in a column that is a number or a date all the same
-IDENTIFIER = 0.9  # share of different texts from which a column looks like an identifier
-FEW = 20  # rows under which nothing is called an identifier
+MAX_UNREADABLE = 0.01  # share of cells that may be unreadable in a column of numbers or dates
+IDENTIFIER_SHARE = 0.9  # a column with a larger share of distinct texts looks like an identifier
+MIN_ROWS = 20  # with fewer rows no column is called an identifier or a counter
 DECIMAL_COMMA = r"^[+-]?[0-9]+,[0-9]+$"
-SPELT_BOOLEANS = cells.BOOLEANS.keys() - {"0", "1"}  # 0 and 1 are numbers: a 2 may follow one day
+BOOLEAN_WORDS = cells.BOOLEANS.keys() - {"0", "1"}  # 0 and 1 are numbers: a 2 may follow
 
 
 class ColumnOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user says of columns.
+    """The kinds that the user named, and the columns with a special role.
 
-    `time` orders the rows and is no feature unless it is among the dates; `key` tells series apart and is none.
+    `time` orders the rows and is no feature unless it is among the dates; `key` identifies a series and is no feature.
     """
 
     category: tuple[str, ...] = ()
@@ -38,128 +38,120 @@ class ColumnOptions(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
 
     def named(self) -> list[str]:
-        """Every column that is mentioned."""
+        """Return every column that an option names."""
         return [*self.category, *self.numeric, *self.date, *self.ignore, *filter(None, [self.time, self.key])]
 
     def kind_of(self, name: str) -> Kind | None:
-        """Give the kind that the user said a column has, if any."""
-        said: dict[Kind, tuple[str, ...]] = {"category": self.category, "number": self.numeric, "date": self.date}
-        return next((kind for kind, names in said.items() if name in names), None)
+        """Return the kind that the user gave a column, if any."""
+        by_kind: dict[Kind, tuple[str, ...]] = {"category": self.category, "number": self.numeric, "date": self.date}
+        return next((kind for kind, names in by_kind.items() if name in names), None)
 
 
-class Kinds(NamedTuple):
-    """The columns to learn from, and those left out with the reason."""
+class InferredColumns(NamedTuple):
+    """The columns to train on, and the ignored ones with the reason."""
 
     columns: list[Column]
     ignored: list[IgnoredColumn]
 
 
-def infer(frame: pl.DataFrame, wishes: ColumnOptions, words: frozenset[str]) -> Kinds:
-    """Find out what each column of the whole table is.
+def infer(frame: pl.DataFrame, options: ColumnOptions, missing: frozenset[str]) -> InferredColumns:
+    """Infer the kind of each column from the whole table; `missing` holds the words that mean a missing cell.
 
     Raises:
-        SettingError: a wish names a column that is not there or contradicts another, or no column is left.
+        SettingError: an option names a column that is not there or contradicts another, or no column is left.
     """
-    check(wishes, frame.columns)
-    found = {name: _judge(frame[name], wishes, words) for name in frame.columns}
+    check_options(options, frame.columns)
+    found = {name: _kind_or_reason(frame[name], options, missing) for name in frame.columns}
     columns = [Column(name=name, kind=kind) for name, kind in found.items() if not isinstance(kind, IgnoredColumn)]
-    ignored = [verdict for verdict in found.values() if isinstance(verdict, IgnoredColumn)]
+    ignored = [kind for kind in found.values() if isinstance(kind, IgnoredColumn)]
     if not columns:
         raise SettingError("no column is left to learn from: " + "; ".join(f"{i.name}: {i.reason}" for i in ignored))
-    return Kinds(columns, ignored)
+    return InferredColumns(columns, ignored)
 
 
-def check(wishes: ColumnOptions, names: list[str]) -> None:
-    """Refuse wishes that a table with these columns cannot meet.
+def check_options(options: ColumnOptions, names: list[str]) -> None:
+    """Raise unless a table with these column names can satisfy the options.
 
     Raises:
-        SettingError: one names a column that is not there, or contradicts another.
+        SettingError: an option names a column that is not there, or contradicts another.
     """
-    strange = [name for name in wishes.named() if name not in names]
-    if strange:
+    unknown = [name for name in options.named() if name not in names]
+    if unknown:
         raise SettingError(
-            f"the table has no column {format_names(strange)}{suggest_names(strange, names)}; it has {format_names(names)}"
+            f"the table has no column {format_names(unknown)}{suggest_names(unknown, names)}; it has {format_names(names)}"
         )
-    flags = [*wishes.category, *wishes.numeric, *wishes.date, *wishes.ignore]
-    twice = sorted({name for name in flags if flags.count(name) > 1})
-    if twice:
-        raise SettingError(f"column {format_names(twice)} is named by more than one of the options for columns: keep one")
+    listed = [*options.category, *options.numeric, *options.date, *options.ignore]
+    repeated = sorted({name for name in listed if listed.count(name) > 1})
+    if repeated:
+        raise SettingError(f"column {format_names(repeated)} is named by more than one of the options for columns: keep one")
 
 
-def _judge(series: pl.Series, wishes: ColumnOptions, words: frozenset[str]) -> Kind | IgnoredColumn:
-    """Say what one column is, or why it is left out."""
+def _kind_or_reason(series: pl.Series, options: ColumnOptions, missing: frozenset[str]) -> Kind | IgnoredColumn:
     name = series.name
-    left_out: dict[str | None, str] = (
-        {} if name in wishes.date else {wishes.time: "orders the rows; --date makes it a feature too"}
-    )
-    left_out[wishes.key] = "tells series apart"
-    left_out.update(dict.fromkeys(wishes.ignore, "as asked"))
-    if name in left_out:
-        return IgnoredColumn(name, left_out[name])
-    asked = wishes.kind_of(name)
-    kind = asked or _kind(series, words)
+    reasons: dict[str | None, str] = {}
+    if name not in options.date:
+        reasons[options.time] = "orders the rows; --date makes it a feature too"
+    reasons[options.key] = "identifies the series"
+    reasons.update(dict.fromkeys(options.ignore, "ignored by option"))
+    if name in reasons:
+        return IgnoredColumn(name, reasons[name])
+    named_kind = options.kind_of(name)
+    kind = named_kind or _infer_kind(series, missing)
     if isinstance(kind, IgnoredColumn):
         return kind
-    if kind == "number" and not np.isfinite(cells.numbers(series, words).values).any():
+    if kind == "number" and not np.isfinite(cells.numbers(series, missing).values).any():
         return IgnoredColumn(name, "holds no number at all")
-    if kind == "number" and asked is None and _counts_rows(cells.numbers(series, words).values):
+    if kind == "number" and named_kind is None and _is_counter(cells.numbers(series, missing).values):
         return IgnoredColumn(name, "counts the rows one by one; --numeric keeps it")
     return kind
 
 
-def _kind(series: pl.Series, words: frozenset[str]) -> Kind | IgnoredColumn:
-    """Infer a column's kind from its type, else from all its texts."""
+def _infer_kind(series: pl.Series, missing: frozenset[str]) -> Kind | IgnoredColumn:
+    """Infer a column's kind from its type, or from all its texts."""
     if series.dtype == pl.Boolean:
         return "boolean"
     if series.dtype.is_numeric():
         return "number"
     if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
         return "date"
-    texts = cells.texts(series, words).drop_nulls()
+    texts = cells.texts(series, missing).drop_nulls()
     return _kind_of_texts(texts) if len(texts) else IgnoredColumn(series.name, "all its cells are missing")
 
 
 def _kind_of_texts(texts: pl.Series) -> Kind | IgnoredColumn:
-    """Infer a kind from the texts that are there."""
-    as_numbers = cells.numbers(texts)
-    if _mostly_readable(as_numbers, len(texts)):
+    numbers = cells.numbers(texts)
+    if _is_mostly_readable(numbers, len(texts)):
         return "number"
-    if _mostly_readable(cells.dates(texts), len(texts)):
+    if _is_mostly_readable(cells.dates(texts), len(texts)):
         return "date"
-    if 2 * _with_decimal_comma(texts) > len(texts):
+    if 2 * int(texts.str.contains(DECIMAL_COMMA).sum()) > len(texts):
         return IgnoredColumn(
             texts.name, f"most are like {texts[0]}: --decimal-comma reads them as numbers, --category keeps the texts"
         )
     distinct = texts.unique()
-    if set(distinct.str.to_lowercase()) <= SPELT_BOOLEANS:
+    if set(distinct.str.to_lowercase()) <= BOOLEAN_WORDS:
         return "boolean"
-    if len(texts) >= FEW and len(distinct) > IDENTIFIER * len(texts):
+    if len(texts) >= MIN_ROWS and len(distinct) > IDENTIFIER_SHARE * len(texts):
         return IgnoredColumn(
             texts.name,
-            f"looks like an identifier: {len(distinct)} different texts in {len(texts)} rows{_hint(as_numbers)}",
+            f"looks like an identifier: {len(distinct)} different texts in {len(texts)} rows{_numeric_hint(numbers)}",
         )
     return "category"
 
 
-def _hint(as_numbers: cells.Parsed) -> str:
-    """Say how to keep a column whose texts are numbers but for some."""
-    there = int(np.isfinite(as_numbers.values).sum())
-    if 2 * there <= len(as_numbers.values):
+def _numeric_hint(numbers: cells.Parsed) -> str:
+    """Return how to keep a column most of whose texts are numbers."""
+    readable = int(np.isfinite(numbers.values).sum())
+    if 2 * readable <= len(numbers.values):
         return ""
-    return f", {there} of them numbers: --numeric keeps it, --missing names a text that means none"
+    return f", {readable} of them numbers: --numeric keeps it, --missing names a text that means none"
 
 
-def _with_decimal_comma(texts: pl.Series) -> int:
-    """Count the texts that would be numbers but for their decimal comma."""
-    return int(texts.str.contains(DECIMAL_COMMA).sum())
-
-
-def _mostly_readable(parsed: cells.Parsed, rows: int) -> bool:
-    """Tell whether so few cells are unreadable that they are faults rather than the rule."""
+def _is_mostly_readable(parsed: cells.Parsed, rows: int) -> bool:
     bad = 0 if parsed.bad is None else int(parsed.bad.sum())
-    return bad < rows and bad <= max(STRAY * rows, rows >= FEW)
+    return bad < rows and bad <= max(MAX_UNREADABLE * rows, rows >= MIN_ROWS)
 
 
-def _counts_rows(values: np.ndarray) -> bool:
-    """Tell whether a column counts the rows: whole numbers, each one more than the last."""
-    return len(values) >= FEW and bool(np.all(np.diff(values) == 1)) and bool(np.all(values % 1 == 0))
+def _is_counter(values: np.ndarray) -> bool:
+    """Return whether the values are whole numbers that rise by one from row to row."""
+    return len(values) >= MIN_ROWS and bool(np.all(np.diff(values) == 1)) and bool(np.all(values % 1 == 0))

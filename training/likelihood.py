@@ -1,4 +1,4 @@
-"""How likely a row is under its reconstruction: minus log-densities, in nats, so that kinds of columns add up."""
+"""The negative log-likelihood of a row under its reconstruction, in nats, so that kinds of columns add up."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LOG_VARIANCE = (-7.0, 7.0)  # bounds of a learned log-variance
 
 
 class Reconstruction(NamedTuple):
-    """What a network rebuilds.
+    """The outputs of a decoder.
 
-    Without a log-variance, a Gaussian's variance is 1. With `log_odds` a feature is a probability (`mean` is its
-    sigmoid), and the likelihood is Bernoulli's.
+    Without a log-variance, a Gaussian's variance is 1. With `log_odds` each feature is a probability (`mean` is their
+    sigmoid), and the likelihood is Bernoulli.
     """
 
     mean: Tensor  # [..., features]
@@ -27,52 +27,55 @@ class Reconstruction(NamedTuple):
     log_odds: Tensor | None = None  # [..., features]
 
 
-def by_feature(values: Tensor, rebuilt: Reconstruction) -> Tensor:
-    """Give minus the log-likelihood of each feature, `[..., features]`, under the likelihood of the reconstruction."""
-    return gaussian(values, rebuilt) if rebuilt.log_odds is None else bernoulli(values, rebuilt.log_odds)
+def feature_loss(values: Tensor, reconstruction: Reconstruction) -> Tensor:
+    """Return the negative log-likelihood of each feature, `[..., features]`: Gaussian or Bernoulli."""
+    if reconstruction.log_odds is None:
+        return gaussian_loss(values, reconstruction)
+    return bernoulli_loss(values, reconstruction.log_odds)
 
 
-def gaussian(values: Tensor, rebuilt: Reconstruction) -> Tensor:
-    """Give minus the log-density of each feature, `[..., features]`; without a learned variance, up to a constant."""
-    squared = (values - rebuilt.mean) ** 2
-    if rebuilt.log_variance is None:
+def gaussian_loss(values: Tensor, reconstruction: Reconstruction) -> Tensor:
+    """Return the negative log-density of each feature, `[..., features]`; without a learned variance, up to a constant."""
+    squared = (values - reconstruction.mean) ** 2
+    if reconstruction.log_variance is None:
         return 0.5 * squared
-    return 0.5 * (squared * torch.exp(-rebuilt.log_variance) + rebuilt.log_variance + math.log(2 * math.pi))
+    return 0.5 * (squared * torch.exp(-reconstruction.log_variance) + reconstruction.log_variance + math.log(2 * math.pi))
 
 
-def bernoulli(values: Tensor, log_odds: Tensor) -> Tensor:
-    """Give the cross-entropy of values in [0, 1] less its minimum, so that a perfect grey scores 0.
+def bernoulli_loss(values: Tensor, log_odds: Tensor) -> Tensor:
+    """Return the cross-entropy of values in [0, 1] minus its minimum, so that a perfect reconstruction scores 0.
 
-    Values outside are taken for the nearest bound; `outside` says how far off they are.
+    Values outside are clipped; `outside_loss` adds the rest.
     """
     inside = values.clamp(0.0, 1.0).to(log_odds.dtype)
-    cross = functional.softplus(log_odds) - inside * log_odds
-    least = -(torch.xlogy(inside, inside) + torch.xlogy(1.0 - inside, 1.0 - inside))
-    return cross - least
+    cross_entropy = functional.softplus(log_odds) - inside * log_odds
+    minimum = -(torch.xlogy(inside, inside) + torch.xlogy(1.0 - inside, 1.0 - inside))
+    return cross_entropy - minimum
 
 
-def outside(values: Tensor) -> Tensor:
-    """Give how surprising it is that values lie outside [0, 1], as under a deviation of 0.01: `[..., features]`."""
-    beyond = torch.relu(values - 1.0) + torch.relu(-values)
-    return 0.5 * (beyond / 0.01) ** 2
+def outside_loss(values: Tensor) -> Tensor:
+    """Return the loss of values outside [0, 1], under a standard deviation of 0.01: `[..., features]`."""
+    excess = torch.relu(values - 1.0) + torch.relu(-values)
+    return 0.5 * (excess / 0.01) ** 2
 
 
-def categorical(cells: Cells, rebuilt: Reconstruction, features: Features) -> Tensor:
-    """Give minus the log-probability of each category, `[..., categories]`; 0 for missing and unseen ones."""
-    hot = features.one_hot(cells.codes)
-    parts = zip(features.by_category(hot), rebuilt.logits.split(list(features.layout.codes), dim=-1), strict=True)
-    surprise = [-(known * functional.log_softmax(logits, dim=-1)).sum(dim=-1) for known, logits in parts]
-    return torch.stack(surprise, dim=-1)
+def category_loss(cells: Cells, reconstruction: Reconstruction, features: Features) -> Tensor:
+    """Return the negative log-probability of each category, `[..., categories]`; 0 for missing and unseen ones."""
+    one_hot = features.one_hot(cells.codes)
+    logits_by_category = reconstruction.logits.split(list(features.layout.code_counts), dim=-1)
+    parts = zip(features.by_category(one_hot), logits_by_category, strict=True)
+    losses = [-(known * functional.log_softmax(logits, dim=-1)).sum(dim=-1) for known, logits in parts]
+    return torch.stack(losses, dim=-1)
 
 
-def surprise(cells: Cells, rebuilt: Reconstruction, features: Features, ignored: float = 0.0) -> Tensor:
-    """Give minus the log-likelihood of each row's present cells, `[rows]`.
+def row_loss(cells: Cells, reconstruction: Reconstruction, features: Features, min_error: float = 0.0) -> Tensor:
+    """Return the negative log-likelihood of each row's present cells, `[rows]`.
 
-    Errors up to `ignored` nats are left out of it, with their gradients.
+    Errors up to `min_error` nats are left out, with their gradients.
     """
-    errors = by_feature(cells.values, rebuilt) * features.presence(cells)
+    errors = feature_loss(cells.values, reconstruction) * features.presence(cells)
     if features.layout.categories:
-        errors = torch.cat([errors, categorical(cells, rebuilt, features)], dim=-1)
-    if ignored:
-        errors = errors * (errors.detach() > ignored)
+        errors = torch.cat([errors, category_loss(cells, reconstruction, features)], dim=-1)
+    if min_error:
+        errors = errors * (errors.detach() > min_error)
     return errors.sum(dim=-1)

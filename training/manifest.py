@@ -1,4 +1,4 @@
-"""What every kind of detector writes down of itself once it is trained; `detector.manifest` says what the fields mean."""
+"""The metadata of a trained detector of any kind; `detector.manifest` documents the fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 from detector.decision import Decision
 from detector.manifest import FORMAT, IgnoredColumn, Manifest, RowCounts, ScoreInfo, TrainingInfo
 from detector.version import __version__
-from training.fit import Fit
+from training.fit import FitResult
 from training.graph import DetectorGraph
 from training.recipe import Recipe
 from training.series.graph import SeriesGraph
@@ -18,8 +18,8 @@ from training.settings import VariantSettings, as_plain
 LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
-def sum_up(recipe: Recipe, rows: RowCounts, fitted: Fit, device: str, seconds: float) -> TrainingInfo:
-    """Sum training up: `seconds` is how long it took on torch's `device`."""
+def summarize_training(recipe: Recipe, rows: RowCounts, fitted: FitResult, device: str, seconds: float) -> TrainingInfo:
+    """Return the summary of a training run, which took `seconds` on torch's `device`."""
     return TrainingInfo(
         rows=rows,
         seed=recipe.seed,
@@ -32,7 +32,7 @@ def sum_up(recipe: Recipe, rows: RowCounts, fitted: Fit, device: str, seconds: f
     )
 
 
-def describe(
+def build_manifest(
     graph: DetectorGraph | SeriesGraph,
     recipe: Recipe,
     settings: VariantSettings,
@@ -40,7 +40,7 @@ def describe(
     decision: Decision,
     training: TrainingInfo,
 ) -> Manifest:
-    """Write down what a detector is, but for what its kind has alone, and for the proofs of its graphs, which come later."""
+    """Return the manifest, without the fields of one kind of input and without proofs."""
     score = graph.score
     return Manifest(
         format=FORMAT,

@@ -1,7 +1,7 @@
-"""Residuals of missing cells: those that make the whitened residual of a row smallest.
+"""Residuals of missing cells: those that minimise the whitened residual of a row.
 
-One operation of torch's with an ONNX translation of its own. Left to the exporter, the `If` around it and twelve unrolled
-steps take a third of an export's time; `training.export` proves that the two are the same, as it does of everything.
+A custom torch operator with its own ONNX translation: the exporter would spend a third of its time on the `If` and the
+twelve unrolled steps. `training.export` proves that both agree, as it does for the whole graph.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from onnxscript import FLOAT, opset18, script
 from torch import Tensor
 
 STEPS = 12
-TINY = 1e-30  # keeps divisions by what has converged to 0 finite
-op: Any = opset18  # from which torch's exporter goes up to the one that is asked for; its types know no operators
+TINY = 1e-30  # keeps divisions finite after convergence
+op: Any = opset18  # torch's exporter converts it to the opset requested; its type stubs list no operators
 
 
 @torch.library.custom_op("residuum::complete", mutates_args=())
 def complete(residual: Tensor, present: Tensor, precision: Tensor) -> Tensor:
-    """Fill in the missing residuals that minimise r' P r, `[rows, features]`; rows without holes come back as they are.
+    """Return residuals, `[rows, features]`, with the missing ones set to those that minimise r' P r.
 
-    Solves P_MM r_M = -P_MO r_O by conjugate gradients: exact for as many holes as there are steps, close for more.
+    Solves P_MM r_M = -P_MO r_O by conjugate gradients: exact for up to `STEPS` missing cells, close for more.
     """
     filled = residual.clone()
     if present.min() == 1:
@@ -45,14 +45,14 @@ def complete(residual: Tensor, present: Tensor, precision: Tensor) -> Tensor:
 
 @complete.register_fake
 def _(residual: Tensor, present: Tensor, precision: Tensor) -> Tensor:
-    """Tell the exporter the shape of what comes."""
+    """Return a tensor of the output's shape, for the exporter."""
     del present, precision
     return torch.empty_like(residual)
 
 
 @script(default_opset=op)
 def complete_in_onnx(residual: FLOAT, present: FLOAT, precision: FLOAT) -> FLOAT:
-    """Do the same, in the language of onnxscript: the `If` and the loop are ONNX's own, so batches without holes cost nothing."""
+    """Compute `complete` in onnxscript: with ONNX's own `If`, batches without missing cells cost nothing."""
     one = op.CastLike(1.0, residual)
     if op.ReduceMin(present, keepdims=0) < one:
         tiny = op.CastLike(TINY, residual)
@@ -60,7 +60,7 @@ def complete_in_onnx(residual: FLOAT, present: FLOAT, precision: FLOAT) -> FLOAT
         absent = one - present
         scale = absent / op.ReduceSum(op.EyeLike(precision) * precision, down) + present
         rest = op.Neg(op.MatMul(residual, precision)) * absent
-        # One state: onnxscript orders several by the hash of their names, and the same seed would give other bytes.
+        # One state: onnxscript orders several by the hash of their names, and the bytes would differ between processes.
         state = op.Concat(residual, rest, scale * rest, axis=1)
         for _ in range(STEPS):
             done, left, direction = op.Split(state, axis=1, num_outputs=3)

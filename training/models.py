@@ -1,7 +1,7 @@
-"""A model rebuilds rows and says how badly: a network, with the losses that train it.
+"""Models: a network with the losses that train it.
 
-`Autoencoder` has a point for a code, `VariationalAutoencoder` a distribution; `training.adversarial` has one more. All
-give `phases` for the loop in `training.fit` and their reconstructions for the scores in `training.scores`.
+The code of `Autoencoder` is a point, that of `VariationalAutoencoder` a distribution; `training.adversarial` adds a
+discriminator. Each provides `phases` for the loop in `training.fit` and reconstructions for `training.scores`.
 """
 
 from __future__ import annotations
@@ -14,99 +14,97 @@ from torch import Tensor, nn
 
 from training import corruption, penalty
 from training.features import Cells, Features
-from training.likelihood import LOG_VARIANCE, Reconstruction, surprise
+from training.likelihood import LOG_VARIANCE, Reconstruction, row_loss
 from training.networks import Network
-from training.penalty import Gaussian, Penalty, kl_divergence
-from training.pixels import Pixels
+from training.penalty import GaussianCode, Penalty, kl_divergence
 
 
-class Moment(NamedTuple):
-    """Where training stands: the share of it that is done, and where to draw noise from."""
+class StepContext(NamedTuple):
+    """The share of training that is done, and the generator of its noise."""
 
     progress: float
     generator: torch.Generator
 
 
-Loss = Callable[[Any, Any, Moment], Tensor]  # noisy rows or windows, clean ones -> [rows], nats
+Loss = Callable[[Any, Any, StepContext], Tensor]  # noisy rows or windows, clean ones -> [rows], nats
 
 
 class Phase(NamedTuple):
-    """One of the losses that a step minimises in turn, over its own parameters; all others stay as they are."""
+    """One of the losses that a training step minimises in turn, with the parameters that it changes."""
 
     parameters: list[nn.Parameter]
     loss: Loss
 
 
-class Model(nn.Module):
-    """What all models are: features, a network, and the likelihood of what it rebuilds."""
+class RowModel(nn.Module):
+    """The base of all models of rows and images: features, a network, and the likelihood of its reconstructions."""
 
     latent: int
-    batch = 256  # rows of a step of training
-    slowness = 1  # by how much fewer steps there are than of a dense network
+    batch = 256  # rows of a training step
+    step_divisor = 1  # divides the number of training steps
 
     def __init__(self, features: Features, network: Network, *, bernoulli: bool) -> None:
-        """Take the network; with `bernoulli`, features are probabilities."""
+        """With `bernoulli`, features are probabilities."""
         super().__init__()
         self.features = features
         self.network = network
         self.bernoulli = bernoulli
 
-    def loss(self, noisy: Cells, clean: Cells, moment: Moment) -> Tensor:
-        """Give what validation watches and the first phase minimises, `[rows]`, in nats."""
+    def loss(self, noisy: Cells, clean: Cells, context: StepContext) -> Tensor:
+        """Return the loss that validation monitors and the first phase minimises, `[rows]`, in nats."""
         raise NotImplementedError
 
-    def begin(self, training: Cells) -> None:
-        """Set what is not learnt step by step, before the first one."""
+    def initialize(self, training: Cells) -> None:
+        """Set, before the first step, the weights that are computed rather than trained."""
 
     def hiding(self, training: Cells) -> Callable[[Cells, torch.Generator], Cells]:
-        """Give what hides cells in training, so that the network knows holes.
+        """Return the function that hides cells in training, so that the network learns about missing cells.
 
-        Neighbouring pixels say what a hidden one held, so hiding some teaches nothing where none are missing.
+        It hides none where features are redundant and none is missing: a network would copy a hidden pixel's neighbours.
         """
-        pixels = self.bernoulli or isinstance(self.features, Pixels)
-        hides = not pixels or bool(training.present.min() < 1)
+        hides = not (self.bernoulli or self.features.is_redundant) or bool(training.present.min() < 1)
         return corruption.hide if hides else lambda cells, _generator: cells
 
     def phases(self) -> list[Phase]:
-        """Give what a step of training minimises, in order."""
+        """Return the phases of a training step, in order."""
         return [Phase(list(self.parameters()), self.loss)]
 
     def decode(self, latent: Tensor) -> Reconstruction:
-        """Rebuild rows from codes, `[..., latent]`."""
-        width = self.features.layout.features
+        """Reconstruct rows from codes, `[..., latent]`."""
+        width = self.features.layout.feature_count
         mean, logits = self.network.decode(latent).tensor_split([width], dim=-1)
         return Reconstruction(torch.sigmoid(mean), logits, log_odds=mean) if self.bernoulli else Reconstruction(mean, logits)
 
 
-class Autoencoder(Model):
-    """Rebuilds a row through a code that is a point."""
+class Autoencoder(RowModel):
+    """An autoencoder whose code is a point."""
 
     def __init__(
-        self, features: Features, network: Network, latent: int, *, bernoulli: bool = False, ignored: float = 0.0
+        self, features: Features, network: Network, latent: int, *, bernoulli: bool = False, min_error: float = 0.0
     ) -> None:
-        """Take the network; errors up to `ignored` nats teach nothing."""
+        """Errors up to `min_error` nats are left out of the loss."""
         super().__init__(features, network, bernoulli=bernoulli)
         self.latent = latent
-        self.ignored = ignored
-        self.penalty: Penalty = penalty.none
+        self.min_error = min_error
+        self.penalty: Penalty = penalty.no_penalty
 
-    def loss(self, noisy: Cells, clean: Cells, moment: Moment) -> Tensor:
-        """Give minus the log-likelihood of the clean cells and the penalty, `[rows]`, in nats."""
+    def loss(self, noisy: Cells, clean: Cells, context: StepContext) -> Tensor:
+        """Return the negative log-likelihood of the clean cells plus the penalty, `[rows]`, in nats."""
         inputs = self.features.inputs(noisy)
         code = self.network.encode(inputs)
-        error = surprise(clean, self.decode(code), self.features, self.ignored)
-        return error + self.penalty(self.network, inputs, code, moment.generator)
+        error = row_loss(clean, self.decode(code), self.features, self.min_error)
+        return error + self.penalty(self.network, inputs, code, context.generator)
 
     def encode(self, cells: Cells) -> Tensor:
-        """Give the code, `[rows, latent]`."""
+        """Return the code, `[rows, latent]`."""
         return self.network.encode(self.features.inputs(cells))
 
 
-class VariationalAutoencoder(Model):
-    """Rebuilds a row through a Gaussian over codes (Kingma & Welling 2014, "Auto-encoding variational Bayes").
+class VariationalAutoencoder(RowModel):
+    """An autoencoder whose code is a Gaussian (Kingma & Welling 2014, "Auto-encoding variational Bayes").
 
-    The decoder gives a mean and a log-variance for each feature. `beta` and the warm-up of the Kullback-Leibler term
-    (Higgins 2017; Bowman 2016) act in training only.
+    The decoder returns a mean and a log-variance for each feature. `beta` and the warm-up of the Kullback-Leibler term
+    (Higgins 2017; Bowman 2016) apply in training only.
     """
 
     def __init__(
@@ -119,35 +117,35 @@ class VariationalAutoencoder(Model):
         warm_up: float,
         bernoulli: bool = False,
     ) -> None:
-        """Take the network; `warm_up` is the share of training over which the divergence is phased in."""
+        """Phase the divergence in over the share `warm_up` of training."""
         super().__init__(features, network, bernoulli=bernoulli)
         self.latent = latent
         self.beta = beta
         self.warm_up = warm_up
 
-    def loss(self, noisy: Cells, clean: Cells, moment: Moment) -> Tensor:
-        """Give the negative evidence lower bound, `[rows]`, in nats, by one draw of the latent."""
+    def loss(self, noisy: Cells, clean: Cells, context: StepContext) -> Tensor:
+        """Return the negative evidence lower bound, `[rows]`, in nats, by one draw of the latent."""
         code = self.encode(noisy)
-        noise = torch.randn(code.mean.shape, generator=moment.generator, device=code.mean.device)
-        rebuilt = self.decode(code.at(noise))
-        weight = self.beta * min(1.0, moment.progress / self.warm_up)
-        return surprise(clean, rebuilt, self.features) + weight * kl_divergence(code)
+        noise = torch.randn(code.mean.shape, generator=context.generator, device=code.mean.device)
+        reconstruction = self.decode(code.sample(noise))
+        weight = self.beta * min(1.0, context.progress / self.warm_up)
+        return row_loss(clean, reconstruction, self.features) + weight * kl_divergence(code)
 
-    def encode(self, cells: Cells) -> Gaussian:
-        """Give the distribution over codes."""
+    def encode(self, cells: Cells) -> GaussianCode:
+        """Return the distribution over codes."""
         mean, log_variance = self.network.encode(self.features.inputs(cells)).chunk(2, dim=-1)
-        return Gaussian(mean, log_variance.clamp(*LOG_VARIANCE))
+        return GaussianCode(mean, log_variance.clamp(*LOG_VARIANCE))
 
     def decode(self, latent: Tensor) -> Reconstruction:
-        """Rebuild rows from codes, `[..., latent]`."""
+        """Reconstruct rows from codes, `[..., latent]`."""
         if self.bernoulli:
             return super().decode(latent)
-        width = self.features.layout.features
+        width = self.features.layout.feature_count
         mean, log_variance, logits = self.network.decode(latent).tensor_split([width, 2 * width], dim=-1)
         return Reconstruction(mean, logits, log_variance.clamp(*LOG_VARIANCE))
 
 
 def parameters_of(*modules: nn.Module) -> list[nn.Parameter]:
-    """Give the parameters of several modules."""
-    parameters: Iterable[nn.Parameter] = (each for module in modules for each in module.parameters())
+    """Return the parameters of several modules."""
+    parameters: Iterable[nn.Parameter] = (parameter for module in modules for parameter in module.parameters())
     return list(parameters)

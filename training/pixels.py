@@ -1,6 +1,6 @@
-"""Pixels as features: one scaling for all of them, so that a pattern looks the same wherever it stands.
+"""Pixels as features: one scaling for all of them, so that a pattern looks the same wherever it appears.
 
-`arrange` lays the columns out, `Pixels` is the first and the last step of the graph, in place of `training.features`.
+`build_pixel_layout` and `PixelFeatures` are for images what `training.layout` and `training.features` are for rows.
 """
 
 from __future__ import annotations
@@ -16,32 +16,33 @@ from detector.columns import Column
 from detector.errors import TableError
 from detector.images import ImageSpec
 from training.features import Cells, Features
-from training.layout import Layout
-from training.scaling import AS_IT_IS, Scaling
+from training.layout import FeatureLayout
+from training.scaling import IDENTITY, Scaling
 
-FAINT = 0.04  # of the range of values: about where the noise of a camera takes over from that of light
-ENOUGH = 2**22  # values, to learn a scaling from
-FARTHEST = 20.0  # standard deviations that a network sees
+FAINT = 0.04  # of the range of values: where sensor noise roughly equals photon noise
+MAX_FITTED = 2**22  # values that a scaling is fitted to
+MAX_SCALED = 20.0  # standard deviations; larger values are clipped
 
 
-def arrange(matrix: np.ndarray, columns: Sequence[Column], image: ImageSpec, *, light: str, scaled: bool) -> Layout:
-    """Lay pixels out by the training matrix `[rows, columns]`, scaled by all of its values.
+def build_pixel_layout(
+    matrix: np.ndarray, columns: Sequence[Column], image: ImageSpec, *, light: str, scaled: bool
+) -> FeatureLayout:
+    """Build the layout of pixels from the training matrix, `[rows, columns]`, with one scaling for all values.
 
-    Under `light` "logarithmic" it is the ratio of two values that counts, as where a surface reflects a share of what
-    light there is; under "linear" their difference. Without `scaled`, values are probabilities already,
-    or bytes of a file, which become such.
+    With `light` "logarithmic" the ratio of two values matters, as where a surface reflects a share of the light; with
+    "linear" their difference. Without `scaled`, values are probabilities, or bytes of a file, which are divided by 255.
 
     Raises:
-        TableError: all pixels of all images are alike.
+        TableError: all pixels of all images are equal.
     """
     lowest, highest = float(np.nanmin(matrix)), float(np.nanmax(matrix))
     if lowest == highest:
         raise TableError("every pixel of every training image is the same, so there is nothing to learn")
     lowest, highest = (0.0, 255.0) if image.files else (lowest, highest)
-    some = matrix[:: max(1, matrix.size // ENOUGH)].astype(np.float64)
-    shares = AS_IT_IS._replace(unit=highest) if image.files else AS_IT_IS  # bytes of files are shares of 255
-    scaling = _scaling(some[np.isfinite(some)], lowest, highest, light) if scaled else shares
-    return Layout(
+    sample = matrix[:: max(1, matrix.size // MAX_FITTED)].astype(np.float64)
+    unscaled = IDENTITY._replace(unit=highest) if image.files else IDENTITY
+    scaling = _fit_scaling(sample[np.isfinite(sample)], lowest, highest, light) if scaled else unscaled
+    return FeatureLayout(
         columns=tuple(msgspec.structs.replace(column, lowest=lowest, highest=highest) for column in columns),
         numbers=tuple(range(len(columns))),
         dates=(),
@@ -54,8 +55,7 @@ def arrange(matrix: np.ndarray, columns: Sequence[Column], image: ImageSpec, *, 
     )
 
 
-def _scaling(values: np.ndarray, lowest: float, highest: float, light: str) -> Scaling:
-    """Learn the scaling that all pixels share."""
+def _fit_scaling(values: np.ndarray, lowest: float, highest: float, light: str) -> Scaling:
     if light == "linear":
         return Scaling(float(values.mean()), float(values.std()), heavy=False, shift=0.0, spread=1.0)
     unit = FAINT * (highest - lowest)
@@ -63,13 +63,15 @@ def _scaling(values: np.ndarray, lowest: float, highest: float, light: str) -> S
     return Scaling(lowest, unit, heavy=True, shift=float(bent.mean()), spread=float(bent.std()))
 
 
-class Pixels(Features):
-    """`float64[rows, pixels]` to `Cells`, and reconstructions back."""
+class PixelFeatures(Features):
+    """Scales `float64[rows, pixels]` to `Cells`, and reconstructions back."""
 
-    def __init__(self, layout: Layout) -> None:
-        """Hold the one scaling, in place of one for each column."""
+    is_redundant = True
+
+    def __init__(self, layout: FeatureLayout) -> None:
+        """Register the one scaling."""
         nn.Module.__init__(self)
-        assert layout.image is not None  # noqa: S101 - `features_of` sees to it
+        assert layout.image is not None  # noqa: S101 - the layout of pixels has one
         self.layout = layout
         self.image = layout.image
         self.real = torch.float32
@@ -81,31 +83,26 @@ class Pixels(Features):
         self.scaled_highest = nn.Buffer(torch.tensor(highest), persistent=False)
 
     def forward(self, row: Tensor) -> Cells:
-        """Scale the pixels; a missing one is of no account."""
+        """Scale the pixels; a missing one becomes arbitrary."""
         absent = torch.isnan(row)
         offset = (torch.where(absent, self.scaling.centre, row) - self.scaling.centre) / self.scaling.unit
         if self.scaling.heavy:
             offset = torch.sign(offset) * torch.log(torch.abs(offset) + 1.0)
-        values = ((offset - self.scaling.shift) / self.scaling.spread).clamp(-FARTHEST, FARTHEST)
+        values = ((offset - self.scaling.shift) / self.scaling.spread).clamp(-MAX_SCALED, MAX_SCALED)
         return Cells(values, (~absent).to(self.real), row[:, :0].to(self.real))
 
     def inputs(self, cells: Cells) -> Tensor:
-        """Give what a network takes: `[rows, pixels]`, the mean where a pixel is missing."""
+        """Return the network inputs, `[rows, pixels]`; a missing pixel is the mean."""
         return cells.values.to(self.real) * cells.present
 
     def presence(self, cells: Cells) -> Tensor:
-        """Give for each pixel whether it is there: `[rows, pixels]`."""
+        """Return 1 for each pixel that is present: `[rows, pixels]`."""
         return cells.present
 
     def expected(self, row: Tensor, mean: Tensor, logits: Tensor) -> Tensor:
-        """Give reconstructions in the user's units: `float64[rows, pixels]`, within the training range."""
+        """Return reconstructions in the user's units, `float64[rows, pixels]`, clipped to the training range."""
         del row, logits
         offset = mean.double() * self.scaling.spread + self.scaling.shift
         if self.scaling.heavy:
             offset = torch.sign(offset) * (torch.exp(torch.abs(offset)) - 1.0)
         return (offset * self.scaling.unit + self.scaling.centre).clamp(*self.range)
-
-
-def features_of(layout: Layout) -> Features:
-    """Give the first and the last step of a graph for a layout."""
-    return Pixels(layout) if layout.image else Features(layout)

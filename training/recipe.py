@@ -1,9 +1,9 @@
-"""What a user may choose when training, and the table to learn from; needs no torch, so what cannot be is refused at once."""
+"""The options of a training run, and the table to train on. Imports no torch, so invalid options fail fast."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,24 +17,28 @@ from detector.rejects import Reject
 from detector.windows import MAX_LENGTH
 from training import variants
 from training.kinds import ColumnOptions
+from training.variants import Plan, WindowedPlan
 
-LARGEST_SEED = 2**63 - 1  # torch's
-SHORTEST = 2  # rows of a window
+MAX_SEED = 2**63 - 1  # torch's
+MIN_WINDOW = 2  # rows
+
+InputKind = Literal["rows", "images", "windows"]
 
 
 class Table(NamedTuple):
-    """A table to learn from: cells as text or native types, and what could not even be read."""
+    """A table to train on: cells as text or native types, and the rows that could not be parsed."""
 
     frame: pl.DataFrame
-    rows: np.ndarray  # int64[rows], as the user counts them
+    rows: np.ndarray  # int64[rows], row numbers as the user counts them
     rejects: list[Reject]
-    located: Callable[[list[Reject]], list[Reject]] = list  # gives rejects the place where the user finds them
+    locate: Callable[[list[Reject]], list[Reject]] = list  # adds the file and line to rejects
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user may choose when training; `false_alarm_rate` None asks for the default, or the least attainable.
+    """The options of a training run.
 
-    `lenient` lowers the promise where rows are too few for a rate that was named, instead of refusing them.
+    `false_alarm_rate` None means the default, or the smallest rate that the rows can promise. `lenient` lowers a rate
+    that was named as well, instead of raising.
     """
 
     variant: str = variants.DEFAULT
@@ -45,46 +49,68 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     device: Device = "auto"
     lenient: bool = False
-    window: int | None = None  # rows: judge windows of the series that `columns.time` and `columns.key` tell of
+    window: int | None = None  # rows of a window; None: rows or images are scored one by one
     stride: int = 1
-    max_gap: float | None = None  # None: the usual span of a window
-    image: ImageSpec | None = None  # rows are the pixels of one
+    max_gap: float | None = None  # None: the usual time span of a window
+    image: ImageSpec | None = None  # each row holds the pixels of such an image
+
+    @property
+    def kind(self) -> InputKind:
+        """The kind of input that a detector of this recipe takes."""
+        if self.window is not None:
+            return "windows"
+        return "rows" if self.image is None else "images"
 
     def check(self) -> None:
-        """Refuse what cannot be honoured, whatever the rows are.
+        """Raise unless the options are valid, whatever the rows are.
 
         Raises:
-            SettingError: says what, and what would work.
+            SettingError: names the option and what would work.
         """
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise SettingError(f"the seed {self.seed} is not between 0 and {LARGEST_SEED}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise SettingError(f"the seed {self.seed} is not between 0 and {MAX_SEED}")
         if self.false_alarm_rate is not None:
             check_rate(self.false_alarm_rate)
         if self.window is None:
-            self._check_single()
-            variants.plan(self.variant, self.settings)
-            variants.check_takes(self.variant, images=self.image is not None)
+            self._check_no_window_options()
+            self.plan()
         else:
-            variants.windowed_plan(self.variant, self.settings)
+            self.windowed_plan()
             self._check_window(self.window)
 
-    def _check_single(self) -> None:
-        """Refuse wishes that mean nothing where rows are judged one by one."""
-        given = {"key": self.columns.key, "stride": self.stride != 1, "max-gap": self.max_gap is not None}
-        alone = [name for name, wish in given.items() if wish]
-        if alone:
-            are = "is" if len(alone) == 1 else "are"
-            raise SettingError(f"--{' and --'.join(alone)} {are} for windows of a series: say by --window how many rows one has")
+    def plan(self) -> Plan:
+        """Return the variant with its settings, for rows or images.
+
+        Raises:
+            SettingError: the variant or a setting is unknown or invalid, or the variant does not take this kind of input.
+        """
+        plan = variants.plan(self.variant, self.settings)
+        variants.check_input(self.variant, images=self.kind == "images")
+        return plan
+
+    def windowed_plan(self) -> WindowedPlan:
+        """Return the variant with its settings, for windows of a series.
+
+        Raises:
+            SettingError: as `plan`.
+        """
+        return variants.windowed_plan(self.variant, self.settings)
+
+    def _check_no_window_options(self) -> None:
+        is_given = {"key": self.columns.key, "stride": self.stride != 1, "max-gap": self.max_gap is not None}
+        names = [name for name, given in is_given.items() if given]
+        if names:
+            are = "is" if len(names) == 1 else "are"
+            raise SettingError(f"--{' and --'.join(names)} {are} for windows of a series: set the rows of a window by --window")
 
     def _check_window(self, length: int) -> None:
-        """Refuse windows that cannot be cut."""
         if self.columns.time is None:
-            raise SettingError("a window is cut from rows in the order of time: name the column that tells it by --time")
+            raise SettingError("windows need rows in the order of time: name the time column by --time")
         if self.image is not None:
-            raise SettingError("rows are either pixels of an image or a series: leave out --image or --window")
-        if not SHORTEST <= length <= MAX_LENGTH:
-            raise SettingError(f"a window has from {SHORTEST} to {MAX_LENGTH:,} rows; got {length}")
+            raise SettingError("rows are either the pixels of an image or a series: leave out --image or --window")
+        if not MIN_WINDOW <= length <= MAX_LENGTH:
+            raise SettingError(f"a window has from {MIN_WINDOW} to {MAX_LENGTH:,} rows; got {length}")
         if not 1 <= self.stride <= MAX_LENGTH:
             raise SettingError(f"a stride is from 1 to {MAX_LENGTH:,} rows; got {self.stride}")
         if self.max_gap is not None and not self.max_gap > 0:
-            raise SettingError(f"a largest gap is above 0; got {self.max_gap:g}")
+            raise SettingError(f"the largest gap must be above 0; got {self.max_gap:g}")

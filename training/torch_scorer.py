@@ -1,6 +1,6 @@
-"""A detector that scores with torch itself: what `residuum.AutoencoderDetector` is until it is saved.
+"""Score with torch instead of ONNX Runtime: what `residuum.AutoencoderDetector` does until it is saved.
 
-The verdicts are those of the exported graph up to the tolerance that its proof allows (`training.export`).
+The verdicts equal those of the exported graph, up to the tolerance of its proof (`training.export`).
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from training.graph import DetectorGraph
 from training.train import TrainedDetector
 
 
-def scorer(made: TrainedDetector) -> Scorer:
-    """Open a detector that is not exported for scoring, in float64: a row's score must not depend on its neighbours."""
-    unwritten = Bundle(Path("a detector that is not saved"), made.manifest, b"", made.calibration, {})
-    return Scorer(unwritten, "cpu", EagerGraph(copy.deepcopy(made.graph).in_float64()))
+def torch_scorer(trained: TrainedDetector) -> Scorer:
+    """Return a scorer of a detector that is not exported; in float64, so that a row's score is independent of its batch."""
+    assert isinstance(trained.graph, DetectorGraph)  # noqa: S101 - windows are not scored by torch
+    in_memory = Bundle(Path("a detector that is not saved"), trained.manifest, b"", trained.calibration, {})
+    return Scorer(in_memory, "cpu", TorchGraph(copy.deepcopy(trained.graph).in_float64()))
 
 
-class EagerGraph(Graph):
+class TorchGraph(Graph):
     """A graph that torch runs."""
 
     def __init__(self, graph: DetectorGraph) -> None:
-        """Take the trained module."""
-        self._session = _Eager(graph)
+        """Run the trained module."""
+        self._session = _TorchSession(graph)
         self.provider = "torch"
         self._input, self.axes = INPUT, (len(graph.features.layout.columns),)
 
 
-class _Eager:
-    """A torch module in the place of ONNX Runtime's session."""
+class _TorchSession:
+    """A torch module with the interface of ONNX Runtime's session."""
 
     def __init__(self, graph: DetectorGraph) -> None:
         self._graph = graph
 
     def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Run the module on `float64[rows, columns]` and give some of its outputs."""
+        """Run the module on `float64[rows, columns]` and return the outputs named."""
         with torch.no_grad():
-            every = dict(zip(OUTPUTS, self._graph(torch.from_numpy(inputs[INPUT])), strict=True))
-        return [every[name].numpy() for name in outputs]
+            by_name = dict(zip(OUTPUTS, self._graph(torch.from_numpy(inputs[INPUT])), strict=True))
+        return [by_name[name].numpy() for name in outputs]

@@ -1,7 +1,7 @@
-"""The table of variants: each row says what a named autoencoder is made of, where it comes from and when to choose it.
+"""The table of variants: what each autoencoder is made of, where it was published and when to choose it.
 
-A new variant is a row here, a struct of settings in `training.settings` if it has some of its own and, if it needs a
-part that is not there yet, one small module beside this one. The table itself needs no torch: what builds with it imports it.
+A new variant is a row here, a struct in `training.settings` if it has settings of its own and, if it needs a part that is
+not there yet, one small module. The table itself imports no torch; the functions that build models do.
 """
 
 from __future__ import annotations
@@ -11,40 +11,85 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from detector.columns import suggest_names
 from detector.errors import SettingError
-from training import settings as of
-from training.settings import VariantSettings
+from training.settings import (
+    AdversarialSettings,
+    ContractiveSettings,
+    ConvolutionalSettings,
+    ConvolutionalWindowSettings,
+    DenoisingSettings,
+    DropoutSettings,
+    PointSettings,
+    RecurrentWindowSettings,
+    SparseSettings,
+    StackedSettings,
+    VariantSettings,
+    VariationalSettings,
+    WindowSettings,
+    parse_settings,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from training.corruption import Corruption
     from training.features import Features
-    from training.models import Model
+    from training.models import RowModel
     from training.networks import Shape
-    from training.networks.sequence import SequenceNetwork, WindowShape
+    from training.networks.sequence import WindowNetwork, WindowShape
     from training.penalty import Penalty
-    from training.scores import Score
+    from training.scores import RowScore
 
 
-def _uncorrupted(_settings: VariantSettings) -> Corruption:
-    """Leave rows as they are."""
-    from training.corruption import none
+def _no_corruption(_settings: VariantSettings) -> Corruption:
+    from training.corruption import no_corruption
 
-    return none
-
-
-def _corrupted(settings: of.DenoisingSettings | of.ConvolutionalSettings) -> Corruption:
-    """Corrupt rows as the settings say."""
-    from training.corruption import named
-
-    return named(settings.corruption, settings.level)
+    return no_corruption
 
 
-class Windowed(NamedTuple):
-    """How a row of the table judges windows."""
+def _corruption(settings: DenoisingSettings | ConvolutionalSettings) -> Corruption:
+    from training.corruption import corruption_named
 
-    settings: type[of.WindowSettings]
-    network: Callable[[WindowShape, Any], SequenceNetwork]  # Any: the row's own settings
+    return corruption_named(settings.corruption, settings.level)
+
+
+def _point_score(model: RowModel, settings: PointSettings, precision: Tensor, _seed: int, *, joined: bool = False) -> RowScore:
+    """Build the score of a point autoencoder; `precision` whitens its residuals."""
+    from training.models import Autoencoder
+    from training.scores import LikelihoodScore, MeanSquaredError, WhitenedResidual
+
+    assert isinstance(model, Autoencoder)  # noqa: S101 - by the variant's `model`
+    if settings.score == "mse":
+        return MeanSquaredError(model, joined=joined)
+    if model.bernoulli:
+        return LikelihoodScore(model, joined=joined)
+    return WhitenedResidual(model, precision, joined=joined)
+
+
+def _adversarial_score(model: RowModel, settings: AdversarialSettings, precision: Tensor, seed: int) -> RowScore:
+    return _point_score(model, settings, precision, seed, joined=settings.join)
+
+
+def _variational_score(model: RowModel, settings: VariationalSettings, _precision: Tensor, seed: int) -> RowScore:
+    from training.models import VariationalAutoencoder
+    from training.scores import NegativeElbo
+
+    assert isinstance(model, VariationalAutoencoder)  # noqa: S101 - by the variant's `model`
+    return NegativeElbo(model, seed, divergence=settings.score == "elbo")
+
+
+def _image_score(model: RowModel, settings: ConvolutionalSettings, precision: Tensor, _seed: int) -> RowScore:
+    from training.image_model import build_image_score
+    from training.models import Autoencoder
+
+    assert isinstance(model, Autoencoder)  # noqa: S101 - by the variant's `model`
+    return build_image_score(model, settings, precision)
+
+
+class WindowedVariant(NamedTuple):
+    """How a variant scores windows of a series."""
+
+    settings: type[WindowSettings]
+    network: Callable[[WindowShape, Any], WindowNetwork]  # Any: the variant's settings
 
 
 class Variant(NamedTuple):
@@ -54,89 +99,84 @@ class Variant(NamedTuple):
     choose_when: str
     paper: str
     settings: type[VariantSettings]
-    model: Callable[[Features, Any], Model] | None  # Any: the row's own settings; None: it takes windows alone
-    corruption: Callable[[Any], Corruption] = _uncorrupted
-    windowed: Windowed | None = None  # how it judges windows of a series, if it does
-    takes_instead: str = ""  # what it takes instead of rows, and how to say so
+    model: Callable[[Features, Any], RowModel] | None  # Any: the variant's settings; None: it takes windows only
+    corruption: Callable[[Any], Corruption] = _no_corruption
+    score: Callable[[RowModel, Any, Tensor, int], RowScore] = _point_score
+    windowed: WindowedVariant | None = None  # None: it takes no windows
+    takes_instead: str = ""  # of rows: what it takes, and by which options
 
 
 def _undercomplete(features: Features) -> int:
-    """Give a code about half as wide as the table, at most 32: undercomplete for any table of two columns or more."""
+    """Return a code width about half the table's, at most 32: undercomplete for any table of two columns or more."""
     return max(1, min(32, len(features.layout.modelled) // 2))
 
 
 def _overcomplete(features: Features) -> int:
-    """Give a code twice as wide as a network's inputs, at most 256."""
+    """Return a code width twice a network's inputs, at most 256."""
     return min(256, 2 * features.width)
 
 
-def _shape(features: Features, settings: VariantSettings, latent: int, **more: Any) -> Shape:  # noqa: ANN401 - of Shape's fields
-    """Give the shape of a network for a table."""
+def _shape(features: Features, settings: VariantSettings, latent: int, **fields: Any) -> Shape:  # noqa: ANN401 - of Shape
+    """Return the shape of a network for a table, with other `fields` replaced."""
     from training.networks import Shape
 
-    return Shape(features.width, settings.sizes, latent, latent, features.outputs, settings.activation)._replace(**more)
+    return Shape(features.width, settings.sizes, latent, latent, features.outputs, settings.activation)._replace(**fields)
 
 
-def _bernoulli(settings: VariantSettings) -> bool:
-    """Tell whether features are probabilities."""
+def _is_bernoulli(settings: VariantSettings) -> bool:
     return settings.likelihood == "bernoulli"
 
 
-def _plain(features: Features, settings: VariantSettings) -> Model:
-    """Build a point autoencoder; with sizes, a deep one."""
+def _plain(features: Features, settings: VariantSettings) -> RowModel:
     from training.models import Autoencoder
     from training.networks import Dense
 
     latent = settings.latent or _undercomplete(features)
-    return Autoencoder(features, Dense(_shape(features, settings, latent)), latent, bernoulli=_bernoulli(settings))
+    return Autoencoder(features, Dense(_shape(features, settings, latent)), latent, bernoulli=_is_bernoulli(settings))
 
 
-def _tied(features: Features, settings: VariantSettings) -> Model:
-    """Build one whose decoder is its encoder, transposed."""
+def _tied(features: Features, settings: VariantSettings) -> RowModel:
     from training.models import Autoencoder
     from training.networks import Tied
 
     latent = settings.latent or _undercomplete(features)
     network = Tied(_shape(features, settings, latent), features.mirrored)
-    return Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
+    return Autoencoder(features, network, latent, bernoulli=_is_bernoulli(settings))
 
 
-def _sparse(features: Features, settings: of.SparseSettings) -> Model:
-    """Build one whose code is wide and mostly at rest."""
+def _sparse(features: Features, settings: SparseSettings) -> RowModel:
     from training import penalty
     from training.models import Autoencoder
     from training.networks import Dense, TopK
 
     latent = settings.latent or _overcomplete(features)
     if settings.driver == "top-k" and settings.k > latent:
-        raise SettingError(f"k={settings.k} activations cannot be kept of latent={latent}")
-    ends_in = "sigmoid" if settings.driver == "kl" else "relu"
-    network = Dense(_shape(features, settings, latent, code_activation=ends_in))
+        raise SettingError(f"k ({settings.k}) exceeds latent ({latent})")
+    code_activation = "sigmoid" if settings.driver == "kl" else "relu"
+    network = Dense(_shape(features, settings, latent, code_activation=code_activation))
     if settings.driver == "top-k":
         network.encoder.append(TopK(settings.k))
-    ignored = settings.threshold if settings.driver == "error-threshold" else 0.0
-    model = Autoencoder(features, network, latent, bernoulli=_bernoulli(settings), ignored=ignored)
-    drivers: dict[str, Penalty] = {
-        "l1": penalty.Activity(1, settings.weight),
-        "l2": penalty.Activity(2, settings.weight),
-        "kl": penalty.Rest(settings.target, settings.weight),
+    min_error = settings.threshold if settings.driver == "error-threshold" else 0.0
+    model = Autoencoder(features, network, latent, bernoulli=_is_bernoulli(settings), min_error=min_error)
+    penalties: dict[str, Penalty] = {
+        "l1": penalty.ActivityPenalty(1, settings.weight),
+        "l2": penalty.ActivityPenalty(2, settings.weight),
+        "kl": penalty.SparsityPenalty(settings.target, settings.weight),
     }
-    model.penalty = drivers.get(settings.driver, penalty.none)
+    model.penalty = penalties.get(settings.driver, penalty.no_penalty)
     return model
 
 
-def _dropout(features: Features, settings: of.DropoutSettings) -> Model:
-    """Build one whose units fail at random while it trains."""
+def _dropout(features: Features, settings: DropoutSettings) -> RowModel:
     from training.models import Autoencoder
     from training.networks import Dense
 
     latent = settings.latent or _undercomplete(features)
     network = Dense(_shape(features, settings, latent, dropout=settings.rate))
-    return Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
+    return Autoencoder(features, network, latent, bernoulli=_is_bernoulli(settings))
 
 
-def _contractive(features: Features, settings: of.ContractiveSettings) -> Model:
-    """Build one whose code hardly moves when the row does."""
+def _contractive(features: Features, settings: ContractiveSettings) -> RowModel:
     from training import penalty
     from training.models import Autoencoder
     from training.networks import Dense, Tied
@@ -144,24 +184,22 @@ def _contractive(features: Features, settings: of.ContractiveSettings) -> Model:
     latent = settings.latent or max(1, min(64, features.width))
     shape = _shape(features, settings, latent, code_activation=settings.activation)
     network = Tied(shape, features.mirrored) if settings.tied else Dense(shape)
-    model = Autoencoder(features, network, latent, bernoulli=_bernoulli(settings))
-    model.penalty = penalty.Contraction(settings.weight)
+    model = Autoencoder(features, network, latent, bernoulli=_is_bernoulli(settings))
+    model.penalty = penalty.ContractivePenalty(settings.weight)
     return model
 
 
-def _variational(features: Features, settings: of.VariationalSettings) -> Model:
-    """Build a variational autoencoder."""
+def _variational(features: Features, settings: VariationalSettings) -> RowModel:
     from training.models import VariationalAutoencoder
     from training.networks import Dense
 
-    latent, bernoulli = settings.latent or _undercomplete(features), _bernoulli(settings)
-    outputs = features.outputs + (0 if bernoulli else features.layout.features)
+    latent, bernoulli = settings.latent or _undercomplete(features), _is_bernoulli(settings)
+    outputs = features.outputs + (0 if bernoulli else features.layout.feature_count)
     network = Dense(_shape(features, settings, latent, code=2 * latent, outputs=outputs))
     return VariationalAutoencoder(features, network, latent, beta=settings.beta, warm_up=settings.warm_up, bernoulli=bernoulli)
 
 
-def _adversarial(features: Features, settings: of.AdversarialSettings) -> Model:
-    """Build an adversarial autoencoder."""
+def _adversarial(features: Features, settings: AdversarialSettings) -> RowModel:
     from training.adversarial import AdversarialAutoencoder
     from training.networks import Dense
 
@@ -171,127 +209,126 @@ def _adversarial(features: Features, settings: of.AdversarialSettings) -> Model:
         Dense(_shape(features, settings, latent)),
         latent,
         prior=settings.prior,
-        judges=settings.discriminator,
+        target=settings.discriminator,
         weight=settings.weight,
-        bernoulli=_bernoulli(settings),
+        bernoulli=_is_bernoulli(settings),
     )
 
 
-def _convolutional(features: Features, settings: of.ConvolutionalSettings) -> Model:
-    """Build one of convolutions over images."""
-    from training import image_model
-    from training.pixels import Pixels
+def _convolutional(features: Features, settings: ConvolutionalSettings) -> RowModel:
+    from training.image_model import build_image_model
+    from training.pixels import PixelFeatures
 
-    assert isinstance(features, Pixels)  # noqa: S101 - `check_takes` lets nothing else in
-    return image_model.build(features, settings)
-
-
-def _flat_windows(shape: WindowShape, _settings: of.WindowSettings) -> SequenceNetwork:
-    """Build a dense network over flattened windows."""
-    from training.networks.sequence import Flat
-
-    return Flat(shape)
+    assert isinstance(features, PixelFeatures)  # noqa: S101 - by `check_input`
+    return build_image_model(features, settings)
 
 
-def _convolutional_windows(shape: WindowShape, _settings: of.WindowSettings) -> SequenceNetwork:
-    """Build convolutions over time."""
-    from training.networks.sequence import Convolutional
+def _dense_windows(shape: WindowShape, _settings: WindowSettings) -> WindowNetwork:
+    from training.networks.sequence import DenseWindowNetwork
 
-    return Convolutional(shape)
+    return DenseWindowNetwork(shape)
 
 
-def _recurrent_windows(shape: WindowShape, settings: of.RecurrentWindowSettings) -> SequenceNetwork:
-    """Build one that reads and unrolls windows."""
-    from training.networks.sequence import Recurrent
+def _convolutional_windows(shape: WindowShape, _settings: WindowSettings) -> WindowNetwork:
+    from training.networks.sequence import ConvolutionalWindowNetwork
 
-    return Recurrent(shape, settings.cell)
+    return ConvolutionalWindowNetwork(shape)
+
+
+def _recurrent_windows(shape: WindowShape, settings: RecurrentWindowSettings) -> WindowNetwork:
+    from training.networks.sequence import RecurrentWindowNetwork
+
+    return RecurrentWindowNetwork(shape, settings.cell)
 
 
 VARIANTS = {
     "denoising": Variant(
-        summary="rebuilds clean rows from rows in which some cells were corrupted",
+        summary="reconstructs clean rows from rows in which some cells were corrupted",
         choose_when="for tables of any kind: the default",
         paper="Vincent et al. 2008",
-        settings=of.DenoisingSettings,
+        settings=DenoisingSettings,
         model=_plain,
-        corruption=_corrupted,
+        corruption=_corruption,
     ),
     "plain": Variant(
-        summary="squeezes a row through a code narrower than the table; a linear one is principal component analysis",
+        summary="compresses a row into a code narrower than the table; a linear one is principal component analysis",
         choose_when="as a baseline, or where training must be shortest",
         paper="Bourlard & Kamp 1988; Hinton & Salakhutdinov 2006",
-        settings=of.PointSettings,
+        settings=PointSettings,
         model=_plain,
-        windowed=Windowed(of.WindowSettings, _flat_windows),
+        windowed=WindowedVariant(WindowSettings, _dense_windows),
     ),
     "stacked": Variant(
-        summary="the same, deep: several layers down to the code and as many back",
+        summary="a deep plain autoencoder: several layers on either side of the code",
         choose_when="for wide tables, and images as rows, if rows are many",
         paper="Hinton & Salakhutdinov 2006",
-        settings=of.StackedSettings,
+        settings=StackedSettings,
         model=_plain,
     ),
     "tied": Variant(
-        summary="decodes with the encoder's own weights, transposed: half the numbers",
+        summary="decodes with the encoder's transposed weights: half the parameters",
         choose_when="for few rows, or a small file",
         paper="Vincent et al. 2010",
-        settings=of.PointSettings,
+        settings=PointSettings,
         model=_tied,
     ),
     "sparse": Variant(
         summary="a code wider than the table, of which few units are active at a time",
         choose_when="for normal rows of many different kinds",
         paper="Ranzato et al. 2007; Ng 2011; Makhzani & Frey 2014",
-        settings=of.SparseSettings,
+        settings=SparseSettings,
         model=_sparse,
     ),
     "dropout": Variant(
-        summary="units fail at random while it trains, so none relies on another",
+        summary="units are dropped at random in training, so none relies on another",
         choose_when="for few rows of many columns",
         paper="Srivastava et al. 2014",
-        settings=of.DropoutSettings,
+        settings=DropoutSettings,
         model=_dropout,
     ),
     "contractive": Variant(
-        summary="its code hardly moves when a normal row moves a little",
+        summary="its code hardly changes when a normal row changes a little",
         choose_when="for smooth measurements with little noise",
         paper="Rifai et al. 2011",
-        settings=of.ContractiveSettings,
+        settings=ContractiveSettings,
         model=_contractive,
     ),
     "variational": Variant(
         summary="its code is a distribution; rows are scored by their evidence lower bound",
         choose_when="where the noise itself differs from row to row, or rows are to be generated",
         paper="Kingma & Welling 2014; An & Cho 2015",
-        settings=of.VariationalSettings,
+        settings=VariationalSettings,
         model=_variational,
+        score=_variational_score,
     ),
     "adversarial": Variant(
         summary="a discriminator forces its codes into the shape of a prior",
-        choose_when="where rows are to be generated and a variational one is too blurred",
+        choose_when="where rows are to be generated and those of a variational one are too blurred",
         paper="Makhzani et al. 2016; Goodfellow et al. 2014",
-        settings=of.AdversarialSettings,
+        settings=AdversarialSettings,
         model=_adversarial,
+        score=_adversarial_score,
     ),
     "convolutional": Variant(
-        summary="convolutions squeeze an image, or a window of a series over time, and say where the error is",
+        summary="convolutions compress an image, or a window of a series over time, and locate the error",
         choose_when="for images, where it is the default, and for series whose shape over time matters, given `--window`",
         paper="Masci et al. 2011",
-        settings=of.ConvolutionalSettings,
+        settings=ConvolutionalSettings,
         model=_convolutional,
-        corruption=_corrupted,
-        windowed=Windowed(of.ConvolutionalWindowSettings, _convolutional_windows),
+        corruption=_corruption,
+        score=_image_score,
+        windowed=WindowedVariant(ConvolutionalWindowSettings, _convolutional_windows),
         takes_instead=(
             "images, a folder of them or rows of pixels with --image 28x28, and windows of a series, named by --time and --window"
         ),
     ),
     "recurrent": Variant(
-        summary="an LSTM or GRU reads a window of a series, another one unrolls it from the code",
+        summary="an LSTM or GRU encodes a window of a series, another one decodes it",
         choose_when="for series with long rhythms, given `--window`; three to four times slower than convolutions",
         paper="Malhotra et al. 2016",
-        settings=of.RecurrentWindowSettings,
+        settings=RecurrentWindowSettings,
         model=None,
-        windowed=Windowed(of.RecurrentWindowSettings, _recurrent_windows),
+        windowed=WindowedVariant(RecurrentWindowSettings, _recurrent_windows),
         takes_instead="windows of a series: name the column of time by --time and the rows of a window by --window",
     ),
 }
@@ -301,10 +338,10 @@ FOR_IMAGES = "convolutional"
 
 
 def named(name: str) -> Variant:
-    """Give a row of the table.
+    """Return a row of the table.
 
     Raises:
-        SettingError: there is none of that name.
+        SettingError: there is no variant of that name.
     """
     if name not in VARIANTS:
         raise SettingError(
@@ -313,69 +350,52 @@ def named(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def check_takes(name: str, *, images: bool) -> None:
-    """Refuse a variant for single rows, or for images.
+def check_input(name: str, *, images: bool) -> None:
+    """Raise unless a variant takes images, or without `images` single rows.
 
     Raises:
-        SettingError: it does not take them; says which do, or what it takes.
+        SettingError: names a variant that does, or what this one takes.
     """
     variant = named(name)
-    if images and variant.settings is not of.ConvolutionalSettings:
+    if images and variant.settings is not ConvolutionalSettings:
         raise SettingError(f"images are learnt by --variant {FOR_IMAGES}")
     if variant.takes_instead and not images:
         raise SettingError(f"{name} takes {variant.takes_instead}")
 
 
 class Plan(NamedTuple):
-    """A variant with the settings that it will be trained with."""
+    """A variant for rows or images, with its settings."""
 
     variant: Variant
     settings: VariantSettings
 
-    def model(self, features: Features) -> Model:
+    def model(self, features: Features) -> RowModel:
         """Build the model for a table.
 
         Raises:
             SettingError: the settings do not fit the table.
         """
-        if _bernoulli(self.settings) and features.layout.dates:
-            raise SettingError("likelihood=bernoulli takes numbers in [0, 1]; dates are none: leave them out with --ignore")
-        assert self.variant.model is not None  # noqa: S101 - `check_takes` lets no rows in
+        if _is_bernoulli(self.settings) and features.layout.dates:
+            raise SettingError("likelihood=bernoulli takes numbers in [0, 1], but there are dates: leave them out with --ignore")
+        assert self.variant.model is not None  # noqa: S101 - by `check_input`
         return self.variant.model(features, self.settings)
 
     def corruption(self) -> Corruption:
-        """Give what corrupts rows in training."""
+        """Return the corruption of inputs in training."""
         return self.variant.corruption(self.settings)
 
-    def score(self, model: Model, precision: Tensor, seed: int) -> Score:
-        """Give a trained model its score; `precision` whitens the residuals of point autoencoders."""
-        from training import image_model
-        from training.models import Autoencoder, VariationalAutoencoder
-        from training.pixels import Pixels
-        from training.scores import LikelihoodScore, MeanSquaredError, NegativeElbo, WhitenedResidual
-
-        settings = self.settings
-        if isinstance(model, VariationalAutoencoder) and isinstance(settings, of.VariationalSettings):
-            return NegativeElbo(model, seed, divergence=settings.score == "elbo")
-        assert isinstance(model, Autoencoder)  # noqa: S101 - all others are
-        assert isinstance(settings, of.PointSettings)  # noqa: S101 - and so are theirs
-        if isinstance(model.features, Pixels) and isinstance(settings, of.ConvolutionalSettings):
-            return image_model.score(model, settings, precision)
-        joined = isinstance(settings, of.AdversarialSettings) and settings.join
-        if settings.score == "mse":
-            return MeanSquaredError(model, joined=joined)
-        if model.bernoulli:
-            return LikelihoodScore(model, joined=joined)
-        return WhitenedResidual(model, precision, joined=joined)
+    def score(self, model: RowModel, precision: Tensor, seed: int) -> RowScore:
+        """Build the score of a trained model; `precision` whitens the residuals of point autoencoders."""
+        return self.variant.score(model, self.settings, precision, seed)
 
 
 class WindowedPlan(NamedTuple):
-    """A variant that judges windows, with the settings that it will be trained with."""
+    """A variant for windows, with its settings."""
 
-    windowed: Windowed
-    settings: of.WindowSettings
+    windowed: WindowedVariant
+    settings: WindowSettings
 
-    def network(self, time: int, channels: int, latent: int) -> SequenceNetwork:
+    def network(self, time: int, channels: int, latent: int) -> WindowNetwork:
         """Build the network for windows of `time` rows."""
         from training.networks.sequence import WindowShape
 
@@ -384,26 +404,26 @@ class WindowedPlan(NamedTuple):
 
 
 def windowed_plan(name: str, values: Mapping[str, Any] | None = None) -> WindowedPlan:
-    """Give a variant for windows by its name, with settings in place of its defaults.
+    """Return a variant for windows by its name, with its defaults updated by `values`.
 
     Raises:
-        SettingError: there is no such variant or setting, it takes no windows, or a setting has a value that cannot be.
+        SettingError: the variant or a setting is unknown, a value is invalid, or the variant takes no windows.
     """
     windowed = named(name).windowed
     if windowed is None:
-        takers = ", ".join(each for each, variant in VARIANTS.items() if variant.windowed)
-        raise SettingError(f"{name} takes single rows; variants that take windows of a series: {takers}")
-    settings = of.settings_of(windowed.settings, values or {})
+        names = ", ".join(other for other, variant in VARIANTS.items() if variant.windowed)
+        raise SettingError(f"{name} takes single rows; variants that take windows of a series: {names}")
+    settings = parse_settings(windowed.settings, values or {})
     if settings.m > settings.n:
         raise SettingError(f"m={settings.m} of n={settings.n} newest scores can never be above a threshold: m is at most n")
     return WindowedPlan(windowed, settings)
 
 
 def plan(name: str, values: Mapping[str, Any] | None = None) -> Plan:
-    """Give a variant by its name, with settings (texts or TOML's types) in place of its defaults.
+    """Return a variant by its name, with its defaults updated by `values` (texts or TOML's types).
 
     Raises:
-        SettingError: there is no such variant or setting, or a setting has a value that cannot be.
+        SettingError: the variant or a setting is unknown, or a value is invalid.
     """
     variant = named(name)
-    return Plan(variant, of.settings_of(variant.settings, values or {}))
+    return Plan(variant, parse_settings(variant.settings, values or {}))

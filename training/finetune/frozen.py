@@ -1,7 +1,7 @@
-"""`frozen`: logistic regression on what the detector already says of a row, its code and its contributions.
+"""`frozen`: logistic regression on the detector's outputs for a row, its code and its contributions.
 
-scikit-learn fits it, skl2onnx writes it, and it is put behind the detector's own graph, so that the result takes
-rows as every other graph does. Contributions enter as sign(c) log(1 + |c|): one far value would set the scale of all.
+scikit-learn fits it and skl2onnx converts it; it is appended to the detector's graph, so that the result takes rows as
+every other graph does. Contributions enter as sign(c) log(1 + |c|), so that one extreme value does not set their scale.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from detector.classifier import OUTPUT
 from detector.graph import Graph
 from training.export import OPSET
 
-MOST_ITERATIONS = 2000
+MAX_ITERATIONS = 2000
 EVIDENCE = "evidence"
-PREFIX = "classifier_"  # keeps names apart from the detector's
-GIVEN = ("latent", "contribution")  # outputs of the detector
+PREFIX = "classifier_"  # of names, against collisions with the detector's
+DETECTOR_OUTPUTS = ("latent", "contribution")  # inputs of the regression
 
 
-class Frozen:
-    """A logistic regression behind a detector."""
+class FrozenClassifier:
+    """A logistic regression on a detector's outputs."""
 
     def __init__(self, opened: Bundle, graph: Graph, regression: Any) -> None:  # noqa: ANN401 - scikit-learn's pipeline
-        """Take the bundle, its opened graph and the fitted regression."""
+        """Combine a bundle, its opened graph and the fitted regression."""
         self._opened = opened
         self._graph = graph
         self._regression = regression
 
     def probabilities(self, matrix: np.ndarray) -> np.ndarray:
-        """Give the probability of each class, `float64[rows, classes]`, for `float64[rows, columns]`."""
+        """Return the probability of each class, `float64[rows, classes]`, for `float64[rows, columns]`."""
         probabilities: np.ndarray = self._regression.predict_proba(evidence(self._graph, matrix))
         return probabilities
 
     def to_onnx(self) -> bytes:
-        """Write detector and regression as one graph, whose one output is the probabilities."""
+        """Return detector and regression as one graph, whose only output is the probabilities."""
         from skl2onnx import convert_sklearn
         from skl2onnx.common.data_types import DoubleTensorType
 
@@ -55,27 +55,27 @@ class Frozen:
         )
         regression = onnx.version_converter.convert_version(_only_probabilities(regression), OPSET)
         head = onnx.compose.merge_models(
-            _alike(_evidence_model(), detector), _alike(regression, detector), [(EVIDENCE, EVIDENCE)]
+            _with_versions_of(_evidence_model(), detector), _with_versions_of(regression, detector), [(EVIDENCE, EVIDENCE)]
         )
-        return _behind(detector, onnx.compose.add_prefix(head, PREFIX))
+        return _append(detector, onnx.compose.add_prefix(head, PREFIX))
 
 
-def fit(opened: Bundle, matrix: np.ndarray, labels: np.ndarray, seed: int) -> Frozen:
-    """Fit the regression on rows `float64[rows, columns]` and their classes `int64[rows]`."""
+def fit(opened: Bundle, matrix: np.ndarray, labels: np.ndarray, seed: int) -> FrozenClassifier:
+    """Fit the regression to rows `float64[rows, columns]` and their classes `int64[rows]`."""
     graph = Graph(opened.model, "cpu")
-    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MOST_ITERATIONS, random_state=seed))
-    return Frozen(opened, graph, regression.fit(evidence(graph, matrix), labels))
+    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS, random_state=seed))
+    return FrozenClassifier(opened, graph, regression.fit(evidence(graph, matrix), labels))
 
 
 def evidence(graph: Graph, matrix: np.ndarray) -> np.ndarray:
-    """Give what the regression sees of rows, `float64[rows, latents + contributions]`."""
+    """Return the regression's inputs, `float64[rows, latents + contributions]`."""
     contribution = graph.explain(matrix).contribution
     bent = np.sign(contribution) * np.log(1.0 + np.abs(contribution))
     return np.concatenate([graph.latent(matrix).astype(np.float64), bent], axis=1)
 
 
 def _evidence_model() -> onnx.ModelProto:
-    """Write `evidence` as ONNX."""
+    """Return `evidence` as ONNX."""
     nodes = [
         helper.make_node("Cast", ["latent"], ["latent_double"], to=TensorProto.DOUBLE),
         helper.make_node("Abs", ["contribution"], ["size"]),
@@ -95,24 +95,24 @@ def _evidence_model() -> onnx.ModelProto:
 
 
 def _only_probabilities(regression: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop the output that names the class: the manifest does."""
+    """Return the regression without the output that names the class."""
     return onnx.utils.Extractor(regression).extract_model([EVIDENCE], ["probabilities"])
 
 
-def _alike(model: onnx.ModelProto, to: onnx.ModelProto) -> onnx.ModelProto:
-    """Declare the versions of another model, without which the two cannot be joined."""
-    model.ir_version = to.ir_version
+def _with_versions_of(model: onnx.ModelProto, other: onnx.ModelProto) -> onnx.ModelProto:
+    """Declare the versions of another model, which merging requires."""
+    model.ir_version = other.ir_version
     del model.opset_import[:]
-    model.opset_import.extend(to.opset_import)
+    model.opset_import.extend(other.opset_import)
     return model
 
 
-def _behind(detector: onnx.ModelProto, head: onnx.ModelProto) -> bytes:
-    """Put the head's nodes behind the detector's and write the file; `onnx.compose` loses what is inside an `If`."""
-    given = {f"{PREFIX}{name}": name for name in GIVEN} | {f"{PREFIX}probabilities": OUTPUT}
+def _append(detector: onnx.ModelProto, head: onnx.ModelProto) -> bytes:
+    """Append the head's nodes to the detector's and return the file; `onnx.compose` loses the content of an `If`."""
+    renamed = {f"{PREFIX}{name}": name for name in DETECTOR_OUTPUTS} | {f"{PREFIX}probabilities": OUTPUT}
     for node in head.graph.node:
         for names in (node.input, node.output):
-            names[:] = [given.get(name, name) for name in names]
+            names[:] = [renamed.get(name, name) for name in names]
     detector.graph.node.extend(head.graph.node)
     detector.graph.initializer.extend(head.graph.initializer)
     del detector.graph.output[:]

@@ -16,10 +16,10 @@ from detector.bundle import Bundle
 from detector.classifier import OUTPUT
 from detector.graph import INPUT
 from training import export, weights
-from training.fit import one_thread
+from training.fit import reproducible
 from training.graph import DetectorGraph
 from training.models import Autoencoder, VariationalAutoencoder
-from training.penalty import Gaussian
+from training.penalty import GaussianCode
 
 STEPS = 1000
 BATCH = 64
@@ -30,14 +30,14 @@ PATIENCE = 10  # checks without a better loss
 VALIDATION = 0.2  # share of the rows
 
 
-class Joint(nn.Module):
-    """An encoder with a head: `float64[rows, columns]` in, `float64[rows, classes]` out."""
+class JointClassifier(nn.Module):
+    """An encoder with a classification head: `float64[rows, columns]` in, `float64[rows, classes]` out."""
 
     centre: Tensor
     scale: Tensor
 
     def __init__(self, graph: DetectorGraph, matrix: np.ndarray, classes: int) -> None:
-        """Take the trained graph and the rows, `float64[rows, columns]`, over which codes are scaled for the head."""
+        """Scale the codes of a trained graph by their deviation over rows, `float64[rows, columns]`."""
         super().__init__()
         self.features = graph.features
         self.model = graph.score.model
@@ -48,76 +48,75 @@ class Joint(nn.Module):
         self.head = nn.Linear(self.model.latent, classes, dtype=graph.features.real)
 
     def code(self, row: Tensor) -> Tensor:
-        """Give the code of rows, `[rows, latent]`; of a distribution, its mean."""
-        assert isinstance(self.model, Autoencoder | VariationalAutoencoder)  # noqa: S101 - all are, and both can encode
+        """Return the code of rows, `[rows, latent]`; of a distribution, the mean."""
+        assert isinstance(self.model, Autoencoder | VariationalAutoencoder)  # noqa: S101 - all models are one of them
         code = self.model.encode(self.features(row))
-        return code.mean if isinstance(code, Gaussian) else code
+        return code.mean if isinstance(code, GaussianCode) else code
 
     def logits(self, row: Tensor) -> Tensor:
-        """Give the logit of each class, `[rows, classes]`."""
+        """Return the logit of each class, `[rows, classes]`."""
         logits: Tensor = self.head((self.code(row) - self.centre) * self.scale)
         return logits
 
     def forward(self, row: Tensor) -> Tensor:
-        """Give the probability of each class, `float64[rows, classes]`."""
+        """Return the probability of each class, `float64[rows, classes]`."""
         return functional.softmax(self.logits(row).double(), dim=1)
 
     def probabilities(self, matrix: np.ndarray) -> np.ndarray:
-        """Give the probability of each class, `float64[rows, classes]`, for `float64[rows, columns]`."""
+        """Return the probability of each class, `float64[rows, classes]`, for `float64[rows, columns]`."""
         with torch.no_grad():
             probabilities: np.ndarray = self(torch.from_numpy(np.ascontiguousarray(matrix))).numpy()
         return probabilities
 
     def to_onnx(self) -> bytes:
-        """Write it as one graph."""
+        """Return the classifier as one ONNX graph."""
         example = torch.zeros(export.EXAMPLE_ROWS, len(self.features.layout.columns), dtype=torch.float64)
         return export.module_to_onnx(self.cpu().eval(), (example,), [INPUT], [OUTPUT])
 
 
-def fit(opened: Bundle, matrix: np.ndarray, labels: np.ndarray, seed: int) -> Joint:
-    """Train encoder and head on rows `float64[rows, columns]` and their classes `int64[rows]`; a share of them stops it.
+def fit(opened: Bundle, matrix: np.ndarray, labels: np.ndarray, seed: int) -> JointClassifier:
+    """Train encoder and head on rows `float64[rows, columns]` and their classes `int64[rows]`, with early stopping.
 
     Raises:
-        BundleError: the bundle holds no weights to go on from.
+        BundleError: the bundle holds no weights.
     """
     classes = int(labels.max()) + 1
-    held_out = max(classes, math.ceil(VALIDATION * len(labels)))
-    learning, stopping = train_test_split(np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed)
-    rows, wanted = torch.from_numpy(np.ascontiguousarray(matrix)), torch.from_numpy(labels)
-    with torch.random.fork_rng(devices=[]), one_thread():
-        torch.manual_seed(seed)
-        joint = Joint(weights.load(opened), matrix[learning], classes)
-        _train(joint, (rows[learning], wanted[learning]), (rows[stopping], wanted[stopping]))
+    validation_rows = max(classes, math.ceil(VALIDATION * len(labels)))
+    training, validation = train_test_split(np.arange(len(labels)), test_size=validation_rows, stratify=labels, random_state=seed)
+    rows, targets = torch.from_numpy(np.ascontiguousarray(matrix)), torch.from_numpy(labels)
+    with reproducible(seed):
+        joint = JointClassifier(weights.load(opened), matrix[training], classes)
+        _train(joint, (rows[training], targets[training]), (rows[validation], targets[validation]))
     return joint.eval()
 
 
-def _train(joint: Joint, learning: tuple[Tensor, Tensor], stopping: tuple[Tensor, Tensor]) -> None:
-    """Train in place and leave the best weights."""
+def _train(joint: JointClassifier, training: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> None:
+    """Train in place and keep the best weights."""
     optimiser = torch.optim.AdamW(joint.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    best, kept, best_step = math.inf, copy.deepcopy(joint.state_dict()), 0
-    for step, batch in enumerate(_batches(len(learning[1])), start=1):
+    best, best_weights, best_step = math.inf, copy.deepcopy(joint.state_dict()), 0
+    for step, batch in enumerate(_batches(len(training[1])), start=1):
         optimiser.zero_grad()
         joint.train()
-        functional.cross_entropy(joint.logits(learning[0][batch]), learning[1][batch]).backward()
+        functional.cross_entropy(joint.logits(training[0][batch]), training[1][batch]).backward()
         optimiser.step()
         if step % CHECK_EVERY:
             continue
-        loss = _loss(joint, *stopping)
+        loss = _loss(joint, *validation)
         if loss < best:
-            best, kept, best_step = loss, copy.deepcopy(joint.state_dict()), step
+            best, best_weights, best_step = loss, copy.deepcopy(joint.state_dict()), step
         elif step - best_step >= PATIENCE * CHECK_EVERY:
             break
-    joint.load_state_dict(kept)
+    joint.load_state_dict(best_weights)
 
 
 def _batches(rows: int) -> Iterator[Tensor]:
-    """Draw rows for each step."""
+    """Yield the row indices of each step, drawn with replacement."""
     for _ in range(STEPS):
         yield torch.randint(rows, (min(BATCH, rows),))
 
 
-def _loss(joint: Joint, rows: Tensor, wanted: Tensor) -> float:
-    """Give the cross-entropy as it stands."""
+def _loss(joint: JointClassifier, rows: Tensor, targets: Tensor) -> float:
+    """Return the current cross-entropy."""
     joint.eval()
     with torch.no_grad():
-        return float(functional.cross_entropy(joint.logits(rows), wanted))
+        return float(functional.cross_entropy(joint.logits(rows), targets))

@@ -1,4 +1,4 @@
-"""Fine-tuning, in order: labelled rows and a bundle in, the bundle's next version out, if it is worth one."""
+"""The fine-tuning pipeline: labelled rows and a bundle in, the bundle's next version out."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from detector.manifest import Manifest, Parity
 from detector.versioning import write_version
 from training.finetune import frozen, joint
 from training.finetune.comparison import ClassifierComparison, compare
-from training.finetune.examples import Fit, Fitted, LabelledExamples
+from training.finetune.examples import FitClassifier, FittedClassifier, LabelledExamples
 
 Mode = Literal["frozen", "joint"]
 
 
-def way_of(mode: Mode, opened: Bundle) -> Fit:
-    """Give the way in which a mode fits a classifier to a bundle."""
+def fitter_of(mode: Mode, opened: Bundle) -> FitClassifier:
+    """Return the function by which a mode fits a classifier to a bundle."""
     return functools.partial(frozen.fit, opened) if mode == "frozen" else functools.partial(joint.fit, opened)
 
 
 def compare_with_score(opened: Bundle, examples: LabelledExamples, mode: Mode, seed: int) -> ClassifierComparison:
-    """Compare what fine-tuning would give with the bundle's own score.
+    """Compare a fine-tuned classifier with the bundle's score.
 
     Raises:
         BundleError: the mode needs weights and the bundle holds none.
     """
-    return compare(way_of(mode, opened), examples, seed)
+    return compare(fitter_of(mode, opened), examples, seed)
 
 
 def write_next(opened: Bundle, examples: LabelledExamples, mode: Mode, seed: int, device: Device) -> tuple[Path, Manifest]:
-    """Fit a classifier to all rows and write it into the next version, which differs in nothing else.
+    """Fit a classifier to all rows and write the next version with it; nothing else changes.
 
     Raises:
-        TrainingError: the exported graph is not the fitted classifier.
+        TrainingError: the exported graph differs from the fitted classifier.
         OutputError: the bundle cannot be written.
     """
-    fitted = way_of(mode, opened)(examples.matrix, examples.labels, seed)
+    fitted = fitter_of(mode, opened)(examples.matrix, examples.labels, seed)
     graph = fitted.to_onnx()
-    proofs = [prove(fitted, graph, examples.matrix, one) for one in dict.fromkeys(["cpu", device])]
-    others = [proof for proof in opened.manifest.parity if proof.file != bundle.CLASSIFIER]
+    proofs = [prove(fitted, graph, examples.matrix, each) for each in dict.fromkeys(["cpu", device])]
+    other_proofs = [proof for proof in opened.manifest.parity if proof.file != bundle.CLASSIFIER]
     manifest = msgspec.structs.replace(
         opened.manifest,
         classes=examples.classes,
-        parity=(*others, *proofs),
+        parity=(*other_proofs, *proofs),
         parent=opened.manifest.version,
     )
     contents = {
@@ -64,20 +64,20 @@ def write_next(opened: Bundle, examples: LabelledExamples, mode: Mode, seed: int
     return write_version(opened.folder, manifest, contents)
 
 
-def prove(fitted: Fitted, graph: bytes, rows: np.ndarray, device: Device) -> Parity:
-    """Compare what was fitted with its graph in ONNX Runtime on rows, `float64[rows, columns]`.
+def prove(fitted: FittedClassifier, graph: bytes, rows: np.ndarray, device: Device) -> Parity:
+    """Compare a fitted classifier with its graph in ONNX Runtime on rows, `float64[rows, columns]`.
 
     Raises:
-        TrainingError: they disagree; there must be no bundle.
+        TrainingError: they disagree.
     """
     opened = ClassifierSession(graph, device)
-    wanted, served = fitted.probabilities(rows), opened.probabilities(rows)
-    apart = float(np.abs(wanted - served).max())
-    chosen = np.take_along_axis(wanted, served.argmax(axis=1)[:, None], axis=1)[:, 0]
-    others = int((wanted.max(axis=1) - chosen > TOLERANCE).sum())
-    if not (apart <= TOLERANCE and others == 0):
+    expected, served = fitted.probabilities(rows), opened.probabilities(rows)
+    difference = float(np.abs(expected - served).max())
+    chosen = np.take_along_axis(expected, served.argmax(axis=1)[:, None], axis=1)[:, 0]
+    wrong_classes = int((expected.max(axis=1) - chosen > TOLERANCE).sum())
+    if not (difference <= TOLERANCE and wrong_classes == 0):
         raise TrainingError(
             f"the exported {bundle.CLASSIFIER} is not the fitted classifier on {opened.provider}: probabilities differ by up "
-            f"to {apart:.2g} (allowed {TOLERANCE:g}), {others} of {len(rows)} classes differ; nothing was written"
+            f"to {difference:.2g} (allowed {TOLERANCE:g}), {wrong_classes} of {len(rows)} classes differ; nothing was written"
         )
-    return Parity(len(rows), opened.provider, apart, TOLERANCE, others, opened.nodes_on_cpu, bundle.CLASSIFIER)
+    return Parity(len(rows), opened.provider, difference, TOLERANCE, wrong_classes, opened.nodes_on_cpu, bundle.CLASSIFIER)

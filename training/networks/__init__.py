@@ -1,11 +1,11 @@
-"""The networks that learn to rebuild a row: `encode` to a code, `decode` back.
+"""Networks of encoder and decoder: `[rows, inputs]` to `[rows, latent]` to `[rows, outputs]`.
 
-A network knows nothing of columns, losses or scores: `[rows, inputs]` in, `[rows, latent]` between, `[rows, outputs]` out.
+They are independent of columns, losses and scores.
 """
 
 from training.networks.dense import Dense, Shape, Tied, TopK
-from training.networks.image import Plane, Spatial
+from training.networks.image import ImageNetwork, ImageShape
 
-Network = Dense | Tied | Spatial
+Network = Dense | Tied | ImageNetwork
 
-__all__ = ["Dense", "Network", "Plane", "Shape", "Spatial", "Tied", "TopK"]
+__all__ = ["Dense", "ImageNetwork", "ImageShape", "Network", "Shape", "Tied", "TopK"]

@@ -1,6 +1,6 @@
 """Dense layers, mirrored around the code (Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data").
 
-`Dense` has a decoder of its own; `Tied` decodes with its encoder's weights, transposed (Vincent et al. 2010, section 2).
+`Dense` has a separate decoder; `Tied` decodes with its encoder's weights, transposed (Vincent et al. 2010, section 2).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Shape(NamedTuple):
-    """The widths of a network and what stands between its layers.
+    """The widths and activations of a network.
 
-    `code` is what the encoder gives and `latent` what the decoder takes; they differ where a code describes a
+    `code` is the encoder's output width and `latent` the decoder's input width; they differ where a code describes a
     distribution over latents.
     """
 
@@ -50,24 +50,24 @@ class Dense(nn.Module):
         self.decoder = layers([shape.latent, *reversed(shape.hidden), shape.outputs], shape)
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Give the code: `[rows, inputs] -> [rows, code]`."""
+        """Return the code: `[rows, inputs] -> [rows, code]`."""
         code: Tensor = self.encoder(inputs)
         return code
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Give the outputs: `[..., latent] -> [..., outputs]`."""
+        """Return the outputs: `[..., latent] -> [..., outputs]`."""
         outputs: Tensor = self.decoder(latent)
         return outputs
 
 
 class Tied(nn.Module):
-    """An encoder whose weights, transposed, are the decoder; biases are their own.
+    """An encoder whose transposed weights are the decoder's; the biases are separate.
 
-    Outputs mirror inputs; what mirrors an input that is not rebuilt (a presence flag) is dropped.
+    Outputs mirror inputs; outputs of inputs that are not reconstructed (presence flags) are dropped.
     """
 
     def __init__(self, shape: Shape, mirrored: Tensor) -> None:
-        """Build layers `inputs-hidden-code`; `mirrored` holds, for each output, the input that it mirrors."""
+        """Build layers `inputs-hidden-code`; `mirrored` is the input index of each output."""
         super().__init__()
         sizes = [shape.inputs, *shape.hidden, shape.code]
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
@@ -77,7 +77,7 @@ class Tied(nn.Module):
         self.mirrored = nn.Buffer(mirrored, persistent=False)
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Give the code: `[rows, inputs] -> [rows, code]`."""
+        """Return the code: `[rows, inputs] -> [rows, code]`."""
         *hidden, last = self.layers
         for layer in hidden:
             inputs = self.activation(layer(inputs))
@@ -85,11 +85,11 @@ class Tied(nn.Module):
         return code
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Give the outputs: `[..., latent] -> [..., outputs]`."""
-        for place in reversed(range(len(self.layers))):
-            weight: Tensor = self.layers[place].get_parameter("weight")
-            latent = functional.linear(latent, weight.t(), self.biases[place])
-            latent = self.activation(latent) if place else latent
+        """Return the outputs: `[..., latent] -> [..., outputs]`."""
+        for index in reversed(range(len(self.layers))):
+            weight: Tensor = self.layers[index].get_parameter("weight")
+            latent = functional.linear(latent, weight.t(), self.biases[index])
+            latent = self.activation(latent) if index else latent
         return latent.index_select(-1, self.mirrored)
 
 
@@ -103,14 +103,14 @@ def layers(sizes: Sequence[int], shape: Shape) -> nn.Sequential:
 
 
 class TopK(nn.Module):
-    """Keeps the k largest activations of a code and silences the others (Makhzani & Frey 2014, "k-sparse autoencoders")."""
+    """Keeps the k largest activations of a code and sets the others to 0 (Makhzani & Frey 2014, "k-sparse autoencoders")."""
 
     def __init__(self, k: int) -> None:
-        """Take the number of activations to keep."""
+        """Keep `k` activations."""
         super().__init__()
         self.k = k
 
     def forward(self, code: Tensor) -> Tensor:
-        """Keep k of each row's activations: `[rows, code] -> [rows, code]`."""
+        """Return the sparse code: `[rows, code] -> [rows, code]`."""
         largest = torch.topk(code, self.k, dim=-1)
         return torch.zeros_like(code).scatter(-1, largest.indices, largest.values)

@@ -1,9 +1,9 @@
-"""Networks that rebuild a window: `[windows, time, channels] -> [windows, latent] -> [windows, time, channels]`.
+"""Networks of windows: `[windows, time, channels] -> [windows, latent] -> [windows, time, channels]`.
 
-Flat            dense layers on the flattened window
-Convolutional   convolutions over time, halving it (Masci et al. 2011, "Stacked convolutional auto-encoders")
-Recurrent       an LSTM or GRU reads the window into a code, another one unrolls it (Malhotra et al. 2016, "LSTM-based
-                encoder-decoder for multi-sensor anomaly detection")
+DenseWindowNetwork          dense layers on the flattened window
+ConvolutionalWindowNetwork  convolutions over time, halving it (Masci et al. 2011, "Stacked convolutional auto-encoders")
+RecurrentWindowNetwork      an LSTM or GRU encodes the window, another one decodes it (Malhotra et al. 2016, "LSTM-based
+                            encoder-decoder for multi-sensor anomaly detection")
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from training.networks.dense import ACTIVATIONS, Dense, Shape
 
-KERNEL = 5  # rows that a convolution sees
-BACK = 3  # of half as many rows, on the way back
+KERNEL = 5  # rows that an encoder's convolution sees
+DECODER_KERNEL = 3  # at half the resolution
 
 
 class WindowShape(NamedTuple):
-    """The size of a window, and of the network on it."""
+    """The size of a window, and of its network."""
 
     time: int
     channels: int
@@ -30,24 +30,24 @@ class WindowShape(NamedTuple):
     activation: str = "tanh"
 
 
-class SequenceNetwork(nn.Module):
-    """What all networks of windows are."""
+class WindowNetwork(nn.Module):
+    """The base of all networks of windows."""
 
     def encode(self, window: Tensor) -> Tensor:
-        """Give the code: `[windows, time, channels] -> [windows, latent]`."""
+        """Return the code: `[windows, time, channels] -> [windows, latent]`."""
         raise NotImplementedError
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Give the window: `[windows, latent] -> [windows, time, channels]`."""
+        """Return the window: `[windows, latent] -> [windows, time, channels]`."""
         raise NotImplementedError
 
     def solve(self, windows: Tensor) -> bool:
-        """Set the best weights for windows where these can be computed; tells whether that leaves nothing to train."""
+        """Set the optimal weights in closed form and return True, or return False if there is none."""
         del windows
         return False
 
 
-class Flat(SequenceNetwork):
+class DenseWindowNetwork(WindowNetwork):
     """Dense layers on the flattened window; without hidden layers, a principal component analysis of windows."""
 
     def __init__(self, shape: WindowShape) -> None:
@@ -58,15 +58,15 @@ class Flat(SequenceNetwork):
         self.dense = Dense(Shape(width, shape.hidden, shape.latent, shape.latent, width, shape.activation))
 
     def encode(self, window: Tensor) -> Tensor:
-        """Give the code."""
+        """Return the code."""
         return self.dense.encode(window.reshape(-1, self.shape.time * self.shape.channels))
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Give the window."""
+        """Return the window."""
         return self.dense.decode(latent).reshape(-1, self.shape.time, self.shape.channels)
 
     def solve(self, windows: Tensor) -> bool:
-        """Give a linear network the principal components, which no training can better (Baldi & Hornik 1989)."""
+        """Set a linear network to the principal components, its global optimum (Baldi & Hornik 1989)."""
         if self.shape.hidden:
             return False
         flat = windows.reshape(-1, self.shape.time * self.shape.channels).double()
@@ -75,7 +75,7 @@ class Flat(SequenceNetwork):
         values, vectors = torch.linalg.eigh(centred.T @ centred / len(flat))
         directions = vectors[:, values.argsort(descending=True)[: self.shape.latent]]
         largest = directions.abs().argmax(dim=0)
-        directions = directions * directions.gather(0, largest[None]).sign()  # the sign of an eigenvector is anybody's
+        directions = directions * directions.gather(0, largest[None]).sign()  # the sign of an eigenvector is arbitrary
         encoder, decoder = self.dense.encoder[0], self.dense.decoder[0]
         assert isinstance(encoder, nn.Linear)  # noqa: S101 - without hidden layers both are
         assert isinstance(decoder, nn.Linear)  # noqa: S101
@@ -87,15 +87,16 @@ class Flat(SequenceNetwork):
         return True
 
 
-class Convolutional(SequenceNetwork):
-    """Convolutions over time with a stride of two, a dense code, and the way back.
+class ConvolutionalWindowNetwork(WindowNetwork):
+    """Convolutions over time with a stride of two around a dense code.
 
-    Backwards each convolution gives two rows for one (Shi et al. 2016, "Real-time single image and video super-resolution
-    using an efficient sub-pixel convolutional neural network"): ONNX Runtime takes five times as long to repeat rows first.
+    The decoder's convolutions return two rows for each one (Shi et al. 2016, "Real-time single image and video
+    super-resolution using an efficient sub-pixel convolutional neural network"): repeating rows first takes ONNX Runtime
+    five times as long.
     """
 
     def __init__(self, shape: WindowShape) -> None:
-        """Build as many convolutions as there are hidden widths, each halving time."""
+        """Build one convolution for each hidden width."""
         super().__init__()
         widths = [shape.channels, *shape.hidden]
         self.times = [shape.time]
@@ -104,13 +105,13 @@ class Convolutional(SequenceNetwork):
         self.activation = ACTIVATIONS[shape.activation]()
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv1d(a, b, KERNEL, stride=2, padding=KERNEL // 2) for a, b in pairs)
-        self.up = nn.ModuleList(nn.Conv1d(b, 2 * a, BACK, padding=BACK // 2) for a, b in reversed(pairs))
+        self.up = nn.ModuleList(nn.Conv1d(b, 2 * a, DECODER_KERNEL, padding=DECODER_KERNEL // 2) for a, b in reversed(pairs))
         self.narrow = nn.Linear(widths[-1] * self.times[-1], shape.latent)
         self.widen = nn.Linear(shape.latent, widths[-1] * self.times[-1])
         self.width = widths[-1]
 
     def encode(self, window: Tensor) -> Tensor:
-        """Give the code."""
+        """Return the code."""
         maps = window.transpose(1, 2)
         for layer in self.down:
             maps = self.activation(layer(maps))
@@ -118,21 +119,21 @@ class Convolutional(SequenceNetwork):
         return code
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Give the window."""
+        """Return the window."""
         maps = self.activation(self.widen(latent)).reshape(-1, self.width, self.times[-1])
-        for place, layer in enumerate(self.up):
-            time = self.times[-2 - place]
-            twice = layer(maps)
-            width, half = twice.shape[1] // 2, twice.shape[2]
-            maps = twice.reshape(-1, width, 2, half).transpose(2, 3).reshape(-1, width, 2 * half)[:, :, :time]
-            if place + 1 < len(self.up):
+        for index, layer in enumerate(self.up):
+            time = self.times[-2 - index]
+            doubled = layer(maps)
+            width, half = doubled.shape[1] // 2, doubled.shape[2]
+            maps = doubled.reshape(-1, width, 2, half).transpose(2, 3).reshape(-1, width, 2 * half)[:, :, :time]
+            if index + 1 < len(self.up):
                 maps = self.activation(maps)
         window: Tensor = maps.transpose(1, 2)
         return window
 
 
-class Recurrent(SequenceNetwork):
-    """One recurrent layer reads the window, its last state is the code; another unrolls the code over time."""
+class RecurrentWindowNetwork(WindowNetwork):
+    """A recurrent encoder, whose last state becomes the code, and a recurrent decoder."""
 
     def __init__(self, shape: WindowShape, cell: Literal["lstm", "gru"]) -> None:
         """Build both, as wide as the first hidden width."""
@@ -146,13 +147,13 @@ class Recurrent(SequenceNetwork):
         self.out = nn.Linear(width, shape.channels)
 
     def encode(self, window: Tensor) -> Tensor:
-        """Give the code."""
+        """Return the code."""
         states, _ = self.reader(window)
         code: Tensor = self.narrow(states[:, -1])
         return code
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Give the window."""
+        """Return the window."""
         states, _ = self.unroller(latent.unsqueeze(1).repeat(1, self.time, 1))
-        rebuilt: Tensor = self.out(states)
-        return rebuilt
+        window: Tensor = self.out(states)
+        return window

@@ -1,12 +1,11 @@
-"""How a detector of windows is made: rows of one or many series in, a bundle out.
+"""Training on windows of one or many series.
 
-    rows       the order of the rows, their windows, and the contiguous blocks that are held out in turn
-    channels   a window as real-valued channels, and what no network needs to see
-    model      the two branches that rebuild windows, and the loss that trains them
-    scores     from residuals to a score, column by column
-    graph      the whole computation as one module: float64[windows, time, columns] in, score and contribution out
-    learn      each block held out in turn, then a fit on all
-    train      all of it, in order
+    window_index  the order of the rows, their windows, and the contiguous blocks of time
+    channels      a window as real-valued channels, and flags that no network reconstructs
+    model         the two branches that reconstruct windows, and their loss
+    scores        from residuals to a score, column by column
+    graph         the whole computation as one module: float64[windows, time, columns] in, score and contribution out
+    cross_fit     hold each block out in turn, then fit on all
 
-The networks stand in `training.networks.sequence`, the loop in `training.fit`, export and proof in `training.export`.
+The networks are in `training.networks.sequence`, the loop is in `training.fit`, the pipeline in `training.train`.
 """

@@ -1,8 +1,8 @@
-"""The two branches that rebuild a window, and the loss that trains them.
+"""The two branches that reconstruct a window, and their loss.
 
-The *level* branch sees the whole window through a narrow code, slow channels centred on the window, so that slow drift is
-no anomaly; what it cannot follow is a level that moved. The *energy* branch sees the newest rows as they are through a
-wide linear code; what it cannot follow is a movement that is not like the usual ones.
+The *level* branch sees the whole window through a narrow code, with slow channels centred on the window, so that slow
+drift is no anomaly; a shifted level is what it cannot follow. The *energy* branch sees the newest rows as they are through
+a wide linear code; an unusual movement is what it cannot follow.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.models import Moment, Phase
-from training.networks.sequence import Flat, SequenceNetwork, WindowShape
-from training.series.channels import Channels, Seen
+from training.models import Phase, StepContext
+from training.networks.sequence import DenseWindowNetwork, WindowNetwork, WindowShape
+from training.series.channels import Channels, WindowChannels
 
-SLOW = 0.7  # variance, in standardised units, of the means over `energy` rows from which a channel is slow
+SLOW = 0.7  # a channel is slow if means over `energy` rows have a larger variance, in standardised units
 BATCH = 1024  # windows that are cut at a time
-LEVEL_LATENT = 2  # more would follow a level that moved
-ENERGY_SHARE = 0.4  # of the values that the energy branch sees
-MOST_HELD_OUT = 1024  # windows that tell how far training is
-MOST_SOLVED = 4096  # windows that principal components are taken of
+LEVEL_LATENT = 2  # a wider code would follow a shifted level
+ENERGY_SHARE = 0.4  # code width of the energy branch, as a share of its inputs
+MAX_VALIDATION = 1024  # windows
+MAX_SOLVED = 4096  # windows that principal components are computed from
 
 
 class Spans(NamedTuple):
-    """How many of a window's newest rows count for what."""
+    """The numbers of newest rows that each branch uses."""
 
     window: int
 
     @property
     def tail(self) -> int:
-        """Rows over which the level branch takes its mean."""
+        """Rows that the level branch averages."""
         return max(1, self.window // 4)
 
     @property
@@ -43,16 +43,16 @@ class Spans(NamedTuple):
 
 
 class Levels(NamedTuple):
-    """What the level branch makes of windows."""
+    """The reconstruction of the level branch."""
 
-    rebuilt: Tensor  # [windows, time, channels]
-    gated: Tensor  # [windows, time, channels], what it had to rebuild: slow channels centred
-    mean: Tensor  # [windows, 1, channels], what was taken off
+    reconstruction: Tensor  # [windows, time, channels]
+    target: Tensor  # [windows, time, channels], slow channels centred
+    mean: Tensor  # [windows, 1, channels], subtracted from the slow channels
     code: Tensor  # [windows, latent]
 
 
-class Windowed(NamedTuple):
-    """Windows to learn from, cut when they are asked for: a window of every row would take `length` times the memory."""
+class LazyWindows(NamedTuple):
+    """Windows that are cut on demand: all of them at once would take `length` times the memory of the rows."""
 
     values: Tensor  # float32[rows, channels]
     present: Tensor  # float32[rows, channels]
@@ -62,33 +62,33 @@ class Windowed(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many windows there are."""
+        """The number of windows."""
         return len(self.starts)
 
     @property
     def device(self) -> torch.device:
-        """Where they are."""
+        """The device of the tensors."""
         return self.starts.device
 
-    def take(self, windows: Tensor) -> Windowed:
-        """Give some of the windows."""
+    def take(self, windows: Tensor) -> LazyWindows:
+        """Return the windows at these indices."""
         return self._replace(starts=self.starts[windows])
 
-    def at(self, starts: np.ndarray) -> Windowed:
-        """Give the windows that begin at some rows, `int64[windows]`."""
+    def starting_at(self, starts: np.ndarray) -> LazyWindows:
+        """Return the windows that start at these rows, `int64[windows]`."""
         return self._replace(starts=torch.from_numpy(starts).to(self.device))
 
-    def thinned(self, most: int) -> Windowed:
-        """Give at most so many of the windows, evenly spread."""
-        return self._replace(starts=self.starts[:: -(-len(self.starts) // most)])
+    def thinned(self, max_windows: int) -> LazyWindows:
+        """Return at most `max_windows` windows, evenly spread."""
+        return self._replace(starts=self.starts[:: -(-len(self.starts) // max_windows)])
 
-    def cut(self) -> Seen:
-        """Give the windows themselves."""
-        places = self.starts[:, None] + torch.arange(self.length, device=self.device)
-        return Seen(self.values[places], self.present[places], self.flags[places])
+    def cut(self) -> WindowChannels:
+        """Return the windows themselves."""
+        rows = self.starts[:, None] + torch.arange(self.length, device=self.device)
+        return WindowChannels(self.values[rows], self.present[rows], self.flags[rows])
 
-    def split(self) -> Iterator[Windowed]:
-        """Give some windows at a time."""
+    def split(self) -> Iterator[LazyWindows]:
+        """Yield batches of windows."""
         return (self._replace(starts=starts) for starts in self.starts.split(BATCH))
 
 
@@ -96,99 +96,98 @@ class SeriesModel(nn.Module):
     """Both branches."""
 
     slow: Tensor
-    batch = 64  # windows of a step of training
-    slowness = 1  # it takes as many steps as rows do
+    batch = 64  # windows of a training step
+    step_divisor = 1
 
-    def __init__(self, channels: Channels, network: SequenceNetwork, spans: Spans, slow: Tensor, latent: int) -> None:
-        """Take the level branch's network, and which channels are slow, `[channels]`."""
+    def __init__(self, channels: Channels, network: WindowNetwork, spans: Spans, slow: Tensor, latent: int) -> None:
+        """Use `network` for the level branch; `slow` is 1 for each slow channel, `[channels]`."""
         super().__init__()
         self.channels = channels
         self.spans = spans
         self.level = network
-        wide = max(1, round(ENERGY_SHARE * spans.energy * channels.count))
-        self.energy = Flat(WindowShape(spans.energy, channels.count, (), wide))
+        width = max(1, round(ENERGY_SHARE * spans.energy * channels.count))
+        self.energy = DenseWindowNetwork(WindowShape(spans.energy, channels.count, (), width))
         self.register_buffer("slow", slow, persistent=False)
         self.latent = latent
 
     @property
     def features(self) -> Channels:
-        """What its inputs are."""
+        """The channels, for the corruption."""
         return self.channels
 
-    def solve(self, windows: Windowed) -> bool:
-        """Compute what need not be trained; tells whether that is all."""
-        seen = windows.thinned(MOST_SOLVED).cut()
-        solved = self.energy.solve(seen.values[:, -self.spans.energy :])
-        return self.level.solve(self.centred(seen)[0] * seen.present) and solved
+    def solve(self, windows: LazyWindows) -> bool:
+        """Compute the weights that have a closed form; return whether that is all of them."""
+        channels = windows.thinned(MAX_SOLVED).cut()
+        energy_is_solved = self.energy.solve(channels.values[:, -self.spans.energy :])
+        return self.level.solve(self.centre(channels)[0] * channels.present) and energy_is_solved
 
-    def hiding(self, training: Windowed) -> Callable[[Windowed, torch.Generator], Windowed]:
-        """Hide nothing: a hole is filled by the mean, which the rest of a window outweighs."""
+    def hiding(self, training: LazyWindows) -> Callable[[LazyWindows, torch.Generator], LazyWindows]:
+        """Return a function that hides nothing: a missing cell is 0, and the rest of the window outweighs it."""
         del training
         return lambda windows, _generator: windows
 
     def phases(self) -> list[Phase]:
-        """Give the one loss."""
+        """Return the one phase of a training step."""
         return [Phase(list(self.parameters()), self.loss)]
 
-    def loss(self, noisy: Windowed, clean: Windowed, moment: Moment) -> Tensor:
-        """Give half the squared errors of both branches, a mean over their rows: `[windows]`."""
-        del noisy, moment
-        seen = clean.cut()
-        levels = self.levels(seen)
-        of_level = ((levels.gated - levels.rebuilt) ** 2 * seen.present).sum(dim=2).mean(dim=1)
-        return 0.5 * (of_level + self.movement(seen).square().sum(dim=2).mean(dim=1))
+    def loss(self, noisy: LazyWindows, clean: LazyWindows, context: StepContext) -> Tensor:
+        """Return half the squared errors of both branches, a mean over their rows: `[windows]`."""
+        del noisy, context
+        channels = clean.cut()
+        levels = self.levels(channels)
+        level_error = ((levels.target - levels.reconstruction) ** 2 * channels.present).sum(dim=2).mean(dim=1)
+        return 0.5 * (level_error + self.movement(channels).square().sum(dim=2).mean(dim=1))
 
-    def mean_loss(self, windows: Windowed) -> float:
-        """Give the mean loss over windows."""
-        moment = Moment(1.0, torch.Generator())
+    def mean_loss(self, windows: LazyWindows) -> float:
+        """Return the mean loss over windows."""
+        context = StepContext(1.0, torch.Generator())
         with torch.no_grad():
-            parts = [self.loss(part, part, moment) for part in windows.split()]
+            parts = [self.loss(part, part, context) for part in windows.split()]
         return float(torch.cat(parts).mean())
 
-    def levels(self, seen: Seen) -> Levels:
-        """Rebuild whole windows by the level branch."""
-        gated, mean = self.centred(seen)
-        code = self.level.encode((gated * seen.present).to(self.real))
-        return Levels(self.level.decode(code), gated, mean, code)
+    def levels(self, channels: WindowChannels) -> Levels:
+        """Reconstruct whole windows by the level branch."""
+        target, mean = self.centre(channels)
+        code = self.level.encode((target * channels.present).to(self.real))
+        return Levels(self.level.decode(code), target, mean, code)
 
-    def shift(self, seen: Seen, levels: Levels) -> Tensor:
-        """Give the mean residual of the newest rows, with its sign: `[windows, channels + flags]`."""
+    def shift(self, channels: WindowChannels, levels: Levels) -> Tensor:
+        """Return the mean signed residual of the newest rows: `[windows, channels + flags]`."""
         tail = self.spans.tail
-        residual = (levels.gated[:, -tail:] - levels.rebuilt[:, -tail:]) * seen.present[:, -tail:]
-        return torch.cat([residual.mean(dim=1), seen.flags[:, -tail:].mean(dim=1)], dim=1)
+        residual = (levels.target[:, -tail:] - levels.reconstruction[:, -tail:]) * channels.present[:, -tail:]
+        return torch.cat([residual.mean(dim=1), channels.flags[:, -tail:].mean(dim=1)], dim=1)
 
-    def movement(self, seen: Seen) -> Tensor:
-        """Give the energy branch's residuals: `[windows, newest rows, channels]`."""
-        newest = seen.values[:, -self.spans.energy :]
-        rebuilt = self.energy.decode(self.energy.encode(newest.to(self.real)))
-        return (newest - rebuilt) * seen.present[:, -self.spans.energy :]
+    def movement(self, channels: WindowChannels) -> Tensor:
+        """Return the energy branch's residuals: `[windows, newest rows, channels]`."""
+        newest = channels.values[:, -self.spans.energy :]
+        reconstruction = self.energy.decode(self.energy.encode(newest.to(self.real)))
+        return (newest - reconstruction) * channels.present[:, -self.spans.energy :]
 
-    def lone(self, seen: Seen) -> Tensor:
-        """Give the size of the energy branch's residuals of the newest row, `[windows, channels]`."""
-        return self.movement(seen)[:, -1].abs()
+    def newest_movement(self, channels: WindowChannels) -> Tensor:
+        """Return the energy branch's absolute residuals of the newest row, `[windows, channels]`."""
+        return self.movement(channels)[:, -1].abs()
 
-    def squared(self, seen: Seen) -> Tensor:
-        """Give the energy of the newest rows, flags among them: `[windows]`."""
-        flags = seen.flags[:, -self.spans.energy :]
-        return self.movement(seen).square().sum(dim=(1, 2)) + flags.square().sum(dim=(1, 2))
+    def squared_energy(self, channels: WindowChannels) -> Tensor:
+        """Return the energy of the newest rows, including flags: `[windows]`."""
+        flags = channels.flags[:, -self.spans.energy :]
+        return self.movement(channels).square().sum(dim=(1, 2)) + flags.square().sum(dim=(1, 2))
 
-    def centred(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """Take its mean over the window off every slow channel; gives that mean too."""
-        there = seen.present.sum(dim=1, keepdim=True).clamp(min=1.0)
-        mean = seen.values.sum(dim=1, keepdim=True) / there * self.slow  # values are 0 where missing
-        return seen.values - mean, mean
+    def centre(self, channels: WindowChannels) -> tuple[Tensor, Tensor]:
+        """Subtract its mean over the window from every slow channel; return the result and the mean."""
+        count = channels.present.sum(dim=1, keepdim=True).clamp(min=1.0)
+        mean = channels.values.sum(dim=1, keepdim=True) / count * self.slow  # values are 0 where missing
+        return channels.values - mean, mean
 
     @property
     def real(self) -> torch.dtype:
-        """What the networks compute in."""
+        """The networks' data type."""
         return next(self.parameters()).dtype
 
 
-def slow_channels(windows: Windowed, spans: Spans) -> Tensor:
-    """Tell which channels move slowly: 1 where the means over a few rows vary much, `float32[channels]`."""
-    every = windows.starts[:: spans.energy]
-    both_ends = torch.cat([every, every + windows.length - spans.energy]).unique()
-    short = windows._replace(length=spans.energy, starts=both_ends)
-    seen = short.cut()
-    means = seen.values.sum(dim=1) / seen.present.sum(dim=1).clamp(min=1.0)
+def find_slow_channels(windows: LazyWindows, spans: Spans) -> Tensor:
+    """Return 1 for each channel whose means over a few rows vary much, `float32[channels]`."""
+    starts = windows.starts[:: spans.energy]
+    both_ends = torch.cat([starts, starts + windows.length - spans.energy]).unique()
+    channels = windows._replace(length=spans.energy, starts=both_ends).cut()
+    means = channels.values.sum(dim=1) / channels.present.sum(dim=1).clamp(min=1.0)
     return (means.var(dim=0, correction=0) > SLOW).to(means.dtype)

@@ -1,0 +1,201 @@
+"""Single rows of a table as training data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from detector import bundle, cells
+from detector.columns import encode
+from detector.decision import Calibration, Decision
+from detector.errors import TableError
+from detector.graph import Device, Graph
+from detector.manifest import Parity, RowCounts
+from training import decoder, weights
+from training.assembly import build_features, build_graph
+from training.decoder import DecoderGraph
+from training.features import Cells, Features
+from training.fit import ProgressCallback, fit
+from training.graph import DetectorGraph
+from training.inputs.base import FittedDetector, ScoreFunction, Source, TrainingData, describe_rejects, require_table
+from training.kinds import ColumnOptions, infer
+from training.layout import FeatureLayout, build_layout, learn_vocabularies
+from training.models import Autoencoder, RowModel
+from training.recipe import Recipe
+from training.settings import VariantSettings
+from training.split import Split, split
+from training.variants import Plan
+from training.whitening import precision
+
+MAX_SCALED_CELLS = 2**22  # at a time
+
+
+class Whitening(NamedTuple):
+    """What is measured of a point autoencoder's residuals on validation rows; empty for other models."""
+
+    precision: np.ndarray  # what the score weights residuals by
+    covariance: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TabularTrainingData(TrainingData):
+    """Single rows: split into training, validation and calibration rows."""
+
+    plan: Plan
+    matrix: np.ndarray  # [rows, columns]
+    split: Split
+
+    @property
+    def settings(self) -> VariantSettings:
+        """The variant's settings."""
+        return self.plan.settings
+
+    @property
+    def calibration_rows(self) -> np.ndarray:
+        """The calibration rows, `[rows, columns]`."""
+        rows: np.ndarray = self.matrix[self.split.calibration]
+        return rows
+
+    @classmethod
+    def prepare(cls, source: Source, recipe: Recipe) -> Self:
+        """Infer kinds, reject unreadable rows, split, and learn vocabularies from the training rows."""
+        table = require_table(source)
+        missing = cells.missing_words(recipe.missing)
+        inferred = infer(table.frame, cls._column_options(table.frame, recipe), missing)
+        cls._check_columns(len(inferred.columns), recipe)
+        readable = encode(table.frame, inferred.columns, table.rows, missing=recipe.missing)
+        frame = table.frame.filter(pl.Series(readable.accepted))
+        order = _time_order(frame, recipe.columns.time, missing)
+        rejects = table.locate([*table.rejects, *readable.rejects])
+        try:
+            parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
+        except TableError as error:
+            raise TableError(f"{error}{describe_rejects(rejects, frame.height)}") from error
+        columns, empty = learn_vocabularies(frame[np.sort(parts.training)], inferred.columns, missing)
+        if not columns:
+            raise TableError("no column has a value in the training rows")
+        cls._check_columns(len(columns), recipe)
+        return cls(
+            recipe=recipe,
+            plan=recipe.plan(),
+            columns=columns,
+            ignored=[*inferred.ignored, *empty],
+            matrix=encode(frame, columns, table.rows[readable.accepted], missing=recipe.missing).matrix,
+            split=parts,
+            rejects=rejects,
+            infinite=readable.infinite,
+            rate=parts.rate,
+        )
+
+    def layout(self) -> FeatureLayout:
+        """Build the layout from the training rows."""
+        return build_layout(self.matrix[self.split.training], self.columns, scaled=self.settings.likelihood == "gaussian")
+
+    def fit_graph(self, layout: FeatureLayout, device: torch.device, on_progress: ProgressCallback) -> FittedDetector:
+        """Train the network on a device and return the graph that scores with it, on the CPU."""
+        seed = self.recipe.seed
+        features = build_features(layout).to(device)
+        model = self.plan.model(features).to(device)
+        training = _scale(features, self.matrix[self.split.training], device)
+        validation = _scale(features, self.matrix[self.split.validation], device)
+        model.initialize(training)
+        result = fit(model, training, validation, self.plan.corruption(), seed, on_progress)
+        whitening = self._whitening(model, validation)
+        score = self.plan.score(model, torch.from_numpy(whitening.precision).to(device), seed)
+        return FittedDetector(build_graph(features, score).cpu().eval(), result, whitening.covariance)
+
+    def without_training_rows(self) -> Self:
+        """Return the data with its calibration rows only."""
+        none = np.empty(0, dtype=np.int64)
+        calibration = np.arange(len(self.split.calibration))
+        return dataclasses.replace(self, matrix=self.calibration_rows, split=Split(none, none, calibration, self.split.rate))
+
+    def calibrate(self, fitted: FittedDetector, score: ScoreFunction) -> Calibration:
+        """Return the scores of the calibration rows."""
+        del fitted
+        return Calibration(score(self.calibration_rows))
+
+    def decide(self, calibration: Calibration) -> Decision:
+        """Return the threshold that promises `rate` of normal rows."""
+        return calibration.decide(self.rate)
+
+    def row_counts(self, calibration: Calibration) -> RowCounts:
+        """Return the rows of each part."""
+        parts = self.split
+        return RowCounts(len(parts.training), len(parts.validation), len(calibration), len(self.rejects))
+
+    def manifest_fields(self, fitted: FittedDetector) -> dict[str, Any]:
+        """Return the prior of the codes, if there is one."""
+        return {"prior": decoder.prior_of(fitted.graph.score.model)}
+
+    def proof_examples(self) -> np.ndarray:
+        """Return the calibration rows, `float64[rows, columns]`."""
+        return self.calibration_rows
+
+    def further_files(
+        self, fitted: FittedDetector, served: Graph, devices: Sequence[Device]
+    ) -> tuple[dict[str, bytes], list[Parity]]:
+        """Return the decoder and the weights."""
+        graph, covariance = fitted.graph, fitted.covariance
+        assert isinstance(graph, DetectorGraph)  # noqa: S101 - by `fit_graph`
+        assert covariance is not None  # noqa: S101 - by `fit_graph`
+        decoder_graph = DecoderGraph(graph, covariance)
+        content = decoder.to_onnx(decoder_graph)
+        codes = served.latent(self.calibration_rows[: decoder.MAX_PROOF_ROWS])
+        parity = [decoder.prove(decoder_graph, content, codes, self.recipe.seed, device) for device in devices]
+        return {bundle.DECODER: content, bundle.WEIGHTS: weights.to_bytes(graph)}, parity
+
+    @classmethod
+    def _column_options(cls, frame: pl.DataFrame, recipe: Recipe) -> ColumnOptions:
+        """Return the options for columns."""
+        del frame
+        return recipe.columns
+
+    @classmethod
+    def _check_columns(cls, columns: int, recipe: Recipe) -> None:
+        """Raise unless the number of columns fits the recipe."""
+
+    def _whitening(self, model: RowModel, validation: Cells) -> Whitening:
+        """Measure a point autoencoder's residuals on validation rows."""
+        if not isinstance(model, Autoencoder) or model.bernoulli:
+            return Whitening(np.zeros((0, 0)), np.zeros((0, 0)))
+        with torch.no_grad():
+            batches = [validation.take(rows) for rows in torch.arange(len(validation.present)).split(model.batch)]
+            mean = torch.cat([model.decode(model.encode(batch)).mean for batch in batches])
+            residual = (validation.values - mean).double().cpu()
+            present = model.features.presence(validation).double().cpu()
+        return self._whiten(residual, present)
+
+    def _whiten(self, residual: Tensor, present: Tensor) -> Whitening:
+        """Invert the covariance of residuals, `float64[rows, features]`."""
+        inverse = precision(residual.numpy(), present.numpy())
+        return Whitening(inverse, np.linalg.inv(inverse))
+
+
+def _time_order(frame: pl.DataFrame, time_column: str | None, missing: frozenset[str]) -> np.ndarray | None:
+    """Return the rows' order in time; None without a time column."""
+    if time_column is None:
+        return None
+    parsed = cells.dates(frame[time_column], missing)
+    unreadable = int(np.isnan(parsed.values).sum())
+    if unreadable:
+        raise TableError(
+            f"column {time_column!r} orders the rows, but {unreadable} of {frame.height} have no date or number there"
+        )
+    return np.argsort(parsed.values, kind="stable")
+
+
+def _scale(features: Features, matrix: np.ndarray, device: torch.device) -> Cells:
+    """Scale rows once, in float64, for all steps of training."""
+    parts = []
+    with torch.no_grad():
+        for rows in np.array_split(matrix, max(1, matrix.size // MAX_SCALED_CELLS)):
+            scaled = features(torch.from_numpy(rows.astype(np.float64, copy=False)).to(device))
+            parts.append((scaled.values.float(), scaled.present, scaled.codes))
+    return Cells(*(torch.cat(part) for part in zip(*parts, strict=True)))
