@@ -26,7 +26,7 @@ from benchmarks.harness import datasets, detectors
 from benchmarks.harness.options import Options, Size, parse, unless_tiny
 from benchmarks.harness.report import Report, line
 from detector.decision import Calibration, required_rows
-from training.split import LEAST_ROWS
+from training.split import MIN_ROWS
 
 FULL, QUICK = Size(4000, 10), Size(1000, 2)  # normal rows per data set at most, splits per data set
 SEEDS_PER_ROUND = unless_tiny(20, 2)  # of generated rows
@@ -79,7 +79,7 @@ def try_sets(report: Report, options: Options) -> list[Trial]:
     trials: list[Trial] = []
     for name in unless_tiny(datasets.names(), datasets.names()[:2]):
         normal = datasets.adbench(name).normal
-        if len(normal) // 2 < LEAST_ROWS:
+        if len(normal) // 2 < MIN_ROWS:
             report.leave_out(f"{name}: {len(normal)} normal rows are too few to train on the half of them")
             continue
         tried = try_all(name, partial(halves, normal, options.rows), options.rounds)

@@ -29,18 +29,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.harness import datasets, family
+from benchmarks.harness import datasets, detectors, family
 from benchmarks.harness.detectors import Detector, steps
 from benchmarks.harness.family import Outcome, Task
 from benchmarks.harness.options import Size, parse, unless_tiny
 from benchmarks.harness.report import Report, line
 from detector.images import ImageSpec, find_images
 from training.fit import STEPS as USUAL_STEPS
-from training.fit import ignore_progress, one_thread
 from training.image_table import ImageTable, read_images
 from training.recipe import Recipe
-from training.train import lay_out, learn, prepare_pictures
-from training.variants import FOR_IMAGES, plan
+from training.variants import FOR_IMAGES
 
 FULL, QUICK = Size(10_000, 3), Size(2000, 1)  # MNIST's test images at most; draws of the tiles that train
 STEPS = unless_tiny(USUAL_STEPS, 30)
@@ -110,12 +108,8 @@ def train_on_images(
     """Train on normal images without the export; return the detector, its outcome and images per second in torch."""
     began = time.process_time()
     recipe = Recipe(variant=FOR_IMAGES, seed=seed, device="cpu", image=image, false_alarm_rate=RATE)
-    material, model_plan = prepare_pictures(ImageTable(image, normal, []), recipe), plan(FOR_IMAGES)
-    with torch.random.fork_rng(devices=[]), one_thread():
-        torch.manual_seed(seed)
-        learnt = learn(lay_out(material, model_plan), material, model_plan, seed, torch.device("cpu"), ignore_progress)
+    detector = detectors.fit(ImageTable(image, normal, []), recipe)
     seconds = time.process_time() - began
-    detector = Detector(material, learnt.graph, learnt.fit)
     began = time.process_time()
     outcome = Outcome(family.auroc(task, detector.score(rest)), seconds)
     return detector, outcome, len(rest) / (time.process_time() - began)

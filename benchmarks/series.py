@@ -48,13 +48,11 @@ from detector.scorer import Scorer
 from detector.windows import Window, Windows
 from training.fit import STEPS as USUAL_STEPS
 from training.fit import ignore_progress, one_thread
+from training.inputs import prepare
 from training.kinds import ColumnOptions
-from training.layout import build_layout
 from training.recipe import Recipe, Table
-from training.series.cross_fit import learn
-from training.series.train import prepare
 from training.train import train
-from training.variants import VARIANTS, windowed_plan
+from training.variants import VARIANTS
 
 FULL, QUICK = Size(10_000, 16), Size(1000, 2)  # interleaved keys; files of SKAB
 FITTED = 400  # rows of a file that the protocol trains on
@@ -263,15 +261,14 @@ def measure_graph(report: Report, variant: str, frame: pl.DataFrame, work: Path)
     recipe = Recipe(variant=variant, window=LENGTH, columns=ColumnOptions(time="datetime"), device="cpu")
     table = Table(frame, np.arange(frame.height), [])
     with detectors.steps(20), one_thread():  # the weights do not matter
-        material = prepare(table, recipe)
-        layout = build_layout(material.matrix, material.columns)
-        learnt = learn(layout, material, windowed_plan(variant), 0, torch.device("cpu"), ignore_progress)
+        data = prepare(table, recipe)
+        fitted = data.fit_graph(data.layout(), torch.device("cpu"), ignore_progress)
         served = Scorer(bundle.read(train(table, work / variant, recipe).folder), "cpu").graph
     with one_thread(), torch.inference_mode():
         for size in family.BATCHES:
             windows = np.random.default_rng(1).normal(size=(size, LENGTH, 8))
             tensor = torch.from_numpy(windows)
-            runs = partial(learnt.graph, tensor), partial(served.explain, windows)
+            runs = partial(fitted.graph, tensor), partial(served.explain, windows)
             both = [(family.seconds(runs[0]), family.seconds(runs[1])) for _ in range(TURNS)]
             ratios = [eager / runtime for eager, runtime in both]
             per_window = statistics.median(runtime for _, runtime in both) / size * 1e6

@@ -23,8 +23,8 @@ from detector.graph import Device
 from detector.versioning import write_version
 from residuum.api import Detector, as_polars, warn
 from training.recipe import Recipe, Table
-from training.split import FEWEST_ROWS
-from training.torch_scorer import scorer
+from training.split import MIN_ROWS_LENIENT
+from training.torch_scorer import torch_scorer
 from training.train import export_detector, fit_detector
 
 LARGEST_SEED = np.iinfo(np.int32).max
@@ -99,7 +99,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         self._study = fit_detector(Table(frame, np.arange(frame.height), []), recipe)
         warn(self._study)
         self.offset_ = -self._study.manifest.decision.threshold
-        self._scorer = scorer(self._study)
+        self._scorer = torch_scorer(self._study)
         return self
 
     def score_samples(self, X: Any) -> Any:  # noqa: ANN401, N803 - scikit-learn's signature
@@ -172,7 +172,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         if _is_frame(rows):
             validate_data(self, rows, reset=reset, skip_check_array=True)
         else:
-            least = FEWEST_ROWS if reset else 1
+            least = MIN_ROWS_LENIENT if reset else 1
             rows = validate_data(self, rows, reset=reset, dtype=None, ensure_all_finite=False, ensure_min_samples=least)
         frame = as_polars(rows)
         if reset:

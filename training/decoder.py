@@ -19,7 +19,7 @@ from training.adversarial import AdversarialAutoencoder
 from training.features import DAY
 from training.graph import DetectorGraph
 from training.layout import DATE_FEATURES, FeatureLayout
-from training.models import RowModel, VariationalAutoencoder
+from training.models import VariationalAutoencoder
 
 TOLERANCE = 1e-4  # standard deviations: no verdict depends on decoded rows
 MAX_PROOF_ROWS = 1024
@@ -64,7 +64,7 @@ class DecoderGraph(nn.Module):
         return values, logits + by_code
 
 
-def prior_of(model: RowModel) -> Prior | None:
+def prior_of(model: nn.Module) -> Prior | None:
     """Return the prior that training drove the model's codes towards, if any."""
     if isinstance(model, VariationalAutoencoder):
         return "normal"

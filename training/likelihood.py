@@ -61,9 +61,8 @@ def outside_loss(values: Tensor) -> Tensor:
 
 def category_loss(cells: Cells, reconstruction: Reconstruction, features: Features) -> Tensor:
     """Return the negative log-probability of each category, `[..., categories]`; 0 for missing and unseen ones."""
-    one_hot = features.one_hot(cells.codes)
-    logits_by_category = reconstruction.logits.split(list(features.layout.code_counts), dim=-1)
-    parts = zip(features.by_category(one_hot), logits_by_category, strict=True)
+    one_hot = features.by_category(features.one_hot(cells.codes))
+    parts = zip(one_hot, reconstruction.logits.split(list(features.layout.code_counts), dim=-1), strict=True)
     losses = [-(known * functional.log_softmax(logits, dim=-1)).sum(dim=-1) for known, logits in parts]
     return torch.stack(losses, dim=-1)
 

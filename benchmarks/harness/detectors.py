@@ -18,30 +18,29 @@ import torch
 import training.fit
 from detector.columns import encode
 from training.export import torch_scores
-from training.fit import Fit, ProgressCallback, ignore_progress, one_thread
+from training.fit import FitResult, ProgressCallback, ignore_progress, one_thread, reproducible
 from training.graph import DetectorGraph
-from training.layout import build_layout
+from training.inputs import Source, prepare
+from training.inputs.tabular import TabularTrainingData
 from training.recipe import Recipe, Table
-from training.train import Material, learn, prepare
-from training.variants import DEFAULT, plan
+from training.variants import DEFAULT
 
 
 class Detector(NamedTuple):
     """A trained graph with its training data."""
 
-    material: Material
+    data: TabularTrainingData
     graph: DetectorGraph
-    fitted: Fit
+    fitted: FitResult
 
     @property
     def calibration_rows(self) -> np.ndarray:
         """The calibration rows, encoded for the graph."""
-        rows: np.ndarray = self.material.matrix[self.material.split.calibration]
-        return rows
+        return self.data.calibration_rows
 
     def scores(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the scores of a table's rows."""
-        encoded = encode(frame, self.material.columns, np.arange(frame.height))
+        encoded = encode(frame, self.data.columns, np.arange(frame.height))
         return self.score(encoded.matrix)
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
@@ -61,14 +60,17 @@ def detector(
 ) -> Detector:
     """Train on normal rows, as `residuum train` does before the export."""
     recipe = Recipe(variant=variant, settings=dict(settings), seed=seed, device="cpu")
-    material, made = prepare(Table(frame, np.arange(frame.height), []), recipe), plan(variant, settings)
-    layout = build_layout(
-        material.matrix[material.split.training], material.columns, scaled=made.settings.likelihood == "gaussian"
-    )
-    with torch.random.fork_rng(devices=[]), one_thread():
-        torch.manual_seed(seed)
-        learnt = learn(layout, material, made, seed, torch.device("cpu"), watch)
-    return Detector(material, learnt.graph, learnt.fit)
+    return fit(Table(frame, np.arange(frame.height), []), recipe, watch)
+
+
+def fit(source: Source, recipe: Recipe, watch: ProgressCallback = ignore_progress) -> Detector:
+    """Train on rows or images, as `residuum train` does before the export."""
+    data = prepare(source, recipe)
+    with reproducible(recipe.seed):
+        fitted = data.fit_graph(data.layout(), torch.device("cpu"), watch)
+    assert isinstance(data, TabularTrainingData)  # noqa: S101 - images are too
+    assert isinstance(fitted.graph, DetectorGraph)  # noqa: S101 - as are their graphs
+    return Detector(data, fitted.graph, fitted.fit)
 
 
 def frame(matrix: np.ndarray) -> pl.DataFrame:

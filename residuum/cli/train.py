@@ -128,7 +128,7 @@ def train(
     paths = images.find_images(paths) if of_files else paths
     from residuum.cli.training_table import read
     from residuum.cli.windows import seconds_of
-    from training.kinds import ColumnOptions, check
+    from training.kinds import ColumnOptions, check_options
     from training.recipe import Recipe
     from training.variants import DEFAULT, DEFAULT_OF_WINDOWS, FOR_IMAGES
 
@@ -165,7 +165,7 @@ def train(
             table, blank = _pictures(paths, seen), 0
         else:
             table, blank = read(paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma))
-            check(wishes, table.frame.columns)
+            check_options(wishes, table.frame.columns)
         from training.train import train as train_on  # torch, which takes seconds: the rest was worth checking before
 
         with _watching() as watch:

@@ -1,4 +1,4 @@
-"""What verdicts are worth on labelled rows, counted by hand."""
+"""Quality on labelled rows, against counts by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import SettingError
-from training.evaluate import KindOfAnomaly, evaluate
+from training.evaluate import LabelCount, evaluate
 
 SCORES = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
 LABELS = np.array([False, False, True, False, True, True])
@@ -22,7 +22,7 @@ def test_counts_by_hand() -> None:
     assert [found.precision, found.recall, found.f1] == pytest.approx([2 / 3] * 3)
     assert found.auroc == pytest.approx(8 / 9)
     assert found.average_precision == pytest.approx((1 + 1 + 3 / 4) / 3)
-    assert found.by_label == (KindOfAnomaly("dos", 2, 1), KindOfAnomaly("probe", 1, 1))
+    assert found.by_label == (LabelCount("dos", 2, 1), LabelCount("probe", 1, 1))
     assert found.probable_from == 3.0
 
 
@@ -45,11 +45,11 @@ def test_counts_add_up(rows: list[tuple[int, bool, bool, str]]) -> None:
         assert 0 <= share <= 1
 
 
-def test_no_alarms_at_all() -> None:
+def test_without_alarms_all_ratios_are_zero() -> None:
     found = evaluate(SCORES, np.zeros(6, dtype=bool), LABELS, KINDS)
     assert (found.precision, found.recall, found.f1, found.false_alarm_rate) == (0, 0, 0, 0)
 
 
-def test_scores_that_tell_nothing_have_no_probable_score() -> None:
+def test_useless_scores_have_no_probable_threshold() -> None:
     labels = np.array([True, False, False, False, False, False])
     assert evaluate(SCORES, SCORES > 9, labels, KINDS).probable_from is None

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from training.series.train import prepare
 
 from detector import graph
 from detector.columns import encode
@@ -27,7 +28,6 @@ from training.kinds import ColumnOptions
 from training.layout import build_layout
 from training.recipe import Recipe, Table
 from training.series.cross_fit import learn
-from training.series.train import prepare
 
 STEPS = 60
 LENGTH = 12

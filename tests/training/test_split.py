@@ -1,4 +1,4 @@
-"""Training, validation and calibration rows."""
+"""Rows are split into training, validation and calibration rows that can promise the rate."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def test_parts_cover_all_rows_once_and_can_promise_the_rate(rows: int, rate: flo
         assert parts.rate == rate
 
 
-def test_shuffled_by_the_seed_alone() -> None:
+def test_rows_are_shuffled_by_the_seed() -> None:
     first, again, other = (split(500, None, seed, None) for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first[:3], again[:3], strict=True))
     assert not np.array_equal(first.training, other.training)
     assert not np.array_equal(first.training, np.sort(first.training))
 
 
-def test_in_time_order_the_newest_calibrate() -> None:
+def test_the_newest_rows_calibrate() -> None:
     time = np.random.default_rng(0).permutation(300)
     parts = split(300, 0.05, 0, np.argsort(time))
     assert time[parts.training].max() < time[parts.validation].min()
@@ -52,14 +52,14 @@ def test_in_time_order_the_newest_calibrate() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 19])
-def test_too_few_rows_are_refused_with_the_least_number(rows: int) -> None:
+def test_too_few_rows_are_an_error_with_the_number_needed(rows: int) -> None:
     with pytest.raises(TableError, match=f"{rows} usable rows are too few .* at least 20 are needed"):
         split(rows, None, 0, None)
     assert len(split(20, None, 0, None).training) >= 8
 
 
 @given(st.integers(20, 3000), st.floats(0.0002, 0.1))
-def test_a_rate_too_small_is_refused_with_numbers_that_are_true(rows: int, rate: float) -> None:
+def test_a_rate_that_is_too_small_is_an_error_with_the_smallest_one(rows: int, rate: float) -> None:
     try:
         split(rows, rate, 0, None)
     except SettingError as error:
@@ -76,19 +76,19 @@ def test_a_rate_too_small_is_refused_with_numbers_that_are_true(rows: int, rate:
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, 2.0, -1.0, math.nan, math.inf])
-def test_what_is_no_rate_is_refused(rate: float) -> None:
+def test_an_invalid_rate_is_an_error(rate: float) -> None:
     with pytest.raises(SettingError, match="lies between 0 and 1"):
         split(1000, rate, 0, None)
 
 
 @given(st.integers(1, 10**6))
-def test_the_smallest_rate_is_rounded_to_the_safe_side(rows: int) -> None:
+def test_the_smallest_rate_is_rounded_up(rows: int) -> None:
     rate = smallest_rate(rows)
     assert 1 / (rows + 1) - 1e-12 <= rate <= 1.1 / (rows + 1) + 1e-12
     assert rate == float(f"{rate:.2g}")
 
 
-def test_a_lenient_split_promises_what_it_can() -> None:
+def test_a_lenient_split_promises_the_smallest_rate() -> None:
     for rows in (6, 12, 40):
         parts = split(rows, 0.001, 0, None, lenient=True)
         assert parts.rate >= 1 / (len(parts.calibration) + 1)

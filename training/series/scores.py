@@ -77,8 +77,8 @@ class LevelAndEnergy(WindowScore):
     def score_and_power(self, channels: WindowChannels, levels: Levels) -> tuple[Tensor, Tensor]:
         """Return the score, `[windows]`, and each column's power in it, `float64[windows, columns]`."""
         ratio = self.model.shift(channels, levels) / self.level_unit
-        energy = torch.sqrt(self.model.squared_energy(channels) / self.energy_unit)
-        score = torch.sqrt(ratio.abs().amax(dim=1) * energy)
+        level = ratio.abs().amax(dim=1)
+        score = torch.sqrt(level * torch.sqrt(self.model.squared_energy(channels) / self.energy_unit))
         return score, (ratio * ratio).double() @ self.owned
 
 
