@@ -1,7 +1,4 @@
-"""The score of an image once more, in plain numpy and float64: what the exported graph must agree with.
-
-Written from the definitions, with the trained weights as its only input from the implementation; see `oracle`.
-"""
+"""The score of an image in plain numpy and float64, which the exported graph must agree with; see `oracle`."""
 
 from __future__ import annotations
 
@@ -11,30 +8,30 @@ from scipy.special import rel_entr
 from torch import nn
 
 from training.image_model import POWER, WINDOWS, ImageGraph, RegionalResidual
-from training.pixels import FARTHEST, Pixels
+from training.pixels import MAX_SCALED, PixelFeatures
 from training.scores import MeanSquaredError
 
 
 def score(graph: ImageGraph, row: np.ndarray) -> tuple[float, np.ndarray]:
-    """Score one image, `float64[pixels]`; gives the score and each position's contribution, `[positions]`."""
+    """Return the score of an image, `float64[pixels]`, and each position's contribution, `[positions]`."""
     features = graph.features
-    there = ~np.isnan(row)
+    present = ~np.isnan(row)
     scaling = features.scaling
-    values = np.clip(scaling(np.where(there, row, scaling.centre)), -FARTHEST, FARTHEST)
-    outputs = _rebuilt(graph, values * there)
+    values = np.clip(scaling(np.where(present, row, scaling.centre)), -MAX_SCALED, MAX_SCALED)
+    outputs = _reconstruct(graph, values * present)
     if isinstance(graph.score, RegionalResidual):
-        contribution = _regional(graph.score, ((values - outputs) * there).reshape(features.image.shape))
+        contribution = _regional(graph.score, ((values - outputs) * present).reshape(features.image.shape))
     elif isinstance(graph.score, MeanSquaredError):
-        contribution = _by_position(features, (values - outputs) ** 2 * there / len(row))
+        contribution = _by_position(features, (values - outputs) ** 2 * present / len(row))
     else:
         found, odds = np.clip(values, 0, 1), outputs
         terms = rel_entr(found, 1 / (1 + np.exp(-odds))) + rel_entr(1 - found, 1 / (1 + np.exp(odds)))
-        beyond = np.maximum(0, values - 1) + np.maximum(0, -values)
-        contribution = _by_position(features, (terms + 0.5 * (beyond / 0.01) ** 2) * there)
+        excess = np.maximum(0, values - 1) + np.maximum(0, -values)
+        contribution = _by_position(features, (terms + 0.5 * (excess / 0.01) ** 2) * present)
     return float(contribution.sum()), contribution
 
 
-def _by_position(features: Pixels, terms: np.ndarray) -> np.ndarray:
+def _by_position(features: PixelFeatures, terms: np.ndarray) -> np.ndarray:
     return terms.reshape(features.image.shape).sum(axis=0).ravel()
 
 
@@ -54,20 +51,20 @@ def _regional(score: RegionalResidual, residual: np.ndarray) -> np.ndarray:
     return total.ravel()
 
 
-def _rebuilt(graph: ImageGraph, inputs: np.ndarray) -> np.ndarray:
+def _reconstruct(graph: ImageGraph, inputs: np.ndarray) -> np.ndarray:
     network = graph.score.model.network
-    components, mean = _numbers(network.components), _numbers(network.mean)
+    components, mean = _to_numpy(network.components), _to_numpy(network.mean)
     linear = (inputs - mean) @ components.T @ components + mean
     image = (inputs - linear).reshape(graph.features.image.shape)
     for layer in network.down[:-1]:
-        image = _silu(_convolved(layer, image))
-    image = _convolved(network.down[-1], image)
-    for place, (layer, (height, width)) in enumerate(zip(network.up, network.sides[-2::-1], strict=True)):
-        folded = _convolved(layer, image)
+        image = _silu(_convolve(layer, image))
+    image = _convolve(network.down[-1], image)
+    for index, (layer, (height, width)) in enumerate(zip(network.up, network.sides[-2::-1], strict=True)):
+        folded = _convolve(layer, image)
         channels, low, across = folded.shape
         squares = folded.reshape(channels // 4, 2, 2, low, across)
         image = squares.transpose(0, 3, 1, 4, 2).reshape(channels // 4, 2 * low, 2 * across)[:, :height, :width]
-        image = _silu(image) if place + 1 < len(network.up) else image
+        image = _silu(image) if index + 1 < len(network.up) else image
     return linear + image.ravel()
 
 
@@ -75,9 +72,9 @@ def _silu(values: np.ndarray) -> np.ndarray:
     return values / (1 + np.exp(-values))
 
 
-def _convolved(layer: nn.Module, image: np.ndarray) -> np.ndarray:
+def _convolve(layer: nn.Module, image: np.ndarray) -> np.ndarray:
     assert isinstance(layer, nn.Conv2d)
-    weight, stride = _numbers(layer.weight), layer.stride[0]
+    weight, stride = _to_numpy(layer.weight), layer.stride[0]
     _, height, width = image.shape
     padded = np.pad(image, ((0, 0), (1, 1), (1, 1)))
     total = np.zeros((len(weight), -(-height // stride), -(-width // stride)))
@@ -85,8 +82,8 @@ def _convolved(layer: nn.Module, image: np.ndarray) -> np.ndarray:
         for across in range(3):
             some = padded[:, down : down + height : stride, across : across + width : stride]
             total += np.tensordot(weight[:, :, down, across], some, axes=1)
-    return total + _numbers(layer.bias)[:, None, None]
+    return total + _to_numpy(layer.bias)[:, None, None]
 
 
-def _numbers(tensor: torch.Tensor) -> np.ndarray:
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().double().numpy()

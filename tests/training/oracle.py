@@ -1,6 +1,6 @@
-"""The score once more, in plain numpy and float64: what the exported graph must agree with.
+"""The score in plain numpy and float64, which the exported graph must agree with.
 
-Written from the definitions, row by row, with the trained weights as its only input from the implementation.
+It follows the definitions, row by row, and uses only the trained weights of the implementation.
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ from torch import nn
 from tests.training import image_oracle
 from training.graph import DetectorGraph
 from training.image_model import ImageGraph
-from training.layout import Layout
+from training.layout import FeatureLayout
 from training.networks import Dense, Tied, TopK
-from training.scores import LikelihoodScore, NegativeElbo, Score, WhitenedResidual
+from training.scores import LikelihoodScore, NegativeElbo, RowScore, WhitenedResidual
 
 DAY, WEEK, MONDAY = 86_400, 604_800, 345_600
 
 
 def score(graph: DetectorGraph, row: np.ndarray) -> tuple[float, np.ndarray]:
-    """Score one row, `float64[columns]`; gives the score and what each column and extra term contributes."""
+    """Return the score of a row, `float64[columns]`, and the contribution of each column and extra term."""
     if isinstance(graph, ImageGraph):
         return image_oracle.score(graph, row)
     layout, in_nats = graph.features.layout, graph.score.unit == "nats"
     values, present = _features(layout, row)
-    codes = [row[place] for place in layout.categories]
-    flags = [0.0 if np.isnan(row[place]) else 1.0 for place in layout.modelled]
+    codes = [row[index] for index in layout.categories]
+    flags = [0.0 if np.isnan(row[index]) else 1.0 for index in layout.modelled]
     inputs = np.concatenate([3 * np.arcsinh(values / 3) * present, flags, *_one_hots(layout, codes)])
     by_feature, by_category, extra = PARTS[type(graph.score)](graph, inputs, values, present, codes)
     if graph.score.model.bernoulli:
-        beyond = np.maximum(0, values - 1) + np.maximum(0, -values)
-        extra = np.append((0.5 * (beyond / 0.01) ** 2 * present).sum(), extra)
+        excess = np.maximum(0, values - 1) + np.maximum(0, -values)
+        extra = np.append((0.5 * (excess / 0.01) ** 2 * present).sum(), extra)
     numbers = len(layout.numbers)
     by_column = np.zeros(len(layout.columns))
     by_column[list(layout.numbers)] = by_feature[:numbers]
-    for i, place in enumerate(layout.dates):
-        by_column[place] = by_feature[numbers + 4 * i : numbers + 4 * i + 4].sum()
-    for i, place in enumerate(layout.categories):
-        by_column[place] = by_category[i] if codes[i] != layout.codes[i] else math.log(layout.rows + 2)
-    for place, value in zip(layout.constants, layout.constant_values, strict=True):
-        by_column[place] = max(layout.rows, 1000) / 2 if not np.isnan(row[place]) and row[place] != value else 0.0
-    for place, column in enumerate(layout.columns):
+    for i, index in enumerate(layout.dates):
+        by_column[index] = by_feature[numbers + 4 * i : numbers + 4 * i + 4].sum()
+    for i, index in enumerate(layout.categories):
+        by_column[index] = by_category[i] if codes[i] != layout.code_counts[i] else math.log(layout.rows + 2)
+    for index, value in zip(layout.constants, layout.constant_values, strict=True):
+        by_column[index] = max(layout.rows, 1000) / 2 if not np.isnan(row[index]) and row[index] != value else 0.0
+    for index, column in enumerate(layout.columns):
         rate = column.missing_rate
-        by_column[place] += in_nats * (-math.log(rate) if np.isnan(row[place]) else -math.log(1 - rate))
+        by_column[index] += in_nats * (-math.log(rate) if np.isnan(row[index]) else -math.log(1 - rate))
     contribution = np.append(by_column, extra)
     return float(contribution.sum()), contribution
 
 
-def _features(layout: Layout, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values = [scaling(row[place]) for place, scaling in zip(layout.numbers, layout.scalings, strict=True)]
-    for place in layout.dates:
-        for seconds, period in ((row[place], DAY), (row[place] - MONDAY, WEEK)):
+def _features(layout: FeatureLayout, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values = [scaling(row[index]) for index, scaling in zip(layout.numbers, layout.scalings, strict=True)]
+    for index in layout.dates:
+        for seconds, period in ((row[index], DAY), (row[index] - MONDAY, WEEK)):
             angle = 2 * math.pi * (seconds % period) / period
             values += [math.sin(angle), math.cos(angle)]
     features = np.array(values)
@@ -63,8 +63,8 @@ def _features(layout: Layout, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(present, features, 0.0), present.astype(float)
 
 
-def _one_hots(layout: Layout, codes: list[float]) -> list[np.ndarray]:
-    return [(np.arange(size) == code).astype(float) for size, code in zip(layout.codes, codes, strict=True)]
+def _one_hots(layout: FeatureLayout, codes: list[float]) -> list[np.ndarray]:
+    return [(np.arange(size) == code).astype(float) for size, code in zip(layout.code_counts, codes, strict=True)]
 
 
 ACTIVATIONS = {
@@ -80,7 +80,7 @@ ACTIVATIONS = {
 def _run(modules: Iterable[nn.Module], inputs: np.ndarray) -> np.ndarray:
     for module in modules:
         if isinstance(module, nn.Linear):
-            inputs = _numbers(module.weight) @ inputs + _numbers(module.bias)
+            inputs = _to_numpy(module.weight) @ inputs + _to_numpy(module.bias)
         elif isinstance(module, TopK):
             inputs = np.where(inputs >= np.sort(inputs)[-module.k], inputs, 0)
         else:
@@ -88,7 +88,7 @@ def _run(modules: Iterable[nn.Module], inputs: np.ndarray) -> np.ndarray:
     return inputs
 
 
-def _numbers(tensor: torch.Tensor) -> np.ndarray:
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().double().numpy()
 
 
@@ -103,14 +103,14 @@ def _decode(network: Dense | Tied, latent: np.ndarray) -> np.ndarray:
     if isinstance(network, Dense):
         return _run(network.decoder, latent)
     for layer, bias in reversed(list(zip(network.layers, network.biases, strict=True))):
-        latent = _numbers(layer.weight).T @ latent + _numbers(bias)
+        latent = _to_numpy(layer.weight).T @ latent + _to_numpy(bias)
         latent = latent if layer is network.layers[0] else _run([network.activation], latent)
     return latent[network.mirrored.numpy()]
 
 
-def _surprises(layout: Layout, logits: np.ndarray, codes: list[float]) -> np.ndarray:
+def _category_losses(layout: FeatureLayout, logits: np.ndarray, codes: list[float]) -> np.ndarray:
     found, start = [], 0
-    for size, code in zip(layout.codes, codes, strict=True):
+    for size, code in zip(layout.code_counts, codes, strict=True):
         part = logits[start : start + size]
         start += size
         known = not np.isnan(code) and code < size
@@ -124,12 +124,12 @@ Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 def _whitened(graph: DetectorGraph, inputs: np.ndarray, values: np.ndarray, present: np.ndarray, codes: list[float]) -> Parts:
     layout, network = graph.features.layout, graph.score.model.network
     outputs = _decode(network, _encode(network, inputs))
-    there = np.flatnonzero(present)
-    residual = (values - outputs[: layout.features])[there]
+    known = np.flatnonzero(present)
+    residual = (values - outputs[: layout.feature_count])[known]
     covariance = np.linalg.inv(graph.score.precision.numpy())
-    contribution = np.zeros(layout.features)
-    contribution[there] = 0.5 * residual * np.linalg.solve(covariance[np.ix_(there, there)], residual)
-    return contribution, _surprises(layout, outputs[layout.features :], codes), np.array([])
+    contribution = np.zeros(layout.feature_count)
+    contribution[known] = 0.5 * residual * np.linalg.solve(covariance[np.ix_(known, known)], residual)
+    return contribution, _category_losses(layout, outputs[layout.feature_count :], codes), np.array([])
 
 
 def _cross_entropy(
@@ -137,37 +137,37 @@ def _cross_entropy(
 ) -> Parts:
     layout, network = graph.features.layout, graph.score.model.network
     outputs = _decode(network, _encode(network, inputs))
-    terms = _bernoulli(values, outputs[: layout.features]) * present
-    return terms, _surprises(layout, outputs[layout.features :], codes), np.array([])
+    terms = _bernoulli(values, outputs[: layout.feature_count]) * present
+    return terms, _category_losses(layout, outputs[layout.feature_count :], codes), np.array([])
 
 
 def _elbo(graph: DetectorGraph, inputs: np.ndarray, values: np.ndarray, present: np.ndarray, codes: list[float]) -> Parts:
-    layout, network, width = graph.features.layout, graph.score.model.network, graph.features.layout.features
+    layout, network, width = graph.features.layout, graph.score.model.network, graph.features.layout.feature_count
     assert isinstance(graph.score, NegativeElbo)
     mean, log_variance = np.split(_encode(network, inputs), 2)
     log_variance = np.clip(log_variance, -7, 7)
     by_feature, by_category = [], []
-    for noise in _numbers(graph.score.noise):
+    for noise in _to_numpy(graph.score.noise):
         outputs = _decode(network, mean + np.exp(log_variance / 2) * noise)
         if graph.score.model.bernoulli:
             by_feature.append(_bernoulli(values, outputs[:width]) * present)
-            by_category.append(_surprises(layout, outputs[width:], codes))
+            by_category.append(_category_losses(layout, outputs[width:], codes))
             continue
         spread = np.clip(outputs[width : 2 * width], -7, 7)
         squared = (values - outputs[:width]) ** 2 / np.exp(spread)
         by_feature.append(0.5 * (squared + spread + math.log(2 * math.pi)) * present)
-        by_category.append(_surprises(layout, outputs[2 * width :], codes))
+        by_category.append(_category_losses(layout, outputs[2 * width :], codes))
     divergence = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).sum()
     return np.mean(by_feature, axis=0), np.mean(by_category, axis=0), np.array([divergence])
 
 
 def _bernoulli(values: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
-    """Give the Kullback-Leibler divergence between two coins: the cross-entropy less its minimum."""
+    """Return the Kullback-Leibler divergence of Bernoulli distributions: the cross-entropy minus its minimum."""
     found, odds = np.clip(values, 0, 1), np.asarray(log_odds, dtype=float)
     return rel_entr(found, 1 / (1 + np.exp(-odds))) + rel_entr(1 - found, 1 / (1 + np.exp(odds)))
 
 
-PARTS: dict[type[Score], Callable[..., Parts]] = {
+PARTS: dict[type[RowScore], Callable[..., Parts]] = {
     WhitenedResidual: _whitened,
     LikelihoodScore: _cross_entropy,
     NegativeElbo: _elbo,

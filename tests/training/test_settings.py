@@ -1,4 +1,4 @@
-"""Every value of every setting trains, is exported with its proof, and tells anomalies from normal rows."""
+"""Every value of every setting trains, exports with its proof, and separates anomalies from normal rows."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from detector.errors import SettingError
 from detector.images import ImageSpec
 from detector.scorer import Scorer
 from tests.tables import planted_shares, shares
-from tests.training.conftest import OF_ROWS, Case, table_of
+from tests.training.conftest import LONG, ROW_VARIANTS, Case, table_of
 from training import fit, variants
 from training import train as training
 from training.recipe import Recipe
-from training.settings import VariantSettings, as_plain
+from training.settings import PointSettings, VariantSettings, as_plain
 
 STEPS, ROWS, RATE = 150, 300, 0.1
-CHANCE = 0.7  # an AUROC that chance does not reach with so many rows
+MIN_AUROC = 0.7  # not reached by chance with so many rows
 
-# Several settings at a time, where one has no say in what another does; the likelihood of most is the one whose graph is
-# written fastest.
+# Several settings at a time where they do not interact; most under the likelihood whose graph is exported fastest.
 CASES = [
     "plain score=mse activation=relu sizes=none",
     "stacked score=mse activation=sigmoid sizes=64",
@@ -46,78 +45,78 @@ CASES = [
     "adversarial likelihood=bernoulli prior=uniform join=true activation=tanh",
     "adversarial score=mse discriminator=data join=true activation=relu",
 ]
+SHORT = ("tied score=mse", "sparse likelihood=bernoulli driver=top-k", "variational", "adversarial score=mse")
 
 
 def case_of(text: str) -> Case:
     variant, *settings = text.split()
-    return Case(variant, tuple((key, value) for key, _, value in (each.partition("=") for each in settings)))
+    return Case(variant, tuple((key, value) for key, _, value in (setting.partition("=") for setting in settings)))
 
 
 def choices(kind: type[VariantSettings]) -> dict[str, set[str]]:
-    """Give the values of settings that have but a few."""
+    """Return the values of settings that list them."""
     hints = {key: get_args(hint)[0] for key, hint in get_type_hints(kind, include_extras=True).items() if get_args(hint)}
-    few = {key: set(get_args(hint)) for key, hint in hints.items() if get_origin(hint) is not tuple and get_args(hint)}
-    return few | {key: {"true", "false"} for key, hint in hints.items() if hint is bool}
+    listed = {key: set(get_args(hint)) for key, hint in hints.items() if get_origin(hint) is not tuple and get_args(hint)}
+    return listed | {key: {"true", "false"} for key, hint in hints.items() if hint is bool}
 
 
-def test_every_value_is_proven_of_a_variant_of_its_own() -> None:
-    usual = choices(variants.of.PointSettings)
-    proven = {(name, setting) for name, settings, _ in map(case_of, CASES) for setting in settings}
-    for name in OF_ROWS:
-        row = variants.VARIANTS[name]
-        defaults = {(key, str(value).lower()) for key, value in as_plain(row.settings()).items()}
-        own = {(key, value) for key, few in choices(row.settings).items() if usual.get(key) != few for value in few}
-        assert own - defaults <= {setting for variant, setting in proven if variant == name}, name
-    shared = {(key, value) for key, few in usual.items() for value in few}
-    assert shared - {("activation", "silu"), ("likelihood", "gaussian"), ("score", "whitened")} <= {one for _, one in proven}
+def test_the_cases_cover_every_value_of_every_setting() -> None:
+    shared = choices(PointSettings)
+    covered = {(name, setting) for name, settings, _ in map(case_of, CASES) for setting in settings}
+    for name in ROW_VARIANTS:
+        settings = variants.VARIANTS[name].settings
+        defaults = {(key, str(value).lower()) for key, value in as_plain(settings()).items()}
+        own = {(key, value) for key, values in choices(settings).items() if shared.get(key) != values for value in values}
+        assert own - defaults <= {setting for variant, setting in covered if variant == name}, name
+    shared_values = {(key, value) for key, values in shared.items() for value in values}
+    defaults = {("activation", "silu"), ("likelihood", "gaussian"), ("score", "whitened")}
+    assert shared_values - defaults <= {setting for _, setting in covered}
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "patches",
-        "none likelihood=bernoulli",
-        *(pytest.param(text, marks=pytest.mark.long) for text in ("gaussian level=0.5", "none light=linear")),
+        *(pytest.param(text, marks=LONG) for text in ("none likelihood=bernoulli", "gaussian level=0.5", "none light=linear")),
     ],
 )
-def test_images_are_learnt_under_every_setting(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_images(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "STEPS", STEPS)
-    case = Case(
-        "convolutional", case_of(f"convolutional sizes=8 components=8 corruption={text}").settings, ImageSpec(width=16, height=16)
-    )
-    trained = training.train(case.table(), tmp_path / "case", case.recipe)
-    scorer = Scorer.open(trained.folder, "cpu")
-    scores = [scorer.score(rows, explain="none").score for rows in (case.normal(200, seed=1), case.odd())]
-    assert np.median(scores[0]) < 16 * 16  # bytes are no values outside [0, 1]
-    assert roc_auc_score(np.repeat([0, 1], [len(part) for part in scores]), np.concatenate(scores)) > CHANCE
+    settings = case_of(f"convolutional sizes=8 components=8 corruption={text}").settings
+    case = Case("convolutional", settings, ImageSpec(width=16, height=16))
+    folder = training.train(case.source(), tmp_path / "case", case.recipe).folder
+    scorer = Scorer.open(folder, "cpu")
+    normal, anomalies = (scorer.score(rows, explain="none").score for rows in (case.normal(200, seed=1), case.anomalies()))
+    assert np.median(normal) < 16 * 16  # bytes are not outside [0, 1]
+    labels = np.repeat([0, 1], [len(normal), len(anomalies)])
+    assert roc_auc_score(labels, np.concatenate([normal, anomalies])) > MIN_AUROC
 
 
-@pytest.mark.parametrize(
-    "text", [pytest.param(text, marks=[pytest.mark.long] if place % 4 else []) for place, text in enumerate(CASES)]
-)
-def test_it_trains_and_tells_anomalies(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("text", [pytest.param(text, marks=[] if text.startswith(SHORT) else LONG) for text in CASES])
+def test_settings_of_rows(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "STEPS", STEPS)
     case = case_of(text)
     recipe = Recipe(variant=case.variant, settings=dict(case.settings), false_alarm_rate=RATE)
     trained = training.train(table_of(shares(ROWS)), tmp_path / "case", recipe)
-    kept = {key: str(value).lower() for key, value in trained.manifest.settings.items()}
-    assert kept.items() >= dict(case.settings).items()
+    settings = {key: str(value).lower() for key, value in trained.manifest.settings.items()}
+    assert settings.items() >= dict(case.settings).items()
     assert all(proof.largest_difference <= proof.tolerance for proof in trained.manifest.parity)
     scorer = Scorer.open(trained.folder, "cpu")
-    normal, odd = (scorer.score(rows, explain="none").score for rows in (shares(ROWS, seed=1), planted_shares()))
-    assert roc_auc_score(np.repeat([0, 1], [len(normal), len(odd)]), np.concatenate([normal, odd])) > CHANCE
+    normal, anomalies = (scorer.score(rows, explain="none").score for rows in (shares(ROWS, seed=1), planted_shares()))
+    labels = np.repeat([0, 1], [len(normal), len(anomalies)])
+    assert roc_auc_score(labels, np.concatenate([normal, anomalies])) > MIN_AUROC
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
-        ("sparse driver=top-k latent=4 k=9", "k=9 activations cannot be kept of latent=4"),
-        ("plain likelihood=bernoulli", "dates are none"),
+        ("sparse driver=top-k latent=4 k=9", r"k \(9\) exceeds latent \(4\)"),
+        ("plain likelihood=bernoulli", "but there are dates"),
     ],
     ids=["k", "dates"],
 )
-def test_settings_that_do_not_fit_the_table(text: str, says: str, tmp_path: Path) -> None:
+def test_settings_that_do_not_fit_the_table_are_an_error(text: str, message: str, tmp_path: Path) -> None:
     case = case_of(text)
     frame = shares(ROWS).with_columns(at=pl.date_range(pl.date(2026, 1, 1), pl.date(2026, 10, 27)))
-    with pytest.raises(SettingError, match=says):
+    with pytest.raises(SettingError, match=message):
         training.train(table_of(frame), tmp_path / "case", Recipe(variant=case.variant, settings=dict(case.settings)))

@@ -111,7 +111,7 @@ def test_settings_from_the_command_line_win_over_the_file(run: Run, normal: Path
     [
         (["levl=0.1"], "there is no setting 'levl' (near: 'level'); there are: sizes=128-128, latent=0, activation=silu,"),
         (["variant=plain"], "there is no setting 'variant'"),
-        (["level=2"], "the setting level=2 cannot be; level takes a number above 0 but below 1"),
+        (["level=2"], "the setting level=2 is not valid; level takes a number above 0 but below 1"),
         (["latent=3.5"], "latent takes a whole number from 0 up to 4,096"),
         (["corruption=noise"], "corruption takes dropout, gaussian, masking, salt-and-pepper or swap"),
         (["sizes=300-x"], "sizes takes widths such as 300-150, each from 1 up to 4,096, or none"),
@@ -130,9 +130,9 @@ def test_settings_that_cannot_be(options: list[str], says: str, run: Run, normal
     ("text", "says"),
     [
         (None, "settings.toml cannot be read: No such file or directory"),
-        ("level = = 3", "settings.toml is no TOML file of settings: Invalid value (at line 1, column 9)"),
+        ("level = = 3", "settings.toml is not a TOML file of settings: Invalid value (at line 1, column 9)"),
         ("levl = 0.1", "there is no setting 'levl'"),
-        ("level = inf", "the setting level=inf cannot be; level takes a number above 0 but below 1"),
+        ("level = inf", "the setting level=inf is not valid; level takes a number above 0 but below 1"),
         ("level = true", "the setting level=True cannot be"),
         ("[settings]\nlevel = 0.1", "there is no setting 'settings'"),
         ("variant = 3", "there is no variant '3'; there are denoising, plain,"),
