@@ -19,9 +19,9 @@ from detector.batch import TableBatch
 from detector.columns import encode
 from detector.decision import Calibration, Decision, required_rows, smallest_rate
 from detector.errors import SettingError, TableError
+from detector.inputs.series import keyed_rows
 from detector.manifest import RowCounts
 from detector.rejects import Reject
-from detector.inputs.series import keyed_rows
 from detector.windows import Window
 from training.fit import ProgressCallback
 from training.inputs.base import FittedDetector, ScoreFunction, Source, TrainingData, describe_rejects, require_table

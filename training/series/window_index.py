@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.rejects import Reject
 from detector.inputs.series import CHUNK, KeyedRows, too_old
+from detector.rejects import Reject
 from detector.windows import Window, Windows
 
 BLOCKS = 4  # held out in turn
