@@ -71,19 +71,7 @@ UNCLEAN: set[str] = {
     "tests/serving/http",
     "tests/serving/stream",
 }
-REPEATED_CLASSES: set[str] = {
-    "Asked",
-    "Judge",
-    "Judged",
-    "Model",
-    "Read",
-<<<<<<< HEAD
-    "Scoring",
-    "Seen",
-    "Windowed",
-=======
->>>>>>> 270de56 (Vocabulary: training/ and its tests leave the lists)
-}
+REPEATED_CLASSES: set[str] = set()
 
 
 def tracked() -> dict[str, list[Path]]:
