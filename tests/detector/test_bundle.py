@@ -1,55 +1,27 @@
-"""A bundle is read as it was written or refused by name."""
+"""A bundle is read exactly as it was written, or refused with a message that names the file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 from detector import bundle
-from detector.errors import BundleCorrupt, BundleError, BundleMissing, BundleTooNew
+from detector.errors import BundleCorrupt, BundleMissing, BundleTooNew
 from detector.manifest import FORMAT
-from detector.scorer import Scorer
 from tests.data.make_bundle import KEPT
+from tests.detector.tampering import refused, replace, sign
 
 FILES = [bundle.MANIFEST, bundle.CHECKSUM, bundle.MODEL, bundle.CALIBRATION]
+
+
 CONTENTS = [bundle.MANIFEST, bundle.MODEL, bundle.CALIBRATION]
-
-
-def refused(folder: Path, kind: type[BundleError], *said: str) -> None:
-    """Check that a bundle is refused in one printable line which says certain things."""
-    with pytest.raises(BundleError) as caught:
-        Scorer.open(folder, "cpu")
-    message = str(caught.value)
-    assert type(caught.value) is kind
-    assert message.isprintable()
-    assert len(message) < 600
-    for part in said:
-        assert part in message
-
-
-def sign(folder: Path, **changed: object) -> None:
-    """Change the manifest and make its checksum fit again, as a forger would."""
-    path = folder / bundle.MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
-    (folder / bundle.CHECKSUM).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def replace(folder: Path, name: str, content: bytes) -> None:
-    """Change a file and make its digest fit again."""
-    (folder / name).write_bytes(content)
-    files = json.loads((folder / bundle.MANIFEST).read_text())["files"]
-    sign(folder, files=files | {name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}})
 
 
 def test_a_bundle_reads_as_it_was_written(folder: Path) -> None:
@@ -224,6 +196,8 @@ def npy(header: str, body: bytes) -> bytes:
 
 
 ORDER = "'fortran_order': False"
+
+
 SCORES = np.arange(30.0).tobytes()
 
 
@@ -255,71 +229,3 @@ SCORES = np.arange(30.0).tobytes()
 def test_calibration_scores_of_another_shape_are_refused(folder: Path, content: bytes) -> None:
     replace(folder, bundle.CALIBRATION, content)
     refused(folder, BundleCorrupt, bundle.CALIBRATION)
-
-
-def graph(inputs: list[Any], outputs: list[Any], nodes: list[Any]) -> bytes:
-    made = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs), opset_imports=[helper.make_opsetid("", 20)])
-    made.ir_version = 10
-    return bytes(made.SerializeToString())
-
-
-def tensor(name: str, shape: list[Any] | None, kind: int = TensorProto.DOUBLE) -> Any:  # noqa: ANN401 - onnx is untyped
-    return helper.make_tensor_value_info(name, kind, shape)
-
-
-def like_a_detector(name: str = "row", shape: list[Any] | None = None, kind: int = TensorProto.DOUBLE) -> bytes:
-    """Give a graph with a detector's outputs, each of them its input."""
-    outputs = ["score", "contribution", "expected", "latent"]
-    shape = ["rows", 10] if shape is None else shape
-    nodes = [helper.make_node("Identity", [name], [output]) for output in outputs]
-    return graph([tensor(name, shape, kind)], [tensor(output, shape, kind) for output in outputs], nodes)
-
-
-def identity(outputs: list[str]) -> bytes:
-    nodes = [helper.make_node("Identity", ["row"], [output]) for output in outputs]
-    return graph([tensor("row", ["rows", 10])], [tensor(output, ["rows", 10]) for output in outputs], nodes)
-
-
-WRONG: dict[str, Callable[[], bytes]] = {
-    "empty": lambda: b"",
-    "garbage": lambda: b"\x00garbage" * 100,
-    "text": lambda: b"import os",
-    "other name": lambda: like_a_detector("rows"),
-    "float32": lambda: like_a_detector(kind=TensorProto.FLOAT),
-    "texts": lambda: like_a_detector(kind=TensorProto.STRING),
-    "narrow": lambda: like_a_detector(shape=["rows", 9]),
-    "wide": lambda: like_a_detector(shape=["rows", 11]),
-    "open width": lambda: like_a_detector(shape=["rows", "columns"]),
-    "outputs missing": lambda: identity(["score", "contribution"]),
-    "unknown operator": lambda: graph(
-        [tensor("row", ["rows", 10])], [tensor("score", ["rows"])], [helper.make_node("Explode", ["row"], ["score"], domain="x")]
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_graph_of_something_else_is_refused(folder: Path, name: str) -> None:
-    replace(folder, bundle.MODEL, WRONG[name]())
-    refused(folder, BundleCorrupt, bundle.MODEL)
-
-
-@pytest.mark.parametrize("shape", [["rows"], [10], [], [1, "rows", 10]], ids=["list", "fixed", "scalar", "cube"])
-def test_a_graph_that_takes_no_matrix_is_refused(folder: Path, shape: list[Any]) -> None:
-    replace(folder, bundle.MODEL, like_a_detector(shape=shape))
-    refused(folder, BundleCorrupt, bundle.MODEL)
-
-
-def test_a_graph_that_gives_other_shapes_is_refused(folder: Path) -> None:
-    replace(folder, bundle.MODEL, like_a_detector())  # its score is a matrix
-    refused(folder, BundleCorrupt, bundle.MODEL)
-
-
-def test_a_graph_may_not_read_other_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    model = onnx.load_from_string((folder / bundle.MODEL).read_bytes())
-    big = max(model.graph.initializer, key=lambda one: len(one.raw_data))
-    (tmp_path / "secret").write_bytes(big.raw_data)
-    onnx.external_data_helper.set_external_data(big, "secret")
-    big.ClearField("raw_data")
-    replace(folder, bundle.MODEL, bytes(model.SerializeToString()))
-    refused(folder, BundleCorrupt, bundle.MODEL)

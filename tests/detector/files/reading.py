@@ -9,8 +9,7 @@ from typing import NamedTuple
 import polars as pl
 import pytest
 
-from detector.files import ReadOptions, open_source
-from detector.files import blocks as cutting
+from detector.files import ReadOptions, blocks, open_source
 from detector.files.fast_reader import FastReader
 from detector.rejects import Reject
 
@@ -52,7 +51,7 @@ def read_bytes(folder: Path, data: bytes, *, block: int = 4 << 20, slow: bool = 
     path = folder / "table.csv"
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutting, "BLOCK_BYTES", block)
+        patch.setattr(blocks, "BLOCK_BYTES", block)
         if slow:
             patch.setattr(FastReader, "read", lambda _self, _block: None)
         return read(path, **how)

@@ -1,132 +1,24 @@
-import contextlib
-import gzip
+"""NDJSON: one object per line, whose keys are the columns."""
+
+from __future__ import annotations
+
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
-import polars as pl
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import ResiduumError, TableError
-from detector.files import blocks as cutting
-from detector.files import open_source
-from detector.files import parquet as parquet_windows
+from detector.files import blocks, open_source
 from tests.detector.files.reading import read
 
 CSV = b"a,b\n1,x\n2,y\n"
+
+
 NDJSON = b'{"a":1,"b":"x"}\n{"a":2,"b":"y"}\n'
-PACK = {"": lambda data: data, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
-
-
-@pytest.mark.parametrize("compression", PACK)
-@pytest.mark.parametrize(
-    ("suffix", "data"),
-    [
-        (".csv", CSV),
-        (".TSV", CSV.replace(b",", b"\t")),
-        (".txt", CSV),
-        (".dat", CSV),
-        ("", CSV),
-        (".ndjson", NDJSON),
-        (".jsonl", NDJSON),
-    ],
-)
-def test_every_text_format_in_every_compression(tmp_path: Path, suffix: str, data: bytes, compression: str) -> None:
-    path = tmp_path / f"table{suffix}{compression}"
-    path.write_bytes(PACK[compression](data))
-    table = read(path, ["b", "a"], ["a"])
-    assert table.cells == [("x", 1.0), ("y", 2.0)]
-    assert table.columns == ("a", "b")
-
-
-@pytest.mark.parametrize("suffix", [".parquet", ".pq"])
-def test_parquet_keeps_its_types_and_counts_rows_from_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr(parquet_windows, "SLICE_BYTES", 32)
-    path = tmp_path / f"t[1]{suffix}"
-    pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"], "c": [True, False, None]}).write_parquet(path)
-    table = read(path, ["c", "a"])
-    assert table.cells == [(True, 1), (False, 2), (None, 3)]
-    assert table.rows == [1, 2, 3]
-    assert len(table.frames) == 2
-    with open_source(str(path)) as source:
-        assert source.size == path.stat().st_size
-        list(source.blocks([]))
-        assert source.position == source.size
-
-
-@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 20, b"a,b\n1,2\n"])
-def test_no_parquet_is_an_error_of_one_line(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / "t.parquet"
-    path.write_bytes(data)
-    with pytest.raises(TableError, match="no Parquet file") as caught:
-        read(path)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("damage", range(0, 400, 25))
-def test_a_damaged_parquet_never_raises_anything_else(tmp_path: Path, damage: int) -> None:
-    path = tmp_path / "t.parquet"
-    pl.DataFrame({"a": list(range(50))}).write_parquet(path, compression="uncompressed", statistics=False)
-    data = bytearray(path.read_bytes())
-    data[damage % len(data)] ^= 0xFF
-    path.write_bytes(data)
-    with contextlib.suppress(ResiduumError):
-        read(path)
-
-
-@pytest.mark.parametrize("compression", [".gz", ".zst"])
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda data: data[:-5],
-        lambda data: data[: len(data) // 2],
-        lambda data: b"nonsense" + data,
-        lambda data: data + b"rubbish!",
-    ],
-    ids=["tail", "half", "start", "rubbish"],
-)
-def test_compressed_data_that_is_cut_or_changed_is_an_error(
-    tmp_path: Path, compression: str, spoil: Callable[[bytes], bytes]
-) -> None:
-    path = tmp_path / f"t.csv{compression}"
-    path.write_bytes(spoil(PACK[compression](CSV * 5000)))
-    with pytest.raises(TableError, match="is damaged or cut short"):
-        read(path)
-
-
-@pytest.mark.parametrize("compression", [".gz", ".zst"])
-def test_several_members_and_frames_are_one_file(tmp_path: Path, compression: str) -> None:
-    path = tmp_path / f"t.csv{compression}"
-    path.write_bytes(PACK[compression](b"a\n1\n") + PACK[compression](b"") + PACK[compression](b"2\n"))
-    assert read(path).cells == [("1",), ("2",)]
-
-
-def test_zstd_may_hold_frames_to_be_skipped(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv.zst"
-    path.write_bytes(b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + PACK[".zst"](CSV))
-    assert len(read(path).cells) == 2
-
-
-@pytest.mark.parametrize("compression", [".gz", ".zst"])
-def test_the_position_counts_bytes_on_disk(tmp_path: Path, compression: str) -> None:
-    path = tmp_path / f"t.csv{compression}"
-    path.write_bytes(PACK[compression](CSV + b"3,z\n" * 100_000))
-    with open_source(str(path)) as source:
-        list(source.blocks(["a"]))
-        assert source.position == source.size == path.stat().st_size
-
-
-def test_nothing_compressed_is_empty(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv.zst"
-    path.write_bytes(b"")
-    with pytest.raises(TableError, match="is empty"):
-        read(path)
 
 
 @pytest.mark.parametrize("data", [CSV, b"\xef\xbb\xbf" + CSV, NDJSON, b" \n" + NDJSON])
@@ -138,50 +30,6 @@ def test_standard_input_is_csv_or_ndjson(monkeypatch: pytest.MonkeyPatch, data: 
         assert source.position == len(data)
     assert rows == [(1.0, "x"), (2.0, "y")]
     assert not sys.stdin.closed
-
-
-def test_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(TableError, match="standard input is closed"):
-        open_source("-")
-
-
-def test_a_file_that_is_not_there_names_what_is(tmp_path: Path) -> None:
-    (tmp_path / "pumps.csv").write_bytes(CSV)
-    with pytest.raises(TableError, match=r"pump\.csv does not exist; similar: .*pumps\.csv"):
-        open_source(str(tmp_path / "pump.csv"))
-    with pytest.raises(TableError, match="nor does the folder"):
-        open_source(str(tmp_path / "no" / "pump.parquet"))
-
-
-@pytest.mark.parametrize("suffix", ["", ".csv", ".parquet"])
-def test_a_folder_is_an_error_that_says_what_to_do(tmp_path: Path, suffix: str) -> None:
-    folder = tmp_path / f"days{suffix}"
-    folder.mkdir()
-    with pytest.raises(TableError, match=r"is a folder: name its files, for instance '.*\*\.csv'"):
-        open_source(str(folder))
-
-
-def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_options: object) -> NoReturn:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("pathlib.Path.open", refuse)  # root may read everything, so the mode bits cannot show it
-    with pytest.raises(TableError, match="cannot be opened: Permission denied"):
-        open_source(str(tmp_path / "t.csv"))
-
-
-def test_a_disk_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "t.csv"
-    path.write_bytes(CSV)
-    source = open_source(str(path))
-
-    def fail(_size: int) -> NoReturn:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(source._stream, "_bytes", type("Broken", (), {"read": staticmethod(fail)}))  # noqa: SLF001
-    with source, pytest.raises(TableError, match="cannot be read: Input/output error"):
-        list(source.blocks(["a"]))
 
 
 def test_ndjson_keys_may_come_and_go(tmp_path: Path) -> None:
@@ -197,7 +45,7 @@ def test_ndjson_keys_may_come_and_go(tmp_path: Path) -> None:
 def test_a_key_in_no_object_is_a_missing_column(
     tmp_path: Path, late: bytes, block: int, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
 ) -> None:
-    monkeypatch.setattr(cutting, "BLOCK_BYTES", block)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block)
     path = tmp_path / "t.ndjson"
     path.write_bytes(b'{"a":1,"betta":2}\n' * 9 + b"{" + late + b"}\n")
     if is_there:
@@ -310,7 +158,7 @@ def test_any_records_come_back_whatever_the_block(folder: Path, records: list[di
     path = folder / "t.ndjson"
     path.write_bytes(end.join(json.dumps(record, ensure_ascii=False).encode() for record in records))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutting, "BLOCK_BYTES", block)
+        patch.setattr(blocks, "BLOCK_BYTES", block)
         try:
             table = read(path, ["a", "b", 'q"'])
         except TableError:
@@ -335,7 +183,7 @@ def test_no_bytes_break_the_ndjson_reader(folder: Path, data: bytes, block: int)
     path = folder / "any.ndjson"
     path.write_bytes(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cutting, "BLOCK_BYTES", block)
+        patch.setattr(blocks, "BLOCK_BYTES", block)
         try:
             table = read(path, ["a"], ["a"])
         except ResiduumError:
