@@ -1,6 +1,6 @@
-"""Make the bundle that is kept here: `python -m tests.data.make_bundle`, whenever the format number rises before 1.0.
+"""Makes the stored bundle: run `python -m tests.data.make_bundle` when the format number is raised before release 1.0.
 
-Beside the bundle lie the rows it judged when it was made, with its verdicts; `test_kept_bundle.py` compares.
+It also stores rows with the verdicts of this bundle, which `test_kept_bundle.py` compares.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOP = 2
 
 
 def main() -> None:
-    """Train the bundle and write down what it says of a few rows."""
+    """Train the bundle, and store its verdicts on a few rows."""
     from training.recipe import Recipe, Table
     from training.train import train  # here: those who only read the bundle need no torch
 
@@ -37,18 +37,18 @@ def main() -> None:
         shutil.rmtree(KEPT, ignore_errors=True)
         shutil.copytree(made, KEPT)
     rows = pl.concat([normal_rows(25, seed=5, holes=0.1), planted_anomalies(5)])
-    judged(rows).write_csv(VERDICTS)
+    scored(rows).write_csv(VERDICTS)
 
 
-def judged(rows: pl.DataFrame) -> pl.DataFrame:
-    """Give rows with the kept bundle's verdicts."""
+def scored(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with the stored bundle's verdicts."""
     verdicts = Scorer.open(KEPT, "cpu").score(rows, explain="all", top=TOP)
-    said = reasons.as_texts(verdicts.reasons, rows.height, TOP)
+    texts = reasons.as_texts(verdicts.reasons, rows.height, TOP)
     return rows.with_columns(
         pl.Series("anomaly_score", verdicts.score),
         pl.Series("p_value", verdicts.p_value),
         pl.Series("is_anomaly", verdicts.is_anomaly),
-        *said,
+        *texts,
     )
 
 

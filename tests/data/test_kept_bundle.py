@@ -1,4 +1,4 @@
-"""A bundle that an earlier commit wrote still loads, and says what it said then."""
+"""A bundle that an earlier commit wrote still loads and gives the same verdicts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import polars as pl
 from detector import bundle
 from detector.decision import TOLERANCE
 from detector.manifest import FORMAT
-from tests.data.make_bundle import KEPT, VERDICTS, judged
+from tests.data.make_bundle import KEPT, VERDICTS, scored
 
 VERDICT = ["anomaly_score", "p_value", "is_anomaly", "reason_1", "reason_2"]
 
@@ -24,7 +24,7 @@ def test_the_format_of_this_release_has_its_kept_bundle() -> None:
 
 def test_the_kept_bundle_gives_the_verdicts_stored_beside_it() -> None:
     then = kept()
-    now = judged(then.drop(VERDICT))
+    now = scored(then.drop(VERDICT))
     apart = np.abs(now["anomaly_score"].to_numpy() - then["anomaly_score"].to_numpy())
     assert np.all(apart <= TOLERANCE * np.maximum(1, np.abs(then["anomaly_score"].to_numpy())))
     assert now["is_anomaly"].to_list() == then["is_anomaly"].to_list()
@@ -34,6 +34,6 @@ def test_the_kept_bundle_gives_the_verdicts_stored_beside_it() -> None:
 
 def test_the_kept_bundle_gives_the_reasons_stored_beside_it() -> None:
     then = kept()
-    now = judged(then.drop(VERDICT))
+    now = scored(then.drop(VERDICT))
     for rank in ("reason_1", "reason_2"):
         assert now[rank].str.extract("^(.*) \\(expected").to_list() == then[rank].str.extract("^(.*) \\(expected").to_list()

@@ -32,7 +32,7 @@ def test_smoothing_is_an_exponential_mean_of_what_came_before() -> None:
 
 
 @pytest.mark.parametrize("cut", range(6))
-def test_it_stands_again_where_it_was_saved(cut: int) -> None:
+def test_a_saved_state_is_restored(cut: int) -> None:
     alarm, scores = AlarmRule(smoothing=2, m=2, n=3, quiet=2), [0.5, 2.0, 3.0, 0.1, 0.2, 0.1]
     state = AlarmState()
     before = run(alarm, scores[:cut], state)

@@ -117,13 +117,13 @@ def test_a_later_format_asks_for_a_later_release(folder: Path) -> None:
     refused(folder, BundleTooNew, bundle.MANIFEST, f"format {FORMAT + 1}", "install a newer residuum")
 
 
-def test_a_later_format_is_told_before_anything_else_is_believed(folder: Path) -> None:
+def test_the_format_is_checked_before_anything_else_is_read(folder: Path) -> None:
     (folder / bundle.MANIFEST).write_text('{"format": 99}')
     refused(folder, BundleTooNew, "format 99")
 
 
 @pytest.mark.parametrize("number", [0, -1])
-def test_a_format_that_never_was_is_refused(folder: Path, number: int) -> None:
+def test_an_unknown_format_is_refused(folder: Path, number: int) -> None:
     sign(folder, format=number)
     refused(folder, BundleCorrupt, f"format {number}", "no release wrote")
 
@@ -134,7 +134,7 @@ def test_a_format_that_never_was_is_refused(folder: Path, number: int) -> None:
      b'\xff\xfe{"format": 1}', b'{"format": 1, "x": ' + b"[" * 200_000, b'{"format": 1, "name": "\xff"}'],
     ids=["empty", "nul", "list", "object", "null", "text", "float", "open", "more", "utf-16", "deep", "utf-8"],
 )  # fmt: skip
-def test_a_manifest_of_something_else_is_refused(folder: Path, text: bytes) -> None:
+def test_a_file_that_is_not_a_manifest_is_refused(folder: Path, text: bytes) -> None:
     (folder / bundle.MANIFEST).write_bytes(text)
     (folder / bundle.CHECKSUM).write_text(hashlib.sha256(text).hexdigest())
     refused(folder, BundleCorrupt, bundle.MANIFEST)
@@ -145,7 +145,7 @@ def test_a_manifest_of_something_else_is_refused(folder: Path, text: bytes) -> N
     [{"decision": {"threshold": None}}, {"decision": {}}, {"columns": "x"}, {"columns": [{"name": "a", "kind": "colour"}]},
      {"version": "one"}, {"files": None}, {"training": 3}],
 )  # fmt: skip
-def test_a_manifest_of_other_types_is_refused(folder: Path, changed: dict[str, object]) -> None:
+def test_a_manifest_with_wrong_types_is_refused(folder: Path, changed: dict[str, object]) -> None:
     sign(folder, **changed)
     refused(folder, BundleCorrupt, bundle.MANIFEST, "is not a manifest")
 
@@ -162,7 +162,7 @@ def test_a_changed_manifest_is_refused(folder: Path) -> None:
     refused(folder, BundleCorrupt, bundle.MANIFEST, bundle.CHECKSUM)
 
 
-def test_a_huge_manifest_is_not_even_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_manifest_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "MAX_MANIFEST_BYTES", 100)
     refused(folder, BundleCorrupt, bundle.MANIFEST, "the maximum for this file is 100")
 
@@ -182,7 +182,7 @@ def test_a_name_that_leaves_the_folder_is_refused(folder: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("left", [[], [bundle.MODEL], [bundle.CALIBRATION]])
-def test_a_manifest_that_forgets_a_file_is_refused(folder: Path, left: list[str]) -> None:
+def test_a_manifest_without_a_required_file_is_refused(folder: Path, left: list[str]) -> None:
     files = json.loads((folder / bundle.MANIFEST).read_text())["files"]
     sign(folder, files={name: files[name] for name in left})
     for name in {bundle.MODEL, bundle.CALIBRATION} - set(left):
@@ -190,7 +190,7 @@ def test_a_manifest_that_forgets_a_file_is_refused(folder: Path, left: list[str]
 
 
 def npy(header: str, body: bytes) -> bytes:
-    """Give a numpy file with a header of one's own."""
+    """Return a numpy file with any header."""
     text = header.encode().ljust(117) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body
 
@@ -226,6 +226,6 @@ SCORES = np.arange(30.0).tobytes()
     ids=["giant", "fewer", "negative", "matrix", "scalar", "none", "float32", "objects", "odd end", "nan", "infinite", "code",
          "broken", "version", "cut", "empty", "zip", "bare"],
 )  # fmt: skip
-def test_calibration_scores_of_another_shape_are_refused(folder: Path, content: bytes) -> None:
+def test_an_invalid_calibration_file_is_refused(folder: Path, content: bytes) -> None:
     replace(folder, bundle.CALIBRATION, content)
     refused(folder, BundleCorrupt, bundle.CALIBRATION)

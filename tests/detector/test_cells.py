@@ -40,7 +40,7 @@ def same(found: list[float], wanted: list[float]) -> None:
 
 @pytest.mark.parametrize("text", ["", "  ", "NA", "na", " N/A ", "NaN", "nan", "NULL", "Null", "none", "None\t"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_words_for_a_missing_cell_in_any_case_and_trimmed(kind: Kind, text: str) -> None:
+def test_words_for_a_missing_cell_in_any_case_and_untrimmed(kind: Kind, text: str) -> None:
     same(matrix([text, None], kind), [NAN, NAN])
 
 
@@ -50,13 +50,13 @@ def test_a_column_without_a_type_is_missing(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_more_words_may_stand_for_missing(kind: Kind) -> None:
+def test_additional_words_for_a_missing_cell(kind: Kind) -> None:
     same(matrix(["unknown", " UNKNOWN"], kind, missing=("Unknown ",)), [NAN, NAN])
 
 
 @pytest.mark.parametrize("values", [["-999", "-999.0", "-9.99e2", "7"], [-999, -999, -999, 7], [-999.0, -999.0, -999.0, 7.0]])
 @pytest.mark.parametrize("kind", ["number", "date"])
-def test_a_number_that_stands_for_missing_is_known_however_it_is_written(kind: Kind, values: list[Any]) -> None:
+def test_a_number_that_means_missing_in_any_spelling(kind: Kind, values: list[Any]) -> None:
     same(matrix(values, kind, missing=("-999",)), [NAN, NAN, NAN, 7.0])
 
 
@@ -69,7 +69,7 @@ def test_numbers_in_text(text: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["abc", "1,5", "1_000", "0x10", "1e400", "-1e999", "1e", "--1", "1 2", "true", "2026-01-31"])
-def test_what_is_no_number_is_rejected(text: str) -> None:
+def test_texts_that_are_not_numbers_are_rejected(text: str) -> None:
     found = encoded(["1", text, "3"], "number")
     assert found.accepted.tolist() == [True, False, True]
     same(list(found.matrix[:, 0]), [1.0, 3.0])
@@ -154,7 +154,7 @@ def test_dates_in_text(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-02-30", "2026-13-01", "18:30", "1e400", "2026-01-31T25:00:00"])
-def test_what_is_no_date_is_rejected(text: str) -> None:
+def test_texts_that_are_not_dates_are_rejected(text: str) -> None:
     found = encoded(["2026-01-31", text], "date")
     assert found.accepted.tolist() == [True, False]
     assert found.rejects[0].expected == "a date such as 2026-01-31 18:30:00"

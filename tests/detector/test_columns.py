@@ -41,13 +41,13 @@ def test_a_row_is_rejected_for_its_first_bad_cell() -> None:
     assert found.matrix.tolist() == [[2.0, 2.0]]
 
 
-def test_what_was_found_is_told_in_one_short_line() -> None:
+def test_a_reject_shows_the_cell_in_one_short_line() -> None:
     (reject,) = encoded(["a\nb\r\n" * 100], "number").rejects
     assert len(reject.found) <= 80
     assert str(reject).isprintable()
 
 
-def test_a_missing_column_is_named_with_those_that_are_near() -> None:
+def test_a_missing_column_is_an_error_with_suggestions() -> None:
     frame = pl.DataFrame({"temperatur": [1.0], "Druck": [2.0]})
     columns = [Column(name="temperature", kind="number"), Column(name="flow", kind="number")]
     with pytest.raises(TableError, match=r"lacks the columns 'temperature', 'flow' \(near: 'temperatur'\); it has .*'Druck'"):
@@ -86,13 +86,13 @@ def test_the_order_of_rows_does_not_matter(texts: list[str | None], kind: Kind, 
     assert turned.infinite == straight.infinite
 
 
-def test_a_message_lists_no_more_names_than_anyone_reads() -> None:
+def test_a_message_lists_a_limited_number_of_names() -> None:
     with pytest.raises(TableError) as caught:
         encode(pl.DataFrame({f"x{i}": [1] for i in range(500)}), [Column(name="y", kind="number")], np.arange(1))
     assert re.search("and 480 more$", str(caught.value))
 
 
-def test_a_matrix_becomes_cells_that_read_as_the_same() -> None:
+def test_a_matrix_becomes_cells_that_encode_to_it() -> None:
     columns = [
         Column(name="flow", kind="number"),
         Column(name="machine", kind="category", vocabulary=("press", "7"), rare=("crane", "mill")),

@@ -22,7 +22,7 @@ def test_an_anomaly_is_above_the_threshold_and_below_the_rate(known: np.ndarray,
     calibration = Calibration(known)
     alarms = (len(known) + 1) * rate
     assume(rate >= calibration.smallest_rate)
-    assume(not 0 < math.ceil(alarms) - alarms < 1e-8)  # closer to a whole number than floats can tell
+    assume(not 0 < math.ceil(alarms) - alarms < 1e-8)  # closer to a whole number than floats can represent
     decision = calibration.decide(rate)
     near = [*known, *(known + 0.9 * TOLERANCE * np.maximum(1, np.abs(known))), decision.threshold]
     every = np.array([*fresh, *near, *np.nextafter(near, np.inf), *np.nextafter(near, -np.inf)])
@@ -77,8 +77,8 @@ def test_the_smallest_rate_can_be_promised_and_none_below(rows: int) -> None:
     assert calibration.decide(calibration.smallest_rate).threshold > rows - 1
     with pytest.raises(SettingError, match=f"{rows} calibration rows cannot promise") as refused:
         calibration.decide(calibration.smallest_rate * 0.999)
-    said = float(str(refused.value).rsplit("they can promise is ", 1)[1])
-    assert calibration.decide(said).false_alarm_rate == said
+    text = float(str(refused.value).rsplit("they can promise is ", 1)[1])
+    assert calibration.decide(text).false_alarm_rate == text
 
 
 @given(st.floats(1e-6, 1, exclude_max=True))
@@ -89,7 +89,7 @@ def test_rows_for_a_rate_are_the_fewest(rate: float) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf])
-def test_what_is_no_rate_is_refused(rate: float) -> None:
+def test_an_invalid_rate_raises(rate: float) -> None:
     with pytest.raises(SettingError, match="lies between 0 and 1"):
         check_rate(rate)
     with pytest.raises(SettingError, match="lies between 0 and 1"):
@@ -120,4 +120,4 @@ def test_the_false_alarm_rate_is_what_theory_says(rows: int, rate: float) -> Non
     lowest, highest = np.quantile(spread, [0.001, 0.999])
     assert lowest <= alarms.mean() <= highest
     assert abs(spread.mean() - allowed / (rows + 1)) < 5 * spread.std() / math.sqrt(len(spread))
-    assert highest - lowest < allowed / (rows + 1)  # narrow enough to tell a rate that is off
+    assert highest - lowest < allowed / (rows + 1)  # narrow enough to detect a wrong rate

@@ -1,4 +1,4 @@
-"""The way back: what is no decoder is refused by name, and a missing one is told of."""
+"""The decoder: a file that is not a decoder is refused, and a missing decoder is an error with advice."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def test_a_bundle_need_not_have_a_decoder(least: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", "model.onnx"], ids=["empty", "nonsense", "the other graph"])
-def test_what_is_no_decoder_is_refused(folder: Path, content: bytes | str) -> None:
+def test_a_file_that_is_not_a_decoder_is_refused(folder: Path, content: bytes | str) -> None:
     replace(folder, bundle.DECODER, (folder / content).read_bytes() if isinstance(content, str) else content)
     with pytest.raises(BundleCorrupt, match=r"decoder\.onnx is no"):
         Decoder.open(folder, "cpu")
 
 
-def test_further_files_are_verified_whatever_they_are(least: Path) -> None:
+def test_any_extra_file_is_verified(least: Path) -> None:
     replace(least, "notes.txt", b"mine")
     assert bundle.read(least).extra_files == {"notes.txt": b"mine"}
     (least / "notes.txt").write_bytes(b"Mine")
@@ -40,11 +40,11 @@ def test_each_graph_has_its_own_proof(folder: Path) -> None:
     assert [proof.file for proof in bundle.read(folder).manifest.parity] == [bundle.MODEL, bundle.DECODER]
 
 
-def test_noise_is_the_same_however_it_is_drawn() -> None:
+def test_noise_does_not_depend_on_batch_sizes() -> None:
     whole, parts = (NoiseSource(3, 4, np.random.SeedSequence(5)) for _ in range(2))
     assert np.array_equal(whole.draw(10), np.concatenate([parts.draw(4), parts.draw(6)]))
 
 
-def test_a_walk_has_both_ends() -> None:
+def test_a_latent_path_includes_both_ends() -> None:
     steps = latent_path(np.array([0.0, 1.0]), np.array([1.0, -1.0]), 5)
     assert steps.tolist() == [[0, 1], [0.25, 0.5], [0.5, 0], [0.75, -0.5], [1, -1]]

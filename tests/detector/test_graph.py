@@ -33,7 +33,7 @@ def tensor(name: str, shape: list[Any] | None, kind: int = TensorProto.DOUBLE) -
 
 
 def like_a_detector(name: str = "row", shape: list[Any] | None = None, kind: int = TensorProto.DOUBLE) -> bytes:
-    """Give a graph with a detector's outputs, each of them its input."""
+    """Return a graph with a detector's outputs, all of which are copies of its input."""
     outputs = ["score", "contribution", "expected", "latent"]
     shape = ["rows", 10] if shape is None else shape
     nodes = [helper.make_node("Identity", [name], [output]) for output in outputs]
@@ -63,18 +63,18 @@ WRONG: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_graph_of_something_else_is_refused(folder: Path, name: str) -> None:
+def test_a_file_that_is_not_a_detectors_graph_is_refused(folder: Path, name: str) -> None:
     replace(folder, bundle.MODEL, WRONG[name]())
     refused(folder, BundleCorrupt, bundle.MODEL)
 
 
 @pytest.mark.parametrize("shape", [["rows"], [10], [], [1, "rows", 10]], ids=["list", "fixed", "scalar", "cube"])
-def test_a_graph_that_takes_no_matrix_is_refused(folder: Path, shape: list[Any]) -> None:
+def test_a_graph_with_another_input_shape_is_refused(folder: Path, shape: list[Any]) -> None:
     replace(folder, bundle.MODEL, like_a_detector(shape=shape))
     refused(folder, BundleCorrupt, bundle.MODEL)
 
 
-def test_a_graph_that_gives_other_shapes_is_refused(folder: Path) -> None:
+def test_a_graph_with_other_output_shapes_is_refused(folder: Path) -> None:
     replace(folder, bundle.MODEL, like_a_detector())  # its score is a matrix
     refused(folder, BundleCorrupt, bundle.MODEL)
 

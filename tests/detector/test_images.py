@@ -78,7 +78,7 @@ def test_modes_that_become_grey_without_a_guess(kind: str, tmp_path: Path) -> No
     assert np.abs(picture(saved(tmp_path / "a.png", PLAIN[kind]()))[0].astype(int) - wanted).max() <= 1
 
 
-def test_a_photograph_taken_sideways_is_set_upright(tmp_path: Path) -> None:
+def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     exif = pillow.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     path = saved(tmp_path / "a.jpg", pillow.fromarray(RAMP.repeat(20, 0).repeat(20, 1)), exif=exif)
@@ -89,7 +89,7 @@ def test_a_photograph_taken_sideways_is_set_upright(tmp_path: Path) -> None:
 
 
 def png_head(width: int, height: int) -> bytes:
-    """Give a PNG that says it is very large, and holds nothing."""
+    """Return a PNG whose header declares a huge image without content."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -132,7 +132,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str, str]] = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_what_cannot_be_taken_is_rejected_with_the_reason(fault: str, tmp_path: Path) -> None:
+def test_unusable_images_are_rejected_with_a_reason(fault: str, tmp_path: Path) -> None:
     make, found, expected = BAD[fault]
     (tmp_path / "bad.png").write_bytes(make())
     reject = rejected(tmp_path / "bad.png")
@@ -140,7 +140,7 @@ def test_what_cannot_be_taken_is_rejected_with_the_reason(fault: str, tmp_path: 
     assert expected in reject.expected
 
 
-def test_of_a_phones_photo_the_photo_is_taken(tmp_path: Path) -> None:
+def test_the_photo_of_a_multi_picture_jpeg_is_read(tmp_path: Path) -> None:
     photo, preview = (pillow.new("L", (8, 6), grey) for grey in (200, 10))
     photo.save(tmp_path / "plain.jpg")
     photo.save(tmp_path / "phone.jpg", format="mpo", save_all=True, append_images=[preview])
@@ -155,13 +155,13 @@ def test_a_file_too_large_is_not_opened(tmp_path: Path, monkeypatch: pytest.Monk
     assert "bytes" in rejected(tmp_path / "a.png").found
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_paths_that_are_not_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     assert rejected(tmp_path / "pipe.png").found == "no file"
     assert rejected(tmp_path / "gone.png").found == "No such file or directory"
 
 
-def test_folders_are_searched_to_the_last_in_order(tmp_path: Path) -> None:
+def test_folders_are_searched_recursively_in_order(tmp_path: Path) -> None:
     wanted = ["a/1.png", "a/b/2.JPG", "c.jpeg"]
     for name in [*wanted, "a/notes.txt", ".hidden/3.png", "a/.4.png"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def test_folders_are_searched_to_the_last_in_order(tmp_path: Path) -> None:
         images.find_images([str(tmp_path / "empty")])
 
 
-def test_images_and_tables_are_told_apart(tmp_path: Path) -> None:
+def test_images_and_tables_are_distinguished(tmp_path: Path) -> None:
     assert images.are_image_paths([str(tmp_path), "a.png", "b.JPEG"])
     assert not images.are_image_paths(["a.csv", "-"])
     with pytest.raises(SettingError, match=r"a\.csv is a table and .*b\.png is not"):
@@ -190,7 +190,7 @@ def test_images_and_tables_are_told_apart(tmp_path: Path) -> None:
         ((3000, 20), "L", "64x4 grey"),
     ],
 )
-def test_a_survey_keeps_proportions_and_mode(size: tuple[int, int], mode: str, seen: str, tmp_path: Path) -> None:
+def test_an_inferred_spec_keeps_proportions_and_mode(size: tuple[int, int], mode: str, seen: str, tmp_path: Path) -> None:
     saved(tmp_path / "a.png", pillow.new(mode, size))
     found = images.infer_spec([str(tmp_path / "a.png")], None, None)
     assert f"{found.size} {found.mode}" == seen
@@ -198,19 +198,19 @@ def test_a_survey_keeps_proportions_and_mode(size: tuple[int, int], mode: str, s
     assert (chosen.size, chosen.mode) == (ImageSize(32, 16), "rgb")
 
 
-def test_a_survey_of_nothing_that_can_be_read(tmp_path: Path) -> None:
+def test_no_spec_is_inferred_from_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(TableError, match="not readable PNG or JPEG images"):
         images.infer_spec([str(tmp_path / "a.png")], None, None)
 
 
 @pytest.mark.parametrize("size", ["3x9", "2000x4", "1000x1000"])
-def test_sizes_that_no_network_takes(size: str) -> None:
+def test_sizes_out_of_range_raise(size: str) -> None:
     with pytest.raises(SettingError, match="such as --size 64x64"):
         images.make_spec(images.parse_size(size, "--size"), "grey", "--size", files=True)
 
 
 @pytest.mark.parametrize("text", ["28", "28x", "0x28", "28*28", "-1x4"])
-def test_sizes_that_are_none(text: str) -> None:
+def test_invalid_sizes_raise(text: str) -> None:
     with pytest.raises(SettingError, match="written like 28x28"):
         images.parse_size(text, "--size")

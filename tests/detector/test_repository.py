@@ -50,7 +50,7 @@ def test_a_pin_is_honoured(name: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["7", "", "latest", "-1", "1.0", "../1", "/", "1\n2", "9" * 5000, "\0", "\x1b[31m"])
-def test_a_pin_to_nothing_is_refused(name: Path, text: str) -> None:
+def test_a_pin_to_a_missing_version_is_refused(name: Path, text: str) -> None:
     (name / "pin").write_text(text)
     with pytest.raises(BundleCorrupt) as caught:
         repository.find(name)
@@ -59,7 +59,7 @@ def test_a_pin_to_nothing_is_refused(name: Path, text: str) -> None:
     assert len(str(caught.value)) < 300
 
 
-def test_what_is_not_there_is_said(tmp_path: Path, name: Path) -> None:
+def test_a_missing_bundle_is_an_error_with_suggestions(tmp_path: Path, name: Path) -> None:
     with pytest.raises(BundleMissing, match=r"nowhere does not exist; .* --to .*nowhere"):
         repository.find(tmp_path / "nowhere")
     with pytest.raises(BundleMissing, match=r"pumpz does not exist \(near: 'pumps'\)"):
@@ -73,7 +73,7 @@ def test_what_is_not_there_is_said(tmp_path: Path, name: Path) -> None:
         repository.find(tmp_path / "file")
 
 
-def test_a_place_that_may_not_be_read_is_no_bundle(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_path_is_a_missing_bundle(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(_: Path) -> bool:
         raise PermissionError(13, "Permission denied")
 
@@ -82,7 +82,7 @@ def test_a_place_that_may_not_be_read_is_no_bundle(name: Path, monkeypatch: pyte
         repository.find(name)
 
 
-def test_a_name_too_long_is_no_bundle(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_is_a_missing_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleMissing, match="cannot be read"):
         repository.find(tmp_path / ("x" * 5000))
 
@@ -123,7 +123,7 @@ def test_a_version_may_be_read_by_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_nothing_is_left_of_what_failed(tmp_path: Path, error: type[BaseException]) -> None:
+def test_a_failed_write_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     def fail(name: Path) -> None:
         with pytest.raises(error):
             half(name, error())
@@ -138,7 +138,7 @@ def test_nothing_is_left_of_what_failed(tmp_path: Path, error: type[BaseExceptio
     assert left(tmp_path) == ["mine", "pumps", "pumps/1"]
 
 
-def test_nothing_is_seen_before_it_is_whole(name: Path) -> None:
+def test_a_version_is_invisible_until_it_is_complete(name: Path) -> None:
     with repository.next_version(name) as (number, work):
         shutil.copytree(KEPT, work, dirs_exist_ok=True)
         assert repository.versions(name) == [1]
@@ -146,7 +146,7 @@ def test_nothing_is_seen_before_it_is_whole(name: Path) -> None:
     assert repository.find(name) == name / str(number)
 
 
-def test_two_at_once_get_different_numbers(name: Path) -> None:
+def test_concurrent_writers_get_different_numbers(name: Path) -> None:
     together = threading.Barrier(6)
     numbers: list[int] = []
 
@@ -166,13 +166,13 @@ def test_two_at_once_get_different_numbers(name: Path) -> None:
     assert left(name) == ["1", "2", "3", "4", "5", "6", "7"]
 
 
-def test_two_processes_at_once_get_different_numbers(name: Path, project: Path) -> None:
+def test_concurrent_processes_get_different_numbers(name: Path, project: Path) -> None:
     code = f"from pathlib import Path; from tests.detector.test_repository import write; print(write(Path({str(name)!r})))"
     running = [subprocess.Popen([sys.executable, "-c", code], cwd=project, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sorted(int(process.communicate()[0]) for process in running) == [2, 3]
 
 
-def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "pumps", tmp_path / ("x" * 300), Path("/proc/pumps")):
         with pytest.raises(OutputError, match="cannot write") as caught:

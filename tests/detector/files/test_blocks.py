@@ -15,7 +15,7 @@ from detector.files.stream import ByteStream
 from tests.detector.files.reading import read, read_bytes, written
 
 
-def test_a_line_without_end_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_without_end_is_an_error_with_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "MAX_RECORD_BYTES", 1000)
     with pytest.raises(TableError, match="line 3 does not end within"):
         read_bytes(tmp_path, b"a,b\n1,2\n" + b"3" * 5000, block=256)
@@ -28,7 +28,7 @@ def test_a_cell_of_many_lines_may_be_longer_than_a_block(tmp_path: Path) -> None
     assert table.rows == [2, 103]
 
 
-def test_memory_stays_with_the_block_whatever_the_file(tmp_path: Path) -> None:
+def test_memory_depends_on_the_block_not_on_the_file(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"a,b\n" + b"1.25,x\n" * 200_000)
     with pytest.MonkeyPatch.context() as patch:

@@ -30,7 +30,7 @@ PACK = {"": lambda data: data, ".gz": gzip.compress, ".zst": zstandard.ZstdCompr
     ],
     ids=["tail", "half", "start", "rubbish"],
 )
-def test_compressed_data_that_is_cut_or_changed_is_an_error(
+def test_truncated_or_modified_compressed_data_is_an_error(
     tmp_path: Path, compression: str, spoil: Callable[[bytes], bytes]
 ) -> None:
     path = tmp_path / f"t.csv{compression}"
@@ -46,7 +46,7 @@ def test_several_members_and_frames_are_one_file(tmp_path: Path, compression: st
     assert read(path).cells == [("1",), ("2",)]
 
 
-def test_zstd_may_hold_frames_to_be_skipped(tmp_path: Path) -> None:
+def test_skippable_zstd_frames_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.zst"
     path.write_bytes(b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + PACK[".zst"](CSV))
     assert len(read(path).cells) == 2
@@ -61,7 +61,7 @@ def test_the_position_counts_bytes_on_disk(tmp_path: Path, compression: str) -> 
         assert source.position == source.size == path.stat().st_size
 
 
-def test_nothing_compressed_is_empty(tmp_path: Path) -> None:
+def test_an_empty_compressed_file_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.zst"
     path.write_bytes(b"")
     with pytest.raises(TableError, match="is empty"):

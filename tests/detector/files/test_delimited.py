@@ -67,7 +67,7 @@ def test_any_table_comes_back_cell_for_cell_with_its_lines(
 
 @given(st.binary(max_size=200), BLOCK)
 @example(b'a,b\n"\n', 1)
-def test_no_bytes_raise_anything_but_an_error_of_ours(folder: Path, data: bytes, block: int) -> None:
+def test_any_bytes_raise_no_other_error_than_ours(folder: Path, data: bytes, block: int) -> None:
     with contextlib.suppress(ResiduumError):
         read_bytes(folder, data, block=block, numbers=("a", "b"))
 
@@ -91,7 +91,7 @@ def test_decimal_commas(tmp_path: Path, numbers: tuple[str, ...], written_so: st
     assert table.cells[0][1] == "x,y"
 
 
-def test_a_column_that_is_not_there_is_an_error_that_offers_the_nearest(tmp_path: Path) -> None:
+def test_a_missing_column_is_an_error_with_similar_names(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"lacks the column 'pressur' .near: 'pressure'."):
         read_bytes(tmp_path, b"pressure,flow\n1,2\n", wanted=["pressur"])
 

@@ -54,22 +54,22 @@ SOME = st.sampled_from([["a", "b"], ["b", "a"], ["a"], ["b"], []])
 
 
 @given(st.sampled_from([b"a,b\n", b"a,b,c\n"]), MESS, BLOCK, SOME)
-def test_fast_and_slow_agree_on_any_mess(folder: Path, header: bytes, data: bytes, block: int, wanted: list[str]) -> None:
+def test_fast_and_lenient_reader_agree_on_any_block(
+    folder: Path, header: bytes, data: bytes, block: int, wanted: list[str]
+) -> None:
     fast = read_bytes(folder, header + data, block=block, wanted=wanted)
     slow = read_bytes(folder, header + data, slow=True, wanted=wanted)
     assert fast[:5] == slow[:5]
 
 
 @given(MESS, BLOCK)
-def test_fast_and_slow_agree_in_one_column(folder: Path, data: bytes, block: int) -> None:
+def test_fast_and_lenient_reader_agree_on_one_column(folder: Path, data: bytes, block: int) -> None:
     data = data.replace(b",", b"")
     assert read_bytes(folder, b"a\n" + data, block=block)[:5] == read_bytes(folder, b"a\n" + data, slow=True)[:5]
 
 
 @given(st.lists(st.tuples(NUMBER, NUMBER, NUMBER), min_size=1, max_size=8), OPTIONS, st.sampled_from(",;"))
-def test_numbers_read_fast_are_the_numbers_that_the_text_spells(
-    folder: Path, rows: Rows, options: ReadOptions, separator: str
-) -> None:
+def test_fast_numbers_equal_the_numbers_in_the_text(folder: Path, rows: Rows, options: ReadOptions, separator: str) -> None:
     data = written([HEADER, *rows], delimiter=separator)
     typed = read_bytes(folder, data, numbers=HEADER, options=options)
     text = read_bytes(folder, data, slow=True, options=options)
@@ -90,19 +90,19 @@ def test_quotes_a_byte_order_mark_and_crlf_stay_on_the_fast_path(tmp_path: Path)
     assert table.cells == [("1,5", 2.0), ('say "hi"', None)]
 
 
-def test_a_bad_cell_turns_its_block_to_text_and_only_that(tmp_path: Path) -> None:
+def test_a_bad_cell_turns_only_its_block_to_text(tmp_path: Path) -> None:
     table = read_bytes(tmp_path, b"a\n" + b"1\n" * 50 + b"x\n" + b"1\n" * 50, block=64, numbers=["a"])
     assert {frame["a"].dtype for frame in table.frames} == {pl.Float64(), pl.String()}
     assert len(table.cells) == 101
 
 
-def test_a_word_for_a_missing_number_soon_reads_as_fast_as_a_number(tmp_path: Path) -> None:
+def test_a_word_for_a_missing_number_is_remembered_for_the_next_blocks(tmp_path: Path) -> None:
     table = read_bytes(tmp_path, b"a,b\n" + b"?,NA\n2,z\n" * 60, block=128, numbers=["a"], options=ReadOptions(missing=("?",)))
     assert [frame["a"].dtype for frame in table.frames[:2]] == [pl.String(), pl.Float64()]
     assert {row[1] for row in table.cells} == {"NA", "z"}  # text stays as it was written
 
 
 @pytest.mark.parametrize("cell", ["1e400", "-1e400", "inf"])
-def test_an_infinity_stays_text_for_the_encoder_to_judge(tmp_path: Path, cell: str) -> None:
+def test_an_infinity_stays_text_for_the_encoder(tmp_path: Path, cell: str) -> None:
     table = read_bytes(tmp_path, f"a\n1\n{cell}\n".encode(), numbers=["a"])
     assert table.cells == [("1",), (cell,)]

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(ROWS.filter(lambda rows: len(rows) > 0), st.data(), BLOCK)
-def test_one_corrupt_line_costs_that_line_alone(folder: Path, rows: Rows, data: st.DataObject, block: int) -> None:
+def test_a_corrupt_line_costs_only_that_line(folder: Path, rows: Rows, data: st.DataObject, block: int) -> None:
     plain = [tuple(cell.translate(str.maketrans("", "", '"\r\n')) for cell in row) for row in rows]
     spoilt = data.draw(st.integers(0, len(rows) - 1))
     corruption = data.draw(st.sampled_from([b"1,2\n", b"1,2,3,4\n", b'1,2,"3\n', b'"1,2,3\n', b"1,\xff,3\n", b'1,"2"2,3\n']))
@@ -59,7 +59,7 @@ def test_one_corrupt_line_costs_that_line_alone(folder: Path, rows: Rows, data: 
         (b'1,"x\ny",3,4', "", "4 fields", "3 fields"),
     ],
 )
-def test_a_reject_says_where_and_what(tmp_path: Path, line: bytes, column: str, found: str, expected: str) -> None:
+def test_a_reject_has_line_column_found_and_expected(tmp_path: Path, line: bytes, column: str, found: str, expected: str) -> None:
     table = read_bytes(tmp_path, b"a,b,c\n1,2,3\n" + line + b"\n7,8,9\n")
     reject = table.rejects[0]
     assert (reject.row, reject.column, reject.expected) == (3, column, expected)
@@ -68,12 +68,12 @@ def test_a_reject_says_where_and_what(tmp_path: Path, line: bytes, column: str, 
     assert ("7", "8", "9") in table.cells
 
 
-def test_a_record_of_many_lines_that_is_no_utf8_is_rejected_whole(tmp_path: Path) -> None:
+def test_a_multiline_record_that_is_not_utf8_is_rejected_as_a_whole(tmp_path: Path) -> None:
     table = read_bytes(tmp_path, b'a,b,c\n1,"x\n4,5,6\n\xff",3\n7,8,9\n')
     assert (table.rejected, table.rows) == ([2], [5])
 
 
-def test_short_and_long_lines_are_found_among_columns_that_nobody_wants(tmp_path: Path) -> None:
+def test_short_and_long_lines_are_rejected_for_unwanted_columns_too(tmp_path: Path) -> None:
     table = read_bytes(tmp_path, b"a,b,c\n1,2,3\n1,2\n1,2,3,4\n", wanted=["a"])
     assert table.rows == [2]
     assert table.rejected == [3, 4]
@@ -84,7 +84,7 @@ def test_a_quote_inside_an_unquoted_cell_is_text(tmp_path: Path) -> None:
     assert table.cells == [('5" pipe', "1"), ('6"', "2")]
 
 
-def test_blank_lines_are_counted_and_lines_stay_true(tmp_path: Path) -> None:
+def test_blank_lines_are_counted_and_line_numbers_stay_right(tmp_path: Path) -> None:
     table = read_bytes(tmp_path, b"\n  \na,b\n1,2\n\n \r\n3,4\n\n")
     assert (table.rows, table.blank) == ([4, 7], 3)
 
@@ -95,7 +95,7 @@ def test_in_one_column_a_blank_line_is_blank_and_an_empty_cell_is_a_row(tmp_path
     assert table.cells == [("1",), (None,), ("  ",), ("2",)]
 
 
-def test_a_quote_that_never_closes_costs_one_line_and_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unclosed_quote_costs_one_line_and_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "MAX_RECORD_BYTES", 1000)
     table = read_bytes(tmp_path, b'a,b\n1,2\n"3,4\n' + b"5,6\n" * 2000, block=256)
     assert table.rejected == [3]
@@ -104,7 +104,7 @@ def test_a_quote_that_never_closes_costs_one_line_and_bounded_memory(tmp_path: P
     assert len(table.frames) > 10  # it did not wait for the end of the file
 
 
-def test_lines_that_each_seem_to_run_on_are_read_in_linear_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_unclosed_quotes_are_read_in_linear_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines, calls = 1000, []
 
     def counted(text: str, start: int, separator: str, place: int) -> tuple[str, int]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.errors import ResiduumError, TableError
-from detector.files import blocks, open_source
+from detector.files import blocks
 from tests.detector.files.reading import read
 
 CSV = b"a,b\n1,x\n2,y\n"
@@ -21,18 +19,7 @@ CSV = b"a,b\n1,x\n2,y\n"
 NDJSON = b'{"a":1,"b":"x"}\n{"a":2,"b":"y"}\n'
 
 
-@pytest.mark.parametrize("data", [CSV, b"\xef\xbb\xbf" + CSV, NDJSON, b" \n" + NDJSON])
-def test_standard_input_is_csv_or_ndjson(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    with open_source("-") as source:
-        assert (source.name, source.size, source.columns) == ("-", None, ("a", "b"))
-        rows = [row for block in source.blocks(["a", "b"], ["a"]) for row in block.frame.rows()]
-        assert source.position == len(data)
-    assert rows == [(1.0, "x"), (2.0, "y")]
-    assert not sys.stdin.closed
-
-
-def test_ndjson_keys_may_come_and_go(tmp_path: Path) -> None:
+def test_objects_may_have_different_keys(tmp_path: Path) -> None:
     path = tmp_path / "t.ndjson"
     path.write_bytes(b'{"a":1}\n{"b":"y","a":null}\n{"c":true}\n')
     table = read(path, ["c", "a", "b"], ["a"])
@@ -55,7 +42,7 @@ def test_a_key_in_no_object_is_a_missing_column(
         read(path, ["a", "beta"], ["beta"])
 
 
-def test_lines_that_are_no_objects_lack_no_column(tmp_path: Path) -> None:
+def test_a_file_without_objects_lacks_no_column(tmp_path: Path) -> None:
     path = tmp_path / "t.ndjson"
     path.write_bytes(b"[1]\n7\n")
     assert read(path, ["a"]).rejected == [1, 2]
@@ -68,7 +55,7 @@ def test_ndjson_values_have_the_text_they_would_have_in_csv(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("odd", "text"), [(b'"2"', "2"), (b"true", "true"), (b'"x"', "x"), (b"9" * 400, "9" * 400)])
-def test_one_value_that_is_no_number_makes_its_block_text(tmp_path: Path, odd: bytes, text: str) -> None:
+def test_a_value_that_is_not_a_number_turns_its_block_to_text(tmp_path: Path, odd: bytes, text: str) -> None:
     path = tmp_path / "t.ndjson"
     path.write_bytes(b'{"a":1}\n{"a":' + odd + b'}\n{"a":2.5}\n')
     assert [row[0] for row in read(path, numbers=["a"]).cells] == ["1", text, "2.5"]
@@ -108,19 +95,19 @@ def test_blank_lines_between_objects_are_counted(tmp_path: Path) -> None:
     assert (table.rows, table.blank) == ([2, 4], 2)
 
 
-def test_keys_that_nobody_wants_may_hold_anything(tmp_path: Path) -> None:
+def test_unwanted_keys_may_hold_any_value(tmp_path: Path) -> None:
     path = tmp_path / "t.ndjson"
     path.write_bytes(b'{"a":1,"meta":{"x":[1]}}\n')
     assert read(path, ["a"]).cells == [("1",)]
 
 
-def test_keys_that_no_field_can_be_named_after(tmp_path: Path) -> None:
+def test_keys_that_are_not_identifiers(tmp_path: Path) -> None:
     path = tmp_path / "t.ndjson"
     path.write_bytes(b'{"a\\"b":1,"c\\nd":2}\n')
     assert read(path, numbers=['a"b']).cells == [(1.0, "2")]
 
 
-def test_an_object_over_two_lines_is_no_ndjson(tmp_path: Path) -> None:
+def test_an_object_on_two_lines_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "t.ndjson"
     path.write_bytes(b'{"a":\n1}\n{"a":2}{"a":3}\n{"a":4}\n')
     table = read(path, ["a"])
@@ -154,7 +141,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     st.sampled_from([20, 4 << 20]),
     st.sampled_from([b"\n", b"\r\n"]),
 )
-def test_any_records_come_back_whatever_the_block(folder: Path, records: list[dict[str, object]], block: int, end: bytes) -> None:
+def test_any_records_are_read_back_for_any_block_size(
+    folder: Path, records: list[dict[str, object]], block: int, end: bytes
+) -> None:
     path = folder / "t.ndjson"
     path.write_bytes(end.join(json.dumps(record, ensure_ascii=False).encode() for record in records))
     with pytest.MonkeyPatch.context() as patch:

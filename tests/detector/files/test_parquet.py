@@ -30,7 +30,7 @@ def test_parquet_keeps_its_types_and_counts_rows_from_one(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" * 20, b"a,b\n1,2\n"])
-def test_no_parquet_is_an_error_of_one_line(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_parquet_is_a_one_line_error(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(data)
     with pytest.raises(TableError, match="no Parquet file") as caught:

@@ -42,6 +42,6 @@ def test_a_pattern_leaves_folders_out_and_a_literal_name_is_itself() -> None:
         ("zzzzzz", "no file in . has a similar name"),
     ],
 )
-def test_what_is_not_there_is_an_error_that_says_what_is_near(path: str, message: str) -> None:
+def test_a_missing_file_is_an_error_with_suggestions(path: str, message: str) -> None:
     with pytest.raises(TableError, match=message):
         expand([path])

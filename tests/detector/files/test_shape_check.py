@@ -31,7 +31,7 @@ def fields(line: bytes) -> int:
 @example(b'1,"2\n,3"\n', 2)
 @example(b'1,a"b,c",d\n', 3)
 @example(b"\r,1\n", 2)
-def test_what_is_called_regular_is_one_record_a_line(block: bytes, columns: int) -> None:
+def test_a_block_of_the_right_shape_has_one_record_per_line(block: bytes, columns: int) -> None:
     lines = block.splitlines(keepends=True) if b"\r" not in block.replace(b"\r\n", b"") else []
     counts = [fields(line) for line in lines]
     for filled in {False, bool(counts) and min(counts) >= columns}:
@@ -41,15 +41,15 @@ def test_what_is_called_regular_is_one_record_a_line(block: bytes, columns: int)
 
 
 @given(st.lists(st.tuples(st.text('a,;" é'), st.text('a,;" é'), st.text('a,;" é')), min_size=1), st.sampled_from(["\n", "\r\n"]))
-def test_what_the_csv_module_writes_on_one_line_each_is_regular(rows: list[tuple[str, ...]], end: str) -> None:
+def test_single_line_records_of_the_csv_module_have_the_right_shape(rows: list[tuple[str, ...]], end: str) -> None:
     assert has_shape(written(rows, lineterminator=end), ",", 3, len(rows), filled=False)
 
 
-def test_another_number_of_rows_is_not_regular() -> None:
+def test_another_number_of_rows_is_not_the_right_shape() -> None:
     assert not has_shape(b"1,2\n3,4\n", ",", 2, 1, filled=False)
     assert not has_shape(b"1,2\n3,4\n", ",", 2, 1, filled=True)
     assert not has_shape(b"1\n2\n", ",", 1, 1, filled=True)
 
 
-def test_a_line_break_inside_quotes_is_not_regular_whatever_polars_saw() -> None:
+def test_a_line_break_inside_quotes_is_not_the_right_shape() -> None:
     assert not has_shape(b'"p\nq",1,2\n', ",", 2, 2, filled=True)

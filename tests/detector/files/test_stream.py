@@ -20,7 +20,7 @@ def test_closed_standard_input_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
         open_source("-")
 
 
-def test_a_file_that_is_not_there_names_what_is(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_with_similar_names(tmp_path: Path) -> None:
     (tmp_path / "pumps.csv").write_bytes(CSV)
     with pytest.raises(TableError, match=r"pump\.csv does not exist; similar: .*pumps\.csv"):
         open_source(str(tmp_path / "pump.csv"))
@@ -29,14 +29,14 @@ def test_a_file_that_is_not_there_names_what_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["", ".csv", ".parquet"])
-def test_a_folder_is_an_error_that_says_what_to_do(tmp_path: Path, suffix: str) -> None:
+def test_a_folder_is_an_error_with_advice(tmp_path: Path, suffix: str) -> None:
     folder = tmp_path / f"days{suffix}"
     folder.mkdir()
     with pytest.raises(TableError, match=r"is a folder: name its files, for instance '.*\*\.csv'"):
         open_source(str(folder))
 
 
-def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_options: object) -> NoReturn:
         raise PermissionError(13, "Permission denied")
 
@@ -45,7 +45,7 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: py
         open_source(str(tmp_path / "t.csv"))
 
 
-def test_a_disk_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(CSV)
     source = open_source(str(path))
