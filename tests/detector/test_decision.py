@@ -77,8 +77,8 @@ def test_the_smallest_rate_can_be_promised_and_none_below(rows: int) -> None:
     assert calibration.decide(calibration.smallest_rate).threshold > rows - 1
     with pytest.raises(SettingError, match=f"{rows} calibration rows cannot promise") as refused:
         calibration.decide(calibration.smallest_rate * 0.999)
-    text = float(str(refused.value).rsplit("they can promise is ", 1)[1])
-    assert calibration.decide(text).false_alarm_rate == text
+    promised = float(str(refused.value).rsplit("they can promise is ", 1)[1])
+    assert calibration.decide(promised).false_alarm_rate == promised
 
 
 @given(st.floats(1e-6, 1, exclude_max=True))
