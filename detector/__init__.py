@@ -6,15 +6,18 @@ columns to blame.
 
 The scoring path, in reading order (ten minutes):
 
-    scorer      opens a bundle; the whole path: a table in, verdicts out
-    columns     table -> float64[rows, columns] and rejects (`cells` parses one column)
+    scorer      opens a bundle and scores tables and batches with it
+    batch       rows as every codec decodes them
+    inputs      what a detector takes: rows of a table, series, or images; one class each with the whole path in order
+    columns     table -> float64[rows, columns] and rejects (`cells` parses one column; `record_encoder`: a few records)
     graph       float64[rows, columns] -> score, contribution, expected (ONNX Runtime)
     decision    score -> p-value and verdict
-    reasons     contribution -> the columns to blame, in the user's units (`image_reasons`: the regions of an image)
+    reasons     contribution -> the columns to blame, in the user's units (`column_reasons`, `row_reasons`, `image_reasons`)
+    verdicts    the result, and the one definition of a verdict's fields
 
 and around it
 
-    series      series: rows scored by the rows before them (`windows`: each key's newest rows; `alarm`: when alarms start)
+    windows     series: each key's newest rows (`alarm`: when an alarm starts and ends)
     images      PNG and JPEG files -> pixels
     bundle      the folder that holds a detector, verified when it is read (`manifest`: its description)
     repository  names and versions of bundles (`pin`: the version that a name means; `versioning`: writes the next one)

@@ -43,7 +43,7 @@ def main() -> None:
 def scored(rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows with the stored bundle's verdicts."""
     verdicts = Scorer.open(KEPT, "cpu").score(rows, explain="all", top=TOP)
-    texts = reasons.as_texts(verdicts.reasons, rows.height, TOP)
+    texts = reasons.as_texts(verdicts.reasons.table(), rows.height, TOP)
     return rows.with_columns(
         pl.Series("anomaly_score", verdicts.score),
         pl.Series("p_value", verdicts.p_value),
@@ -52,14 +52,14 @@ def scored(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def write_minimal(folder: Path, further: Mapping[str, bytes] | None = None, **changed: object) -> Manifest:
-    """Write the kept bundle with the least files that one may have, and with others; its manifest changed at will."""
+def write_minimal(folder: Path, extra_files: Mapping[str, bytes] | None = None, **changed: object) -> Manifest:
+    """Write the stored bundle with only the required files and any extra files; `changed` replaces fields of its manifest."""
     kept = bundle.read(KEPT)
     proofs = tuple(proof for proof in kept.manifest.parity if proof.file == bundle.MODEL)
     manifest = msgspec.structs.replace(kept.manifest, parity=proofs, **changed)
     folder.mkdir(parents=True)
     least = {bundle.MODEL: kept.model, bundle.CALIBRATION: bundle.calibration_bytes(kept.calibration)}
-    return bundle.write(folder, manifest, {**least, **(further or {})})
+    return bundle.write(folder, manifest, {**least, **(extra_files or {})})
 
 
 if __name__ == "__main__":
