@@ -26,7 +26,7 @@ from serving.stream.scoring import RecordScorer
 from serving.stream.series_state import SeriesState
 from serving.stream.text import ENCODER
 from tests.data.make_bundle import KEPT
-from tests.serving.stream.conftest import check, rows, values
+from tests.serving.stream.conftest import TORTURE, check, rows, values
 from tests.serving.stream.fakes import batch_of, no_state
 
 LIMITS = RecordLimits(max_record=5000, max_depth=8, max_text=500)
@@ -55,7 +55,7 @@ def scorer_of(model: ServedModel) -> RecordScorer:
     return RecordScorer(model, LIMITS, SeriesState(model, StreamMetrics(list)))
 
 
-@settings(max_examples=50)
+@settings(max_examples=1000 if TORTURE else 50)
 @given(st.lists(ANYTHING | st.sampled_from(GOOD), max_size=6))
 def test_each_record_has_one_answer(records: list[bytes]) -> None:
     lines = [record.replace(b"\n", b" ") for record in records]
