@@ -48,7 +48,7 @@ def error_of(exception: KafkaException) -> KafkaError:
 
 def reaction(error: KafkaError) -> Reaction:
     """Return how to react to an error; the order of the checks is the one that librdkafka prescribes."""
-    if error.code() in FENCED:
+    if error.code() in FENCED or (is_fatal(error) and "fenced" in error.str()):
         return "fenced"
     if error.code() in PERMANENT:
         return "stop"
@@ -57,6 +57,11 @@ def reaction(error: KafkaError) -> Reaction:
     if error.retriable():
         return "retry call"
     return "reconnect"
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Return whether the client is unusable; a consumer returns the code `_FATAL`, without the flag, and the reason as text."""
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001
 
 
 def describe(action: str, error: KafkaError) -> str:
@@ -103,6 +108,6 @@ def check_consumer_error(action: str, error: KafkaError) -> None:
     Raises:
         ConnectionLost, StreamError: the client cannot recover.
     """
-    if error.fatal() or reaction(error) in {"fenced", "stop"}:
+    if is_fatal(error) or reaction(error) in {"fenced", "stop"}:
         raise consumer_exception_for(action, error)
     log().warning("consumer error", error=describe(action, error))

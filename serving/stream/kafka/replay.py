@@ -13,7 +13,7 @@ from serving.stream.addresses import Topic
 from serving.stream.base import ConnectionLost, RetryBatch
 from serving.stream.kafka import config
 from serving.stream.kafka.consumer import KafkaRecord
-from serving.stream.kafka.errors import exception_for
+from serving.stream.kafka.errors import exception_for, is_fatal
 from serving.stream.kafka.offsets import OffsetCommit
 from serving.stream.kafka.producer import BY_KEY, KafkaProducer, Message
 
@@ -116,7 +116,7 @@ def _records(messages: Sequence[KafkaRecord], ends: Mapping[int, int], finished:
                 finished.add(message.partition())
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own errors begin so
             finished.add(message.partition())
-        elif error.fatal():
+        elif is_fatal(error):
             raise exception_for("read", error)
     return records
 

@@ -111,7 +111,7 @@ class Topics:
         make_topics(bootstrap, copies, config, **{self.readings: partitions, self.verdicts: partitions, self.dead_letters: 1})
         self.changelog = f"{self.readings}.{self.group}.changelog"
         self._partitions, self._copies = partitions, copies
-        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, **QUIET})
+        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "enable.idempotence": True, **QUIET})
 
     @property
     def options(self) -> list[object]:

@@ -32,13 +32,13 @@ class Reader(threading.Thread):
             {"bootstrap.servers": topics.bootstrap, "group.id": "soak", "isolation.level": "read_committed", **QUIET}
         )
         self._consumer.assign([TopicPartition(topics.verdicts, partition, 0) for partition in range(2)])
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.count = 0
         self.latencies: list[tuple[float, float]] = []  # time of reading, and latency, of every 20th verdict
 
     def run(self) -> None:
         """Read until `stop` is called."""
-        while not self._stop.is_set():
+        while not self._ended.is_set():
             now = time.time()
             messages = [message for message in self._consumer.consume(2000, 0.02) if not message.error()]
             self.latencies += [(now, time.time() - message.timestamp()[1] / 1000) for message in messages[::20]]
@@ -47,7 +47,7 @@ class Reader(threading.Thread):
 
     def stop(self) -> None:
         """Stop reading."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 

@@ -29,6 +29,7 @@ TABLE = [
     (KafkaError._FENCED, FATAL, "fenced"),
     (KafkaError.INVALID_PRODUCER_EPOCH, FATAL, "fenced"),
     (KafkaError.FENCED_INSTANCE_ID, FATAL, "fenced"),
+    (KafkaError._FATAL, {}, "reconnect"),
     (KafkaError.CONCURRENT_TRANSACTIONS, RETRY, "retry call"),
     (KafkaError._TIMED_OUT, RETRY, "retry call"),
     (KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, FATAL, "reconnect"),
@@ -65,10 +66,14 @@ def test_a_consumers_error_raises_only_if_the_client_cannot_recover(capsys: pyte
     for code, flags, expected in (
         (KafkaError.FENCED_INSTANCE_ID, {}, ConnectionLost),
         (KafkaError._TRANSPORT, FATAL, ConnectionLost),
+        (KafkaError._FATAL, {}, ConnectionLost),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, {}, StreamError),
     ):
         with pytest.raises(expected, match="read: "):
             check_consumer_error("read", KafkaError(code, "the reason", **flags))
+    with pytest.raises(ConnectionLost, match="read: _FATAL") as caught:
+        check_consumer_error("read", KafkaError(KafkaError._FATAL, "Fatal error: Broker: Static consumer fenced by other"))
+    assert caught.value.fenced
     with pytest.raises(StreamError, match="rewind: "), translate_errors("rewind"):
         raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION, "the reason"))
 
