@@ -36,7 +36,7 @@ class RecordScorer:
     """Scores batches by one version of a model."""
 
     def __init__(self, model: ServedModel, limits: RecordLimits, series: SeriesState) -> None:
-        """Take the model, and the state of its series."""
+        """Score by `model`; `series` keeps the windows of its series between two batches."""
         self.model = model
         self._limits = limits
         self._series = series

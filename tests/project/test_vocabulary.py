@@ -61,13 +61,11 @@ UNCLEAN: set[str] = {
     "serving/http/core",
     "serving/http/models",
     "serving/monitoring",
-    "serving/stream",
     "tests/detector",
     "tests/project",
     "tests/residuum",
     "tests/residuum/cli",
     "tests/serving/http",
-    "tests/serving/stream",
 }
 REPEATED_CLASSES: set[str] = set()
 
