@@ -17,10 +17,10 @@ from scipy.stats import betabinom
 from serving.files.promise import TAIL
 from tests.deploy.exported import exported, metrics_in
 from tests.programs import program
-from tests.serving.http.conftest import ASK, Start, free_port, start, until
+from tests.serving.http.conftest import ASK, StartProcess, free_port, start_process, until
 from tests.serving.http.loads import add_bad, write
 
-__all__ = ["start"]  # a fixture of the service's tests
+__all__ = ["start_process"]  # a fixture of the service's tests
 
 
 @pytest.fixture
@@ -107,13 +107,15 @@ def prometheus(project: Path, tmp_path: Path) -> Iterator[int]:
     server.wait()
 
 
-def test_a_real_prometheus_fires_when_a_version_is_refused(start: Start, models: Path, prometheus: int, tmp_path: Path) -> None:
+def test_a_real_prometheus_fires_when_a_version_is_refused(
+    start_process: StartProcess, models: Path, prometheus: int, tmp_path: Path
+) -> None:
     targets = ["--metrics-port", free_port(), "--metrics-targets", tmp_path / "targets.json"]
-    start("--workers", 2, *targets, at=models)
-    until(lambda: query(prometheus, "count(residuum_model_serving)") == ["2"], within=60)
+    start_process("--workers", 2, *targets, at=models)
+    until(lambda: query(prometheus, "count(residuum_model_serving)") == ["2"], timeout=60)
     assert query(prometheus, FIRING) == []
     add_bad(models, 2)
-    until(lambda: query(prometheus, FIRING) == ["1"], within=60)
+    until(lambda: query(prometheus, FIRING) == ["1"], timeout=60)
 
 
 FIRING = 'count(ALERTS{alertname="ResiduumVersionRefused",alertstate="firing"})'

@@ -18,7 +18,7 @@ from tests.data.make_bundle import KEPT
 from tests.residuum.cli.conftest import TRAIN, Run
 from tests.residuum.cli.running import RUN, in_a_process
 from tests.residuum.cli.test_bad_input import refused
-from tests.serving.http.conftest import ASK, Service
+from tests.serving.http.conftest import ASK, ServiceThread
 
 SEEN = ImageSpec(width=24, height=16)
 SCALE = 2  # files are twice as large as what is seen of them
@@ -275,12 +275,11 @@ def _pixels(path: str) -> np.ndarray:
     return np.asarray(pillow.open(path)).astype(int)
 
 
-def test_a_service_judges_an_image(model: Path, today: Path, run: Run, tmp_path: Path) -> None:
+def test_a_service_scores_an_image(model: Path, today: Path, run: Run) -> None:
     run("score", model, today / "spot", "--to", "out.ndjson", "--heatmaps", "heat")
     scored = pl.read_ndjson("out.ndjson").row(3, named=True)
-    service = Service(model.parent, log=tmp_path / "log")
+    service = ServiceThread(model.parent)
     try:
-        service.wait()
         image = {"content-type": "image/png"}
         address = f"{service.url}/v1/models/plates/score"
         answer = ASK.post(address, content=Path(scored["file"]).read_bytes(), headers=image).json()

@@ -1,4 +1,4 @@
-"""Versions that are known by their answers, and clients that ask all the time and notice if an answer mixes two."""
+"""Versions that their responses identify, and clients that send requests all the time and check for mixed responses."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.tables import normal_rows
 
 
 def write(folder: Path, version: int) -> None:
-    """Write a version that has a threshold of its own, by which its answers are known."""
+    """Write a version whose threshold is its number, which identifies its responses."""
     decision = Decision(threshold=float(version), promise="value", criterion="chosen")
     write_minimal(folder / "pumps" / str(version), name="pumps", version=version, decision=decision)
 
 
 def add(folder: Path, version: int) -> None:
-    """Write a version as every verb does: whole, by a rename."""
+    """Write a version as the commands do: completely, then by a rename."""
     write(folder / ".work", version)
     (folder / ".work" / "pumps" / str(version)).rename(folder / "pumps" / str(version))
 
 
 def add_bad(folder: Path, version: int) -> None:
-    """Write a version one byte of which is another."""
+    """Write a version with one changed byte."""
     write(folder / ".work", version)
     file = folder / ".work" / "pumps" / str(version) / bundle.MODEL
     content = bytearray(file.read_bytes())
@@ -40,7 +40,7 @@ def add_bad(folder: Path, version: int) -> None:
 
 
 def add_failing(folder: Path, version: int) -> None:
-    """Write a version that is whole, of the right form, and cannot score."""
+    """Write a valid version that cannot score."""
     place = folder / "pumps" / str(version)
     manifest = bundle.read_manifest(folder / "pumps" / "1")
     least = {bundle.MODEL: failing_graph(), bundle.CALIBRATION: (folder / "pumps" / "1" / bundle.CALIBRATION).read_bytes()}
@@ -49,20 +49,20 @@ def add_failing(folder: Path, version: int) -> None:
 
 
 def failing_graph() -> bytes:
-    """Make a graph of the right form that fails when it runs."""
+    """Return a graph with the right inputs and outputs that fails when it runs."""
     shapes = {1: np.array([-1]), 2: np.array([-1, 7])}  # ten cells are no rows of seven
     nodes = [helper.make_node("Reshape", [INPUT, f"to_{axes}"], [name]) for name, axes in OUTPUTS.items()]
     given = helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, ["rows", 10])
-    told = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows"] * axes) for name, axes in OUTPUTS.items()]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows"] * axes) for name, axes in OUTPUTS.items()]
     graph = helper.make_graph(
-        nodes, "failing", [given], told, [numpy_helper.from_array(shape, f"to_{axes}") for axes, shape in shapes.items()]
+        nodes, "failing", [given], outputs, [numpy_helper.from_array(shape, f"to_{axes}") for axes, shape in shapes.items()]
     )
     content: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
     return content
 
 
 class Load:
-    """Clients that ask a service all the time; what they were answered."""
+    """Clients that send requests all the time, and the versions and failures in the responses."""
 
     def __init__(self, url: str) -> None:
         self.versions: list[int] = []
@@ -80,21 +80,21 @@ class Load:
             thread.join()
 
     def answered_by(self, version: int) -> bool:
-        """Tell whether the latest answer came from a version."""
+        """Return whether the latest response came from a version."""
         return self.versions[-1:] == [version]
 
     def _ask(self) -> None:
         with httpx.Client(timeout=30) as client:
             while not self._ended.is_set():
                 try:
-                    self._hear(client.post(self._url, json=self._rows))
+                    self._check(client.post(self._url, json=self._rows))
                 except Exception as error:  # noqa: BLE001 - any is a fault
                     self.faults.append(error)
 
-    def _hear(self, done: httpx.Response) -> None:
-        said = done.json()
-        flags = {each["is_anomaly"] == (each["anomaly_score"] > said["version"]) for each in said["verdicts"]}
-        if done.status_code == 200 and said["threshold"] == said["version"] and flags == {True}:
-            self.versions.append(said["version"])
+    def _check(self, response: httpx.Response) -> None:
+        answer = response.json()
+        flags = {each["is_anomaly"] == (each["anomaly_score"] > answer["version"]) for each in answer["verdicts"]}
+        if response.status_code == 200 and answer["threshold"] == answer["version"] and flags == {True}:
+            self.versions.append(answer["version"])
         else:
-            self.faults.append(said)
+            self.faults.append(answer)

@@ -20,7 +20,7 @@ MOST = 20  # rows
 
 
 def tables() -> st.SearchStrategy[pl.DataFrame]:
-    """Give tables of the kept bundle's columns."""
+    """Return tables with the columns of the smallest bundle."""
     return st.builds(lambda rows, seed: normal_rows(rows, seed, holes=0.2), st.integers(1, MOST), st.integers(0, 1000))
 
 
@@ -43,7 +43,7 @@ schemathesis.openapi.media_type("application/octet-stream", matrices)
 
 @schemathesis.hook
 def filter_case(_context: HookContext, case: Case) -> bool:
-    """Ask no reasons of a matrix; and a series nothing that is made of the kept bundle's columns."""
+    """Leave out reasons for a matrix, and for a series the bodies with the columns of the smallest bundle."""
     if "/presses/" in case.operation.path:
         return case.media_type not in {"application/octet-stream", "application/vnd.apache.arrow.stream"}
     return case.media_type != "application/octet-stream" or not case.query

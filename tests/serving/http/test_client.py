@@ -13,7 +13,7 @@ from residuum.cli import app
 from serving import client
 from tests.presses import LENGTH, today
 from tests.serving.http.conftest import Service, Start
-from tests.serving.http.test_safety import SCORE, line
+from tests.serving.http.test_security import SCORE, line
 from tests.tables import normal_rows, planted_anomalies
 
 
@@ -35,9 +35,9 @@ def test_the_same_file_comes_out(service: Service, models: Path, table: Path, mo
     monkeypatch.setattr(client, "MAX_ROWS", 64)
     here, there = table.with_name("here.csv"), table.with_name("there.csv")
     run(models / "pumps", table, "--to", here)
-    said = run("pumps/1", table, "--to", there, "--url", service.url)
-    assert f"scored by {service.url} (pumps/1) in" in said
-    assert "promised: at most 5 % of normal rows" in said
+    outputs = run("pumps/1", table, "--to", there, "--url", service.url)
+    assert f"scored by {service.url} (pumps/1) in" in outputs
+    assert "promised: at most 5 % of normal rows" in outputs
     ours, theirs = pl.read_csv(here), pl.read_csv(there)
     assert ours.drop("anomaly_score").equals(theirs.drop("anomaly_score"))
     assert (ours["anomaly_score"] / theirs["anomaly_score"] - 1).abs().max() < 1e-6
@@ -68,23 +68,23 @@ def test_a_token_comes_from_the_environment(start: Start, table: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("model", "url", "said"),
+    ("model", "url", "message"),
     [
         ("none", "", "there is no model 'none'"),
         ("pumps", "http://127.0.0.1:9", "does not answer"),
         ("pumps", "nonsense", "is not the address of a service"),
     ],
 )
-def test_faults_are_told_in_one_line(service: Service, table: Path, model: str, url: str, said: str) -> None:
+def test_errors_are_one_line(service: Service, table: Path, model: str, url: str, message: str) -> None:
     arguments = ["score", model, table, "--to", table.with_name("x.csv"), "--url", url or service.url]
     done = CliRunner().invoke(app, [*map(str, arguments)])
     assert done.exit_code == 2
-    assert said in done.output
+    assert message in done.output
     assert done.output.count("\n") == 1
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_series_is_judged_as_on_disk(
+def test_a_series_is_scored_as_on_disk(
     presses: tuple[Path, str], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     monkeypatch.setattr("detector.files.blocks.BLOCK", 2000)
@@ -96,23 +96,23 @@ def test_a_series_is_judged_as_on_disk(
     for path in (table, again):
         rows.write_parquet(path) if form == "parquet" else rows.write_csv(path)
     service = start(at=presses[0].parent)
-    said = {}
+    outputs = {}
     for place, more in (("here", []), ("there", ["--url", service.url])):
         model = "presses" if more else presses[0]
-        said[place] = run(model, table, again, "--to", tmp_path / f"{place}.csv", "--keep", "machine", "--keep", "bad", *more)
-    ours, theirs = (pl.read_csv(tmp_path / f"{place}.csv") for place in said)
+        outputs[place] = run(model, table, again, "--to", tmp_path / f"{place}.csv", "--keep", "machine", "--keep", "bad", *more)
+    ours, theirs = (pl.read_csv(tmp_path / f"{place}.csv") for place in outputs)
     assert ours.columns == theirs.columns
     assert ours["state"].to_list().count("warming up") == 2 * 2 * (LENGTH - 1)
     assert ours.drop("anomaly_score").equals(theirs.drop("anomaly_score"))
     assert (ours["anomaly_score"] / theirs["anomaly_score"] - 1).abs().max() < 1e-4
     assert (tmp_path / "here.rejects.csv").read_text() == (tmp_path / "there.rejects.csv").read_text()
-    alarms = [re.search(r"in (\d+) alarms?;", each) for each in said.values()]
+    alarms = [re.search(r"in (\d+) alarms?;", each) for each in outputs.values()]
     assert alarms[0]
     assert alarms[1]
     assert alarms[0][1] == alarms[1][1] != "0"
 
 
-def test_a_stream_that_breaks_off_is_told(presses: tuple[Path, str], start: Start, tmp_path: Path) -> None:
+def test_a_broken_stream_is_an_error(presses: tuple[Path, str], start: Start, tmp_path: Path) -> None:
     today().with_columns(firmware=pl.lit("x" * 1500)).write_csv(tmp_path / "series.csv")  # more than comes in one piece
     service = start("--max-line", 20, at=presses[0].parent)
     for model, word in (("presses/7", "no version '7'"), ("presses", "a line has more than 20 bytes")):

@@ -21,7 +21,7 @@ from detector.columns import encode
 from detector.scorer import Scorer
 from tests.data.make_bundle import KEPT
 from tests.programs import program
-from tests.serving.http.conftest import ASK, Service, running
+from tests.serving.http.conftest import ASK, Service, ServiceThread, running
 from tests.serving.http.test_metrics import Read
 from tests.tables import normal_rows, planted_anomalies
 
@@ -137,11 +137,9 @@ def test_a_long_stream_takes_no_memory(service: Service) -> None:
 
 
 @pytest.fixture(scope="module")
-def impatient(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def impatient(models: Path) -> Iterator[Service]:
     """A service that waits half a second for a client, and reads short lines only."""
-    yield from running(
-        Service(models, "--idle-timeout", 0.5, "--max-line", 1000, log=tmp_path_factory.mktemp("impatient") / "log")
-    )
+    yield from running(ServiceThread(models, "--idle-timeout", 0.5, "--max-line", 1000))
 
 
 def test_a_fault_amid_a_stream_breaks_it(impatient: Service) -> None:

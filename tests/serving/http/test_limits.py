@@ -14,17 +14,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.http.conftest import ASK, Service, Start, answered, running
+from tests.serving.http.conftest import ASK, Service, ServiceThread, Start, StartProcess, answered, running
 from tests.serving.http.test_metrics import Read
 
 HEAD = b"POST /v1/models/pumps/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 
 
 @pytest.fixture(scope="module")
-def narrow(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def narrow(models: Path) -> Iterator[Service]:
     """A service whose limits are all low."""
     flags = "--max-body 20000 --max-rows 10 --max-text 50 --max-depth 4 --max-header 2000 --header-timeout 0.5 --idle-timeout 0.5"
-    yield from running(Service(models, *flags.split(), log=tmp_path_factory.mktemp("narrow") / "log"))
+    yield from running(ServiceThread(models, *flags.split()))
 
 
 def test_a_large_body(narrow: Service) -> None:
@@ -64,15 +64,15 @@ def test_a_large_head(narrow: Service, sent: bytes) -> None:
         assert answered(sock)[0] == 431
 
 
-def test_no_http(narrow: Service) -> None:
+def test_data_that_is_not_http(narrow: Service) -> None:
     with narrow.connect() as sock:
         sock.sendall(b"\x16\x03\x01 this is no http\r\n\r\n")
-        status, said = answered(sock)
-    assert (status, said["title"]) == (400, "Bad Request")
+        status, body = answered(sock)
+    assert (status, body["title"]) == (400, "Bad Request")
 
 
 @pytest.mark.parametrize("sent", [b"", HEAD, HEAD + b"content-length: 100\r\n\r\n[{"])
-def test_a_slow_client_is_not_waited_for(narrow: Service, sent: bytes) -> None:
+def test_a_slow_client_times_out(narrow: Service, sent: bytes) -> None:
     began = time.monotonic()
     with narrow.connect() as sock:
         sock.sendall(sent)
@@ -80,7 +80,7 @@ def test_a_slow_client_is_not_waited_for(narrow: Service, sent: bytes) -> None:
     assert 0.4 < time.monotonic() - began < 5
 
 
-def test_drops_of_bytes_do_not_put_the_header_timeout_off(narrow: Service) -> None:
+def test_single_bytes_do_not_extend_the_header_timeout(narrow: Service) -> None:
     began = time.monotonic()
     with narrow.connect() as sock, contextlib.suppress(ConnectionError):
         while time.monotonic() - began < 10:
@@ -125,12 +125,12 @@ def test_a_full_queue(start: Start) -> None:
     body = json.dumps([{"temperature": "60"}] * 20_000).encode()
     ask = partial(ASK.post, f"{service.url}/v1/models/pumps/score", content=body, headers={"content-type": "application/json"})
     with ThreadPoolExecutor(8) as pool:
-        said = {done.status_code for done in pool.map(lambda _: ask(), range(8))}
-    assert said == {200, 429}
+        statuses = {done.status_code for done in pool.map(lambda _: ask(), range(8))}
+    assert statuses == {200, 429}
     assert service.post([{}]).status_code == 200
 
 
-def test_a_long_turn_of_small_bodies_ends_in_refusals(start: Start) -> None:
+def test_too_many_small_bodies_in_one_turn_are_refused(start: Start) -> None:
     service = start("--max-queue", 2)
     one = HEAD + b"content-length: 4\r\n\r\n[{}]"
     with service.connect() as sock:
@@ -143,7 +143,7 @@ def test_a_long_turn_of_small_bodies_ends_in_refusals(start: Start) -> None:
     assert service.post([{}]).status_code == 200
 
 
-def test_a_client_that_leaves_is_forgotten(start: Start) -> None:
+def test_a_client_that_disconnects_frees_its_place(start: Start) -> None:
     service = start("--max-requests", 1)
     for sent in (HEAD + b"content-length: 100\r\n\r\n[", HEAD + b"content-length: 4\r\n\r\n[{}]"):
         for _ in range(20):
@@ -177,7 +177,7 @@ def test_an_idle_connection_is_closed(narrow: Service) -> None:
             assert 0.2 < time.monotonic() - began < 5
 
 
-def test_requests_on_one_connection_take_either_way(narrow: Service) -> None:
+def test_one_connection_uses_the_fast_path_and_the_app(narrow: Service) -> None:
     with narrow.connect() as sock:
         file = sock.makefile("rb")
         for head in (b"", b"transfer-encoding: chunked\r\n", b"", b"expect: 100-continue\r\n", b""):
@@ -193,7 +193,7 @@ def test_requests_on_one_connection_take_either_way(narrow: Service) -> None:
             assert json.loads(file.read(size))["rows"] == 1
 
 
-def test_a_client_that_asks_on_and_does_not_read_is_dropped(start: Start) -> None:
+def test_a_client_that_never_reads_is_dropped(start: Start) -> None:
     service = start("--idle-timeout", 0.5)
     one = HEAD + b"content-length: 4\r\n\r\n[{}]"
     with service.connect() as sock:
@@ -207,8 +207,8 @@ def test_a_client_that_asks_on_and_does_not_read_is_dropped(start: Start) -> Non
     assert service.post([{}]).status_code == 200
 
 
-def test_sigterm_finishes_what_was_begun(start: Start) -> None:
-    service = start("--drain-timeout", 10)
+def test_sigterm_finishes_running_requests(start_process: StartProcess) -> None:
+    service = start_process("--drain-timeout", 10)
     with service.connect() as sock:
         sock.sendall(HEAD + b"content-length: 4\r\n\r\n[{")
         time.sleep(0.3)
@@ -221,8 +221,8 @@ def test_sigterm_finishes_what_was_begun(start: Start) -> None:
     assert service.process.wait(20) == 0
 
 
-def test_sigterm_does_not_wait_longer_than_it_may(start: Start) -> None:
-    service = start("--drain-timeout", 1)
+def test_sigterm_waits_no_longer_than_the_drain_timeout(start_process: StartProcess) -> None:
+    service = start_process("--drain-timeout", 1)
     with service.connect() as sock:
         sock.sendall(HEAD + b"content-length: 4\r\n\r\n[{")
         time.sleep(0.3)
@@ -231,9 +231,9 @@ def test_sigterm_does_not_wait_longer_than_it_may(start: Start) -> None:
         assert time.monotonic() - began < 5
 
 
-def test_it_listens_on_loopback_alone(service: Service) -> None:
+def test_it_listens_on_loopback_only(service: Service) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # sends nothing; tells the address of this machine
+        probe.connect(("192.0.2.1", 9))  # sends nothing; selects the address of this machine
         address = probe.getsockname()[0]
     if address.startswith("127."):
         pytest.skip("this machine has no other address")

@@ -1,4 +1,4 @@
-"""What is counted, as Prometheus reads it."""
+"""The metrics of a running service, as Prometheus reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.programs import program
-from tests.serving.http.conftest import ASK, Service, Start, free_port, until
+from tests.serving.http.conftest import ASK, Service, Start, StartProcess, free_port, until
 from tests.tables import normal_rows, planted_anomalies
 
 PUMPS = {"model": "pumps", "version": "2"}
@@ -35,7 +35,7 @@ class Read:
 def test_requests_rows_and_verdicts_are_counted(start: Start) -> None:
     service = start()
     normal, bad = normal_rows(40, seed=5).to_dicts(), [{"temperature": "hot"}, 7, {"machine": "new", "flow": None}]
-    said = service.post([*normal, *planted_anomalies(10).to_dicts(), *bad]).json()
+    answer = service.post([*normal, *planted_anomalies(10).to_dicts(), *bad]).json()
     service.post([{}] * 3, params={"only": "x"})
     ASK.get(f"{service.url}/nowhere")
     with service.connect() as sock:
@@ -48,15 +48,15 @@ def test_requests_rows_and_verdicts_are_counted(start: Start) -> None:
     assert read.value("residuum_http_request_duration_seconds_count", route="score") == 2
     assert read.value("residuum_http_refused_total", reason="query") == 1
     assert read.value("residuum_http_refused_total", reason="http") == 1
-    assert read.value("residuum_rows_total", **PUMPS) == said["rows"] == 51
-    assert read.value("residuum_anomalies_total", **PUMPS) == said["anomalies"]
+    assert read.value("residuum_rows_total", **PUMPS) == answer["rows"] == 51
+    assert read.value("residuum_anomalies_total", **PUMPS) == answer["anomalies"]
     assert read.value("residuum_rejected_rows_total", reason="number") == 1
     assert read.value("residuum_rejected_rows_total", reason="json") == 1
     assert read.value("residuum_unseen_categories_total", column="machine") == 1
     assert read.value("residuum_missing_cells_total", column="flow") >= 1
     assert read.value("residuum_score_nats_count", **PUMPS) == read.value("residuum_p_value_count", **PUMPS) == 51
     assert read.value("residuum_score_nats_bucket", le="+Inf", **PUMPS) == 51
-    assert read.value("residuum_alarm_ratio", **PUMPS) == pytest.approx(said["anomalies"] / said["rows"])
+    assert read.value("residuum_alarm_ratio", **PUMPS) == pytest.approx(answer["anomalies"] / answer["rows"])
     assert read.value("residuum_promised_alarm_ratio", **PUMPS) == 0.05
     assert read.value("residuum_model_info", provider="CPUExecutionProvider", **PUMPS) == 1
     assert read.value("residuum_model_loads_total", outcome="opened") == 2
@@ -80,17 +80,17 @@ def test_drift_shows(start: Start) -> None:
     assert moved_read.value("residuum_column_stability", column="flow", **PUMPS) < 0.1
 
 
-def test_promtool_is_content(service: Service) -> None:
+def test_promtool_accepts_the_metrics(service: Service) -> None:
     promtool = program("promtool", "prometheus")
     service.post([{}, 7, {"machine": "new"}])
     done = subprocess.run([promtool, "check", "metrics"], input=Read(service).text, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_scrapes_the_running_service(start: Start, tmp_path: Path) -> None:
+def test_prometheus_scrapes_the_running_service(start_process: StartProcess, tmp_path: Path) -> None:
     prometheus = program("prometheus", "prometheus")
     targets = tmp_path / "targets.json"
-    service = start("--workers", 2, "--metrics-port", free_port(), "--metrics-targets", targets)
+    service = start_process("--workers", 2, "--metrics-port", free_port(), "--metrics-targets", targets)
     service.post(normal_rows(40, seed=5).to_dicts())
     config = {"job_name": "residuum", "scrape_interval": "1s", "file_sd_configs": [{"files": [str(targets)]}]}
     (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [config]}))  # JSON is YAML

@@ -1,4 +1,4 @@
-"""What the service says of itself holds: schemathesis asks it everything that /openapi.json allows, and much that it does not."""
+"""The service keeps to its OpenAPI document: schemathesis sends requests that the document allows, and others."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.serving.http.conftest import ASK, Start
+from tests.serving.http.conftest import ASK, StartProcess
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 EXAMPLES = 10  # of each kind, for each operation
-SAME = r"/presses(?!/score|/sessions|/versions/{version}/sessions)"  # what a series answers as any other model does
+SAME = r"/presses(?!/score|/sessions|/versions/{version}/sessions)"  # routes that a series shares with other models
 
 
 def test_schemathesis_finds_no_failure(
-    start: Start, models: Path, presses: tuple[Path, str], project: Path, tmp_path: Path
+    start_process: StartProcess, models: Path, presses: tuple[Path, str], project: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(models / "pumps", tmp_path / "models" / "pumps")  # it is operated on, too
+    shutil.copytree(models / "pumps", tmp_path / "models" / "pumps")  # requests change it
     shutil.copytree(presses[0], tmp_path / "models" / "presses")
-    service = start(at=tmp_path / "models")
+    service = start_process(at=tmp_path / "models")
     here = Path(__file__).parent
     command = [SCHEMATHESIS, "--config-file", here / "schemathesis.toml", "run", f"{service.url}/openapi.json", "--no-color"]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.serving.http.schemathesis_bodies", "PYTHONPATH": str(project)}
@@ -35,9 +35,9 @@ def test_schemathesis_finds_no_failure(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     described = ASK.get(f"{service.url}/openapi.json").json()["paths"]
-    some = [path for name, path in described.items() if not re.search(SAME, name)]
-    operations = sum(method in {"get", "post", "delete"} for path in some for method in path)
+    paths = [path for name, path in described.items() if not re.search(SAME, name)]
+    operations = sum(method in {"get", "post", "delete"} for path in paths for method in path)
     tested = re.search(r"Tested: +(\d+)", done.stdout)
     assert tested
-    assert int(tested[1]) == operations - 1  # the description itself is where it starts from
+    assert int(tested[1]) == operations - 1  # it starts with the document itself
     assert service.process.poll() is None

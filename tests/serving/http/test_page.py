@@ -1,4 +1,4 @@
-"""The page that an operator leaves open, in a real browser: it shows what happens, and does what it is told."""
+"""The live page in a real browser: it shows alarms, scores and versions, and its buttons work."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from detector.decision import Decision
 from tests.data.make_bundle import write_minimal
 from tests.programs import program
 from tests.residuum.cli.running import RUN, in_a_process
-from tests.serving.http.conftest import Service, Start, until
-from tests.serving.http.test_safety import line
+from tests.serving.http.conftest import Service, Start, StartProcess, until
+from tests.serving.http.test_security import line
 from tests.tables import normal_rows, planted_anomalies
 
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -42,21 +42,23 @@ def browser() -> Iterator[Browser]:
 
 
 class Page:
-    """A page, and what went wrong on it."""
+    """A page, its errors and its requests."""
 
     def __init__(self, browser: Browser, service: Service, **options: object) -> None:
         self.page = browser.new_page(viewport=DESK, **options)
         self.page.set_default_timeout(WITHIN)
-        self.faults: list[str] = []
-        self.page.on("console", lambda said: self.faults.append(said.text) if said.type in {"error", "warning"} else None)
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.asked: set[str] = set()
-        self.page.on("request", lambda request: self.asked.add(request.url))
+        self.errors: list[str] = []
+        self.page.on(
+            "console", lambda message: self.errors.append(message.text) if message.type in {"error", "warning"} else None
+        )
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.requested: set[str] = set()
+        self.page.on("request", lambda request: self.requested.add(request.url))
         self.page.goto(service.url)
 
-    def sees(self, place: str, text: str) -> None:
-        """Wait until a place of the page shows a text."""
-        expect(self.page.locator(place)).to_contain_text(text, timeout=WITHIN)
+    def sees(self, selector: str, text: str) -> None:
+        """Wait until an element of the page contains a text."""
+        expect(self.page.locator(selector)).to_contain_text(text, timeout=WITHIN)
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def service(start: Start, folder: Path) -> Service:
     return start("--shadow-share", "1", at=folder)
 
 
-def test_an_alarm_appears_and_is_judged(browser: Browser, service: Service, folder: Path) -> None:
+def test_an_alarm_appears_and_takes_feedback(browser: Browser, service: Service, folder: Path) -> None:
     opened = Page(browser, service)
     opened.sees("#state", "live")
     opened.sees("#no-alarms", "None yet")
@@ -80,14 +82,18 @@ def test_an_alarm_appears_and_is_judged(browser: Browser, service: Service, fold
 
     opened.page.get_by_role("button", name="False alarm").first.click()
     opened.sees("#alarms", "Saved: false alarm.")
-    said = json.loads((folder / "pumps" / "feedback.ndjson").read_text())
-    assert said["feedback"]["verdict"] == "false_alarm"
-    assert said["feedback"]["request_id"] == answer.headers["x-request-id"]
-    assert opened.faults == []
-    assert {url.rsplit("/", 1)[0] for url in opened.asked} <= {service.url, f"{service.url}/v1", f"{service.url}/v1/models/pumps"}
+    line = json.loads((folder / "pumps" / "feedback.ndjson").read_text())
+    assert line["feedback"]["verdict"] == "false_alarm"
+    assert line["feedback"]["request_id"] == answer.headers["x-request-id"]
+    assert opened.errors == []
+    assert {url.rsplit("/", 1)[0] for url in opened.requested} <= {
+        service.url,
+        f"{service.url}/v1",
+        f"{service.url}/v1/models/pumps",
+    }
 
 
-def test_a_threshold_is_tried_and_written_by_the_keyboard_alone(browser: Browser, service: Service, folder: Path) -> None:
+def test_a_threshold_is_tried_and_written_with_the_keyboard(browser: Browser, service: Service, folder: Path) -> None:
     scores = [each["anomaly_score"] for each in service.post(normal_rows(200, seed=5).to_dicts()).json()["verdicts"]]
     opened = Page(browser, service)
     opened.sees("#state", "live")
@@ -105,7 +111,7 @@ def test_a_threshold_is_tried_and_written_by_the_keyboard_alone(browser: Browser
     opened.sees("#threshold-result", "Version 4 is written; version 2 answers.")
     opened.sees("#versions", "Version 4, shadow")
     assert (folder / "pumps" / "4").is_dir()
-    assert opened.faults == []
+    assert opened.errors == []
 
 
 def test_the_shadow_is_promoted_and_rolled_back(browser: Browser, service: Service) -> None:
@@ -126,22 +132,22 @@ def test_the_shadow_is_promoted_and_rolled_back(browser: Browser, service: Servi
     opened.page.get_by_label("Value").fill("1000")
     opened.page.get_by_role("button", name="Try it").click()
     opened.sees("#error", "a false-alarm rate lies between 0 and 1")
-    assert [fault for fault in opened.faults if "422" not in fault] == []
+    assert [error for error in opened.errors if "422" not in error] == []
 
 
 @pytest.mark.long
-def test_the_whole_way_of_a_newcomer(browser: Browser, start: Start, tmp_path: Path) -> None:
+def test_training_shadow_promotion_and_rollback(browser: Browser, start_process: StartProcess, tmp_path: Path) -> None:
     folder = tmp_path / "models"
     train(tmp_path, rows=400)
     residuum(tmp_path, "promote", "models/pumps", 1)
-    service = start("--workers", 2, "--shadow-share", 1, at=folder)
+    service = start_process("--workers", 2, "--shadow-share", 1, at=folder)
     opened = Page(browser, service)
     opened.sees("#promise", "version 1, pinned")
     opened.sees("#shadow", "None")
     train(tmp_path, rows=500)
     opened.sees("#versions", "Version 2, shadow")
     normal_rows(300, seed=5).write_csv(tmp_path / "today.csv")
-    for place in range(4):  # by new connections, and so to both workers
+    for place in range(4):  # over new connections, which reach both workers
         residuum(tmp_path, "score", "pumps", "today.csv", "--to", f"scored-{place}.csv", "--url", service.url)
     opened.sees("#promise", "1,200, ")
     opened.sees("#shadow", "1,200 scored by both")
@@ -152,17 +158,17 @@ def test_the_whole_way_of_a_newcomer(browser: Browser, start: Start, tmp_path: P
     opened.page.get_by_role("button", name="Roll back").click()
     opened.page.locator("#confirm").click()
     opened.sees("#promise", "version 1, pinned")
-    assert opened.faults == []
+    assert opened.errors == []
 
 
 def train(folder: Path, rows: int) -> None:
-    """Train as the README says, but for a short while."""
+    """Train as the README does, with fewer steps."""
     normal_rows(rows, seed=rows).write_csv(folder / "normal.csv")
     residuum(folder, "train", "normal.csv", "--to", "models/pumps", before="import training.fit; training.fit.STEPS = 300; ")
 
 
 def residuum(folder: Path, *arguments: object, before: str = "") -> None:
-    """Run a verb."""
+    """Run a command."""
     done = in_a_process(*arguments, code=before + RUN, cwd=folder)
     assert done.returncode == 0, done.stderr
 
@@ -183,10 +189,10 @@ def test_it_is_accessible_and_fits(browser: Browser, service: Service, size: dic
     opened.page.get_by_role("button", name="Roll back").click()
     assert Axe().run(opened.page).violations_count == 0
     opened.page.screenshot(path=tmp_path / "page.png", full_page=True)
-    assert opened.faults == []
+    assert opened.errors == []
 
 
-def test_it_asks_for_a_token_and_comes_back(browser: Browser, start: Start, folder: Path, tmp_path: Path) -> None:
+def test_it_asks_for_a_token_and_reconnects(browser: Browser, start: Start, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text(line("operate-secret", "operate") + line("score-secret", "score"))
     service = start("--token-file", tmp_path / "tokens", at=folder)
     opened = Page(browser, service)
@@ -198,10 +204,10 @@ def test_it_asks_for_a_token_and_comes_back(browser: Browser, start: Start, fold
     opened.sees("#promise", "version 2")
     service.stop()
     opened.sees("#state", "not connected")
-    assert [fault for fault in opened.faults if "401" not in fault and "403" not in fault and "ERR_" not in fault] == []
+    assert [error for error in opened.errors if "401" not in error and "403" not in error and "ERR_" not in error] == []
 
 
-def test_a_service_with_a_page_open_ends_well(browser: Browser, service: Service) -> None:
+def test_the_service_stops_while_a_page_is_open(browser: Browser, service: Service) -> None:
     opened = Page(browser, service)
     opened.sees("#state", "live")
     assert service.stop() == 0

@@ -1,6 +1,6 @@
-"""Versions come and go while clients ask: none is lost, none is mixed, memory stays, workers agree.
+"""Versions change under load: no request fails, no response mixes versions, memory stays level, workers agree.
 
-A short form runs with the other tests; `make reloads` takes a minute, and says what it found.
+A short form runs with the other tests; `make reloads` takes a minute, and prints its measurements.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from detector import pin
-from tests.serving.http.conftest import ASK, Service, Start, free_port, until
+from tests.serving.http.conftest import ASK, Service, StartProcess, free_port, until
 from tests.serving.http.loads import Load, add, add_bad, write
 
 LONG = "RESIDUUM_RELOADS"  # seconds
@@ -36,8 +36,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def test_reload_under_load(start: Start, folder: Path, load: Callable[[Service], Load]) -> None:
-    service = start("--log", "json", at=folder)
+def test_reload_under_load(start_process: StartProcess, folder: Path, load: Callable[[Service], Load]) -> None:
+    service = start_process("--log", "json", at=folder)
     asking = load(service)
     memory, version, ends = [], 3, time.monotonic() + SECONDS
     while time.monotonic() < ends:
@@ -60,8 +60,8 @@ def test_reload_under_load(start: Start, folder: Path, load: Callable[[Service],
     assert later[-1] - later[0] < MORE_MEMORY
 
 
-def test_rollback_under_load(start: Start, folder: Path, load: Callable[[Service], Load]) -> None:
-    service = start(at=folder)
+def test_rollback_under_load(start_process: StartProcess, folder: Path, load: Callable[[Service], Load]) -> None:
+    service = start_process(at=folder)
     asking = load(service)
     taken = []
     for version in (1, 2, 1, 2):
@@ -75,9 +75,9 @@ def test_rollback_under_load(start: Start, folder: Path, load: Callable[[Service
     assert max(taken) < ROLLED_BACK_WITHIN
 
 
-def test_two_workers_agree(start: Start, folder: Path, load: Callable[[Service], Load]) -> None:
+def test_two_workers_agree(start_process: StartProcess, folder: Path, load: Callable[[Service], Load]) -> None:
     port = two_free_ports()
-    service = start("--workers", 2, "--metrics-port", port, at=folder)
+    service = start_process("--workers", 2, "--metrics-port", port, at=folder)
     asking = load(service)
     apart = []
     for version in range(3, 7):
@@ -92,7 +92,7 @@ def test_two_workers_agree(start: Start, folder: Path, load: Callable[[Service],
 
 
 def two_free_ports() -> int:
-    """Give the first of two ports behind each other."""
+    """Return the first of two consecutive free ports."""
     while True:
         port = free_port()
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 1)):
@@ -100,7 +100,7 @@ def two_free_ports() -> int:
 
 
 def time_apart(port: int, version: int) -> float:
-    """Wait until two workers answer by a version; gives the time between the first of them and the second."""
+    """Wait until two workers have activated a version; return the seconds between the first and the second."""
     wanted = f'residuum_model_serving{{model="pumps",version="{version}"}} 1.0'
     seen: dict[int, float] = {}
 
@@ -116,5 +116,5 @@ def time_apart(port: int, version: int) -> float:
 
 
 def resident(pid: int) -> int:
-    """Give the memory of a process, in bytes."""
+    """Return the memory of a process, in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

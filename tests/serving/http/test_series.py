@@ -18,7 +18,7 @@ from detector.columns import encode
 from detector.scorer import Scorer
 from residuum.cli import app
 from tests.presses import LENGTH, today
-from tests.serving.http.conftest import ASK, Service, running
+from tests.serving.http.conftest import ASK, Service, ServiceThread, running
 from tests.serving.http.test_forms import ARROW, NDJSON, RAW
 from tests.serving.http.test_metrics import Read
 
@@ -33,8 +33,8 @@ def bundle(presses: tuple[Path, str]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    yield from running(Service(bundle.parent, log=tmp_path_factory.mktemp("served") / "log"))
+def served(bundle: Path) -> Iterator[Service]:
+    yield from running(ServiceThread(bundle.parent))
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from detector.windows import ROW_STATUS
 from serving.http.models.sessions import SessionAddress, SessionStore
 from serving.model import ServedModel
 from tests.presses import LENGTH, today
-from tests.serving.http.conftest import ASK, Service, Start, running, until
+from tests.serving.http.conftest import ASK, Service, ServiceThread, Start, StartProcess, running, until
 from tests.serving.http.test_forms import ARROW, NDJSON
 from tests.serving.http.test_metrics import Read
 from tests.serving.http.test_series import as_stream
@@ -39,7 +39,7 @@ def bundle(presses: tuple[Path, str]) -> Path:
 def served(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("sessions")
     shutil.copytree(bundle, folder / "models" / "presses")
-    yield from running(Service(folder / "models", log=folder / "log"))
+    yield from running(ServiceThread(folder / "models"))
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +211,8 @@ def test_a_new_version_goes_on_if_it_reads_the_same_windows(
     assert ASK.get(url(service, "a")).json()["rows"] == 1
 
 
-def test_several_workers_remember_in_one_place(bundle: Path, start: Start, press: pl.DataFrame) -> None:
-    service = start("--workers", 2, at=bundle.parent)
+def test_several_workers_remember_in_one_place(bundle: Path, start_process: StartProcess, press: pl.DataFrame) -> None:
+    service = start_process("--workers", 2, at=bundle.parent)
     until(lambda: all(ASK.get(url(service, "a")).status_code == 404 for _ in range(8)))  # worker 0 may be the second to be there
     said = [each for row in range(16) for each in post(service, "a", press[row : row + 1])]
     assert states(said) == ["warming up"] * (LENGTH - 1) + ["scored"] * (16 - LENGTH + 1)

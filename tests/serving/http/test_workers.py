@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.http.conftest import ASK, Service, Start, free_port, until
+from tests.serving.http.conftest import ASK, ServiceProcess, StartProcess, free_port, until
 
 
-def workers_of(service: Service, tries: int = 600) -> set[str]:
-    """Ask on new connections until two workers have answered; gives the numbers of those that did."""
+def workers_of(service: ServiceProcess, tries: int = 600) -> set[str]:
+    """Send requests on new connections until two workers have answered; return their numbers."""
     found: set[str] = set()
     for _ in range(tries):
         with contextlib.suppress(httpx.HTTPError):
@@ -28,9 +28,9 @@ def workers_of(service: Service, tries: int = 600) -> set[str]:
     return found
 
 
-def test_two_workers_share_a_port_and_one_that_dies_is_started_again(start: Start, tmp_path: Path) -> None:
+def test_two_workers_share_a_port_and_a_dead_one_is_restarted(start_process: StartProcess, tmp_path: Path) -> None:
     targets, port = tmp_path / "targets.json", free_port()
-    service = start("--workers", 2, "--metrics-port", port, "--metrics-targets", targets, "--log", "json")
+    service = start_process("--workers", 2, "--metrics-port", port, "--metrics-targets", targets, "--log", "json")
     assert workers_of(service) == {"0", "1"}
     (group,) = json.loads(targets.read_text())
     assert group["targets"] == [f"127.0.0.1:{port}", f"127.0.0.1:{port + 1}"]
@@ -46,9 +46,11 @@ def test_two_workers_share_a_port_and_one_that_dies_is_started_again(start: Star
     assert [json.loads(line)["event"] for line in service.log.splitlines()].count("stopped") == 2
 
 
-def test_workers_do_not_outlive_their_parent(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_do_not_outlive_their_parent(
+    start_process: StartProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    service = start("--workers", 2)
+    service = start_process("--workers", 2)
     assert workers_of(service) == {"0", "1"}
     children = children_of(service.process.pid)
     service.process.kill()
@@ -57,12 +59,12 @@ def test_workers_do_not_outlive_their_parent(start: Start, tmp_path: Path, monke
     assert not list(tmp_path.glob("residuum-*"))
 
 
-def test_a_worker_that_cannot_start_is_a_failed_start(start: Start, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_is_a_failed_start(start_process: StartProcess, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="is not a folder"):
-        start("--workers", 2, at=tmp_path / "nowhere")
+        start_process("--workers", 2, at=tmp_path / "nowhere")
 
 
 def children_of(pid: int) -> list[int]:
-    """Give the workers of a service."""
+    """Return the process IDs of the workers of a service."""
     children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]

@@ -1,4 +1,4 @@
-"""What those may do who operate the service."""
+"""The admin API: promotion, rollback, shadows, thresholds and feedback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.data.make_bundle import write_minimal
 from tests.serving.http.conftest import ASK, Service, Start, until
 from tests.serving.http.loads import add_failing
 from tests.serving.http.test_metrics import Read
-from tests.serving.http.test_safety import bearer, line
+from tests.serving.http.test_security import bearer, line
 from tests.tables import normal_rows, planted_anomalies
 
 EVERY = 1.0
@@ -40,8 +40,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def operate(service: Service, what: str, said: object = None, **options: object) -> Response:
-    return ASK.post(f"{service.url}/v1/models/pumps/{what}", json=said, **options)  # type: ignore[arg-type]
+def operate(service: Service, action: str, body: object = None, **options: object) -> Response:
+    return ASK.post(f"{service.url}/v1/models/pumps/{action}", json=body, **options)  # type: ignore[arg-type]
 
 
 def test_promote_and_roll_back(start: Start, folder: Path) -> None:
@@ -52,14 +52,14 @@ def test_promote_and_roll_back(start: Start, folder: Path) -> None:
     assert (folder / "pumps" / "pin").read_text() == "3\n"
     assert operate(service, "promote", {"version": 1}).json()["was"] == 3
     assert [operate(service, "rollback").json()["version"] for _ in range(2)] == [3, 2]
-    assert operate(service, "rollback").json()["version"] == 1  # of what was before nothing is known: the next lower
+    assert operate(service, "rollback").json()["version"] == 1  # no earlier pin is known: the next lower version
     assert operate(service, "rollback").status_code == 409
     assert operate(service, "promote", {"version": 9}).status_code == 404
     assert operate(service, "promote", {"version": "x"}).json()["path"] == "$.version"
     assert service.post([{}]).json()["version"] == 1
 
 
-def test_a_version_that_cannot_be_trusted_is_not_promoted(start: Start, folder: Path) -> None:
+def test_an_invalid_version_is_not_promoted(start: Start, folder: Path) -> None:
     service = start(at=folder)
     (folder / "pumps" / "1" / "model.onnx").write_bytes(b"broken")
     done = operate(service, "promote", {"version": 1})
@@ -74,36 +74,36 @@ def test_a_version_that_cannot_be_trusted_is_not_promoted(start: Start, folder: 
     assert service.post([{}]).json()["version"] == 2
 
 
-def test_a_single_version_cannot_be_moved(start: Start, folder: Path) -> None:
+def test_a_single_version_cannot_be_changed(start: Start, folder: Path) -> None:
     service = start(at=folder / "pumps" / "2")
     assert operate(service, "rollback").status_code == 409
 
 
 @pytest.mark.parametrize("form", ["json", "ndjson", "arrow", "many"])
-def test_a_shadow_judges_and_does_not_answer(start: Start, folder: Path, form: str) -> None:
+def test_a_shadow_scores_but_does_not_answer(start: Start, folder: Path, form: str) -> None:
     service = start("--shadow-share", EVERY, at=folder)
     rows = [*normal_rows(500 if form == "many" else 50, seed=5).to_dicts(), *planted_anomalies(20).to_dicts(), {"flow": "?"}]
-    said = ask(service, rows, form)
+    anomalies = score(service, rows, form)
     until(lambda: shadow_of(service)["agreement"]["rows"] > 0)
-    told = shadow_of(service)
-    found = told["agreement"]
-    assert (told["version"], told["shadow"], told["share"]) == (2, 3, 1.0)
+    comparison = shadow_of(service)
+    found = comparison["agreement"]
+    assert (comparison["version"], comparison["shadow"], comparison["share"]) == (2, 3, 1.0)
     assert found["rows"] == len(rows) - 1
-    assert found["current_alone"] == said
+    assert found["current_alone"] == anomalies
     assert found["both"] == found["shadow_alone"] == found["rejected_by_one"] == 0
     assert found["rank_correlation"] == pytest.approx(1)
-    assert found["current_alarm_ratio"] == pytest.approx(said / (len(rows) - 1))
+    assert found["current_alarm_ratio"] == pytest.approx(anomalies / (len(rows) - 1))
     assert found["shadow_alarm_ratio"] == 0
     read = Read(service)
     who = {"model": "pumps", "version": "2", "shadow": "3"}
-    assert read.value("residuum_shadow_rows_total", flagged_by="current_alone", **who) == said
+    assert read.value("residuum_shadow_rows_total", flagged_by="current_alone", **who) == anomalies
     assert read.value("residuum_shadow_rank_correlation", **who) == pytest.approx(1)
-    assert read.value("residuum_shadow_alarm_ratio", by="current", **who) == pytest.approx(said / (len(rows) - 1))
+    assert read.value("residuum_shadow_alarm_ratio", by="current", **who) == pytest.approx(anomalies / (len(rows) - 1))
     assert read.value("residuum_rows_total", model="pumps", version="3") == 0
 
 
-def ask(service: Service, rows: list[dict[str, object]], form: str) -> int:
-    """Ask for verdicts in some form; gives the anomalies."""
+def score(service: Service, rows: list[dict[str, object]], form: str) -> int:
+    """Score rows in one of the formats, and return the number of anomalies."""
     url = f"{service.url}/v1/models/pumps/score"
     if form == "ndjson":
         body = "".join(json.dumps(row) + "\n" for row in rows)
@@ -118,8 +118,8 @@ def ask(service: Service, rows: list[dict[str, object]], form: str) -> int:
 
 
 def shadow_of(service: Service) -> dict[str, dict[str, float]]:
-    said: dict[str, dict[str, float]] = ASK.get(f"{service.url}/v1/models/pumps/shadow").json()
-    return said
+    comparison: dict[str, dict[str, float]] = ASK.get(f"{service.url}/v1/models/pumps/shadow").json()
+    return comparison
 
 
 def test_the_shadow_follows_the_pin(start: Start, folder: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_shadow_follows_the_pin(start: Start, folder: Path) -> None:
     assert shadow_of(service)["shadow"] is None
 
 
-def test_what_reads_other_columns_casts_no_shadow(tmp_path: Path) -> None:
+def test_a_version_with_other_columns_is_no_shadow(tmp_path: Path) -> None:
     write(tmp_path, 1, 10.0)
     columns = bundle.read_manifest(tmp_path / "pumps" / "1").columns
     other = tuple(msgspec.structs.replace(each, name=f"new {each.name}") for each in columns)
@@ -150,7 +150,7 @@ def test_what_reads_other_columns_casts_no_shadow(tmp_path: Path) -> None:
     assert opened == ["opened"] * 2
 
 
-def test_promote_asks_the_service_and_shows_the_agreement_first(start: Start, folder: Path) -> None:
+def test_the_command_promote_shows_the_agreement_first(start: Start, folder: Path) -> None:
     service = start("--shadow-share", EVERY, at=folder)
     service.post(normal_rows(50, seed=5).to_dicts())
     until(lambda: shadow_of(service)["agreement"]["rows"] > 0)
@@ -165,7 +165,7 @@ def test_promote_asks_the_service_and_shows_the_agreement_first(start: Start, fo
     assert (done.exit_code, "has no version 8" in done.output) == (2, True)
 
 
-def test_a_threshold_is_tried_and_then_written(start: Start, tmp_path: Path) -> None:
+def test_a_threshold_is_tried_and_written(start: Start, tmp_path: Path) -> None:
     write(tmp_path, 1, 10.0)
     service = start(at=tmp_path)
     scores = [each["anomaly_score"] for each in service.post(normal_rows(400, seed=5).to_dicts()).json()["verdicts"]]
@@ -179,23 +179,23 @@ def test_a_threshold_is_tried_and_then_written(start: Start, tmp_path: Path) -> 
 
     done = operate(service, "thresholds", {"false_alarm_rate": 0.1}).json()
     assert (done["version"], done["written"]) == (2, 2)
-    said = service.post(normal_rows(400, seed=5).to_dicts()).json()
-    assert (said["version"], said["threshold"], said["anomalies"]) == (2, threshold, tried["latest"]["alarms"])
+    scored = service.post(normal_rows(400, seed=5).to_dicts()).json()
+    assert (scored["version"], scored["threshold"], scored["anomalies"]) == (2, threshold, tried["latest"]["alarms"])
 
     assert operate(service, "thresholds", {"threshold": 3.5}).json()["decision"]["promise"] == "value"
     assert service.post([{}]).json()["threshold"] == 3.5
 
 
-def test_what_is_no_threshold_is_refused(start: Start, folder: Path) -> None:
+def test_invalid_thresholds_are_refused(start: Start, folder: Path) -> None:
     service = start(at=folder)
     both = {"threshold": 1, "false_alarm_rate": 0.1}
-    for said in ({}, both, {"false_alarm_rate": 2}, {"false_alarm_rate": 1e-9}, {"threshold": "x"}, {"rate": 1}, [], None):
-        assert operate(service, "thresholds", said).status_code in {400, 422}, said
+    for body in ({}, both, {"false_alarm_rate": 2}, {"false_alarm_rate": 1e-9}, {"threshold": "x"}, {"rate": 1}, [], None):
+        assert operate(service, "thresholds", body).status_code in {400, 422}, body
     assert operate(service, "thresholds", {"threshold": 1.0}, params={"dry_run": "yes"}).status_code == 422
     assert sorted(each.name for each in (folder / "pumps").iterdir()) == ["1", "2", "3", "pin"]
 
 
-def test_a_threshold_beside_a_pin_waits_in_the_shadow(start: Start, folder: Path) -> None:
+def test_a_threshold_written_beside_a_pin_becomes_the_shadow(start: Start, folder: Path) -> None:
     service = start(at=folder)
     done = operate(service, "thresholds", {"threshold": 20.0}).json()
     assert (done["version"], done["written"]) == (2, 4)
@@ -218,10 +218,10 @@ def test_feedback_is_written_and_counted(start: Start, folder: Path) -> None:
     assert service.post([{}]).json()["version"] == 2
 
 
-def test_only_the_role_operate_may(start: Start, folder: Path, tmp_path: Path) -> None:
+def test_admin_routes_require_the_role_operate(start: Start, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text(line("score-secret", "score") + line("operate-secret", "operate,score"))
     service = start("--token-file", tmp_path / "tokens", at=folder)
-    for what, said in (("promote", {"version": 3}), ("rollback", None), ("thresholds", {"threshold": 1.0}), ("feedback", [])):
-        assert operate(service, what, said).status_code == 401
-        assert operate(service, what, said, headers=bearer("score-secret")).status_code == 403
-        assert operate(service, what, said, headers=bearer("operate-secret")).status_code == 200
+    for action, body in (("promote", {"version": 3}), ("rollback", None), ("thresholds", {"threshold": 1.0}), ("feedback", [])):
+        assert operate(service, action, body).status_code == 401
+        assert operate(service, action, body, headers=bearer("score-secret")).status_code == 403
+        assert operate(service, action, body, headers=bearer("operate-secret")).status_code == 200

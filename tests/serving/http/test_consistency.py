@@ -1,4 +1,4 @@
-"""The same rows through every door: `residuum score` says of each row what the service says, whatever form the row comes in."""
+"""The service gives every row the verdict that `residuum score` gives it in a file, in every wire format."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from typer.testing import CliRunner
 from detector.columns import encode
 from detector.scorer import Scorer
 from residuum.cli import app
-from tests.serving.http.conftest import ASK, Service, copy, running
+from tests.serving.http.conftest import ASK, Service, ServiceThread, copy, running
 from tests.serving.http.test_forms import ARROW, NDJSON, RAW
 from tests.tables import normal_rows, planted_anomalies
 
-AT_ONCE = 5000  # rows of one body, where a body is answered whole
-STEPS = 200  # of training, which these tests do not judge
-TOLERANCE = 1e-5  # what one and the same row may differ by, alone and among others
+MAX_ROWS = 5000  # of one body
+STEPS = 200  # of training, whose quality does not matter here
+TOLERANCE = 1e-5  # relative difference of the scores of a row, alone and in a batch
 
-Said = list[dict[str, Any]]  # of each row in order: its verdict, or {"rejected": column}
-Door = Callable[["Case", pl.DataFrame], Said]
+Results = list[dict[str, Any]]  # of each row in order: its verdict, or {"rejected": column}
+Send = Callable[["Case", pl.DataFrame], Results]
 
 
 class Case:
-    """A model, rows, and what `residuum score` says of them."""
+    """A model, rows, and their results from `residuum score`."""
 
-    def __init__(self, service: Service, bundle: Path, table: pl.DataFrame, filed: Said) -> None:
+    def __init__(self, service: Service, bundle: Path, table: pl.DataFrame, file_results: Results) -> None:
         self.service = service
         self.bundle = bundle
         self.table = table
-        self.filed = filed
+        self.file_results = file_results
 
     def post(self, content: bytes, headers: dict[str, str], route: str = "v1/models/{}/score") -> httpx.Response:
         path = route.format(self.bundle.parent.name)
@@ -47,23 +47,23 @@ class Case:
 
 
 def generated() -> pl.DataFrame:
-    """Give rows of every kind of column, some with cells that cannot be read."""
+    """Return rows with every kind of column, some with cells that cannot be read."""
     rows = pl.concat([normal_rows(300, seed=5, holes=0.1), planted_anomalies(60)])
     spoilt = pl.when(pl.int_range(360) % 50 == 3).then(pl.lit("hot")).otherwise(pl.col("temperature").cast(pl.String))
     ajar = pl.when(pl.int_range(360) % 70 == 4).then(pl.lit("ajar")).otherwise("door_open")
     return rows.with_columns(temperature=spoilt, door_open=ajar.alias("door_open"))
 
 
-def filed(bundle: Path, file: Path) -> Said:
-    """Give what `residuum score` says of a file's rows."""
+def score_file(bundle: Path, file: Path) -> Results:
+    """Return the results of `residuum score` for a file."""
     out, rejects = file.with_name("out.ndjson"), file.with_name("rejects.csv")
     command = ["score", bundle, file, "--to", out, "--rejects", rejects]
     done = CliRunner().invoke(app, [*map(str, command)])
     assert done.exit_code == 0, done.output
-    said = {each["row"]: each for each in map(json.loads, out.read_text().splitlines())}
+    results = {each["row"]: each for each in map(json.loads, out.read_text().splitlines())}
     if rejects.exists():
-        said |= {each["row"]: {"rejected": each["column"]} for each in pl.read_csv(rejects).to_dicts()}
-    return [said[row] for row in sorted(said)]
+        results |= {each["row"]: {"rejected": each["column"]} for each in pl.read_csv(rejects).to_dicts()}
+    return [results[row] for row in sorted(results)]
 
 
 @pytest.fixture(scope="module")
@@ -87,31 +87,31 @@ def on_nsl_kdd(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def _case(folder: Path, bundle: Path, table: pl.DataFrame) -> Iterator[Case]:
     table.write_csv(folder / "rows.csv")
-    said = filed(bundle, folder / "rows.csv")
-    for service in running(Service(folder / "models", log=folder / "log")):
-        yield Case(service, bundle, table, said)
+    results = score_file(bundle, folder / "rows.csv")
+    for service in running(ServiceThread(folder / "models")):
+        yield Case(service, bundle, table, results)
 
 
-def by_json(case: Case, table: pl.DataFrame) -> Said:
+def by_json(case: Case, table: pl.DataFrame) -> Results:
     body = json.dumps({"rows": table.to_dicts()}).encode()
     return case.post(body, {"content-type": "application/json"}).json()["verdicts"]
 
 
-def by_ndjson(case: Case, table: pl.DataFrame) -> Said:
-    *said, last = map(json.loads, case.post(table.write_ndjson().encode(), NDJSON).text.splitlines())
+def by_ndjson(case: Case, table: pl.DataFrame) -> Results:
+    *results, last = map(json.loads, case.post(table.write_ndjson().encode(), NDJSON).text.splitlines())
     assert last["done"]["rows"] + last["done"]["rejected"] == table.height
-    return said
+    return results
 
 
-def by_arrow(case: Case, table: pl.DataFrame) -> Said:
+def by_arrow(case: Case, table: pl.DataFrame) -> Results:
     body = io.BytesIO()
     table.write_ipc_stream(body)
-    said = pl.read_ipc_stream(io.BytesIO(case.post(body.getvalue(), ARROW).content)).to_dicts()
-    return [{key: cell for key, cell in each.items() if cell is not None} for each in said]
+    results = pl.read_ipc_stream(io.BytesIO(case.post(body.getvalue(), ARROW).content)).to_dicts()
+    return [{key: cell for key, cell in each.items() if cell is not None} for each in results]
 
 
-def by_matrix(case: Case, table: pl.DataFrame) -> Said:
-    """A matrix knows no cells that cannot be read: those rows stay here."""
+def by_matrix(case: Case, table: pl.DataFrame) -> Results:
+    """Send a matrix, which cannot hold rejected rows: these are left out."""
     scorer = Scorer.open(case.bundle, "cpu")
     encoded = encode(table, scorer.columns, np.arange(table.height))
     matrix = encoded.matrix.astype("<f8").tobytes()
@@ -125,13 +125,13 @@ def by_matrix(case: Case, table: pl.DataFrame) -> Said:
     ]
 
 
-def by_inference(case: Case, table: pl.DataFrame) -> Said:
-    asked = {"inputs": [_input(column) | {"data": column.to_list()} for column in table]}
-    done = case.post(json.dumps(asked).encode(), {}, "v2/models/{}/infer").json()
+def by_inference(case: Case, table: pl.DataFrame) -> Results:
+    request = {"inputs": [_input(column) | {"data": column.to_list()} for column in table]}
+    done = case.post(json.dumps(request).encode(), {}, "v2/models/{}/infer").json()
     return _inferred(done, {each["name"]: each["data"] for each in done["outputs"]})
 
 
-def by_binary_inference(case: Case, table: pl.DataFrame) -> Said:
+def by_binary_inference(case: Case, table: pl.DataFrame) -> Results:
     tensors = [_tensor(column) for column in table]
     inputs = [
         _input(column) | {"parameters": {"binary_data_size": len(tensor)}} for column, tensor in zip(table, tensors, strict=True)
@@ -160,7 +160,7 @@ def _tensor(column: pl.Series) -> bytes:
     return b"".join(struct.pack("<I", len(text)) + text for text in ((cell or "").encode() for cell in column.to_list()))
 
 
-def _inferred(answer: dict[str, Any], outputs: dict[str, list[Any]]) -> Said:
+def _inferred(answer: dict[str, Any], outputs: dict[str, list[Any]]) -> Results:
     rejected = {
         each["row"]: each["column"] for each in json.loads(answer.get("parameters", {"rejected": "[]"}).get("rejected", "[]"))
     }
@@ -172,19 +172,19 @@ def _inferred(answer: dict[str, Any], outputs: dict[str, list[Any]]) -> Said:
     ]
 
 
-DOORS = [by_json, by_ndjson, by_arrow, by_matrix, by_inference, by_binary_inference]
+FORMATS = [by_json, by_ndjson, by_arrow, by_matrix, by_inference, by_binary_inference]
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("send", FORMATS)
 @pytest.mark.parametrize("case", ["on_generated_rows", "on_nsl_kdd"])
-def test_every_row_gets_the_verdict_of_a_file(case: str, door: Door, request: pytest.FixtureRequest) -> None:
+def test_every_row_gets_the_verdict_that_it_gets_in_a_file(case: str, send: Send, request: pytest.FixtureRequest) -> None:
     given: Case = request.getfixturevalue(case)
     wanted = [column.name for column in Scorer.open(given.bundle, "cpu").columns]
-    said = [each for part in given.table.select(wanted).iter_slices(AT_ONCE) for each in door(given, part)]
-    assert len(said) == len(given.filed) == given.table.height
-    assert any(each.get("is_anomaly") for each in said)
-    for found, expected in zip(said, given.filed, strict=True):
-        _same(found, expected, explained=door in {by_json, by_ndjson, by_arrow})
+    results = [each for part in given.table.select(wanted).iter_slices(MAX_ROWS) for each in send(given, part)]
+    assert len(results) == len(given.file_results) == given.table.height
+    assert any(each.get("is_anomaly") for each in results)
+    for found, expected in zip(results, given.file_results, strict=True):
+        _same(found, expected, explained=send in {by_json, by_ndjson, by_arrow})
 
 
 def _same(found: dict[str, Any], expected: dict[str, Any], *, explained: bool) -> None:

@@ -1,4 +1,4 @@
-"""What is known in one place, whichever of two workers is asked."""
+"""What worker 0 knows of all workers' rows is the same, whichever of two workers receives the request."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from detector.scorer import Scorer
 from detector.windows import ROW_STATUS
 from tests.data.make_bundle import write_minimal
 from tests.presses import today
-from tests.serving.http.conftest import ASK, Service, Start, until
-from tests.serving.http.test_safety import bearer, line
+from tests.serving.http.conftest import ASK, ServiceProcess, StartProcess, until
+from tests.serving.http.test_security import bearer, line
 from tests.serving.http.test_workers import children_of
 from tests.tables import normal_rows, planted_anomalies
 
@@ -34,8 +34,8 @@ BY = {"threshold": 5.0}
 
 
 @pytest.fixture
-def service(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """Two workers, and a version in the shadow of the pinned one, which judges every row."""
+def service(start_process: StartProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceProcess:
+    """Two workers, and a shadow of the pinned version that scores every row."""
     for version, threshold in ((1, 10.0), (2, 1e6)):
         decision = Decision(threshold=threshold, promise="value", criterion="chosen")
         write_minimal(tmp_path / "models" / "pumps" / str(version), name="pumps", version=version, decision=decision)
@@ -44,17 +44,17 @@ def service(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     flags = ("--workers", 2, "--shadow-share", 1, "--token-file", tmp_path / "tokens", "--log", "json")
-    return start(*flags, at=tmp_path / "models")
+    return start_process(*flags, at=tmp_path / "models")
 
 
 @pytest.fixture
-def workers(service: Service) -> Iterator[list[httpx.Client]]:
-    """A client of each worker, whose one connection stays."""
+def workers(service: ServiceProcess) -> Iterator[list[httpx.Client]]:
+    """A client of each worker, with one persistent connection."""
     yield from clients(service)
 
 
-def clients(service: Service) -> Iterator[list[httpx.Client]]:
-    """Give a client of each worker."""
+def clients(service: ServiceProcess) -> Iterator[list[httpx.Client]]:
+    """Yield a client of each worker."""
     found: dict[str, httpx.Client] = {}
     while len(found) < 2:
         client = httpx.Client(base_url=service.url, headers=bearer(OPERATE), limits=httpx.Limits(max_connections=1), timeout=30)
@@ -74,32 +74,32 @@ def score(client: httpx.Client, normal: int, planted: int) -> httpx.Response:
 
 
 def strongest(answer: httpx.Response) -> list[int]:
-    """Give the rows with the ten highest scores of those that were flagged."""
+    """Return the flagged rows with the ten highest scores."""
     flagged = [each for each in answer.json()["verdicts"] if each["is_anomaly"]]
     return [each["row"] for each in sorted(flagged, key=lambda each: each["anomaly_score"])[-10:]]
 
 
 def tried(client: httpx.Client) -> int:
-    """Give the rows over which a threshold is tried."""
+    """Return the number of rows on which a threshold is tried."""
     rows: int = client.post(TRY, json=BY).json()["latest"]["rows"]
     return rows
 
 
 def agreed(client: httpx.Client) -> int:
-    """Give the rows that the shadow judged too."""
+    """Return the number of rows that the shadow scored too."""
     rows: int = client.get("/v1/models/pumps/shadow").json()["agreement"]["rows"]
     return rows
 
 
 def event(url: str) -> dict[str, Any]:
-    """Give what the first event of the page says of the model, on a new connection, to whichever worker."""
+    """Return the model's state in the first event of the live page, on a new connection, from any worker."""
     with ASK.stream("GET", f"{url}/v1/events", headers=bearer(OPERATE)) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         (model,) = json.loads(next(answer.iter_lines()).removeprefix("data: "))["models"]
     return model  # type: ignore[no-any-return]
 
 
-def test_what_all_workers_judge_is_known_whichever_is_asked(service: Service, workers: list[httpx.Client]) -> None:
+def test_every_worker_knows_the_rows_of_all(service: ServiceProcess, workers: list[httpx.Client]) -> None:
     answers = [score(worker, normal, planted) for worker, normal, planted in zip(workers, (30, 20), (12, 1), strict=True)]
     scores = [each["anomaly_score"] for answer in answers for each in answer.json()["verdicts"]]
     flagged = sum(answer.json()["anomalies"] for answer in answers)
@@ -107,16 +107,16 @@ def test_what_all_workers_judge_is_known_whichever_is_asked(service: Service, wo
     until(lambda: agreed(workers[0]) == 63)
     assert tried(workers[1]) == agreed(workers[1]) == 63
     for worker in workers:
-        said = worker.post(TRY, json=BY, headers={"x-request-id": "asked"})
-        assert said.headers.get_list("x-request-id") == ["asked"]
-        assert said.json()["latest"]["alarms"] == sum(score > 5 for score in scores)
+        response = worker.post(TRY, json=BY, headers={"x-request-id": "mine"})
+        assert response.headers.get_list("x-request-id") == ["mine"]
+        assert response.json()["latest"]["alarms"] == sum(score > 5 for score in scores)
     one, other = (worker.post(TRY, content=b"{", headers={"x-request-id": "bad"}) for worker in workers)
     assert (one.status_code, one.json(), set(one.headers)) == (400, other.json(), set(other.headers))
     assert one.json()["request_id"] == "bad"
     large = workers[1].post(TRY, content=b" " * 2**20)
     assert (large.status_code, large.json()["request_id"]) == (413, large.headers["x-request-id"])
     assert workers[1].get(TRY).status_code == 405
-    first, second = (worker.get("/metrics").text for worker in workers)  # counted where it came in
+    first, second = (worker.get("/metrics").text for worker in workers)  # each request is counted by the worker that received it
     assert 'residuum_http_requests_total{route="/v1/models/{name}/thresholds",status="400"} 1.0' in first
     assert 'residuum_http_requests_total{route="/v1/models/{name}/shadow",status="200"} 1.0' in second
 
@@ -128,13 +128,13 @@ def test_what_all_workers_judge_is_known_whichever_is_asked(service: Service, wo
             flagged,
             sum(len(strongest(each)) for each in answers),
         )
-        told = {(each["request_id"], each["row"]) for each in model["alarms"]}
-        assert told == {(answer.headers["x-request-id"], row) for answer in answers for row in strongest(answer)}
+        shown = {(each["request_id"], each["row"]) for each in model["alarms"]}
+        assert shown == {(answer.headers["x-request-id"], row) for answer in answers for row in strongest(answer)}
         assert model["shadow"]["agreement"]["current_alone"] == flagged
         assert ASK.get(f"{service.url}/v1/events").status_code == 401
 
 
-def test_worker_0_is_killed_and_comes_back(service: Service, workers: list[httpx.Client], tmp_path: Path) -> None:
+def test_worker_0_is_killed_and_comes_back(service: ServiceProcess, workers: list[httpx.Client], tmp_path: Path) -> None:
     (folder,) = (tmp_path / "tmp").glob("residuum-*")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     other = workers[1]
@@ -148,7 +148,7 @@ def test_worker_0_is_killed_and_comes_back(service: Service, workers: list[httpx
     away = other.post(TRY, json=BY)
     assert (away.status_code, away.headers["retry-after"]) == (503, "1")
     until(lambda: other.post(TRY, json=BY).status_code == 200)
-    until(lambda: tried(other) == 21)  # what was judged meanwhile
+    until(lambda: tried(other) == 21)  # including those scored meanwhile
     assert 'residuum_worker_reports_failed_total{reason="away"}' in other.get("/metrics").text
     assert event(service.url)["rows"] == 21
     began = time.monotonic()
@@ -160,18 +160,18 @@ def test_worker_0_is_killed_and_comes_back(service: Service, workers: list[httpx
     assert '"internal error"' not in service.log
 
 
-def test_a_session_is_one_whichever_worker_takes_its_rows(start: Start, presses: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_session_is_the_same_for_every_worker(start_process: StartProcess, presses: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copytree(presses[0], tmp_path / "models" / "presses")
-    service = start("--workers", 2, at=tmp_path / "models")
+    service = start_process("--workers", 2, at=tmp_path / "models")
     rows = today().filter(machine="press")
-    said: list[dict[str, Any]] = []
+    verdicts: list[dict[str, Any]] = []
     with contextlib.contextmanager(clients)(service) as workers:
         for part, worker in zip(rows.iter_slices(4), itertools.cycle(workers)):
             answer = worker.post("/v1/models/presses/sessions/a%20b", json=part.drop("machine").to_dicts())
-            said += answer.json()["verdicts"]
+            verdicts += answer.json()["verdicts"]
         assert [worker.get("/v1/models/presses/sessions/a%20b").json()["session"] for worker in workers] == ["a b"] * 2
     whole = Scorer.open(presses[0], "cpu").score(rows)
-    assert [each["state"] for each in said] == [ROW_STATUS[fate] for fate in whole.row_status]
-    assert any(each["is_anomaly"] for each in said)
-    judged = sum(each["state"] == "scored" for each in said)
-    until(lambda: event(service.url)["rows"] == judged > 0)
+    assert [each["state"] for each in verdicts] == [ROW_STATUS[status] for status in whole.row_status]
+    assert any(each["is_anomaly"] for each in verdicts)
+    scored = sum(each["state"] == "scored" for each in verdicts)
+    until(lambda: event(service.url)["rows"] == scored > 0)

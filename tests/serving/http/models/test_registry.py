@@ -1,4 +1,4 @@
-"""Versions come, go, are pinned and are bad, while the service serves."""
+"""The registry follows the disk: versions are added, removed, pinned and invalid while the service runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detector import pin
 from detector.errors import BundleCorrupt
 from serving.http.models.registry import ModelRegistry
 from tests.data.make_bundle import write_minimal
-from tests.serving.http.conftest import Service, Start, copy, until
+from tests.serving.http.conftest import Service, StartProcess, copy, until
 from tests.serving.http.loads import Load, add, add_bad, add_failing, write
 from tests.serving.http.test_metrics import Read
 
@@ -45,7 +45,9 @@ def test_a_new_version_answers_and_the_old_one_stays_open(models: ModelRegistry,
     assert models.find_open("pumps", "1") is old
 
 
-def test_a_bad_version_is_refused_once_and_again_when_it_changed(models: ModelRegistry, folder: Path, loads: list[str]) -> None:
+def test_an_invalid_version_is_rejected_once_and_again_after_a_change(
+    models: ModelRegistry, folder: Path, loads: list[str]
+) -> None:
     add_bad(folder, 2)
     for _ in range(3):
         models.poll()
@@ -61,7 +63,7 @@ def test_a_bad_version_is_refused_once_and_again_when_it_changed(models: ModelRe
     assert loads == ["opened", "refused", "opened"]
 
 
-def test_a_start_takes_what_running_workers_have(folder: Path, loads: list[str]) -> None:
+def test_a_new_registry_opens_what_a_running_one_has_open(folder: Path, loads: list[str]) -> None:
     add(folder, 2)
     add_bad(folder, 3)
     assert ModelRegistry(folder, "cpu", loads.append).current("pumps").version == 2
@@ -70,7 +72,7 @@ def test_a_start_takes_what_running_workers_have(folder: Path, loads: list[str])
         ModelRegistry(folder, "cpu", loads.append)
 
 
-def test_a_graph_that_cannot_score_is_refused(models: ModelRegistry, folder: Path, loads: list[str]) -> None:
+def test_a_graph_that_cannot_score_is_rejected(models: ModelRegistry, folder: Path, loads: list[str]) -> None:
     add_failing(folder, 2)
     models.poll()
     assert models.current("pumps").version == 1
@@ -79,7 +81,7 @@ def test_a_graph_that_cannot_score_is_refused(models: ModelRegistry, folder: Pat
         models.reload("pumps")
 
 
-def test_new_names_come_and_a_disk_that_is_gone_changes_nothing(models: ModelRegistry, folder: Path) -> None:
+def test_new_names_appear_and_a_lost_disk_changes_nothing(models: ModelRegistry, folder: Path) -> None:
     copy(folder, "fans", 1)
     models.poll()
     assert [each.name for each in models.current_models()] == ["pumps", "fans"]
@@ -92,7 +94,7 @@ def test_new_names_come_and_a_disk_that_is_gone_changes_nothing(models: ModelReg
     assert models.current("pumps").version == 2
 
 
-def test_a_version_that_is_written_anew_is_opened_anew(models: ModelRegistry, folder: Path) -> None:
+def test_a_rewritten_version_is_reopened(models: ModelRegistry, folder: Path) -> None:
     add(folder, 2)
     models.poll()
     shutil.rmtree(folder / "pumps" / "2")
@@ -103,12 +105,12 @@ def test_a_version_that_is_written_anew_is_opened_anew(models: ModelRegistry, fo
     assert models.current("pumps").scorer.manifest.variant == "another"
 
 
-def test_memory_is_back_after_fifty_reloads(models: ModelRegistry, folder: Path) -> None:
+def test_fifty_reloads_leak_no_memory(models: ModelRegistry, folder: Path) -> None:
     for version in range(2, 6):
         add(folder, version)
 
     def reload(times: int) -> int:
-        """Change the version so many times, none of them open; gives the memory in use, in bytes."""
+        """Activate another version, which is not open, so many times; return the memory in use, in bytes."""
         for at in range(times):
             (folder / "pumps" / "pin").write_text(str(at % 5 + 1))
             models._others = {}  # noqa: SLF001 - each is opened from disk
@@ -120,7 +122,7 @@ def test_memory_is_back_after_fifty_reloads(models: ModelRegistry, folder: Path)
     assert reload(50) - level < 8 * 2**20
 
 
-def test_a_refusal_keeps_no_model_alive(models: ModelRegistry, folder: Path) -> None:
+def test_a_rejection_keeps_no_model_alive(models: ModelRegistry, folder: Path) -> None:
     was = weakref.ref(models.current("pumps"))
     add_bad(folder, 2)
     models.poll()
@@ -138,8 +140,10 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_the_service_follows_the_disk_under_load(start: Start, folder: Path, load: Callable[[Service], Load]) -> None:
-    service = start("--log", "json", at=folder)
+def test_the_service_follows_the_disk_under_load(
+    start_process: StartProcess, folder: Path, load: Callable[[Service], Load]
+) -> None:
+    service = start_process("--log", "json", at=folder)
     asking = load(service)
     for version in range(2, 8):
         if version % 3:

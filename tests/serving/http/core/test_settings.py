@@ -11,7 +11,7 @@ from residuum.cli.serve import serve
 from serving.http.core.settings import HttpSettings, load
 
 
-def test_every_setting_is_a_flag_that_shows_its_default() -> None:
+def test_every_setting_is_an_option_that_shows_its_default() -> None:
     flags = inspect.signature(serve, eval_str=True).parameters
     settings = msgspec.structs.fields(HttpSettings)
     assert {field.name for field in settings} == set(flags) - {"models", "config"}
@@ -21,7 +21,7 @@ def test_every_setting_is_a_flag_that_shows_its_default() -> None:
         assert flags[field.name].annotation.__metadata__[0].show_default == default
 
 
-def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
+def test_an_option_overrides_the_file(tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
     file.write_text('port = 9\nmax-rows = 5\nidle-timeout = 2.5\nhost = "::1"\n')
     settings = load(file, {"port": 10, "max_rows": None})
@@ -29,7 +29,7 @@ def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("prot = 9", "prot"),
         ('port = "x"', r"port"),
@@ -40,7 +40,7 @@ def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
         ('tls-key = "key.pem"', "tls-key requires tls-certificate"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "serve.toml").write_text(text)
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=message):
         load(tmp_path / "serve.toml", {})

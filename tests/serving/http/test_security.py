@@ -1,4 +1,4 @@
-"""Who may ask, over what, and what is said of it."""
+"""Tokens, TLS, security headers, the log, and settings that prevent a start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from residuum.cli import app
 from tests.data.make_bundle import KEPT
 from tests.programs import program
-from tests.serving.http.conftest import ASK, Service, Start, copy, free_port, until
+from tests.serving.http.conftest import ASK, Service, StartProcess, copy, free_port, until
 from tests.tables import normal_rows
 
 SCORE, OPERATE, METRICS = "first-secret", "second-secret", "third-secret"
@@ -31,7 +31,7 @@ def line(token: str, roles: str) -> str:
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
     file = tmp_path / "tokens"
-    file.write_text("# who may\n\n" + line(SCORE, "score") + line(OPERATE, "operate,score") + line(METRICS, "metrics"))
+    file.write_text("# tokens\n\n" + line(SCORE, "score") + line(OPERATE, "operate,score") + line(METRICS, "metrics"))
     return file
 
 
@@ -39,8 +39,8 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-def test_tokens(start: Start, tokens: Path) -> None:
-    service = start("--token-file", tokens, "--log", "json")
+def test_tokens(start_process: StartProcess, tokens: Path) -> None:
+    service = start_process("--token-file", tokens, "--log", "json")
     assert service.post([{}]).status_code == 401
     assert service.post([{}], headers={"authorization": "Basic abc"}).headers["www-authenticate"] == "Bearer"
     assert service.post([{}], headers=bearer("wrong")).status_code == 401
@@ -73,7 +73,7 @@ def test_a_bad_token_file_is_a_failed_start(models: Path, tmp_path: Path, text: 
     assert "line 1: expected a SHA-256" in failed_start(models, "--token-file", tmp_path / "tokens")
 
 
-def test_tls(start: Start, tmp_path: Path) -> None:
+def test_tls(start_process: StartProcess, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
     made = [
@@ -88,7 +88,7 @@ def test_tls(start: Start, tmp_path: Path) -> None:
         *subject,
     ]
     subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    service = start("--tls-certificate", certificate, "--tls-key", key, "--log", "json")
+    service = start_process("--tls-certificate", certificate, "--tls-key", key, "--log", "json")
     trusting = ssl.create_default_context(cafile=str(certificate))
     done = httpx.post(f"https://127.0.0.1:{service.port}/v1/models/pumps/score", json=[{}], verify=trusting)
     assert done.status_code == 200
@@ -98,7 +98,7 @@ def test_tls(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--device", "cuda"], "cuda was asked for"),
         (["--tls-certificate", KEPT / "manifest.json"], "cannot load the certificate"),
@@ -107,8 +107,8 @@ def test_tls(start: Start, tmp_path: Path) -> None:
         (["--max-rows", "0"], "max-rows must be more than 0"),
     ],
 )
-def test_what_cannot_be_had_is_a_failed_start(models: Path, flags: list[object], said: str, service: Service) -> None:
-    assert said in failed_start(models, *(service.port if flag == "PORT" else flag for flag in flags))
+def test_an_unavailable_resource_is_a_failed_start(models: Path, flags: list[object], message: str, service: Service) -> None:
+    assert message in failed_start(models, *(service.port if flag == "PORT" else flag for flag in flags))
 
 
 def test_no_bundle_is_a_failed_start(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_no_bundle_is_a_failed_start(tmp_path: Path) -> None:
 
 
 def failed_start(models: Path, *flags: object) -> str:
-    """Start a service that must not start, in this process; gives what it says in one line."""
+    """Start a service that must not start, in this process; return its message of one line."""
     done = CliRunner().invoke(app, [*map(str, ("serve", models, "--port", free_port(), *flags))])
     assert done.exit_code == 2, done.output
     assert done.output.count("\n") == 1
@@ -131,32 +131,32 @@ def test_security_headers(service: Service) -> None:
         assert "server" not in done.headers
 
 
-def test_the_log_has_values_where_it_is_told_so(start: Start) -> None:
-    service = start("--log", "json", "--log-rows")
+def test_log_rows_writes_the_values_of_rows(start_process: StartProcess) -> None:
+    service = start_process("--log", "json", "--log-rows")
     table = normal_rows(2, seed=5, holes=0.0)
     body = io.BytesIO()
     table.write_ipc_stream(body)
     address = f"{service.url}/v1/models/pumps/score"
-    asked = [
+    responses = [
         service.post(table.to_dicts()),
         ASK.post(address, content=table.write_ndjson().encode(), headers={"content-type": "application/x-ndjson"}),
         ASK.post(address, content=body.getvalue(), headers={"content-type": "application/vnd.apache.arrow.stream"}),
         ASK.post(address, content=np.zeros((2, 10)).tobytes(), headers={"content-type": "application/octet-stream"}),
     ]
     inputs = [{"name": each.name, "shape": [2], "datatype": "BYTES", "data": each.to_list()} for each in table]
-    asked.append(ASK.post(f"{service.url}/v2/models/pumps/infer", json={"inputs": inputs}))
-    assert {each.status_code for each in asked} == {200}
+    responses.append(ASK.post(f"{service.url}/v2/models/pumps/infer", json={"inputs": inputs}))
+    assert {each.status_code for each in responses} == {200}
     service.stop()
     written = [event for text in service.log.splitlines() if (event := json.loads(text))["event"] == "row"]
     assert len(written) == 10
-    assert [each["request_id"] for each in written[::2]] == [each.headers["x-request-id"] for each in asked]
+    assert [each["request_id"] for each in written[::2]] == [each.headers["x-request-id"] for each in responses]
     for place in (0, 2, 4, 8):
         assert written[place]["values"]["temperature"] == table["temperature"][0]
     assert written[1]["values"]["machine"] == table["machine"][1]
 
 
-def test_the_log_names_the_request_and_no_value(start: Start) -> None:
-    service = start("--log", "json", "--access-share", "1")
+def test_the_log_has_request_ids_and_no_values(start_process: StartProcess) -> None:
+    service = start_process("--log", "json", "--access-share", "1")
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     rows = [{"machine": "hidden-word", "temperature": "hidden-word"}]
     done = service.post(rows, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
@@ -172,20 +172,20 @@ def test_the_log_names_the_request_and_no_value(start: Start) -> None:
     assert "hidden-word" not in service.log
 
 
-def test_a_file_of_settings(start: Start, tmp_path: Path, tokens: Path) -> None:
+def test_a_settings_file(start_process: StartProcess, tmp_path: Path, tokens: Path) -> None:
     (tmp_path / "serve.toml").write_text(f'max-rows = 3\ntoken-file = "{tokens}"\nlog = "console"\n')
-    service = start("--config", tmp_path / "serve.toml", "--max-rows", 4)
+    service = start_process("--config", tmp_path / "serve.toml", "--max-rows", 4)
     assert service.post([{}] * 4, headers=bearer(SCORE)).status_code == 200
     assert service.post([{}] * 5, headers=bearer(SCORE)).status_code == 413
     assert service.post([{}]).status_code == 401
     assert service.log.startswith("20")
 
 
-def test_a_fault_is_told_to_the_log_alone(start: Start, tmp_path: Path) -> None:
+def test_only_the_log_describes_an_internal_error(start_process: StartProcess, tmp_path: Path) -> None:
     copy(tmp_path / "models", "pumps", 1)
     copy(tmp_path / "models", "pumps", 2)
     (tmp_path / "models" / "pumps" / "1" / "model.onnx").write_bytes(b"broken")
-    service = start("--log", "json", at=tmp_path / "models")
+    service = start_process("--log", "json", at=tmp_path / "models")
     done = ASK.post(f"{service.url}/v1/models/pumps/versions/1/score", json=[{}])
     assert done.status_code == 500
     assert str(tmp_path) not in done.text
