@@ -77,7 +77,7 @@ def test_a_graph_that_cannot_score_is_rejected(models: ModelRegistry, folder: Pa
     models.poll()
     assert models.current("pumps").version == 1
     assert loads[1:] == ["refused"]
-    with pytest.raises(BundleCorrupt, match="cannot score rows such as it was trained on"):
+    with pytest.raises(BundleCorrupt, match="cannot score rows like its training rows"):
         models.reload("pumps")
 
 
