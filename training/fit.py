@@ -21,7 +21,7 @@ MAX_VALIDATION = 8192  # rows
 
 
 class TrainingExamples(Protocol):
-    """What a network is trained on: rows, or windows of a series."""
+    """The examples that a network is trained on: rows, or windows of a series."""
 
     @property
     def rows(self) -> int:
@@ -48,7 +48,7 @@ class Trainable(Protocol[E]):
 
     @property
     def step_divisor(self) -> int:
-        """What the number of training steps is divided by."""
+        """The divisor of the number of training steps."""
 
     @property
     def features(self) -> Any:  # noqa: ANN401 - whatever the corruption takes
@@ -109,7 +109,7 @@ def one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reproducible(seed: int) -> Iterator[None]:
-    """Run torch on one thread, with a seed of its own; the global generator is restored."""
+    """Run torch on one thread, with its random generator seeded and then restored."""
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         yield
@@ -121,7 +121,7 @@ def ignore_progress(progress: FitProgress) -> None:
 
 
 def fit_steps(model: Trainable[E], training: E, steps: int, seed: int) -> FitResult:
-    """Train `model` in place for a number of steps, found elsewhere, under the schedule of `fit`; without corruption."""
+    """Train `model` in place for a given number of steps, under the schedule of `fit` and without corruption."""
     generator = torch.Generator(device=training.device).manual_seed(seed)
     optimisers = [_PhaseOptimiser(phase, STEPS) for phase in model.phases()]
     hide = model.hiding(training)

@@ -1,4 +1,4 @@
-"""Decoded image files: what training takes in place of a table."""
+"""Decoded image files, which training takes instead of a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order in which columns enter a network, with what is learned of each from training rows.
+"""The order in which columns enter a network, with the ranges and scalings learned from training rows.
 
 Numbers come first, then dates (four features each: sine and cosine of the time of day and of the week), then categories
 (booleans are categories of two values), then constants, which no network sees.

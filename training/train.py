@@ -65,7 +65,7 @@ class UnsavedBundle(NamedTuple):
 
 
 class TrainingResult(NamedTuple):
-    """A bundle on disk, and what a report of training needs beside its manifest."""
+    """A bundle on disk, with the facts of its training that the manifest lacks."""
 
     folder: Path
     manifest: Manifest

@@ -103,7 +103,7 @@ class Variant(NamedTuple):
     corruption: Callable[[Any], Corruption] = _no_corruption
     score: Callable[[RowModel, Any, Tensor, int], RowScore] = _point_score
     windowed: WindowedVariant | None = None  # None: it takes no windows
-    takes_instead: str = ""  # of rows: what it takes, and by which options
+    takes_instead: str = ""  # the inputs it takes instead of single rows, with their options
 
 
 def _undercomplete(features: Features) -> int:

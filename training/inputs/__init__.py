@@ -1,6 +1,6 @@
 """Training data: tables, images and windows of a series, as objects with the same methods.
 
-    base     what every kind provides; `training.train` calls its methods in order
+    base     the interface; `training.train` calls its methods in order
     tabular  single rows of a table
     images   image files, or rows of pixels
     series   windows of one or many series

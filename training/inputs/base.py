@@ -1,4 +1,4 @@
-"""What every kind of training data provides."""
+"""The interface of training data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ScoreFunction = Callable[[np.ndarray], np.ndarray]  # float64[rows, ...] -> floa
 
 
 class FittedDetector(NamedTuple):
-    """A trained graph, the outcome of the fit, and what was measured on held-out rows."""
+    """A trained graph, the outcome of the fit, and measurements on held-out rows."""
 
     graph: DetectorGraph | SeriesGraph
     fit: FitResult
@@ -78,7 +78,7 @@ class TrainingData(abc.ABC):
         """Train the network on a device and return the graph that scores with it, on the CPU."""
 
     def without_training_rows(self) -> Self:
-        """Return the data without what only `fit_graph` needs."""
+        """Return the data without the rows that only `fit_graph` needs."""
         return self
 
     @abc.abstractmethod
@@ -104,7 +104,7 @@ class TrainingData(abc.ABC):
     def further_files(
         self, fitted: FittedDetector, served: Graph, devices: Sequence[Device]
     ) -> tuple[dict[str, bytes], list[Parity]]:
-        """Return the bundle's files beside model and calibration, with their proofs on `devices`."""
+        """Return the bundle's other files, beyond model and calibration, with their proofs on `devices`."""
         del fitted, served, devices
         return {}, []
 
@@ -121,7 +121,7 @@ def require_table(source: Source) -> Table:
 
 
 def describe_rejects(rejects: list[Reject], rows: int) -> str:
-    """Return how many rows were rejected beside `rows` usable ones, and why the first was; empty if none was."""
+    """Return the end of an error message: the number of rejects, and the first one; empty without rejects."""
     if not rejects:
         return ""
     first = rejects[0]

@@ -37,9 +37,9 @@ MAX_SCALED_CELLS = 2**22  # at a time
 
 
 class Whitening(NamedTuple):
-    """What is measured of a point autoencoder's residuals on validation rows; empty for other models."""
+    """Statistics of a point autoencoder's residuals on validation rows; empty for other models."""
 
-    precision: np.ndarray  # what the score weights residuals by
+    precision: np.ndarray  # the weights of the score: float64[features, features], or of images as `energy_weights`
     covariance: np.ndarray
 
 

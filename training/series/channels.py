@@ -1,6 +1,6 @@
 """A window as real-valued channels: scaled numbers, waves of dates, one-hot categories; and flags.
 
-A flag marks what no network needs to reconstruct: a missing cell, an unseen category, a constant that changed. Its mean
+A flag marks an event that no network reconstructs: a missing cell, an unseen category, a constant that changed. Its mean
 over the training rows is subtracted.
 """
 

@@ -1,8 +1,8 @@
 """The two branches that reconstruct a window, and their loss.
 
 The *level* branch sees the whole window through a narrow code, with slow channels centred on the window, so that slow
-drift is no anomaly; a shifted level is what it cannot follow. The *energy* branch sees the newest rows as they are through
-a wide linear code; an unusual movement is what it cannot follow.
+drift is no anomaly; it cannot follow a shifted level. The *energy* branch sees the newest rows as they are through
+a wide linear code; it cannot follow an unusual movement.
 """
 
 from __future__ import annotations
