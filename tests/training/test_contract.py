@@ -60,7 +60,7 @@ def test_a_change_in_a_constant_column_is_an_anomaly(mixed: TrainedCase, column:
     changed = normal_rows(50, seed=6).with_columns(pl.lit(value).alias(column))
     verdicts = mixed.scorer.score(changed)
     assert verdicts.is_anomaly.all()
-    assert set(verdicts.reasons.filter(pl.col("rank") == 1)["column"]) == {column}
+    assert set(verdicts.reasons.table().filter(pl.col("rank") == 1)["column"]) == {column}
 
 
 def _without_missingness(trained: TrainedCase, frame: pl.DataFrame) -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from detector import graph
+from detector.batch import TableBatch
 from detector.columns import encode
 from detector.errors import SettingError, TableError
 from detector.images import ImageSpec
@@ -101,6 +102,10 @@ def today(rows: int = 60) -> pl.DataFrame:
     return moved(series(rows, 7, start="2026-03-03 06:00:00"), rows // 2)
 
 
+def batch_of(frame: pl.DataFrame) -> TableBatch:
+    return TableBatch(frame, np.arange(frame.height), [])
+
+
 def windows_of(scorer: Scorer, frame: pl.DataFrame) -> np.ndarray:
     matrix = encode(frame, scorer.columns, np.arange(frame.height)).matrix
     return matrix[np.arange(frame.height - LENGTH + 1)[:, None] + np.arange(LENGTH)]
@@ -124,7 +129,7 @@ def test_a_shifted_level_is_an_anomaly_of_its_column(trained: TrainedSeries) -> 
     verdicts = trained.scorer.score(today(120))
     assert verdicts.is_anomaly[64:].mean() > 0.9
     assert verdicts.is_anomaly[:60].mean() < 0.3
-    first = verdicts.reasons.filter((pl.col("rank") == 1) & (pl.col("at") >= 70))
+    first = verdicts.reasons.table().filter((pl.col("rank") == 1) & (pl.col("at") >= 70))
     assert first["column"].value_counts(sort=True)["column"][0] == "flow"
 
 
@@ -138,14 +143,14 @@ def test_rows_one_by_one_in_frames_and_restored_have_the_same_verdicts(trained: 
     frame = today()
     together = rows_of([trained.scorer.score(frame)])
     one, parts = trained.scorer.session(), trained.scorer.session()
-    assert_same(rows_of(one.score(frame[row]) for row in range(frame.height)), together)
-    assert_same(rows_of(parts.score(part) for part in frame.iter_slices(17)), together)
+    assert_same(rows_of(one.score(batch_of(frame[row])) for row in range(frame.height)), together)
+    assert_same(rows_of(parts.score(batch_of(part)) for part in frame.iter_slices(17)), together)
     kept, verdicts = b"", []
     for row in range(frame.height):
         fresh = trained.scorer.session()
         if kept:
             fresh.windows.restore("press", kept)
-        verdicts.append(fresh.score(frame[row]))
+        verdicts.append(fresh.score(batch_of(frame[row])))
         kept = fresh.windows.save("press")
     assert_same(rows_of(verdicts), together)
 
@@ -154,9 +159,9 @@ def test_the_batch_size_does_not_matter(plain: TrainedSeries, monkeypatch: pytes
     frame = today(1500)
     monkeypatch.setattr(graph, "WINDOW_BATCH", 6000)  # a hundred windows in a batch, a thousand in a chunk
     wide = Scorer.open(plain.folder, "cpu").score(frame, explain="all")
-    assert wide.reasons.filter(pl.col("rank") == 1)["at"].to_list() == list(range(LENGTH - 1, 1500))
+    assert wide.reasons.table().filter(pl.col("rank") == 1)["at"].to_list() == list(range(LENGTH - 1, 1500))
     parts = plain.scorer.session()
-    assert_same(rows_of(parts.score(part) for part in frame.iter_slices(31)), rows_of([wide]))
+    assert_same(rows_of(parts.score(batch_of(part)) for part in frame.iter_slices(31)), rows_of([wide]))
     assert_same(rows_of([plain.scorer.score(frame, explain="none")]), rows_of([wide]))
 
 
@@ -165,7 +170,7 @@ def test_no_verdict_depends_on_a_later_row(trained: TrainedSeries) -> None:
     other = frame.with_columns(pl.when(pl.int_range(pl.len()) >= 40).then(1e6).otherwise("flow").alias("flow"))
     one, another = (trained.scorer.score(each) for each in (frame, other))
     assert_same(rows_of([another])[:40], rows_of([one])[:40])
-    assert another.reasons.filter(pl.col("at") < 40).equals(one.reasons.filter(pl.col("at") < 40))
+    assert another.reasons.table().filter(pl.col("at") < 40).equals(one.reasons.table().filter(pl.col("at") < 40))
     assert np.all(another.score[40:] != one.score[40:])
 
 
@@ -213,7 +218,7 @@ def test_an_unseen_value_is_an_anomaly(trained: TrainedSeries) -> None:
         changed = frame.with_columns(pl.when(pl.int_range(pl.len()) >= 30).then(cell).otherwise(column).alias(column))
         verdicts = trained.scorer.score(changed)
         assert verdicts.is_anomaly[36:42].all(), column
-        assert verdicts.reasons.filter((pl.col("rank") == 1) & (pl.col("at") == 40))["column"].to_list() == [column]
+        assert verdicts.reasons.table().filter((pl.col("rank") == 1) & (pl.col("at") == 40))["column"].to_list() == [column]
 
 
 def test_level_and_energy_agree_with_an_oracle(plain: TrainedSeries) -> None:
@@ -254,7 +259,7 @@ def test_a_single_row_of_one_column_is_an_anomaly(tmp_path: Path) -> None:
     assert scorer.manifest.score.name == "level and energy, or a lone row"
     assert verdicts.is_anomaly[40]
     assert not verdicts.is_anomaly[:40].any()
-    assert verdicts.reasons.filter(pl.col("at") == 40)["column"].to_list() == ["flow"]
+    assert verdicts.reasons.table().filter(pl.col("at") == 40)["column"].to_list() == ["flow"]
     one, other = (scorer.graph.explain(windows_of(scorer, each)) for each in (usual, spike))
     assert_close(other.contribution.sum(axis=1), other.score)
     at = 40 - LENGTH + 1
