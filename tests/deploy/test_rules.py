@@ -49,7 +49,7 @@ def test_every_alert_is_tested_and_says_what_to_do(project: Path, rules: dict[st
     assert len(alerts) > 10
     for name, rule in alerts.items():
         assert f'alertname="{name}"' in tests, name
-        assert set(rule["annotations"]) == {"summary", "means", "look", "do"}, name
+        assert set(rule["annotations"]) == {"runbook_url", "summary", "means", "look", "do"}, name
         assert rule["labels"]["severity"] in {"page", "warn", "info"}, name
 
 
