@@ -15,7 +15,7 @@ endif
 install = { $(BIN)/pip install -q uv && $(BIN)/uv pip install -q --python .venv -e '.[$(1)]' -c constraints.txt; } || \
 	$(BIN)/pip install -q -e '.[$(1)]' -c constraints.txt
 
-.PHONY: help demo test test-all proofs reloads torture coverage check bench
+.PHONY: help demo test test-all proofs reloads torture coverage check docs pictures bench
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,13 @@ torture: .venv/set-up  ## Interrupt the stream worker hundreds of times; needs a
 
 check: .venv/set-up  ## Check style, format, types and the direction of imports
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
+
+docs: .venv/set-up  ## Build the documentation into site/, strictly
+	@$(call install,docs)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pictures: .venv/set-up  ## Draw the pictures of the documentation from real runs; needs Chromium
+	@$(BIN)/python docs/make_pictures.py
 
 bench: .venv/set-up  ## Measure every claim of the README; compare with peers
 	@$(call install,bench)

@@ -8,6 +8,7 @@ from a service and a stream worker that this hook starts on the bundle of `tests
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import re
@@ -126,16 +127,19 @@ def _default(parameter: Any) -> str:  # noqa: ANN401
 
 def serve_settings() -> str:
     """Return the keys of `serve.toml`, from the struct that reads it."""
-    from serving.http.core.settings import Settings
-
-    return _struct_table(Settings, "serve")
+    return _struct_table(_settings("serving.http.core.settings"), "serve")
 
 
 def stream_settings() -> str:
     """Return the settings of the stream worker, from the struct that holds them."""
-    from serving.stream.settings import Settings
+    return _struct_table(_settings("serving.stream.settings"), "stream")
 
-    return _struct_table(Settings, "stream")
+
+def _settings(module: str) -> type[msgspec.Struct]:
+    """Return the only settings struct of a module."""
+    names = vars(importlib.import_module(module))
+    (found,) = [each for name, each in names.items() if name.endswith("Settings") and each.__module__ == module]
+    return found  # type: ignore[no-any-return]
 
 
 def _struct_table(struct: type[msgspec.Struct], command: str) -> str:
@@ -145,16 +149,12 @@ def _struct_table(struct: type[msgspec.Struct], command: str) -> str:
         option = options.get(field.name)
         meaning = _meaning(field) or (option.help if option else "")
         name = option.opts[0].removeprefix("--") if option else field.encode_name
-        if field.required:
-            default = "required"
-        else:
-            default = "none" if field.default is None else _code(_plain(field.default))
-        rows.append((_code(name), default, meaning or ""))
+        rows.append((_code(name), "required" if field.required else _code(_plain(field.default)), meaning or ""))
     return table(("Key", "Default", "Meaning"), rows)
 
 
 def _plain(value: object) -> str:
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
         return "-".join(map(str, value)) or "none"
@@ -226,33 +226,34 @@ def service() -> tuple[Json, str]:
         shutil.copytree(BUNDLE, Path(folder) / "models" / "pumps" / "1")
         shutil.copytree(BUNDLE, Path(folder) / "models" / "pumps" / "2")
         (Path(folder) / "models" / "pumps" / "pin").write_text("1\n")
-        port = _free_port()
+        port = free_port()
         url = f"http://127.0.0.1:{port}"
-        with _running("serve", "models", "--port", str(port), "--shadow-share", "1", folder=folder):
-            document = json.loads(_get(f"{url}/openapi.json"))
+        with running("serve", "models", "--port", str(port), "--shadow-share", "1", folder=folder):
+            document = json.loads(get(f"{url}/openapi.json"))
             for body in ([ROW], [{"temperature": "hot"}]):
-                _get(f"{url}/v1/models/pumps/score", json.dumps(body).encode())
-            return document, _get(f"{url}/metrics").decode()
+                get(f"{url}/v1/models/pumps/score", json.dumps(body).encode())
+            return document, get(f"{url}/metrics").decode()
 
 
 @functools.cache
 def worker_metrics() -> str:
     """Return the metrics of a stream worker that has scored a record."""
-    port = _free_port()
+    port = free_port()
     arguments = ("stream", str(BUNDLE), "--from", "-", "--to", "-", "--metrics-port", str(port))
-    with _running(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with running(*arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin  # noqa: S101 - it is a pipe
         assert process.stdout  # noqa: S101 - it is a pipe
         process.stdin.write(json.dumps(ROW).encode() + b"\n" + b"{}\n")
         process.stdin.flush()
         process.stdout.readline()
-        text = _get(f"http://127.0.0.1:{port}/metrics").decode()
+        text = get(f"http://127.0.0.1:{port}/metrics").decode()
         process.stdin.close()
         return text
 
 
 @contextmanager
-def _running(*arguments: str, folder: str | None = None, **pipes: int) -> Iterator[subprocess.Popen[bytes]]:
+def running(*arguments: str, folder: str | Path | None = None, **pipes: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command of ours beside this process, and end it."""
     command = [sys.executable, "-m", "residuum", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL, **pipes)  # type: ignore[call-overload]  # noqa: S603 - our own command
@@ -265,7 +266,8 @@ def _running(*arguments: str, folder: str | None = None, **pipes: int) -> Iterat
             process.stdout.close()
 
 
-def _get(url: str, body: bytes | None = None) -> bytes:
+def get(url: str, body: bytes | None = None) -> bytes:
+    """Return what a URL of our own service answers; wait for the service to start. With a body, send JSON."""
     request = urllib.request.Request(url, body, {"content-type": "application/json"})  # noqa: S310 - our own service
     until = time.monotonic() + START_TIMEOUT
     while True:
@@ -281,7 +283,8 @@ def _get(url: str, body: bytes | None = None) -> bytes:
             time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
