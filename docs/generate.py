@@ -127,15 +127,15 @@ def _default(parameter: Any) -> str:  # noqa: ANN401
 
 def serve_settings() -> str:
     """Return the keys of `serve.toml`, from the struct that reads it."""
-    return _struct_table(_settings("serving.http.core.settings"), "serve")
+    return _struct_table(settings_of("serving.http.core.settings"), "serve")
 
 
 def stream_settings() -> str:
     """Return the settings of the stream worker, from the struct that holds them."""
-    return _struct_table(_settings("serving.stream.settings"), "stream")
+    return _struct_table(settings_of("serving.stream.settings"), "stream")
 
 
-def _settings(module: str) -> type[msgspec.Struct]:
+def settings_of(module: str) -> type[msgspec.Struct]:
     """Return the only settings struct of a module."""
     names = vars(importlib.import_module(module))
     (found,) = [each for name, each in names.items() if name.endswith("Settings") and each.__module__ == module]
