@@ -101,6 +101,7 @@ class OipCodec(WholeBody):
         self._model = model
         self._options = options
         self._request = InferenceRequest([])
+        self._rows = 0  # of the request
 
     def decode(self, data: bytes, *, final: bool = True) -> RecordBatch:  # noqa: ARG002 - the body is whole
         """Decode a request."""
@@ -108,12 +109,14 @@ class OipCodec(WholeBody):
         check_depth(head, 0, self._options.limits.max_depth)
         self._request = _decoded(head)
         self._request.outputs = _outputs(self._request, self._model)
-        return _records(self._request, tensors, self._model, self._options.limits)
+        batch = _records(self._request, tensors, self._model, self._options.limits)
+        self._rows = len(batch.rows) + len(batch.rejects)
+        return batch
 
     def encode(self, verdicts: Verdicts) -> bytes:
         """Return JSON, followed by the tensors that are wanted in binary form."""
         request, model = self._request, self._model
-        arrays = _arrays(verdicts, model, [output.name for output in request.outputs])
+        arrays = _arrays(verdicts, self._rows, model, [output.name for output in request.outputs])
         outputs, tensors = _encoded(request, arrays)
         response = InferenceResponse(model.name, str(model.version), outputs, id=request.id)
         if verdicts.rejects:
@@ -277,20 +280,21 @@ def _packed_texts(texts: Sequence[str]) -> bytes:
     return b"".join(struct.pack("<I", len(text)) + text for text in map(str.encode, texts))
 
 
-def _arrays(verdicts: Verdicts, model: ServedModel, names: list[str]) -> dict[str, np.ndarray]:
+def _arrays(verdicts: Verdicts, rows: int, model: ServedModel, names: list[str]) -> dict[str, np.ndarray]:
     """Return the outputs, with a value for each row that was sent."""
     found = verdicts.values
     if not set(names).isdisjoint(EXPLANATIONS):
         explained = model.scorer.graph.explain(verdicts.matrix)
         found |= {"contribution": explained.contribution, "expected": explained.expected}
-    return {name: _with_rejected(found[name], verdicts.accepted) for name in names}
+    at = np.asarray(verdicts.rows, np.int64)
+    return {name: _with_rejected(found[name], at, rows) for name in names}
 
 
-def _with_rejected(values: np.ndarray, accepted: np.ndarray) -> np.ndarray:
+def _with_rejected(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
     """Add the rejected rows: NaN, false or an empty text."""
     nothing = {"O": "", "b": False}.get(values.dtype.kind, np.nan)
-    every = np.full((len(accepted), *values.shape[1:]), nothing, values.dtype)
-    every[accepted] = values
+    every = np.full((rows, *values.shape[1:]), nothing, values.dtype)
+    every[at] = values
     return every
 
 

@@ -12,11 +12,13 @@ from typing import Any
 
 import httpx
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 
 from detector import bundle as bundles
 from detector import pin
+from detector.batch import TableBatch
 from detector.scorer import Scorer
 from detector.windows import ROW_STATUS
 from serving.http.models.sessions import SessionAddress, SessionStore
@@ -218,17 +220,17 @@ def test_several_workers_remember_in_one_place(bundle: Path, start_process: Star
     assert states(said) == ["warming up"] * (LENGTH - 1) + ["scored"] * (16 - LENGTH + 1)
 
 
-def test_the_session_unheard_of_for_longest_makes_room_and_an_idle_one_is_forgotten(bundle: Path) -> None:
+def test_the_least_recently_used_session_makes_room_and_an_idle_one_is_dropped(bundle: Path) -> None:
     now = 0.0
     sessions = SessionStore(2, 10.0, lambda: now)
     model = ServedModel("presses", Scorer.open(bundle, "cpu"))
     at = {key: SessionAddress("presses", None, key) for key in "abc"}
 
     async def ask(key: str) -> None:
-        async with sessions.turn(at[key]) as held:
-            run = held.run(model, key)
-            run.score(today().drop("machine")[:1])
-            held.keep(run, model)
+        async with sessions.turn(at[key]) as stored:
+            session = stored.resume(model, key)
+            session.score(TableBatch(today().drop("machine")[:1], np.arange(1), []))
+            stored.save(session, model)
 
     for key in "abac":
         asyncio.run(ask(key))
@@ -245,7 +247,7 @@ def test_the_session_unheard_of_for_longest_makes_room_and_an_idle_one_is_forgot
     now = 12.5
     assert [key for key in "abc" if sessions.find(at[key])] == ["c"]
     assert sessions.counts() == {"presses": 1}
-    assert sessions.forgotten() == {("presses", "room"): 1, ("presses", "idle"): 1}
+    assert sessions.dropped() == {("presses", "room"): 1, ("presses", "idle"): 1}
 
 
 def test_what_is_remembered_is_limited(bundle: Path, start: Start, press: pl.DataFrame) -> None:
