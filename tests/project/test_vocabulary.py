@@ -92,7 +92,7 @@ def offences(path: Path) -> Iterator[str]:
         yield f"module name: {path.stem}"
     tree = ast.parse(text)
     yield from (f"line {line}: name: {name}" for line, name in names(tree) if is_banned(name))
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    for token in tokenize.generate_tokens(io.StringIO(text).readline) if IN_TEXT.search(text) else ():
         if token.type in {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", None)}:
             yield from (f"line {token.start[0]}: text: {found}" for found in banned_in_text(token.string))
     for node in ast.walk(tree):
