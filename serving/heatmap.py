@@ -12,7 +12,7 @@ import numpy as np
 
 from detector.images import DecodedImage, ImageSize, ImageSpec
 
-Look = Callable[[ImageSpec], DecodedImage]
+ReadImage = Callable[[ImageSpec], DecodedImage]
 
 MAX_SIDE, MIN_SIDE = 512, 192  # pixels of the longer side
 GAP = 8  # pixels between the two images
@@ -29,14 +29,14 @@ def heat(contribution: np.ndarray, score: float, threshold: float) -> np.ndarray
     return pixels
 
 
-def draw_heatmap(look: Look, pixels: np.ndarray) -> bytes:
-    """Return a PNG of an image beside its heat map; `look` decodes the image at a given size."""
+def draw_heatmap(read_image: ReadImage, pixels: np.ndarray) -> bytes:
+    """Return a PNG of an image beside its heat map; `read_image` decodes the image at a given size."""
     from PIL import Image as pillow  # noqa: N813 - a module
 
     height, width = pixels.shape
-    spec = _display_spec(look(ImageSpec(width=width, height=height, mode="rgb")).original)
+    spec = _display_spec(read_image(ImageSpec(width=width, height=height, mode="rgb")).original)
     size = spec.size
-    image = look(spec).values.reshape(3, size.height, size.width).transpose(1, 2, 0).astype(np.float64)
+    image = read_image(spec).values.reshape(3, size.height, size.width).transpose(1, 2, 0).astype(np.float64)
     resized = np.asarray(pillow.fromarray(pixels.astype(np.float32)).resize(size, pillow.Resampling.BILINEAR))
     grey = image.mean(axis=2, keepdims=True).repeat(3, axis=2)
     colour = np.stack([np.interp(resized, [0.0, 0.5, 1.0], COLOURS[:, channel]) for channel in range(3)], axis=2)

@@ -12,7 +12,7 @@ from detector.inputs.image import ImageInput
 from detector.scorer import Scorer
 from detector.verdicts import Verdicts
 from serving.files import output
-from serving.heatmap import Look, draw_heatmap, heat
+from serving.heatmap import ReadImage, draw_heatmap, heat
 
 
 class HeatMaps:
@@ -56,13 +56,13 @@ class HeatMaps:
         return self._folder / (name if name.suffix.lower() == ".png" else name.with_name(f"{name.name}.png"))
 
 
-def reader_of(file: str) -> Look:
+def reader_of(file: str) -> ReadImage:
     """Return what reads a file at any size; it raises an OutputError if the file is gone by then."""
 
-    def look(image: ImageSpec) -> DecodedImage:
+    def read_image(image: ImageSpec) -> DecodedImage:
         found = read(file, 0, image)
         if isinstance(found, DecodedImage):
             return found
         raise OutputError(f"{file} was scored, but cannot be drawn: found {found.found}")
 
-    return look
+    return read_image

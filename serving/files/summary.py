@@ -1,4 +1,4 @@
-"""What is said of a run when it is over."""
+"""Summary of a run: its figures, and a warning if something is wrong with it as a whole."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from detector.rejects import Reject
 from detector.verdicts import Verdicts
 from serving.files.promise import PromiseCheck, check_promise
 
-FIRST = 5
+MAX_FIRST_REJECTS = 5
 
 
 class ScoringSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in figures."""
+    """The figures of a run."""
 
     rows: int  # scored
     not_scored: int  # rows of a series without a score: they warm a window up, or lie between two windows
-    alarms: int  # of a series: how many began ...
-    stretches: int | None  # ... in so many stretches of a window's length; None where rows are scored one by one
+    alarms: int  # of a series: how many began
+    stretches: int | None  # of a series: how many stretches of a window's length were scored
     anomalies: int
     rejected: int
-    blank: int  # lines that were skipped
-    infinite: int  # cells that spelt an infinity, taken as missing
-    unused: tuple[str, ...]  # columns of the files that nobody asked for
+    blank: int  # skipped lines
+    infinite: int  # cells with an infinity, read as missing
+    unused: tuple[str, ...]  # columns of the files that were not read
     seconds: float
     promise: PromiseCheck
     first_rejects: tuple[Reject, ...]
@@ -39,28 +39,28 @@ class ScoringSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rows_per_second(self) -> float:
-        """The speed."""
+        """Rows scored per second."""
         return self.rows / max(self.seconds, 1e-9)
 
     @property
     def warning(self) -> str:
-        """What is wrong with the run as a whole: no row to score, or alarms as normal rows do not give; else nothing."""
+        """What is wrong with the run: no row was scored, or the alarms break the promise; "" if nothing is."""
         if self.rejected and not self.rows and not self.not_scored:
-            return "every row was rejected: not the data it was trained for, or written otherwise (such as 1,5 for 1.5)"
+            return "every row was rejected: these are not rows like the training rows, or are written differently (1,5 for 1.5)"
         if self.not_scored and not self.rows:
             return "no row was scored: no series has as many rows as a window, or training needed a larger --max-gap"
         if not self.promise.is_broken:
             return ""
         if self.stretches is not None:
-            usual = f"{self.alarms:,} alarms where normal stretches begin about {self.promise.rate * self.stretches:,.0f}"
-            return f"{usual}: anomalies, drift, or not the data it was trained for"
-        usual = f"{self.anomalies:,} alarms where normal rows give about {self.promise.rate * self.rows:,.0f}: "
+            expected = f"{self.alarms:,} alarms; normal stretches have about {self.promise.rate * self.stretches:,.0f}"
+            return f"{expected}: anomalies, drift, or not rows like the training rows"
+        expected = f"{self.anomalies:,} alarms; normal rows have about {self.promise.rate * self.rows:,.0f}: "
         many = "many anomalies, " if self.alarm_rate > self.promise.rate else ""
-        return f"{usual}{many}drift, or not the data it was trained for"
+        return f"{expected}{many}drift, or not rows like the training rows"
 
 
 class SummaryBuilder:
-    """Counts while a run goes on."""
+    """Adds up the figures of a run, batch by batch."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -69,7 +69,7 @@ class SummaryBuilder:
         self._first_rejects: list[Reject] = []
 
     def add(self, batch: TableBatch | ImageBatch, verdicts: Verdicts) -> None:
-        """Count a batch."""
+        """Add a batch."""
         not_scored = verdicts.not_scored or 0
         self._rows += len(verdicts.score) - not_scored
         self._not_scored += not_scored
@@ -79,12 +79,12 @@ class SummaryBuilder:
         self._blank += batch.blank
         self._infinite += verdicts.infinite
         self._unused.update(dict.fromkeys(batch.unknown_columns))
-        if len(self._first_rejects) < FIRST:
+        if len(self._first_rejects) < MAX_FIRST_REJECTS:
             rejects = sorted(verdicts.rejects, key=lambda reject: reject.row)
-            self._first_rejects += rejects[: FIRST - len(self._first_rejects)]
+            self._first_rejects += rejects[: MAX_FIRST_REJECTS - len(self._first_rejects)]
 
     def summary(self, manifest: Manifest, calibration: CalibrationCounts) -> ScoringSummary:
-        """Return the figures."""
+        """Return the figures so far."""
         window = manifest.window
         stretches = self._rows * window.stride // window.length if window else None
         return ScoringSummary(
@@ -103,7 +103,7 @@ class SummaryBuilder:
         )
 
     def _promise(self, manifest: Manifest, calibration: CalibrationCounts, stretches: int | None) -> PromiseCheck:
-        """Compare the alarms with the promise; of series those that began, of which there cannot be too few."""
+        """Compare the alarms with the promise; of a series, the alarms that began, and never too few of them."""
         if stretches is None:
             return check_promise(calibration, manifest.decision, self._anomalies, self._rows)
         check = check_promise(calibration, manifest.decision, min(self._alarms, stretches), stretches)

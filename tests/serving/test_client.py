@@ -14,9 +14,11 @@ from pathlib import Path
 import h11
 import httpx
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 
+from detector.batch import TableBatch
 from detector.errors import SettingError, TableError
 from detector.scorer import Scorer
 from serving import client
@@ -170,13 +172,14 @@ def test_a_busy_service_is_retried_for_a_while(serve: Serve, monkeypatch: pytest
     monkeypatch.setattr(client.time, "sleep", waits.append)
     scorer = RemoteScorer(serve(busy=3), "pumps")
     frame = pl.DataFrame({column.name: [0.0] for column in scorer.columns})
+    batch = TableBatch(frame, np.array([2]), [])
     monkeypatch.setattr(client, "BUSY_TIMEOUT", 0.0)
     with pytest.raises(SettingError, match="answers 503: too busy"):
-        scorer.score(frame, frame.to_numpy()[:, 0], file="", explain="none", top=0)
+        scorer.score(batch, explain="none", top=0)
     assert waits == []
     monkeypatch.setattr(client, "BUSY_TIMEOUT", 60.0)
     with pytest.raises(pl.exceptions.PolarsError):  # the stub's third answer is no Arrow
-        scorer.score(frame, frame.to_numpy()[:, 0], file="", explain="none", top=0)
+        scorer.score(batch, explain="none", top=0)
     assert waits == [1.0, 1.0]
     scorer.close()
 

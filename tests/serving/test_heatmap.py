@@ -38,10 +38,10 @@ def test_a_normal_image_stays_pale() -> None:
     ],
 )
 def test_an_image_stands_beside_its_heat_map(original: tuple[int, int], shown: tuple[int, int]) -> None:
-    def look(spec: ImageSpec) -> DecodedImage:
+    def read_image(spec: ImageSpec) -> DecodedImage:
         return DecodedImage(np.full(3 * spec.width * spec.height, 100, np.uint8), ImageSize(*original))
 
-    png = Image.open(io.BytesIO(draw_heatmap(look, np.array([[0.0, 0.0], [0.0, 1.0]]))))
+    png = Image.open(io.BytesIO(draw_heatmap(read_image, np.array([[0.0, 0.0], [0.0, 1.0]]))))
     width, height = shown
     assert png.size == (2 * width + GAP, height)
     pixels = np.asarray(png)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -46,3 +47,10 @@ def verdicts(
         matrix=np.zeros((len(scores), 1)) if matrix is None else matrix,
         row_status=np.where(np.isnan(scores), NOT_SCORED, SCORED).astype(np.int8) if in_series else None,
     )
+
+
+def until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -47,7 +47,7 @@ def test_rows_of_a_series_are_compared_where_both_have_a_score() -> None:
     assert comparison.agreement().rows == comparison.agreement().shadow_alone == 1
 
 
-def test_nothing_is_said_before_there_are_rows() -> None:
+def test_without_rows_there_is_no_agreement() -> None:
     assert VersionComparison().agreement() == Agreement()
     assert VersionComparison().take_delta() is None
 
