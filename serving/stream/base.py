@@ -13,11 +13,11 @@ waits in `source.idle`, and polls the same records again. If a call raises `Conn
 ones. A process that ends in the middle of a batch has the same effect. No record is skipped. Delivery is at least once; it is
 exactly once if `sink.commit` publishes the verdicts and commits the source's position in one step.
 
-Series: the changes that a batch makes to the windows of series (`ScoredBatch.changes`) are stored in the same step as the
+Series: the changes that a batch makes to the windows of series (`ScoredRecords.changes`) are stored in the same step as the
 position, by `source.commit` or by the sink that commits the source's position. `source.read_state` reads them back.
 
-A new source (NATS, MQTT) is a class with these methods, a `Batch` of its records, and a line in `stream.run`. The contract suite
-is `tests/serving/stream/test_contract.py`.
+A new source (NATS, MQTT) is a class with these methods, a `PolledBatch` of its records, and a line in `stream.run`. The contract
+suite is `tests/serving/stream/test_contract.py`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     row: int = -1
 
 
-class Batch(Protocol):
+class PolledBatch(Protocol):
     """Records that were polled together, in order."""
 
     @property
@@ -105,7 +105,7 @@ class Batch(Protocol):
         """Return whether a record is an empty line, which gets no answer."""
 
 
-B = TypeVar("B", bound=Batch)
+B = TypeVar("B", bound=PolledBatch)
 
 
 class StreamSource(Protocol[B]):
@@ -168,10 +168,10 @@ class DeadLetter(NamedTuple):
     reject: Reject
 
 
-class ScoredBatch(NamedTuple):
+class ScoredRecords(NamedTuple):
     """Result of scoring a batch."""
 
-    batch: Batch
+    batch: PolledBatch
     verdicts: Sequence[Any]
     indices: Sequence[int]  # in the batch, of each verdict's record
     dead_letters: Sequence[DeadLetter]
@@ -181,7 +181,7 @@ class ScoredBatch(NamedTuple):
 class StreamSink(Protocol):
     """Writes verdicts and dead letters."""
 
-    def add(self, scored: ScoredBatch) -> None:
+    def add(self, scored: ScoredRecords) -> None:
         """Write a batch's verdicts and dead letters; they need not be durable or visible yet.
 
         Raises:

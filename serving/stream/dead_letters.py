@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from serving.stream.base import Batch, DeadLetter, Headers, Origin
+from serving.stream.base import DeadLetter, Headers, Origin, PolledBatch
 
 PREFIX = "__residuum.errors."
 
@@ -32,7 +32,7 @@ class _DeadLetterLine(msgspec.Struct, frozen=True, omit_defaults=True):
     key_base64: str = ""
 
 
-def headers(dead_letter: DeadLetter, batch: Batch) -> list[tuple[str, bytes | None]]:
+def headers(dead_letter: DeadLetter, batch: PolledBatch) -> list[tuple[str, bytes | None]]:
     """Return the headers of a dead letter: those of the record, then ours."""
     index = [dead_letter.batch_index]
     (origin,), (record_headers,), (timestamp,) = batch.origins(index), batch.headers(index), batch.timestamps(index)
@@ -55,7 +55,7 @@ def without_error_headers(record_headers: Headers) -> list[tuple[str, bytes | No
     return [(name, value) for name, value in record_headers if not name.startswith(PREFIX)]
 
 
-def line(dead_letter: DeadLetter, batch: Batch) -> bytes:
+def line(dead_letter: DeadLetter, batch: PolledBatch) -> bytes:
     r"""Return a dead letter as a line of JSON, without `\n`."""
     (origin,), (record_key,) = batch.origins([dead_letter.batch_index]), batch.keys([dead_letter.batch_index])
     reject = dead_letter.reject

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from serving.model import ServedModel
 from serving.monitoring.metric_table import MetricDefinition
 from serving.monitoring.model_metrics import ModelMetricsCollector
-from serving.stream.base import ScoredBatch
+from serving.stream.base import ScoredRecords
 
 ROWS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 STAGE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)  # seconds
@@ -73,7 +73,7 @@ class StreamMetrics:
         yield
         self._histograms["stages"].labels(name).observe(time.perf_counter() - began)
 
-    def delivered(self, scored: ScoredBatch) -> None:
+    def delivered(self, scored: ScoredRecords) -> None:
         """Count a batch whose verdicts are visible."""
         self._counters["batches"].labels("committed").inc()
         self._histograms["rows"].observe(len(scored.batch))

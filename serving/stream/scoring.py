@@ -26,7 +26,7 @@ from serving.codecs.json_limits import depth, without_long_texts
 from serving.limits import RecordLimits
 from serving.log import error_fields, log
 from serving.model import ServedModel
-from serving.stream.base import Batch, DeadLetter, DeadLetterReason, RecordVerdict, ScoredBatch
+from serving.stream.base import DeadLetter, DeadLetterReason, PolledBatch, RecordVerdict, ScoredRecords
 from serving.stream.series_state import ReadState, SeriesState
 
 MISSING = "None"  # how a reject shows a missing cell
@@ -42,7 +42,7 @@ class RecordScorer:
         self._series = series
         self._decoder = model.line_decoder
 
-    def __call__(self, batch: Batch, read_state: ReadState) -> ScoredBatch:
+    def __call__(self, batch: PolledBatch, read_state: ReadState) -> ScoredRecords:
         """Score a batch; `read_state` reads the stored state of partitions that were assigned.
 
         Raises:
@@ -58,10 +58,10 @@ class RecordScorer:
         dead_letters = [
             DeadLetter(reject.row, self._dead_letter_reason(reject, reasons), reject) for part in parts for reject in part.rejects
         ]
-        return ScoredBatch(batch, verdicts, at, sorted(dead_letters), list(self._series.changes()))
+        return ScoredRecords(batch, verdicts, at, sorted(dead_letters), list(self._series.changes()))
 
     def _by_partition(
-        self, records: RecordBatch, batch: Batch, reasons: dict[int, DeadLetterReason], read_state: ReadState
+        self, records: RecordBatch, batch: PolledBatch, reasons: dict[int, DeadLetterReason], read_state: ReadState
     ) -> Iterator[Verdicts]:
         """Score the rows of series partition by partition, single rows all at once."""
         if self._series.window is None:
@@ -82,7 +82,7 @@ class RecordScorer:
             yield self._rejected(records)
 
     def _without_wrong_keys(
-        self, records: RecordBatch, batch: Batch, name: str, reasons: dict[int, DeadLetterReason]
+        self, records: RecordBatch, batch: PolledBatch, name: str, reasons: dict[int, DeadLetterReason]
     ) -> RecordBatch:
         """Reject the rows whose record has another key: it may be in any partition, away from its series."""
         series = series_names(records.values[name], self.model.scorer.manifest.missing)
@@ -96,7 +96,7 @@ class RecordScorer:
             rejects.append(Reject(row, name, found, f"the record's key to be {expected!r}, as in its row"))
         return records.select(kept)._replace(rejects=[*records.rejects, *rejects]) if rejects else records
 
-    def _decode(self, batch: Batch, reasons: dict[int, DeadLetterReason]) -> RecordBatch:
+    def _decode(self, batch: PolledBatch, reasons: dict[int, DeadLetterReason]) -> RecordBatch:
         """Decode a batch; rows are numbered by their position in it."""
         block, limits = batch.block, self._limits
         if len(block) <= limits.max_record or max(map(len, filter(None, batch.values)), default=0) <= limits.max_record:
@@ -105,7 +105,7 @@ class RecordScorer:
                 return records
         return self._decode_each(batch, reasons)
 
-    def _decode_each(self, batch: Batch, reasons: dict[int, DeadLetterReason]) -> RecordBatch:
+    def _decode_each(self, batch: PolledBatch, reasons: dict[int, DeadLetterReason]) -> RecordBatch:
         rows, records, rejects = [], [], []
         for at, value in enumerate(batch.values):
             if batch.is_blank(at):
@@ -185,7 +185,7 @@ class RecordScorer:
         except Exception as again:  # noqa: BLE001 - as above
             raise StreamError(f"the graph of {scorer.folder} fails on every row: {again}") from error
 
-    def _messages(self, verdicts: Verdicts, batch: Batch) -> Iterator[Any]:
+    def _messages(self, verdicts: Verdicts, batch: PolledBatch) -> Iterator[Any]:
         """Return the messages that carry the verdicts."""
         model = self.model
         beside: list[Iterable[object]] = [

@@ -17,7 +17,7 @@ from detector.files.blocks import MAX_RECORD_BYTES, count
 from detector.files.stream import BOM
 from serving.files.output import STDOUT, output_errors
 from serving.stream import dead_letters
-from serving.stream.base import Headers, Origin, ScoredBatch
+from serving.stream.base import Headers, Origin, ScoredRecords
 from serving.stream.changelog_records import ChangelogRecord
 
 ENCODER = msgspec.json.Encoder()
@@ -188,7 +188,7 @@ class LineSink:
         self._dead_letters = AppendFile(dead_letters_to) if dead_letters_to and not self._is_shared else None
         self._files = [file for file in (self._dead_letters, self._verdicts) if file]
 
-    def add(self, scored: ScoredBatch) -> None:
+    def add(self, scored: ScoredRecords) -> None:
         """Write verdicts and dead letters."""
         if scored.dead_letters and self._dead_letters:
             lines = (dead_letters.line(dead_letter, scored.batch) + b"\n" for dead_letter in scored.dead_letters)
@@ -257,7 +257,7 @@ class AppendFile:
             os.close(self._file)
 
 
-def _in_record_order(scored: ScoredBatch) -> bytes:
+def _in_record_order(scored: ScoredRecords) -> bytes:
     lines = [(index, ENCODER.encode(verdict)) for index, verdict in zip(scored.indices, scored.verdicts, strict=True)]
     lines += [(dead_letter.batch_index, dead_letters.line(dead_letter, scored.batch)) for dead_letter in scored.dead_letters]
     return b"".join(line + b"\n" for _, line in sorted(lines))

@@ -18,7 +18,7 @@ from detector.errors import StreamError
 from serving.limits import RecordLimits
 from serving.log import log
 from serving.model import ServedModel
-from serving.stream.base import Batch, ConnectionLost, RetryBatch, ScoredBatch, StreamSink, StreamSource
+from serving.stream.base import ConnectionLost, PolledBatch, RetryBatch, ScoredRecords, StreamSink, StreamSource
 from serving.stream.metrics import StreamMetrics
 from serving.stream.model_watcher import ModelWatcher
 from serving.stream.scoring import RecordScorer
@@ -119,7 +119,7 @@ class StreamWorker:
         self._score = RecordScorer(model, self._limits, self._state)
         return had_window != (self._state.window is not None)
 
-    def _process(self, source: StreamSource[Any], sink: StreamSink, batch: Batch) -> None:
+    def _process(self, source: StreamSource[Any], sink: StreamSink, batch: PolledBatch) -> None:
         """Score and deliver a batch, or rewind to it."""
         try:
             with self._metrics.stage("score"):
@@ -146,9 +146,9 @@ class StreamWorker:
         )
         self._on_progress(self.progress)
 
-    def _score_batch(self, source: StreamSource[Any], batch: Batch) -> ScoredBatch:
+    def _score_batch(self, source: StreamSource[Any], batch: PolledBatch) -> ScoredRecords:
         """Score a batch; the source idles while that takes long."""
-        job: Future[ScoredBatch] = self._scoring_thread.submit(self._score, batch, source.read_state)
+        job: Future[ScoredRecords] = self._scoring_thread.submit(self._score, batch, source.read_state)
         try:
             return job.result(SCORING_TIMEOUT)
         except TimeoutError:

@@ -132,7 +132,7 @@ class KafkaBatch:
         records = self.records
         return [created if (created := records[index].timestamp()[1]) > 0 else 0 for index in indices]
 
-    def is_blank(self, index: int) -> bool:  # noqa: ARG002 - `Batch`
+    def is_blank(self, index: int) -> bool:  # noqa: ARG002 - `PolledBatch`
         """Return False: an empty record is a record."""
         return False
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from serving.stream import dead_letters
-from serving.stream.base import Batch, Headers, ScoredBatch, StreamSink
+from serving.stream.base import Headers, PolledBatch, ScoredRecords, StreamSink
 from serving.stream.kafka.changelog import key_of
 from serving.stream.kafka.offsets import OffsetCommit
 from serving.stream.kafka.producer import BY_KEY, KafkaProducer, Message
@@ -32,7 +32,7 @@ class KafkaSink:
         self._producer = producer
         self._topics = topics
 
-    def add(self, scored: ScoredBatch) -> None:
+    def add(self, scored: ScoredRecords) -> None:
         """Send verdicts, dead letters and changes to windows."""
         batch, send = scored.batch, self._producer.send
         if (topic := self._topics.verdicts) and scored.verdicts:
@@ -63,7 +63,7 @@ class KafkaSink:
 
 
 def _messages(
-    values: Iterable[bytes | None], headers: Sequence[Headers], batch: Batch, indices: Sequence[int]
+    values: Iterable[bytes | None], headers: Sequence[Headers], batch: PolledBatch, indices: Sequence[int]
 ) -> Iterator[Message]:
     """Return messages with the keys and timestamps of their records."""
     return zip(
@@ -78,7 +78,7 @@ class CombinedSink:
         """Combine two sinks; everything is durable in `first` before `second` commits."""
         self._sinks = (first, second)
 
-    def add(self, scored: ScoredBatch) -> None:
+    def add(self, scored: ScoredRecords) -> None:
         """Add to both sinks."""
         for sink in self._sinks:
             sink.add(scored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from serving.stream.base import Headers, ScoredBatch
+from serving.stream.base import Headers, ScoredRecords
 from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.kafka.consumer import GroupMember, KafkaBatch
 from serving.stream.text import LineBatch
@@ -69,7 +69,7 @@ class FakeSink:
         self._endpoints = endpoints
         self._added: list[int] = []
 
-    def add(self, scored: ScoredBatch) -> None:
+    def add(self, scored: ScoredRecords) -> None:
         self._added = [verdict.origin.row for verdict in scored.verdicts]
         self._endpoints.record("add")
 

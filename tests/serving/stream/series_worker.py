@@ -8,7 +8,7 @@ import msgspec
 
 from serving.limits import RecordLimits
 from serving.model import ServedModel
-from serving.stream.base import ScoredBatch
+from serving.stream.base import ScoredRecords
 from serving.stream.metrics import StreamMetrics
 from serving.stream.scoring import RecordScorer
 from serving.stream.series_state import SeriesState
@@ -29,11 +29,11 @@ class SeriesWorker:
         self._score = RecordScorer(model, LIMITS, self._state)
         self._store = store
 
-    def score(self, lines: Sequence[bytes], row: int = 1) -> ScoredBatch:
+    def score(self, lines: Sequence[bytes], row: int = 1) -> ScoredRecords:
         """Score a batch without delivering it."""
         return self._score(batch_of(lines, row), lambda _: self._store.records())
 
-    def deliver(self, lines: Sequence[bytes], row: int = 1) -> ScoredBatch:
+    def deliver(self, lines: Sequence[bytes], row: int = 1) -> ScoredRecords:
         """Score a batch and commit its changes."""
         scored = self.score(lines, row)
         self._store.commit(POSITION, scored.changes)
@@ -45,6 +45,6 @@ class SeriesWorker:
         self._score = RecordScorer(model, LIMITS, self._state)
 
 
-def encoded(batches: Sequence[ScoredBatch]) -> list[dict[str, object]]:
+def encoded(batches: Sequence[ScoredRecords]) -> list[dict[str, object]]:
     """Return verdicts as a sink writes them."""
     return [msgspec.json.decode(ENCODER.encode(verdict)) for scored in batches for verdict in scored.verdicts]

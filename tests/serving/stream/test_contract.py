@@ -14,7 +14,7 @@ import pytest
 from detector.rejects import Reject
 from detector.windows import Window
 from serving.stream.addresses import Topic
-from serving.stream.base import Batch, DeadLetter, Origin, RecordVerdict, ScoredBatch, StreamSink, StreamSource
+from serving.stream.base import DeadLetter, Origin, PolledBatch, RecordVerdict, ScoredRecords, StreamSink, StreamSource
 from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.metrics import StreamMetrics
 from serving.stream.run import connector
@@ -133,9 +133,9 @@ def sink_case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SinkCa
     yield from request.param(Resources(tmp_path, lambda: request.getfixturevalue("topics")))
 
 
-def poll(source: StreamSource[Any], count: int) -> list[Batch]:
+def poll(source: StreamSource[Any], count: int) -> list[PolledBatch]:
     """Poll until there are `count` records."""
-    batches: list[Batch] = []
+    batches: list[PolledBatch] = []
     for _ in range(int(TIMEOUT / LINGER)):
         batch = source.poll()
         assert batch is not None
@@ -146,7 +146,7 @@ def poll(source: StreamSource[Any], count: int) -> list[Batch]:
     return batches
 
 
-def values_of(batches: list[Batch]) -> list[bytes | None]:
+def values_of(batches: list[PolledBatch]) -> list[bytes | None]:
     return [value for batch in batches for value in batch.values]
 
 
@@ -197,11 +197,11 @@ def test_a_source_continues_at_the_committed_position(source_case: SourceCase) -
         assert sorted(values_of(poll(source, 20))) == sorted(LINES[10:])
 
 
-def scored(scores: list[float]) -> ScoredBatch:
+def scored(scores: list[float]) -> ScoredRecords:
     """Return verdicts with these scores, and a dead letter after them."""
     verdicts = [RecordVerdict(score, 0.5, score > 2, "pumps", 1, Origin(file="-", row=row)) for row, score in enumerate(scores)]
     dead_letter = DeadLetter(len(scores), "not JSON", Reject(len(scores), "", "x", "a JSON object"))
-    return ScoredBatch(batch_of(LINES), verdicts, range(len(scores)), [dead_letter])
+    return ScoredRecords(batch_of(LINES), verdicts, range(len(scores)), [dead_letter])
 
 
 def test_committed_verdicts_and_dead_letters_are_visible(sink_case: SinkCase) -> None:
@@ -306,8 +306,8 @@ def opened(connect: Connect) -> Iterator[tuple[StreamSource[Any], StreamSink]]:
         yield source, sink
 
 
-def deliver(sink: StreamSink, batch: Batch, changes: list[ChangelogRecord]) -> None:
+def deliver(sink: StreamSink, batch: PolledBatch, changes: list[ChangelogRecord]) -> None:
     origins = batch.origins(range(len(batch)))
     verdicts = [RecordVerdict(1.0, 0.5, False, "presses", 1, origin) for origin in origins]  # noqa: FBT003
-    sink.add(ScoredBatch(batch, verdicts, range(len(batch)), [], changes))
+    sink.add(ScoredRecords(batch, verdicts, range(len(batch)), [], changes))
     sink.flush()

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from detector.rejects import Reject
-from serving.stream.base import DeadLetter, Origin, RecordVerdict, ScoredBatch
+from serving.stream.base import DeadLetter, Origin, RecordVerdict, ScoredRecords
 from serving.stream.metrics import StreamMetrics
 from tests.serving.stream.fakes import FakeRecord, kafka_batch
 
@@ -17,7 +17,7 @@ def test_a_delivered_batch_is_counted() -> None:
     created = int(time.time() * 1000) - 5000
     batch = kafka_batch([FakeRecord(b"", b"", 0, offset, timestamp=created) for offset in range(3)], {0: 0})
     verdicts = [RecordVerdict(1.0, 0.5, False, "pumps", 1, Origin("readings", 0, offset)) for offset in (0, 2)]  # noqa: FBT003
-    metrics.delivered(ScoredBatch(batch, verdicts, [0, 2], [DeadLetter(1, "too big", Reject(1, "", "2 MB", "at most 1 MB"))]))
+    metrics.delivered(ScoredRecords(batch, verdicts, [0, 2], [DeadLetter(1, "too big", Reject(1, "", "2 MB", "at most 1 MB"))]))
     metrics.aborted()
     value = metrics.registry.get_sample_value
     assert value("residuum_stream_records_total", {"outcome": "scored"}) == 2

@@ -15,7 +15,7 @@ import pytest
 from detector.errors import OutputError, StreamError
 from detector.rejects import Reject
 from serving.stream import text
-from serving.stream.base import DeadLetter, Origin, RecordVerdict, ScoredBatch
+from serving.stream.base import DeadLetter, Origin, RecordVerdict, ScoredRecords
 from serving.stream.text import AppendFile, LineBuffer, LineSink, StdinSource
 from tests.serving.stream.conftest import RUN, StartProcess, check, lines_of, row_of, rows, values
 from tests.serving.stream.fakes import batch_of
@@ -76,13 +76,13 @@ def test_a_line_without_end_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture
-def scored() -> ScoredBatch:
+def scored() -> ScoredRecords:
     """A verdict, a dead letter, a verdict."""
     verdicts = [RecordVerdict(1.5, 0.5, False, "pumps", 1, Origin(file="-", row=row)) for row in (1, 3)]  # noqa: FBT003
-    return ScoredBatch(batch_of([b"1", b"2", b"3"]), verdicts, [0, 2], [DeadLetter(1, "not JSON", Reject(2, "", "2", "{}"))])
+    return ScoredRecords(batch_of([b"1", b"2", b"3"]), verdicts, [0, 2], [DeadLetter(1, "not JSON", Reject(2, "", "2", "{}"))])
 
 
-def test_dead_letters_are_in_the_order_of_records_or_in_a_file_of_their_own(scored: ScoredBatch, tmp_path: Path) -> None:
+def test_dead_letters_are_in_the_order_of_records_or_in_a_file_of_their_own(scored: ScoredRecords, tmp_path: Path) -> None:
     one, verdicts, dead_letters = (tmp_path / name for name in ("one", "verdicts", "dead-letters"))
     for sink in (LineSink(str(one), str(one)), LineSink(str(verdicts), str(dead_letters))):
         with contextlib.closing(sink):

@@ -15,7 +15,7 @@ from serving.log import configure_logging
 from serving.model import ServedModel
 from serving.stream import model_watcher
 from serving.stream import worker as loop
-from serving.stream.base import ConnectionLost, RetryBatch, ScoredBatch
+from serving.stream.base import ConnectionLost, RetryBatch, ScoredRecords
 from serving.stream.metrics import StreamMetrics
 from serving.stream.model_watcher import ModelWatcher
 from serving.stream.scoring import RecordScorer
@@ -88,7 +88,7 @@ def test_a_permanent_error_closes_both_ends(pumps: Path) -> None:
 def test_the_source_idles_while_scoring_takes_long(pumps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     score = RecordScorer.__call__
 
-    def slow(self: RecordScorer, batch: LineBatch, read_state: ReadState) -> ScoredBatch:
+    def slow(self: RecordScorer, batch: LineBatch, read_state: ReadState) -> ScoredRecords:
         time.sleep(0.2)
         return score(self, batch, read_state)
 
