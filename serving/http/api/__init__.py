@@ -3,8 +3,8 @@
 In reading order:
 
     routes           the route table: every route with its role, schemas and handler
-    score            the scoring routes, `oip` those of the Open Inference Protocol, `sessions` those of series
-    query_params     the options of scoring; `unknown_columns` and `row_log` serve it too
+    score            the scoring routes; `sessions` are those of series
+    query_params     the options of scoring; `row_log` logs rows
     model_info       which models and versions there are
     admin            promote, roll back, move the threshold, give feedback
     live_page        the page at / and its events; `serving/web` holds its files

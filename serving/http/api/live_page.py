@@ -14,7 +14,7 @@ from serving import web
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.readiness import Readiness
 from serving.http.core.request import Request
-from serving.http.core.response import Response, StreamedResponse
+from serving.http.core.response import Response, StreamedResponse, until_disconnected
 from serving.http.models.aggregator import Aggregator
 from serving.http.models.registry import ModelRegistry
 from serving.model import ServedModel
@@ -46,7 +46,7 @@ class LivePage:
         self._readiness = readiness
         self._listeners = 0
 
-    async def events(self, _request: Request) -> StreamedResponse:
+    async def events(self, request: Request) -> StreamedResponse:
         """Return a stream of server-sent events.
 
         Raises:
@@ -54,7 +54,7 @@ class LivePage:
         """
         if self._listeners >= MAX_LISTENERS:
             raise HttpProblem(429, "listeners", f"{self._listeners} pages are open, which is the limit")
-        return StreamedResponse(self._events(), EVENT_STREAM)
+        return StreamedResponse(until_disconnected(self._events(), request), EVENT_STREAM)
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
         """Yield an event every second, until the service shuts down."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from serving.http.core.problem_details import HttpProblem
-from serving.http.core.request import Header, RequestHead
+from serving.http.core.problem_details import ClientGone, HttpProblem
+from serving.http.core.request import Header, Request, RequestHead
 
 JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
@@ -38,6 +39,30 @@ class StreamedResponse(NamedTuple):
 
 
 AnyResponse = Response | StreamedResponse
+
+
+async def until_disconnected(chunks: AsyncGenerator[bytes, None], request: Request) -> AsyncGenerator[bytes, None]:
+    """Yield chunks until they end or the client disconnects; call it only after the whole body was read.
+
+    Raises:
+        ClientGone: the client has disconnected.
+    """
+    disconnected = asyncio.ensure_future(request.wait_for_disconnect())
+    try:
+        while True:
+            chunk = asyncio.ensure_future(anext(chunks))
+            await asyncio.wait({chunk, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+            if not chunk.done():
+                chunk.cancel()
+                await asyncio.wait({chunk})
+                raise ClientGone
+            try:
+                yield chunk.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        disconnected.cancel()
+        await chunks.aclose()
 
 
 def json_response(value: object) -> Response:

@@ -2,7 +2,6 @@
 
 In reading order:
 
-    model           one version of one name, open for requests
     registry        which versions are open; follows the repository on disk
     sessions        series whose rows arrive request by request
     feedback        what users say about verdicts, in a file beside the versions

@@ -11,7 +11,7 @@ import msgspec
 from serving.http.core.problem_details import ClientGone, HttpProblem
 from serving.http.core.readiness import Readiness
 from serving.http.core.request import Header, Request
-from serving.http.core.response import StreamedResponse
+from serving.http.core.response import StreamedResponse, until_disconnected
 from serving.http.core.settings import HttpSettings
 from serving.http.models.worker_report import WorkerReport
 from serving.http.process.internal_api import REPORTS_PATH
@@ -80,7 +80,11 @@ class Proxy:
             raise HttpProblem(400, "http", "a header of the request is invalid") from error
         except UNAVAILABLE as error:
             raise HttpProblem(503, "away", "worker 0, which answers this route, does not respond") from error
-        return StreamedResponse(self._chunks(response, request), b"", response.status, list(_forwarded(response.headers)))
+        is_endless = (b"content-type", b"text/event-stream; charset=utf-8") in response.headers
+        chunks = self._chunks(response, request, is_endless=is_endless)
+        if is_endless:
+            chunks = until_disconnected(chunks, request)
+        return StreamedResponse(chunks, b"", response.status, list(_forwarded(response.headers)))
 
     async def send_report(self, report: WorkerReport) -> bool:
         """Send a report; returns whether it arrived."""
@@ -95,9 +99,8 @@ class Proxy:
         """Close all connections."""
         await self._pool.aclose()
 
-    async def _chunks(self, response: httpcore.Response, request: Request) -> AsyncGenerator[bytes, None]:
+    async def _chunks(self, response: httpcore.Response, request: Request, *, is_endless: bool) -> AsyncGenerator[bytes, None]:
         """Yield a response as it arrives; an endless one ends when this worker shuts down."""
-        is_endless = (b"content-type", b"text/event-stream; charset=utf-8") in response.headers
         try:
             async for chunk in response.aiter_stream():
                 yield chunk

@@ -100,7 +100,7 @@ def test_tls(start_process: StartProcess, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--device", "cuda"], "cuda was asked for"),
+        (["--device", "cuda"], "cuda was requested"),
         (["--tls-certificate", KEPT / "manifest.json"], "cannot load the certificate"),
         (["--port", "PORT"], "cannot listen on"),
         (["--workers", 2, "--port", "PORT"], "cannot listen on"),
