@@ -11,6 +11,7 @@ import functools
 import importlib
 import json
 import os
+import pkgutil
 import re
 import shutil
 import socket
@@ -33,7 +34,6 @@ BUNDLE = ROOT / "tests" / "data" / "bundle-1"
 ROW = {"temperature": 61.5, "pressure": 2.1}
 START_TIMEOUT = 120  # seconds
 METRIC = re.compile(r"^# (HELP|TYPE) (residuum_\w+) (.*)$")
-SAMPLE = re.compile(r"^(residuum_\w+?)(?:_bucket|_sum|_count|_created)?\{(.*)\} ")
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 WORDS = {"str": "text", "text": "text", "int": "whole number", "integer": "whole number", "float": "number"}
@@ -365,18 +365,29 @@ def metrics_of_worker() -> str:
 
 def _metrics(text: str) -> str:
     found: dict[str, dict[str, str]] = {}
-    labels: dict[str, dict[str, None]] = {}
     for line in text.splitlines():
         if match := METRIC.match(line):
             found.setdefault(match[2], {})[match[1]] = match[3]
-        elif match := SAMPLE.match(line):
-            labels.setdefault(match[1], {}).update(dict.fromkeys(re.findall(r'(\w+)="', match[2])))
+    labels = metric_labels()
     rows = []
     for name, texts in found.items():
         if not name.endswith("_created"):
-            names = ", ".join(_code(label) for label in labels.get(name, {}) if label != "le")
+            names = ", ".join(map(_code, labels.get(name.removesuffix("_total"), ())))
             rows.append((_code(name), texts["TYPE"], names, texts["HELP"]))
     return table(("Metric", "Type", "Labels", "Meaning"), rows)
+
+
+def metric_labels() -> dict[str, tuple[str, ...]]:
+    """Return the labels of every metric that a module of `serving` defines, by its name without the suffix `_total`."""
+    import serving
+    from serving.monitoring.metric_table import MetricDefinition
+
+    labels = {}
+    for module in pkgutil.walk_packages(serving.__path__, "serving."):
+        for value in vars(importlib.import_module(module.name)).values():
+            definitions = value.values() if isinstance(value, dict) else value if type(value) in {tuple, list} else [value]
+            labels |= {each.name: each.labels for each in definitions if isinstance(each, MetricDefinition)}
+    return labels
 
 
 # Files of the repository that are pages too

@@ -116,6 +116,13 @@ def test_the_generated_tables_are_complete() -> None:
     assert "`guarantee`" in generate.stream_settings()
 
 
+def test_the_labels_of_metrics_come_from_their_definitions() -> None:
+    labels = generate.metric_labels()
+    assert labels["residuum_http_requests"] == ("route", "status")
+    assert "column" in labels["residuum_column_stability"]
+    assert len(labels) > 40
+
+
 def test_every_generated_part_has_a_generator() -> None:
     named = {name for page in PAGES for name in generate.MARK.findall(page.read_text())}
     assert named == generate.GENERATORS.keys()
