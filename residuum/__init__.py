@@ -1,13 +1,24 @@
-"""Learns what normal looks like, and flags what it cannot rebuild.
+"""Detect anomalies with autoencoders, with a promised false-alarm rate and reasons.
+
+Train on normal rows, then score new ones:
 
     import residuum
-    detector = residuum.load("models/pumps")
-    verdicts = detector.score(frame)            # pandas, polars, pyarrow or numpy in; the same kind out
-    residuum.train(frame, ...)                  # needs the extra `train`
-    residuum.AutoencoderDetector().fit(frame)   # the same as a scikit-learn estimator
 
-This is the door: the public names below and the command line (`residuum.cli`). How a detector is asked stands in
-`serving`, how one is made in `training`, what both share in `detector`. A name is imported when it is first used.
+    detector = residuum.train(normal, "models/pumps")       # a frame or an array; needs the extra `train`
+    detector = residuum.load("models/pumps")                # any time later, in any process
+    verdicts = detector.score(today)                        # the frame with scores, verdicts and reasons added
+    verdicts[verdicts["is_anomaly"]]
+
+Frames of pandas, polars and pyarrow and numpy arrays are accepted; what comes back is of the same kind.
+
+    train                  train a detector on normal rows and write it as a bundle
+    load                   open a bundle
+    Detector               scores, embeds, reconstructs, decodes and generates rows
+    AutoencoderDetector    the same as a scikit-learn estimator: fit, predict, score_samples
+    errors                 the exceptions, all subclasses of `errors.ResiduumError`
+    __version__            the version, a text
+
+The command line offers the same and more: `residuum --help`.
 """
 
 import sys
@@ -23,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AutoencoderDetector", "Detector", "__version__", "errors", "load", "train"]
 
-_HOME = __path__[0].removesuffix(__name__)
-_PLACES = {
+_ROOT = __path__[0].removesuffix(__name__)
+_MODULES = {  # public names are imported on first use, so that `import residuum` is fast
     "AutoencoderDetector": "residuum.estimator",
     "Detector": "residuum.api",
     "__version__": "detector.version",
@@ -36,8 +47,8 @@ _PLACES = {
 def __getattr__(name: str) -> object:
     if name == "errors":
         return import_module("detector.errors")
-    if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -45,26 +56,26 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _refuse_stranger(name: str) -> None:
-    """Say which file is in the way when Python finds a package `name` that is not the one beside this."""
+def _check_own_package(name: str) -> None:
+    """Raise `ImportError` if Python finds another package `name` before the one beside this."""
     try:
         spec = find_spec(name)
-    except ValueError:  # imported already, and by no ordinary import
-        where = getattr(sys.modules[name], "__file__", None)
+    except ValueError:  # already imported, without a spec
+        found = getattr(sys.modules[name], "__file__", None)
     else:
-        if spec is None:  # missing altogether: importing it says so well enough
+        if spec is None:  # importing it will report that
             return
         folders = spec.submodule_search_locations or []
-        if f"{_HOME}{name}" in folders:
+        if f"{_ROOT}{name}" in folders:
             return
-        where = spec.origin or next(iter(folders), None)
+        found = spec.origin or next(iter(folders), None)
     raise ImportError(
-        f"{where} is in the way: it bears the name of Residuum's own package {name!r}, and Python finds it first. "
-        f"Rename it, or start Python in another folder or as `python -P`. (Residuum's is {_HOME}{name}.)",
+        f"{found} hides Residuum's own package {name!r}, which is {_ROOT}{name}. "
+        "Rename it, or start Python in another folder or as `python -P`.",
         name=name,
-        path=where,
+        path=found,
     )
 
 
 for _name in ("detector", "training", "serving"):
-    _refuse_stranger(_name)
+    _check_own_package(_name)

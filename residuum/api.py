@@ -1,27 +1,25 @@
-"""The Python door: frames of any kind in, the same kind with verdicts out.
+"""The Python API: `train` and `load` return a `Detector`, which scores frames of any library.
 
     import residuum
 
-    detector = residuum.train(normal, to="models/pumps")
-    judged = residuum.load("models/pumps").score(today)
-    judged[judged["is_anomaly"]]
+    detector = residuum.train(normal, "models/pumps")
+    verdicts = residuum.load("models/pumps").score(today)
+    verdicts[verdicts["is_anomaly"]]
 
-narwhals lets pandas, polars, pyarrow and others pass alike; everything behind this file works on polars frames.
+Frames of pandas, polars and pyarrow are converted by `residuum.frames`; this module works on polars frames.
 """
 
 from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
-import narwhals as nw
 import numpy as np
 import polars as pl
 
-from detector.cells import category_text
 from detector.columns import Column, Encoded, as_frame, encode, format_names, require_columns
 from detector.decoder import Decoder, latent_names
 from detector.errors import SettingError, TableError
@@ -30,6 +28,7 @@ from detector.images import make_spec, parse_size
 from detector.manifest import Manifest
 from detector.reasons import Explain, as_texts
 from detector.scorer import Scorer
+from residuum import frames, html
 
 if TYPE_CHECKING:
     from training.train import TrainedDetector, TrainingResult
@@ -37,178 +36,264 @@ if TYPE_CHECKING:
 Frame = TypeVar("Frame")
 Names = str | tuple[str, ...] | list[str]  # one name, or several
 
-TAKEN = "taken are pandas, polars and pyarrow frames, and arrays [rows, columns]; a LazyFrame is collected first, by collect()"
-
 
 class Detector:
-    """A trained detector, open for scoring."""
+    """A trained detector, ready to score rows.
+
+    `residuum.load` opens one, `residuum.train` makes one. Every method accepts a pandas, polars or pyarrow frame or a numpy
+    array, and returns the same kind. In a notebook, a detector shows itself as a card.
+
+    Example:
+        >>> import polars as pl
+        >>> import residuum
+        >>> detector = residuum.load("models/pumps")
+        >>> verdicts = detector.score(pl.read_csv("today.csv"))
+        >>> anomalies = verdicts.filter("is_anomaly").select("anomaly_score", "p_value", "reason_1")
+    """
 
     def __init__(self, scorer: Scorer) -> None:
-        """Take an opened bundle; `residuum.load` gives one by its path."""
         self._scorer = scorer
 
     def __repr__(self) -> str:
-        """Name the bundle, its variant and its promise."""
         manifest = self.manifest
         return f"<Detector {manifest.name}/{manifest.version}: {manifest.variant}, {len(manifest.columns)} columns>"
 
+    def _repr_html_(self) -> str:
+        return html.card(self.manifest)
+
     @property
     def manifest(self) -> Manifest:
-        """Everything that the bundle says of itself."""
+        """The manifest of the bundle: columns, settings, threshold, promise, row counts, proof of parity."""
         return self._scorer.manifest
 
     @property
     def threshold(self) -> float:
-        """The score above which a row is an anomaly, in nats."""
+        """The score above which a row is an anomaly, in the unit of the score (nats)."""
         return self.manifest.decision.threshold
 
     def score(self, rows: Frame, *, reasons: Explain = "anomalies", top: int = 3) -> Frame:
-        """Judge every row; gives the frame with the columns of the verdict added, its index and types kept.
+        """Score rows: return the frame with the columns of the verdicts added, its index and types kept.
 
-        Added are `anomaly_score` (nats, higher is more abnormal), `p_value`, `is_anomaly`, `class` and
-        `class_probability` where the bundle was fine-tuned, `reason_1` to `reason_<top>`, and `rejected`, which says why
-        a row could not be scored (its score is then missing and it is no anomaly). A numpy array `[rows, columns]` has the
-        detector's columns in their order; it comes back as a structured array of the verdicts alone. A detector of windows
-        takes a frame's rows in order, adds `state`, and gives no verdict on rows that warm a window up.
+        A row that cannot be read does not raise: it has no score, is not an anomaly, and `rejected` says why.
+
+        Args:
+            rows: A frame with at least the detector's columns, in any order, or an array `[rows, columns]` with exactly
+                these columns in the order of training. For images trained from pixels, `[images, height, width]` works too.
+                For a series, a frame whose rows are in the order of time; the first rows of a window get no verdict.
+            reasons: Which rows get reasons: "anomalies", "all" or "none". Default: "anomalies".
+            top: The largest number of reasons per row. Default: 3.
+
+        Returns:
+            The frame with these columns added; of an array, a structured array of these columns alone.
+
+            - `anomaly_score`: float, in nats; higher is more abnormal.
+            - `p_value`: float in (0, 1], the probability that a normal row scores as high.
+            - `is_anomaly`: bool.
+            - `state`: str, for a series only: whether the row was scored, or why not.
+            - `class`, `class_probability`: str and float, if the detector was fine-tuned on labels.
+            - `reason_1` to `reason_<top>`: str, the columns to blame, with the found and the expected value.
+            - `rejected`: str, why the row could not be read.
 
         Raises:
-            TableError: the rows are no frame, a column is missing, or one already bears the name of a verdict's.
-            SettingError: `reasons` is none of "anomalies", "all" and "none".
+            TableError: `rows` is not a frame, lacks a column, or already has a column with the name of a verdict's.
+            SettingError: `reasons` is not one of the three values.
+
+        Example:
+            >>> import pandas as pd
+            >>> import residuum
+            >>> detector = residuum.load("models/pumps")
+            >>> verdicts = detector.score(pd.read_csv("today.csv"), reasons="all", top=1)
+            >>> worst = verdicts.nlargest(5, "anomaly_score")[["anomaly_score", "reason_1"]]
         """
         if reasons not in get_args(Explain):
-            raise SettingError(f"reasons={reasons!r}: reasons are given for one of {format_names(get_args(Explain))}")
+            raise SettingError(f"reasons must be one of {format_names(get_args(Explain))}; got {reasons!r}")
         window = self.manifest.window
         if isinstance(rows, np.ndarray):
             if window is not None:
                 raise TableError(f"an array has no column {window.time!r} to order a series by: give a frame")
-            return cast("Frame", _records(self._judge(self._frame_of(rows), reasons, top)))
-        given = _opened(rows)
-        require_columns([str(name) for name in given.columns], self.manifest.columns)
+            return cast("Frame", frames.structured_array(self._verdict_columns(self._frame_of(rows), reasons, top)))
+        frame = frames.open_frame(rows)
+        require_columns([str(name) for name in frame.columns], self.manifest.columns)
         needed = {column.name for column in self.manifest.columns} | set(window.columns if window else ())
-        verdicts = self._judge(_polars(given, needed), reasons, top)
-        taken = [name for name in verdicts.columns if name in given.columns]
+        verdicts = self._verdict_columns(frames.to_polars(frame, needed), reasons, top)
+        taken = [name for name in verdicts.columns if name in frame.columns]
         if taken:
-            raise TableError(f"the frame has a column {taken[0]!r} already, which the verdict needs: rename or drop it")
-        added = [_series(verdicts[name], given) for name in verdicts.columns]
-        return cast("Frame", given.with_columns(*added).to_native())
+            raise TableError(f"the frame already has a column {taken[0]!r}, which the verdicts need: rename or drop it")
+        added = [frames.like(verdicts[name], frame) for name in verdicts.columns]
+        return cast("Frame", frame.with_columns(*added).to_native())
 
     def embed(self, rows: Frame) -> Frame:
-        """Give each row's code, `latent_1` to `latent_<k>`, in the same kind of frame with its index kept.
+        """Return each row's code, its coordinates in the latent space.
 
-        A row that cannot be read has no code. Of a numpy array `[rows, columns]`, codes come as an array `[rows, k]`.
+        Args:
+            rows: A frame or an array, as for `score`.
+
+        Returns:
+            A frame of the same kind with the same index and the float columns `latent_1` to `latent_<k>`; of an array, an
+            array `[rows, k]`. A row that cannot be read has missing values.
 
         Raises:
             TableError: a column is missing.
+            SettingError: the detector scores windows of a series.
+
+        Example:
+            >>> import polars as pl
+            >>> import residuum
+            >>> codes = residuum.load("models/pumps").embed(pl.read_csv("today.csv"))
         """
         if isinstance(rows, np.ndarray):
-            return cast("Frame", self._embedded(self._frame_of(rows)).to_numpy())
-        return self._rewritten(rows, self._embedded)
+            return cast("Frame", self._embed(self._frame_of(rows)).to_numpy())
+        return self._transform(rows, self._embed)
 
     def reconstruct(self, rows: Frame) -> Frame:
-        """Give each row as the detector rebuilds it, in the same kind of frame with its index kept: the detector's columns.
+        """Return each row as the detector reconstructs it: the expected value of every cell, missing cells filled.
 
-        Categories come as their texts, dates as ISO text; a row that cannot be read is empty. Of a numpy array, rows
-        come as a structured array.
+        Args:
+            rows: A frame or an array, as for `score`.
+
+        Returns:
+            A frame of the same kind with the same index and the detector's columns, in their units: categories as text, dates
+            as ISO text. Of an array, a structured array. A row that cannot be read is empty.
 
         Raises:
             TableError: a column is missing.
+            SettingError: the detector scores windows of a series.
+
+        Example:
+            >>> import polars as pl
+            >>> import residuum
+            >>> expected = residuum.load("models/pumps").reconstruct(pl.read_csv("today.csv"))
         """
         if isinstance(rows, np.ndarray):
-            return cast("Frame", _records(self._rebuilt(self._frame_of(rows))))
-        return self._rewritten(rows, self._rebuilt)
+            return cast("Frame", frames.structured_array(self._reconstruct(self._frame_of(rows))))
+        return self._transform(rows, self._reconstruct)
 
     def decode(self, codes: Frame) -> Frame:
-        """Give the most likely row of each code, as `embed` gives codes; a numpy array gives a structured one.
+        """Return the most likely row of each code; the inverse of `embed`.
+
+        Args:
+            codes: A frame with the columns `latent_1` to `latent_<k>`, or an array `[rows, k]`.
+
+        Returns:
+            A frame of the same kind with the same index and the detector's columns; of an array, a structured array.
 
         Raises:
-            TableError: a latent is missing, or is no finite number.
+            TableError: a latent is missing or not a finite number.
             BundleError: the bundle has no decoder.
+
+        Example:
+            >>> import polars as pl
+            >>> import residuum
+            >>> detector = residuum.load("models/pumps")
+            >>> codes = detector.embed(pl.read_csv("today.csv"))
+            >>> rows = detector.decode(codes)
         """
         if isinstance(codes, np.ndarray):
-            return cast("Frame", _records(as_frame(self._decoder.decode(codes), self.manifest.columns)))
-        return self._rewritten(codes, self._decoded, [column.name for column in self._decoder.latent_columns])
+            return cast("Frame", frames.structured_array(as_frame(self._decoder.decode(codes), self.manifest.columns)))
+        return self._transform(codes, self._decode, [column.name for column in self._decoder.latent_columns])
 
     def generate(self, rows: int, seed: int = 0, *, mean: bool = False) -> pl.DataFrame:
-        """Draw new rows: a code from the prior, then a row from what the decoder makes of it (with `mean`, its most likely).
+        """Generate rows that look normal: draw codes from the prior and decode them.
 
-        The same seed gives the same rows, those of `residuum generate`, as a polars frame.
+        Args:
+            rows: The number of rows.
+            seed: The random seed; the same seed gives the same rows, also those of `residuum generate`. Default: 0.
+            mean: Return the most likely row of each code instead of one drawn from its distribution. Default: False.
+
+        Returns:
+            A polars frame with the detector's columns.
 
         Raises:
-            SettingError: the detector's variant has no prior.
+            SettingError: the variant has no prior; "variational" and "adversarial" have one.
             BundleError: the bundle has no decoder.
+
+        Example:
+            >>> import residuum
+            >>> rows = residuum.load("models/pumps-with-prior").generate(100, seed=1)
         """
-        drawn = self._decoder.generate(rows, seed, mean=mean)
-        return pl.concat([as_frame(block, self.manifest.columns) for block in drawn])
+        blocks = self._decoder.generate(rows, seed, mean=mean)
+        return pl.concat([as_frame(block, self.manifest.columns) for block in blocks])
 
     @functools.cached_property
     def _decoder(self) -> Decoder:
         return Decoder.open(self._scorer.folder, self._scorer.graph.device)
 
-    def _rewritten(self, rows: Frame, rewrite: Callable[[pl.DataFrame], pl.DataFrame], needed: list[str] | None = None) -> Frame:
-        """Rewrite a frame as another one of its kind."""
-        given = _opened(rows)
+    def _transform(
+        self, rows: Frame, transform: Callable[[pl.DataFrame], pl.DataFrame], needed: list[str] | None = None
+    ) -> Frame:
+        """Apply a function of polars frames to any frame; return its result in the same library, the index kept."""
+        frame = frames.open_frame(rows)
         needed = [column.name for column in self.manifest.columns] if needed is None else needed
-        written = rewrite(_polars(given, set(needed)))
-        return cast(
-            "Frame", given.with_columns(*(_series(series, given) for series in written)).select(written.columns).to_native()
-        )
+        result = transform(frames.to_polars(frame, set(needed)))
+        columns = [frames.like(series, frame) for series in result]
+        return cast("Frame", frame.with_columns(*columns).select(result.columns).to_native())
 
-    def _frame_of(self, rows: np.ndarray) -> pl.DataFrame:
-        """Give an array's columns the names of the detector's; an array of images is one of rows."""
+    def _frame_of(self, array: np.ndarray) -> pl.DataFrame:
+        """Return an array, of rows or of images, as a polars frame with the detector's columns."""
         image = self.manifest.image
-        if image and rows.ndim > 2:  # noqa: PLR2004 - rows and columns
-            if rows.shape[1:] not in {image.shape, image.shape[-2:] if image.mode == "grey" else image.shape}:
-                raise TableError(f"images of shape {image.shape} are needed; these have shape {rows.shape[1:]}")
-            rows = rows.reshape(len(rows), -1)
-        return _array_frame(rows, [column.name for column in self.manifest.columns])
+        if image and array.ndim > 2:  # noqa: PLR2004 - rows and columns
+            if array.shape[1:] not in {image.shape, image.shape[-2:] if image.mode == "grey" else image.shape}:
+                raise TableError(f"images of shape {image.shape} are needed; these have shape {array.shape[1:]}")
+            array = array.reshape(len(array), -1)
+        return frames.array_to_polars(array, [column.name for column in self.manifest.columns])
 
-    def _embedded(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Give codes of a polars frame, rejected rows included."""
+    def _embed(self, frame: pl.DataFrame) -> pl.DataFrame:
         self._scorer.only_rows("embed")
-        encoded = self._encoded(frame, self.manifest.columns)
+        encoded = self._encode(frame, self.manifest.columns)
         codes = self._scorer.graph.latent(encoded.matrix).astype(np.float64)
-        return _whole(pl.DataFrame(codes, schema=latent_names(codes.shape[1])), encoded)
+        return _with_empty_rows(pl.DataFrame(codes, schema=latent_names(codes.shape[1])), encoded)
 
-    def _rebuilt(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Give the rows of a polars frame as rebuilt, rejected ones included."""
+    def _reconstruct(self, frame: pl.DataFrame) -> pl.DataFrame:
         self._scorer.only_rows("reconstruct")
-        encoded = self._encoded(frame, self.manifest.columns)
-        return _whole(as_frame(self._scorer.graph.explain(encoded.matrix).expected, self.manifest.columns), encoded)
+        encoded = self._encode(frame, self.manifest.columns)
+        expected = self._scorer.graph.explain(encoded.matrix).expected
+        return _with_empty_rows(as_frame(expected, self.manifest.columns), encoded)
 
-    def _decoded(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Give the rows that a polars frame's codes stand for; one that is no code is an error."""
-        encoded = self._encoded(frame, self._decoder.latent_columns)
+    def _decode(self, frame: pl.DataFrame) -> pl.DataFrame:
+        encoded = self._encode(frame, self._decoder.latent_columns)
         if encoded.rejects:
             raise TableError(f"row {encoded.rejects[0].row} of the codes, {encoded.rejects[0]}")
         return as_frame(self._decoder.decode(encoded.matrix), self.manifest.columns)
 
-    def _encoded(self, frame: pl.DataFrame, columns: tuple[Column, ...]) -> Encoded:
-        """Encode a polars frame."""
+    def _encode(self, frame: pl.DataFrame, columns: tuple[Column, ...]) -> Encoded:
         return encode(frame, columns, np.arange(frame.height), missing=self.manifest.missing)
 
-    def _judge(self, frame: pl.DataFrame, explain: Explain, top: int) -> pl.DataFrame:
-        """Give a verdict for each row of a polars frame, rejected ones included."""
+    def _verdict_columns(self, frame: pl.DataFrame, explain: Explain, top: int) -> pl.DataFrame:
+        """Return the columns that `score` adds, one row per row of the frame, rejected ones included."""
         verdicts = self._scorer.score(frame, explain=explain, top=top)
         texts = [] if explain == "none" else as_texts(verdicts.reasons.table(), len(verdicts.score), top)
         table = verdicts.whole(verdicts.table().with_columns(texts))
-        if verdicts.row_status is None:  # a rejected row is no anomaly
+        if verdicts.row_status is None:  # a rejected row is not an anomaly
             table = table.with_columns(pl.col("is_anomaly").fill_null(value=False))
         rejected = {reject.row: str(reject) for reject in verdicts.rejects}
         return table.with_columns(pl.Series("rejected", [rejected.get(row) for row in range(frame.height)], dtype=pl.String))
 
 
 def load(path: str | Path, device: Device = "auto") -> Detector:
-    """Open a bundle: a name's folder (its pinned or newest version) or one version's.
+    """Open a bundle for scoring. Nothing in it is executed, and every file is checked against its digest.
+
+    Args:
+        path: A model's folder, such as "models/pumps", for its pinned or else newest version; or one version's,
+            "models/pumps/1".
+        device: "cpu", "cuda", or "auto" for a GPU if there is one. Default: "auto".
+
+    Returns:
+        The detector.
 
     Raises:
-        BundleError: there is none that can be trusted.
-        SettingError: the device is not there.
+        BundleError: there is no bundle, it was changed, or a newer release wrote it.
+        SettingError: the device is not available.
+
+    Example:
+        >>> import residuum
+        >>> detector = residuum.load("models/pumps")
+        >>> threshold = detector.threshold
     """
     return Detector(Scorer.open(Path(path), device))
 
 
 def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
-    normal: Any,  # noqa: ANN401 - whatever frame narwhals knows, or an array
+    normal: Any,  # noqa: ANN401 - any frame that narwhals supports, or an array
     to: str | Path,
     *,
     variant: str | None = None,
@@ -228,35 +313,71 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     image: str | None = None,
     device: Device = "auto",
 ) -> Detector:
-    """Train a detector on a frame of normal rows, write it as the next version under `to`, and open it.
+    """Train a detector on normal rows, write it as the next version of a model, and open it.
 
-    With `image`, a size such as "28x28", the rows are grey images, pixels line by line, or an array `[images, height, width]`,
-    for `variant="convolutional"`; folders of images are trained on by `residuum train`.
+    The kinds of the columns (number, category, boolean, date) are inferred; columns to learn nothing from, such as
+    identifiers, are left out. Part of the rows is held out from training and calibrates the threshold. Needs the extra `train`.
 
-    `settings` are the variant's, such as `{"latent": 16}`; `residuum variants NAME` lists them. `false_alarm_rate`
-    defaults to 0.01, or to the smallest rate that so few rows can promise: then, and of rows that cannot be read, it warns.
-    The default variant is "denoising", of windows "plain". With `window` the detector judges windows of so many rows of each
-    `key` in the order of `time`; `max_gap` is in seconds. Needs the extra `train`.
+    Args:
+        normal: At least 20 rows, normal ones as far as known: a pandas, polars or pyarrow frame, or an array
+            `[rows, columns]`. With `image`, also an array `[images, height, width]`.
+        to: The model's folder, such as "models/pumps"; the detector becomes its next version: "models/pumps/1".
+        variant: The autoencoder; `residuum variants` lists them. Default: "denoising", or "plain" with `window`.
+        settings: Settings of the variant, such as `{"latent": 16}`; `residuum variants NAME` lists them.
+        false_alarm_rate: The share of normal rows that may be flagged, between 0 and 1. Default: 0.01, or the lowest rate
+            that the rows can promise if there are too few for that, with a warning.
+        seed: The random seed, from 0 to 2**63 - 1; the same seed, rows and machine give the same detector. Default: 0.
+        category: Columns to treat as categories: one name or several.
+        numeric: Columns to treat as numbers.
+        ignore: Columns to leave out.
+        date: Columns to treat as dates.
+        missing: Texts that mark a missing cell, besides the empty text, NA, NaN, null and None.
+        time: The column that orders the rows; the newest rows then calibrate. Default: the rows are shuffled.
+        key: The column that identifies a series, such as the name of a machine. With `window` only.
+        window: Score windows of this many rows of a series, in the order of `time`. Default: score single rows.
+        stride: Rows from the end of a window to the end of the next. Default: 1.
+        max_gap: The longest gap in time within a window, in seconds if `time` is a date, else in its unit. Default: the usual
+            time span of a window.
+        image: The size of images in pixels, such as "28x28", if each row holds the pixels of a grey image, line by line; for
+            `variant="convolutional"`. To train on image files, use `residuum train`.
+        device: "cpu", "cuda", or "auto" for a GPU if there is one. Default: "auto".
+
+    Returns:
+        The trained detector.
 
     Raises:
-        TableError: the rows cannot be learnt from.
-        SettingError: an option cannot be honoured.
+        TableError: the rows cannot be trained on: not a frame, too few, all the same.
+        SettingError: an option is invalid or does not fit the rows.
+        TrainingError: the exported graph does not compute what the trained network does.
         OutputError: the bundle cannot be written.
+
+    Warns:
+        UserWarning: rows could not be read and were left out, or the default false-alarm rate was raised.
+
+    Example:
+        >>> import numpy as np
+        >>> import polars as pl
+        >>> import residuum
+        >>> random = np.random.default_rng(0)
+        >>> normal = pl.DataFrame({"load": random.normal(50, 5, 400), "machine": random.choice(["mill", "press"], 400)})
+        >>> detector = residuum.train(normal, "models/shop")
+        >>> today = pl.DataFrame({"load": [51.0, 500.0], "machine": ["mill", "press"]})
+        >>> detector.score(today)["is_anomaly"].to_list()
+        [False, True]
     """
     from training.kinds import ColumnOptions
     from training.recipe import Recipe, Table
     from training.train import train as train_table
     from training.variants import DEFAULT, DEFAULT_OF_WINDOWS
 
-    wishes = ColumnOptions(
-        category=_names(category), numeric=_names(numeric), date=_names(date), ignore=_names(ignore), time=time, key=key
-    )
     recipe = Recipe(
         variant=variant or (DEFAULT if window is None else DEFAULT_OF_WINDOWS),
         settings=dict(settings or {}),
         false_alarm_rate=false_alarm_rate,
         seed=seed,
-        columns=wishes,
+        columns=ColumnOptions(
+            category=_names(category), numeric=_names(numeric), date=_names(date), ignore=_names(ignore), time=time, key=key
+        ),
         missing=_names(missing),
         device=device,
         window=window,
@@ -265,125 +386,35 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         image=make_spec(parse_size(image, "image"), "grey", "image", files=False) if image else None,
     )
     if isinstance(normal, str | Path):
-        raise TableError(f"{normal} is a path: files and folders are trained on by `residuum train`, frames and arrays here")
+        raise TableError(f"{normal} is a path, and a frame or an array is needed: to train on files, use `residuum train`")
     if image and isinstance(normal, np.ndarray) and normal.ndim == 3:  # noqa: PLR2004 - images, height, width
         normal = normal.reshape(len(normal), -1)
-    frame = as_polars(normal)
+    frame = frames.as_polars(normal)
     trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
     warn(trained)
     return load(trained.folder, device)
 
 
-def warn(made: TrainedDetector | TrainingResult) -> None:
-    """Warn the caller's caller of what a summary of training would say first."""
-    rate = made.manifest.decision.false_alarm_rate
-    if made.lowered_from is not None:
+def warn(trained: TrainedDetector | TrainingResult) -> None:
+    """Warn the caller's caller of a raised false-alarm rate and of rows left out."""
+    rate = trained.manifest.decision.false_alarm_rate
+    if trained.lowered_from is not None:
         warnings.warn(
-            f"too few rows to promise a false-alarm rate of {made.lowered_from:g}: the smallest they can promise is {rate:g}",
+            f"too few rows to promise a false-alarm rate of {trained.lowered_from:g}: the smallest they can promise is {rate:g}",
             stacklevel=3,
         )
-    if made.rejects:
-        first = made.rejects[0]
-        warnings.warn(f"{len(made.rejects)} rows cannot be read and were left out; row {first.row}: {first}", stacklevel=3)
-
-
-def as_polars(rows: Any) -> pl.DataFrame:  # noqa: ANN401 - whatever frame narwhals knows, or an array
-    """Give any frame or array as a polars frame; an array's columns are `x0`, `x1` and so on.
-
-    Raises:
-        TableError: it is no frame, two columns have the same name, or the array has no rows and columns.
-    """
-    return _array_frame(rows, None) if isinstance(rows, np.ndarray) else _polars(_opened(rows))
+    if trained.rejects:
+        first = trained.rejects[0]
+        warnings.warn(f"{len(trained.rejects)} rows cannot be read and were left out; row {first.row}: {first}", stacklevel=3)
 
 
 def _names(names: Names) -> tuple[str, ...]:
-    """Give names as a tuple; a text is one of them."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _opened(frame: Any) -> nw.DataFrame[Any]:  # noqa: ANN401 - whatever narwhals knows
-    """Open any frame by narwhals."""
-    try:
-        opened: nw.DataFrame[Any] = nw.from_native(frame, eager_only=True)
-        names = [str(name) for name in opened.columns]
-    except TypeError as error:
-        raise TableError(f"a {type(frame).__name__} is no table of rows: {TAKEN}") from error
-    except nw.exceptions.DuplicateError as error:
-        raise TableError("two columns of the frame have the same name") from error
-    if len(set(names)) < len(names):
-        raise TableError("two columns of the frame have the same name")
-    return opened
-
-
-def _polars(frame: nw.DataFrame[Any], only: Container[str] | None = None) -> pl.DataFrame:
-    """Give any frame, or some of its columns, as a polars one, without needing pyarrow for it."""
-    native = frame.to_native()
-    if isinstance(native, pl.DataFrame):
-        return native
-    return pl.DataFrame([_polars_series(frame.get_column(name)) for name in frame.columns if only is None or str(name) in only])
-
-
-def _polars_series(series: nw.Series[Any]) -> pl.Series:
-    """Give one column as polars: numbers, booleans and instants as such, all else as text."""
-    name = str(series.name)
-    if series.dtype.is_integer() and (values := series.to_numpy()).dtype.kind in "iu":  # an identifier keeps its digits
-        return pl.Series(name, values)
-    if series.dtype.is_numeric():
-        return pl.Series(name, series.cast(nw.Float64).to_numpy(), dtype=pl.Float64, nan_to_null=True)
-    absent = series.is_null().to_list()
-    if isinstance(series.dtype, nw.Datetime | nw.Date):
-        instants = series.cast(nw.Datetime("us")) if isinstance(series.dtype, nw.Date) else series
-        micros = [None if gone else int(value) for value, gone in zip(instants.dt.timestamp("us").to_list(), absent, strict=True)]
-        return pl.Series(name, micros, dtype=pl.Int64).cast(pl.Datetime("us"))
-    cells = [None if gone else value for value, gone in zip(series.to_list(), absent, strict=True)]
-    if series.dtype == nw.Boolean:
-        return pl.Series(name, cells, dtype=pl.Boolean)
-    return pl.Series(name, [_text(cell) for cell in cells], dtype=pl.String)
-
-
-def _text(value: object) -> str | None:
-    """Give a cell of no particular type as the text that CSV would hold."""
-    if value is None or type(value).__name__ in {"NAType", "NaTType"}:  # pandas' own, and pandas need not be there
-        return None
-    return str(value).lower() if isinstance(value, bool | np.bool_) else category_text(str(value))
-
-
-def _array_frame(array: np.ndarray, names: list[str] | None) -> pl.DataFrame:
-    """Give an array's columns their names: those given, else `x0`, `x1` and so on."""
-    if array.ndim != 2:  # noqa: PLR2004 - rows and columns
-        raise TableError(f"an array of rows and columns is needed; this one has shape {array.shape}")
-    names = names or [f"x{place}" for place in range(array.shape[1])]
-    if array.shape[1] != len(names):
-        raise TableError(f"the array has {array.shape[1]} columns, the detector takes {len(names)}: {', '.join(names)}")
-    return pl.DataFrame([_array_series(name, array[:, place]) for place, name in enumerate(names)])
-
-
-def _array_series(name: str, values: np.ndarray) -> pl.Series:
-    """Give an array's column as polars; one of objects as text, like any column of no particular type."""
-    if values.dtype == object:
-        return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
-    return _polars_series(nw.new_series(name, values, backend="polars"))
-
-
-def _whole(written: pl.DataFrame, encoded: Encoded) -> pl.DataFrame:
-    """Put the accepted rows at their places, and nothing at those of the others."""
+def _with_empty_rows(result: pl.DataFrame, encoded: Encoded) -> pl.DataFrame:
+    """Return the result for the accepted rows with an empty row in place of each rejected one."""
     if not encoded.rejects:
-        return written
-    places = np.where(encoded.accepted, np.cumsum(encoded.accepted) - 1, len(written))
-    return pl.concat([written, written.clear(1)])[places]
-
-
-def _series(series: pl.Series, like: nw.DataFrame[Any]) -> nw.Series[Any]:
-    """Give a column of the verdict in the kind of frame that came in."""
-    if series.dtype == pl.Float64:  # missing is NaN to pandas, null to others
-        values = series.to_numpy() if like.implementation.is_pandas_like() else series.to_list()
-        return nw.new_series(series.name, values, nw.Float64, backend=like.implementation)
-    if series.dtype == pl.Boolean and not series.null_count():
-        return nw.new_series(series.name, series.to_numpy(), nw.Boolean, backend=like.implementation)
-    dtype = nw.String if series.dtype == pl.String else None  # numpy, and so pandas, has no boolean that is missing
-    return nw.new_series(series.name, series.to_list(), dtype, backend=like.implementation)
-
-
-def _records(verdicts: pl.DataFrame) -> np.ndarray:
-    """Give verdicts as a structured array."""
-    return verdicts.to_numpy(structured=True)
+        return result
+    indices = np.where(encoded.accepted, np.cumsum(encoded.accepted) - 1, len(result))
+    return pl.concat([result, result.clear(1)])[indices]

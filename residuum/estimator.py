@@ -1,6 +1,6 @@
-"""The scikit-learn door: a detector as an estimator, for pipelines, grid searches and whatever else speaks scikit-learn.
+"""A detector as a scikit-learn estimator, for pipelines, grid searches and other tools that expect one.
 
-Training and scoring are the same as behind `residuum.train` and `residuum.load`; only the signs are scikit-learn's.
+Training and scoring are the same as in `residuum.train` and `residuum.load`; only the signs follow scikit-learn.
 """
 
 from __future__ import annotations
@@ -21,47 +21,55 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from detector.errors import TableError
 from detector.graph import Device
 from detector.versioning import write_version
-from residuum.api import Detector, as_polars, warn
+from residuum.api import Detector, warn
+from residuum.frames import as_polars
 from training.recipe import Recipe, Table
 from training.split import MIN_ROWS_LENIENT
 from training.torch_scorer import torch_scorer
 from training.train import export_detector, fit_detector
 
-LARGEST_SEED = np.iinfo(np.int32).max
+MAX_SEED = np.iinfo(np.int32).max
 
 
 class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """A detector as a scikit-learn estimator: learns from normal rows, then tells outliers (-1) from inliers (+1).
+    """A detector as a scikit-learn estimator: fit on normal rows, predict outliers (-1) and inliers (+1).
 
-    scikit-learn's signs are the opposite of Residuum's:
+    The signs of scikit-learn are the opposite of Residuum's:
 
-    | here                                      | everywhere else in Residuum                             |
-    |-------------------------------------------|---------------------------------------------------------|
-    | `score_samples`: higher is more normal    | `anomaly_score` = `-score_samples`: higher is abnormal  |
-    | `offset_`                                 | `threshold` = `-offset_`                                |
-    | `decision_function`: negative is abnormal | `threshold - anomaly_score`                             |
-    | `predict`: -1                             | `is_anomaly`: true                                      |
+    | scikit-learn, here                        | everywhere else in Residuum                                       |
+    |-------------------------------------------|-------------------------------------------------------------------|
+    | `score_samples`: higher is more normal    | `anomaly_score` = `-score_samples`: higher is more abnormal       |
+    | `offset_`                                 | `threshold` = `-offset_`                                          |
+    | `decision_function`: negative is abnormal | `threshold - anomaly_score`                                       |
+    | `predict`: -1                             | `is_anomaly`: true                                                |
 
-    Rows may be an array or any frame with columns of numbers, texts, booleans and dates, with holes; pandas frames give
-    pandas series with their index. A table that `residuum.train` finds too small is learnt from all the same, from 6 rows
-    on, with a warning that says what can be promised.
+    Rows may be an array or a frame with columns of numbers, texts, booleans and dates, with missing cells; for a pandas frame,
+    methods return a pandas series with its index. `residuum.train` needs 20 rows or more; this estimator fits 6 or more and
+    warns of the false-alarm rate that they can promise.
 
-    Parameters
-    ----------
-    variant : which autoencoder (`training.variants`).
-    settings : the variant's own, as `residuum train --set` takes them, such as `{"latent": 8}`.
-    false_alarm_rate : the share of normal rows that may be flagged; None for 0.01. It plays the part that
-        `contamination` has in other detectors, but is a promise about fresh normal rows, not a guess about these.
-    device : `auto`, `cpu` or `cuda`.
-    random_state : an int is the seed of `residuum.train`.
+    Args:
+        variant: The autoencoder; `residuum variants` lists them. Default: "denoising".
+        settings: Settings of the variant, such as `{"latent": 8}`; `residuum variants NAME` lists them. Default: None.
+        false_alarm_rate: The share of normal rows that may be flagged, between 0 and 1; None for 0.01. It takes the place of
+            `contamination` in other detectors, but is a promise about new normal rows, not a guess about the training rows.
+        device: "cpu", "cuda", or "auto" for a GPU if there is one. Default: "auto".
+        random_state: The random seed; an int gives the same detector as `residuum.train(seed=...)`. Default: None.
 
-    Attributes
-    ----------
-    n_features_in_, feature_names_in_ : as in all of scikit-learn.
-    offset_ : the score under which a row is an outlier, in the unit of the score (nats).
-    detector_ : the detector, scoring with torch, for p-values and reasons; `save` exports it for every other door, where
-        scores are the same up to the tolerance of the bundle's proof.
+    Attributes:
+        n_features_in_: The number of columns.
+        feature_names_in_: The names of the columns, if the rows were a frame with names.
+        offset_: The score below which a row is an outlier, in the unit of the score (nats).
+        detector_: The fitted detector as a `residuum.Detector`, for p-values and reasons. It scores with torch; `save` exports
+            it, and the exported one gives the same scores up to the tolerance that its proof of parity states.
 
+    Example:
+        >>> import numpy as np
+        >>> from residuum import AutoencoderDetector
+        >>> random = np.random.default_rng(0)
+        >>> normal = random.normal(size=(400, 3))
+        >>> estimator = AutoencoderDetector(random_state=0).fit(normal)
+        >>> estimator.predict(np.array([[0.1, -0.2, 0.3], [90.0, 90.0, 90.0]]))
+        array([ 1, -1])
     """
 
     def __init__(
@@ -80,12 +88,23 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> AutoencoderDetector:  # noqa: ANN401, ARG002, N803 - scikit-learn's signature
-        """Learn from normal rows, `[rows, columns]`; `y` is not looked at.
+        """Train on normal rows.
+
+        Args:
+            X: Normal rows: an array `[rows, columns]` or a frame.
+            y: Ignored.
+
+        Returns:
+            The estimator.
 
         Raises:
-            TableError: the rows cannot be learnt from.
-            SettingError: a parameter cannot be honoured.
-            ValueError: the rows are no table.
+            TableError: the rows cannot be trained on.
+            SettingError: a parameter is invalid.
+            ValueError: `X` is not a table.
+
+        Warns:
+            UserWarning: rows could not be read and were left out, or the false-alarm rate was raised to the lowest that the
+                rows can promise.
         """
         frame = self._frame(X, reset=True)
         recipe = Recipe(
@@ -96,17 +115,23 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             device=self.device,
             lenient=True,
         )
-        self._study = fit_detector(Table(frame, np.arange(frame.height), []), recipe)
-        warn(self._study)
-        self.offset_ = -self._study.manifest.decision.threshold
-        self._scorer = torch_scorer(self._study)
+        self._trained = fit_detector(Table(frame, np.arange(frame.height), []), recipe)
+        warn(self._trained)
+        self.offset_ = -self._trained.manifest.decision.threshold
+        self._scorer = torch_scorer(self._trained)
         return self
 
     def score_samples(self, X: Any) -> Any:  # noqa: ANN401, N803 - scikit-learn's signature
-        """Give how normal rows are, `float64[rows]`: minus their anomaly score.
+        """Return how normal rows are: minus their anomaly score, in nats.
+
+        Args:
+            X: An array or a frame with the columns of `fit`.
+
+        Returns:
+            `float64[rows]`, a pandas series for a pandas frame.
 
         Raises:
-            TableError: a row cannot be read; the first such cell is named.
+            TableError: a row cannot be read; the message names the first such cell.
             ValueError: the columns are not those of `fit`.
         """
         check_is_fitted(self)
@@ -115,37 +140,55 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             first = verdicts.rejects[0]
             raise TableError(
                 f"{len(verdicts.rejects)} of {len(verdicts.accepted)} rows cannot be read; row {first.row}: {first}. "
-                "`detector_.score` judges the others and says why for each of these"
+                "`detector_.score` scores the other rows and describes the problem of each of these"
             )
-        return _indexed(-verdicts.score, X)
+        return _with_index(-verdicts.score, X)
 
     def decision_function(self, X: Any) -> Any:  # noqa: ANN401, N803 - scikit-learn's signature
-        """Give how far rows are from the threshold, `float64[rows]`: negative for outliers.
+        """Return how far rows are from the threshold, in nats: negative for outliers.
+
+        Args:
+            X: An array or a frame with the columns of `fit`.
+
+        Returns:
+            `float64[rows]`, a pandas series for a pandas frame.
 
         Raises:
-            TableError, ValueError: as `score_samples`.
+            TableError: as `score_samples`.
+            ValueError: as `score_samples`.
         """
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> Any:  # noqa: ANN401, N803 - scikit-learn's signature
-        """Give -1 for outliers and +1 for all others, `int64[rows]`.
+        """Return -1 for outliers and +1 for inliers.
+
+        Args:
+            X: An array or a frame with the columns of `fit`.
+
+        Returns:
+            `int64[rows]`, a pandas series for a pandas frame.
 
         Raises:
-            TableError, ValueError: as `score_samples`.
+            TableError: as `score_samples`.
+            ValueError: as `score_samples`.
         """
-        return _indexed(np.where(np.asarray(self.decision_function(X)) < 0, -1, 1), X)
+        return _with_index(np.where(np.asarray(self.decision_function(X)) < 0, -1, 1), X)
 
     def save(self, path: str | Path) -> Path:
-        """Export, prove, and write the next version under a name such as `models/pumps`, for every other door.
+        """Export the detector to ONNX, prove that the export computes the same, and write it as a model's next version.
 
-        Gives the version's folder.
+        Args:
+            path: The model's folder, such as "models/pumps".
+
+        Returns:
+            The version's folder, such as `Path("models/pumps/1")`; `residuum.load` and the command line open it.
 
         Raises:
-            TrainingError: the exported graph is not the trained network.
-            OutputError: it cannot be written.
+            TrainingError: the exported graph does not compute what the trained network does.
+            OutputError: the bundle cannot be written.
         """
         check_is_fitted(self)
-        product = export_detector(copy.deepcopy(self._study), self.device)
+        product = export_detector(copy.deepcopy(self._trained), self.device)
         return write_version(Path(path), product.manifest, product.contents)[0]
 
     @property
@@ -162,18 +205,17 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         return tags
 
     def _seed(self) -> int:
-        """Give the seed of training."""
         if isinstance(self.random_state, Integral):
             return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(LARGEST_SEED))
+        return int(check_random_state(self.random_state).randint(MAX_SEED))
 
     def _frame(self, rows: Any, *, reset: bool) -> pl.DataFrame:  # noqa: ANN401 - an array or any frame
-        """Check rows as scikit-learn does and give them as a polars frame; its columns have the names of `fit`, by position."""
+        """Validate rows as scikit-learn does; return them as a polars frame, columns renamed by position to those of `fit`."""
         if _is_frame(rows):
             validate_data(self, rows, reset=reset, skip_check_array=True)
         else:
-            least = MIN_ROWS_LENIENT if reset else 1
-            rows = validate_data(self, rows, reset=reset, dtype=None, ensure_all_finite=False, ensure_min_samples=least)
+            min_samples = MIN_ROWS_LENIENT if reset else 1
+            rows = validate_data(self, rows, reset=reset, dtype=None, ensure_all_finite=False, ensure_min_samples=min_samples)
         frame = as_polars(rows)
         if reset:
             self._names = frame.columns
@@ -181,12 +223,11 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
 
 
 def _is_frame(rows: Any) -> bool:  # noqa: ANN401 - anything
-    """Tell whether narwhals knows rows as a frame."""
     return isinstance(nw.from_native(rows, eager_only=True, pass_through=True), nw.DataFrame)
 
 
-def _indexed(values: np.ndarray, rows: Any) -> Any:  # noqa: ANN401 - an array or any frame
-    """Give values for rows: with the index of a pandas frame, else as they are."""
+def _with_index(values: np.ndarray, rows: Any) -> Any:  # noqa: ANN401 - an array or any frame
+    """Return values for rows, with the index of a pandas frame."""
     if not nw.dependencies.is_pandas_dataframe(rows):
         return values
     import pandas as pd

@@ -1,7 +1,7 @@
-"""The command line: `residuum VERB ...`, one file a verb.
+"""The command line: `residuum COMMAND ...`, one module per command.
 
-Nothing heavy is imported before a verb runs, so that `residuum --help` answers at once. `verb` is what all verbs share:
-`--debug`, and errors in one line; `options` the options that several have; `output` how they speak.
+Nothing heavy is imported before a command runs, so `residuum --help` answers at once. Shared by all commands: `command`
+(`--debug`, error messages, exit codes), `options` (common options) and `output` (printing).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from residuum.cli.calibrate import calibrate
-from residuum.cli.command import DEBUG, end_like_an_exception, verb
+from residuum.cli.command import DEBUG, add_command, exit_on_signals
 from residuum.cli.decode import decode
 from residuum.cli.embed import embed
 from residuum.cli.evaluate import evaluate
@@ -31,12 +31,12 @@ from residuum.cli.variants import variants
 
 app = typer.Typer(
     name="residuum",
-    help="Learns what normal looks like, and flags what it cannot rebuild: with a stated false-alarm rate and reasons.",
+    help="Detect anomalies in tables, time series, streams and images, with a promised false-alarm rate and reasons.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-VERBS = (
+COMMANDS = (
     train,
     variants,
     score,
@@ -55,8 +55,8 @@ VERBS = (
     generate,
     picture,
 )
-for function in VERBS:
-    app.command()(verb(function))
+for function in COMMANDS:
+    add_command(app, function)
 
 
 def _show_version(value: bool) -> None:
@@ -75,13 +75,13 @@ def _root(
     ] = False,
     _debug: DEBUG = False,
 ) -> None:
-    """Learns what normal looks like, and flags what it cannot rebuild."""
+    """Detect anomalies in tables, time series, streams and images, with a promised false-alarm rate and reasons."""
 
 
 def main() -> None:
     """Run the command line."""
-    end_like_an_exception()
+    exit_on_signals()
     try:
         app()
-    except KeyboardInterrupt:  # before a verb could take it
+    except KeyboardInterrupt:  # outside a command
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""`residuum calibrate`: another threshold for a detector, as its next version."""
+"""`residuum calibrate`: write the next version of a detector with another threshold."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from residuum import describe
 from residuum.cli import output
-from residuum.cli.optional_dependencies import need_training
+from residuum.cli.optional_dependencies import require_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, MODEL, NORMAL_VALUES
 
 if TYPE_CHECKING:
@@ -15,41 +16,59 @@ if TYPE_CHECKING:
 
     from detector.decision import Decision
     from detector.scorer import Scorer
-    from residuum.cli.criterion import Wish
-    from residuum.cli.labelled import Labelled
+    from residuum.cli.criterion import ThresholdOptions
+    from residuum.cli.labelled import LabelledScores
     from training.calibrate import Criterion
+
+CRITERION = "Criterion (exactly one)"
 
 
 def calibrate(
     model: MODEL,
     *,
     false_alarm_rate: Annotated[
-        float | None, typer.Option(help="The share of normal rows that may be flagged; needs no labels.", show_default=False)
+        float | None,
+        typer.Option(
+            help="The share of normal rows that may be flagged; needs no labels.", show_default=False, rich_help_panel=CRITERION
+        ),
     ] = None,
-    labels: Annotated[
-        list[str] | None, typer.Option(help="A file of labelled rows; may be repeated.", show_default=False)
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="The column that tells normal rows from anomalies.", show_default=False)
-    ] = None,
-    normal_value: NORMAL_VALUES = None,
     maximise: Annotated[
-        str | None, typer.Option(help="f1, or f2, f0.5 ... where recall counts more or less.", show_default=False)
+        str | None,
+        typer.Option(
+            help="An F measure to maximise on labelled rows: f1, or f2, f0.5 ... to weigh recall more or less.",
+            show_default=False,
+            rich_help_panel=CRITERION,
+        ),
     ] = None,
     cost_ratio: Annotated[
-        float | None, typer.Option(help="How many false alarms a missed anomaly costs.", show_default=False)
+        float | None,
+        typer.Option(
+            help="Minimise the cost on labelled rows; a missed anomaly costs as much as this many false alarms.",
+            show_default=False,
+            rich_help_panel=CRITERION,
+        ),
     ] = None,
-    precision: Annotated[float | None, typer.Option(help="The share of alarms that must be right.", show_default=False)] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect and write nothing.")] = False,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            help="The share of alarms that must be anomalies, on labelled rows.", show_default=False, rich_help_panel=CRITERION
+        ),
+    ] = None,
+    labels: Annotated[list[str] | None, typer.Option(help="A file of labelled rows; repeatable.", show_default=False)] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The column that labels rows as normal or anomalous.", show_default=False)
+    ] = None,
+    normal_value: NORMAL_VALUES = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect without writing a version.")] = False,
     device: DEVICE = "auto",
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
-    """Move the threshold: to a false-alarm rate, or to what serves best on labelled rows."""
-    need_training()
+    """Move the threshold, to a false-alarm rate or by labelled rows, and write it as the next version."""
+    require_training()
     from detector.scorer import Scorer
-    from residuum.cli.criterion import Wish, criterion_of
+    from residuum.cli.criterion import ThresholdOptions, criterion_of
 
-    wish = Wish(
+    options = ThresholdOptions(
         false_alarm_rate=false_alarm_rate,
         maximise=maximise,
         cost_ratio=cost_ratio,
@@ -58,67 +77,65 @@ def calibrate(
         label=label,
         normal_values=tuple(normal_value or ()),
     )
-    criterion = criterion_of(wish)
+    criterion = criterion_of(options)
     scorer = Scorer.open(model, device)
     if criterion:
         scorer.only_rows("a threshold from labels")
-    rows = _labelled(scorer, wish, decimal_comma=decimal_comma) if criterion else None
-    decision = _decide(scorer, wish, criterion, rows)
+    rows = _labelled(scorer, options, decimal_comma=decimal_comma) if criterion else None
+    decision = _decide(scorer, options, criterion, rows)
     output.print_tables(_effect(scorer, decision, rows))
     if not dry_run:
         _write(scorer, decision)
 
 
-def _labelled(scorer: Scorer, wish: Wish, *, decimal_comma: bool) -> Labelled:
-    """Score the labelled rows."""
-    from residuum.cli.labelled import Asked, score_labelled
+def _labelled(scorer: Scorer, options: ThresholdOptions, *, decimal_comma: bool) -> LabelledScores:
+    from residuum.cli.labelled import LabelledFiles, score_labelled
 
-    asked = Asked(files=wish.labels, label=wish.label, normal_values=wish.normal_values, decimal_comma=decimal_comma)
-    return score_labelled(scorer, asked)
+    files = LabelledFiles(
+        files=options.labels, label=options.label, normal_values=options.normal_values, decimal_comma=decimal_comma
+    )
+    return score_labelled(scorer, files)
 
 
-def _decide(scorer: Scorer, wish: Wish, criterion: Criterion | None, rows: Labelled | None) -> Decision:
-    """Choose the threshold."""
+def _decide(scorer: Scorer, options: ThresholdOptions, criterion: Criterion | None, rows: LabelledScores | None) -> Decision:
     from training.calibrate import threshold_from_labels
 
     if criterion and rows:
         return threshold_from_labels(rows.scores, rows.labels, criterion)
-    return scorer.decide(wish.false_alarm_rate or 0.0)
+    return scorer.decide(options.false_alarm_rate or 0.0)
 
 
-def _effect(scorer: Scorer, decision: Decision, rows: Labelled | None) -> Table:
-    """Show what the old and the new threshold do."""
-    before = _column(scorer, scorer.manifest.decision, rows)
-    after = _column(scorer, decision, rows)
-    lines = [(name, before[name], after[name]) for name in before]
+def _effect(scorer: Scorer, decision: Decision, rows: LabelledScores | None) -> Table:
+    """Return the effect of the old and the new threshold side by side."""
+    before = _effect_of(scorer, scorer.manifest.decision, rows)
+    after = _effect_of(scorer, decision, rows)
+    lines = [(label, before[label], after[label]) for label in before]
     return output.table("Threshold", ("", f"version {scorer.manifest.version}", "new"), lines)
 
 
-def _column(scorer: Scorer, decision: Decision, rows: Labelled | None) -> dict[str, str]:
-    """Say what a threshold does."""
+def _effect_of(scorer: Scorer, decision: Decision, rows: LabelledScores | None) -> dict[str, str]:
     rate = scorer.calibration.alarm_rate(decision.threshold)
-    of = "rows" if scorer.manifest.window is None else "stretches"
-    said = {
+    unit = "rows" if scorer.manifest.window is None else "stretches"
+    effect = {
         "threshold": f"{decision.threshold:.6g}",
-        "by": decision.criterion,
-        "promised false-alarm rate": output.percentage(decision.false_alarm_rate) if decision.false_alarm_rate else "none",
-        f"alarms among {len(scorer.calibration):,} calibration {of}": output.percentage(rate),
+        "chosen by": decision.criterion,
+        "promised false-alarm rate": describe.percentage(decision.false_alarm_rate) if decision.false_alarm_rate else "none",
+        f"alarms among {len(scorer.calibration):,} calibration {unit}": describe.percentage(rate),
     }
     if rows is None:
-        return said
+        return effect
     from training.evaluate import evaluate
 
-    found = evaluate(rows.scores, decision.is_anomaly(rows.scores), rows.labels, rows.kinds)
-    return said | {
-        f"alarms among {len(rows.scores):,} labelled rows": f"{found.true_alarms + found.false_alarms:,}",
-        "precision": f"{found.precision:.4f}",
-        "recall": f"{found.recall:.4f}",
-        "F1": f"{found.f1:.4f}",
+    evaluation = evaluate(rows.scores, decision.is_anomaly(rows.scores), rows.labels, rows.kinds)
+    return effect | {
+        f"alarms among {len(rows.scores):,} labelled rows": f"{evaluation.true_alarms + evaluation.false_alarms:,}",
+        "precision": f"{evaluation.precision:.4f}",
+        "recall": f"{evaluation.recall:.4f}",
+        "F1": f"{evaluation.f1:.4f}",
     }
 
 
 def _write(scorer: Scorer, decision: Decision) -> None:
-    """Write the next version."""
     from detector.versioning import recalibrate
 
     folder, manifest = recalibrate(scorer, decision)

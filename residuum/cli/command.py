@@ -1,7 +1,7 @@
-"""What every verb shares: `--debug`, and whatever goes wrong told in one line.
+"""What all commands share: `--debug`, one-line error messages, exit codes, and help that is filled in when it is shown.
 
-Exit codes: 0 done; 1 a bug, or the reader of our output has left; 2 an error that the user can mend; 129 the terminal was
-closed; 130 interrupted; 143 terminated. A verb may have further ones.
+Exit codes: 0 success; 1 a bug in Residuum, or the reader of our output has closed it; 2 an error that the user can fix;
+129 the terminal was closed; 130 interrupted; 143 terminated. A command may add its own.
 """
 
 from __future__ import annotations
@@ -12,51 +12,129 @@ import inspect
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand
 
 from detector.errors import ResiduumError
 
-BUG, MENDABLE, HUNG_UP, INTERRUPTED, TERMINATED = 1, 2, 129, 130, 143
+if TYPE_CHECKING:
+    from msgspec import Struct
+    from typer._click import Context  # typer's own copy of click
+
+BUG, USER_ERROR, HUNG_UP, INTERRUPTED, TERMINATED = 1, 2, 129, 130, 143
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
 
 
-def _remember(context: typer.Context, value: bool) -> None:
-    """Take `--debug` before the verb, which starts afresh, or behind it, which adds to that."""
+def _set_debug(context: typer.Context, value: bool) -> None:
+    """Set `--debug` from before the command, which resets it, or after the command, which adds to it."""
     _debug.set(value or (context.parent is not None and _debug.get()))
 
 
-DEBUG = Annotated[bool, typer.Option("--debug", callback=_remember, help="Show the traceback of an error.", show_default=False)]
+DEBUG = Annotated[bool, typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error.", show_default=False)]
 
 
-def verb(function: Callable[..., None]) -> Callable[..., None]:
-    """Make a verb of a function: it takes `--debug` and its errors are told in one line."""
+class OptionHelp(NamedTuple):
+    """What an option's help shows; an empty text leaves what the option declares."""
+
+    default: str = ""
+    description: str = ""
+
+
+LazyHelp = Callable[[], Mapping[str, OptionHelp]]  # by parameter name
+
+_lazy_help: dict[str, LazyHelp] = {}  # by command name
+
+
+def help_of(struct: type[Struct]) -> dict[str, OptionHelp]:
+    """Return the default and the description of each field of a settings struct."""
+    from msgspec import Meta
+    from msgspec.structs import fields
+
+    found = {}
+    for field in fields(struct):
+        notes = [note for note in getattr(field.type, "__metadata__", ()) if isinstance(note, Meta)]
+        description = next((note.description for note in notes if note.description), "")
+        found[field.name] = OptionHelp(_default_text(field.default), _sentence(description))
+    return found
+
+
+def _default_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) if isinstance(value, int | str) else ""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def given(**options: object) -> dict[str, Any]:
+    """Return the options that were given, so that the others get the defaults of a settings struct."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def lazy_help(texts: LazyHelp) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Complete the help of a command's options by `texts`, which returns it by parameter name.
+
+    `texts` is called when the command's own help is shown or its options are parsed, never for `residuum --help`, so it may
+    import the settings that it describes.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        _lazy_help[function.__name__] = texts
+        return function
+
+    return register
+
+
+def add_command(app: typer.Typer, function: Callable[..., None]) -> None:
+    """Add a function to the command line: it accepts `--debug` and reports errors in one line."""
 
     @functools.wraps(function)
-    def told(*, debug: bool = False, **options: object) -> None:  # noqa: ARG001 - `_remember` took it
-        with telling_errors():
+    def run(*, debug: bool = False, **options: object) -> None:  # noqa: ARG001 - `_set_debug` reads it
+        with reported_errors():
             function(**options)
 
     signature = inspect.signature(function, eval_str=True)
     debug = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=DEBUG)
-    told.__signature__ = signature.replace(parameters=[*signature.parameters.values(), debug])  # type: ignore[attr-defined]  # the standard way to say what a wrapper takes
-    return told
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), debug])  # type: ignore[attr-defined]  # how a wrapper declares its parameters
+    app.command(cls=Command)(run)
+
+
+class Command(TyperCommand):
+    """A command whose options' help is completed by what `lazy_help` registered for it."""
+
+    def get_params(self, ctx: Context) -> list[Any]:
+        """Return the parameters."""
+        parameters: list[Any] = super().get_params(ctx)  # their common class lacks `help` and `show_default`
+        texts = _lazy_help.get(self.name or "")
+        if texts:
+            with contextlib.suppress(ImportError):  # an optional dependency is missing: the command says so when it runs
+                found = texts()
+                for parameter in parameters:
+                    text = found.get(parameter.name or "", OptionHelp())
+                    parameter.show_default = text.default or parameter.show_default
+                    parameter.help = text.description or parameter.help
+        return parameters
 
 
 @contextlib.contextmanager
-def telling_errors() -> Iterator[None]:
-    """Tell errors in one line and end with the exit code that they stand for."""
+def reported_errors() -> Iterator[None]:
+    """Report an exception in one line on standard error and exit with its code."""
     try:
         yield
     except ResiduumError as error:
-        _tell(f"error: {' '.join(str(error).split())}")
-        raise typer.Exit(MENDABLE) from error
+        _report(f"error: {' '.join(str(error).split())}")
+        raise typer.Exit(USER_ERROR) from error
     except KeyboardInterrupt as error:
-        _tell("interrupted: nothing was written")
+        _report("interrupted: nothing was written")
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:
         from serving.files.output import discard_buffer
@@ -66,24 +144,23 @@ def telling_errors() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, typer.Exit | typer.Abort | typer.TyperException):
             raise
-        _tell(f"error: {type(error).__name__}: {error} (this is a bug in residuum: --debug shows where)")
+        _report(f"error: {type(error).__name__}: {error} (this is a bug in residuum: --debug shows the traceback)")
         raise typer.Exit(BUG) from error
 
 
-def let_ctrl_c_end_a_read() -> None:
-    """Undo what importing polars does to SIGINT: its handler has the system resume a read from a pipe, so Ctrl-C waits."""
+def allow_interrupted_reads() -> None:
+    """Let Ctrl-C end a blocked read from a pipe: the SIGINT handler that polars installs makes the system resume it."""
     signal.siginterrupt(signal.SIGINT, True)
 
 
-def end_like_an_exception() -> None:
-    """Let SIGTERM and a terminal that is closed unwind the stack, so that half-written files go."""
+def exit_on_signals() -> None:
+    """Turn SIGTERM and SIGHUP into `SystemExit`, so that context managers remove incomplete files."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
         signal.signal(signal.SIGHUP, lambda *_: sys.exit(HUNG_UP))
 
 
-def _tell(line: str) -> None:
-    """Say what went wrong, with the traceback if it was asked for."""
+def _report(line: str) -> None:
     if _debug.get():
         traceback.print_exc()
     typer.echo(line, err=True)

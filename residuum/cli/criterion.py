@@ -1,4 +1,4 @@
-"""What `residuum calibrate` was asked for: one way to choose a threshold, and the labels if it needs any."""
+"""The options of `residuum calibrate` that choose the threshold, and the criterion they stand for."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from detector.images import are_image_paths
 from training.calibrate import CostRatio, Criterion, FBeta, Precision
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """The options that choose the threshold, as they were given."""
+class ThresholdOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options that choose the threshold, as given on the command line."""
 
     false_alarm_rate: float | None
     maximise: str | None
@@ -22,56 +22,55 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     normal_values: tuple[str, ...]
 
 
-def criterion_of(wish: Wish) -> Criterion | None:
-    """Give the criterion for labelled rows; None asks for a false-alarm rate.
+def criterion_of(options: ThresholdOptions) -> Criterion | None:
+    """Return the criterion for labelled rows, or None if the threshold follows from a false-alarm rate.
 
     Raises:
-        SettingError: not exactly one was asked for, or what belongs to it is missing.
+        SettingError: not exactly one criterion is given, or the options for labels do not fit it.
     """
-    ways = {
-        "--false-alarm-rate": wish.false_alarm_rate,
-        "--maximise": wish.maximise,
-        "--cost-ratio": wish.cost_ratio,
-        "--precision": wish.precision,
+    criteria = {
+        "--false-alarm-rate": options.false_alarm_rate,
+        "--maximise": options.maximise,
+        "--cost-ratio": options.cost_ratio,
+        "--precision": options.precision,
     }
-    asked = [option for option, value in ways.items() if value is not None]
-    if len(asked) != 1:
-        raise SettingError(f"give one of {', '.join(ways)}" + (f", not {' and '.join(asked)}" if asked else ""))
-    _check_labels(wish, asked[0])
-    return _criterion(wish)
+    given = [option for option, value in criteria.items() if value is not None]
+    if len(given) != 1:
+        raise SettingError(f"give one of {', '.join(criteria)}" + (f", not {' and '.join(given)}" if given else ""))
+    _check_labels(options, given[0])
+    return _criterion(options)
 
 
-def _check_labels(wish: Wish, asked: str) -> None:
-    """Refuse labels that nothing asks for, and their absence where something does."""
-    if wish.false_alarm_rate is None:
-        by_folder = bool(wish.labels) and are_image_paths(wish.labels)
-        needed = {"--labels": wish.labels, **({} if by_folder else {"--label": wish.label})}
+def _check_labels(options: ThresholdOptions, criterion: str) -> None:
+    """Raise if labels are missing for a criterion that needs them, or given for one that does not."""
+    if options.false_alarm_rate is None:
+        labelled_by_folder = bool(options.labels) and are_image_paths(options.labels)
+        needed = {"--labels": options.labels, **({} if labelled_by_folder else {"--label": options.label})}
         missing = [option for option, value in needed.items() if not value]
         if missing:
-            raise SettingError(f"{asked} needs labelled rows: give {' and '.join(missing)} too")
+            raise SettingError(f"{criterion} needs labelled rows: add {' and '.join(missing)}")
     else:
-        given = {"--labels": wish.labels, "--label": wish.label, "--normal-value": wish.normal_values}
-        idle = [option for option, value in given.items() if value]
-        if idle:
-            raise SettingError(f"{asked} needs no labelled rows: leave {' and '.join(idle)} out")
+        label_options = {"--labels": options.labels, "--label": options.label, "--normal-value": options.normal_values}
+        unused = [option for option, value in label_options.items() if value]
+        if unused:
+            raise SettingError(f"{criterion} needs no labelled rows: leave out {' and '.join(unused)}")
 
 
-def _criterion(wish: Wish) -> Criterion | None:
-    """Make the criterion of the one option that was given."""
-    if wish.maximise is not None:
-        return FBeta(_beta(wish.maximise))
-    if wish.cost_ratio is not None:
-        return CostRatio(wish.cost_ratio)
-    if wish.precision is None:
+def _criterion(options: ThresholdOptions) -> Criterion | None:
+    if options.maximise is not None:
+        return FBeta(_beta(options.maximise))
+    if options.cost_ratio is not None:
+        return CostRatio(options.cost_ratio)
+    if options.precision is None:
         return None
-    if not 0 < wish.precision <= 1:
-        raise SettingError(f"--precision is a share between 0 and 1; got {wish.precision:g}")
-    return Precision(wish.precision)
+    if not 0 < options.precision <= 1:
+        raise SettingError(f"--precision must be above 0 and at most 1; got {options.precision:g}")
+    return Precision(options.precision)
 
 
 def _beta(measure: str) -> float:
-    """Read what follows the f of f1, f2, f0.5."""
+    """Parse the beta of f1, f2, f0.5."""
     try:
         return float(measure.lower().removeprefix("f"))
     except ValueError as error:
-        raise SettingError(f"--maximise takes {format_names(['f1', 'f2', 'f0.5'])} and the like; got {measure!r}") from error
+        raise SettingError(f"--maximise must be an F measure: {format_names(['f1', 'f2', 'f0.5'])}; got {measure!r}") from error

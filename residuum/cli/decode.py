@@ -1,4 +1,4 @@
-"""`residuum decode`: codes in, the rows that they stand for out; or a walk between two rows."""
+"""`residuum decode`: turn codes into rows, or interpolate between two rows."""
 
 from __future__ import annotations
 
@@ -19,32 +19,34 @@ def decode(
     between: Annotated[
         tuple[int, int] | None,
         typer.Option(
-            help="Walk from one row of the table FILES to another: their numbers, as `score` counts them.", show_default=False
+            help="Interpolate between two rows of the table FILES, given by their row numbers in the output of `score`.",
+            show_default=False,
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="How many rows a walk has, both ends included.", show_default=str(STEPS))
+        int | None,
+        typer.Option(help="The number of rows of an interpolation, both ends included.", show_default=str(STEPS)),
     ] = None,
     image: IMAGE = None,
     device: DEVICE = "auto",
     force: FORCE = False,
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
-    """Turn codes (latent_1, latent_2 ... as `embed` writes them) into rows, or walk between the codes of two rows."""
+    """Decode codes (the columns latent_1, latent_2 ... that `embed` writes) into rows, or interpolate between two rows."""
     from detector import bundle, repository
     from detector.decoder import Decoder
     from detector.errors import SettingError
     from detector.scorer import Scorer
-    from residuum.cli.transform import job_of, rewrite, rows_by, tell
+    from residuum.cli.transform import job_of, print_result, rows_fact, transform
     from serving.files.transform import decoding_transform, interpolate
 
     if steps is not None and between is None:
-        raise SettingError("--steps belongs to a walk: give --between and two row numbers too")
+        raise SettingError("--steps needs --between and two row numbers")
     job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image)
     opened = bundle.read(repository.find(model))
     decoder = Decoder(opened, device)
     if between is None:
-        rewrite(decoding_transform(decoder), job, opened.folder, "decoded")
+        transform(decoding_transform(decoder), job, opened.folder, "decoded")
     else:
-        walked = interpolate(Scorer(opened, device), decoder, job, between, STEPS if steps is None else steps)
-        tell(job.to, [rows_by(walked.rows, "decoded", opened.folder, walked.seconds)])
+        walk = interpolate(Scorer(opened, device), decoder, job, between, STEPS if steps is None else steps)
+        print_result(job.to, [rows_fact(walk.rows, "decoded", opened.folder, walk.seconds)])

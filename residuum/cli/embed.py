@@ -1,4 +1,4 @@
-"""`residuum embed`: files of rows in, a file of their codes out."""
+"""`residuum embed`: write the code of each row."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def embed(
     force: FORCE = False,
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
-    """Write each row's code: its place in the latent space, as latent_1, latent_2 ..."""
+    """Write each row's code, its coordinates in the latent space: latent_1, latent_2 ..."""
     from detector.scorer import Scorer
-    from residuum.cli.transform import job_of, rewrite
+    from residuum.cli.transform import job_of, transform
     from serving.files.transform import embedding_transform
 
     scorer = Scorer.open(model, device).only_rows("embed")
     job = job_of(files, to, force=force, decimal_comma=decimal_comma, manifest=scorer.manifest)
-    rewrite(embedding_transform(scorer), job, scorer.folder, "embedded")
+    transform(embedding_transform(scorer), job, scorer.folder, "embedded")

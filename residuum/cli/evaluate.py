@@ -1,18 +1,19 @@
-"""`residuum evaluate`: what the verdicts are worth on labelled rows."""
+"""`residuum evaluate`: compare verdicts with labels."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from residuum import describe
 from residuum.cli import output
-from residuum.cli.optional_dependencies import need_training
+from residuum.cli.optional_dependencies import require_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORMAT, LABEL_OR_FOLDER, MODEL, NAMES, NORMAL_VALUES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.scorer import Scorer
-    from residuum.cli.labelled import Labelled
+    from residuum.cli.labelled import LabelledScores
     from training.evaluate import Evaluation
 
 RATIOS = ("precision", "recall", "f1", "false_alarm_rate")
@@ -29,25 +30,25 @@ def evaluate(
     decimal_comma: DECIMAL_COMMA = False,
     format: FORMAT = "text",  # noqa: A002 - the option's name
 ) -> None:
-    """Compare verdicts with labels: ranking, false alarms, what was found of each kind of anomaly."""
-    need_training()
+    """Compare verdicts with labels: ranking, false alarms, and the share found of each kind of anomaly."""
+    require_training()
     from detector.scorer import Scorer
-    from residuum.cli.labelled import Asked, score_labelled
+    from residuum.cli.labelled import LabelledFiles, score_labelled
     from training.evaluate import evaluate as compare
 
     scorer = Scorer.open(model, device)
-    normal_values = tuple(normal_value or ())
-    asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma, names=names)
-    rows = score_labelled(scorer, asked)
+    labelled = LabelledFiles(
+        files=tuple(files), label=label, normal_values=tuple(normal_value or ()), decimal_comma=decimal_comma, names=names
+    )
+    rows = score_labelled(scorer, labelled)
     evaluation = compare(rows.scores, rows.flagged, rows.labels, rows.kinds)
     if format == "json":
-        output.print_json(_facts(scorer, rows, evaluation))
+        output.print_json(_as_dict(scorer, rows, evaluation))
     else:
-        output.print_tables(*_tables(scorer, rows, evaluation))
+        output.print_tables(_ranking(rows, evaluation), _verdicts(scorer, evaluation), _by_label(evaluation))
 
 
-def _facts(scorer: Scorer, rows: Labelled, evaluation: Evaluation) -> dict[str, Any]:
-    """Give everything for a program."""
+def _as_dict(scorer: Scorer, rows: LabelledScores, evaluation: Evaluation) -> dict[str, Any]:
     import msgspec
 
     decision = scorer.manifest.decision
@@ -64,48 +65,34 @@ def _facts(scorer: Scorer, rows: Labelled, evaluation: Evaluation) -> dict[str, 
     }
 
 
-def _tables(scorer: Scorer, rows: Labelled, evaluation: Evaluation) -> list[Table]:
-    """Lay everything out for a person."""
-    return [_ranking(rows, evaluation), _verdicts(scorer, evaluation), _by_label(evaluation)]
-
-
-def _ranking(rows: Labelled, evaluation: Evaluation) -> Table:
-    """Say how well the scores rank, whatever the threshold."""
+def _ranking(rows: LabelledScores, evaluation: Evaluation) -> Table:
+    """Return how well scores separate anomalies from normal rows, independent of the threshold."""
     anomalies = int(rows.labels.sum())
     probable = evaluation.probable_from
-    return output.facts(
-        "Ranking, whatever the threshold",
+    return output.facts_table(
+        "Ranking (independent of the threshold)",
         [
-            ("rows", f"{len(rows.labels) - anomalies:,} normal, {output.plural(anomalies, 'anomaly', 'anomalies')}"),
-            ("left out", f"{output.count(rows.rejected, 'row')} without a label or not readable" if rows.rejected else ""),
+            ("rows", f"{len(rows.labels) - anomalies:,} normal, {describe.plural(anomalies, 'anomaly', 'anomalies')}"),
+            ("left out", f"{describe.count(rows.rejected, 'row')} without a label or unreadable" if rows.rejected else ""),
             ("AUROC", f"{evaluation.auroc:.4f}"),
             ("average precision", f"{evaluation.average_precision:.4f}"),
-            ("probable from", f"a score of {probable:.4g}: more likely than not an anomaly among these rows" if probable else ""),
+            (
+                "probable from",
+                f"a score of {probable:.4g}: from there, most of these rows are anomalies" if probable else "",
+            ),
         ],
     )
 
 
-def _promised(scorer: Scorer) -> str:
-    """Say what is promised of normal rows; of a series it is no share of rows."""
-    rate, window = scorer.manifest.decision.false_alarm_rate, scorer.manifest.window
-    if not rate:
-        return ""
-    if window:
-        return f"; promised: alarms begin in {output.percentage(rate)} of normal stretches of {window.length} rows"
-    return f"; promised {output.percentage(rate)}"
-
-
 def _verdicts(scorer: Scorer, evaluation: Evaluation) -> Table:
-    """Say what the threshold makes of it."""
+    """Return what the threshold flags and misses."""
     decision = scorer.manifest.decision
-    promised = _promised(scorer)
-    passed, missed = evaluation.passed, evaluation.missed
-    return output.facts(
+    return output.facts_table(
         f"Verdicts at the threshold of {decision.threshold:.4g}",
         [
-            ("normal rows", f"{evaluation.false_alarms:,} flagged, {passed:,} passed"),
-            ("anomalies", f"{evaluation.true_alarms:,} flagged, {missed:,} missed"),
-            ("false alarms", f"{output.percentage(evaluation.false_alarm_rate)} of normal rows{promised}"),
+            ("normal rows", f"{evaluation.false_alarms:,} flagged, {evaluation.passed:,} passed"),
+            ("anomalies", f"{evaluation.true_alarms:,} flagged, {evaluation.missed:,} missed"),
+            ("false alarms", f"{describe.percentage(evaluation.false_alarm_rate)} of normal rows{_promise(scorer)}"),
             ("precision", f"{evaluation.precision:.4f}"),
             ("recall", f"{evaluation.recall:.4f}"),
             ("F1", f"{evaluation.f1:.4f}"),
@@ -113,10 +100,20 @@ def _verdicts(scorer: Scorer, evaluation: Evaluation) -> Table:
     )
 
 
+def _promise(scorer: Scorer) -> str:
+    """Return the promised false-alarm rate: of normal rows, or of normal stretches of a series."""
+    rate, window = scorer.manifest.decision.false_alarm_rate, scorer.manifest.window
+    if not rate:
+        return ""
+    if window:
+        return f"; promised: alarms begin in {describe.percentage(rate)} of normal stretches of {window.length} rows"
+    return f"; promised {describe.percentage(rate)}"
+
+
 def _by_label(evaluation: Evaluation) -> Table:
-    """Say what was found of each kind of anomaly."""
+    """Return the share flagged of each kind of anomaly."""
     lines = [
-        (kind.label, f"{kind.rows:,}", f"{kind.flagged:,}", output.percentage(kind.flagged / kind.rows))
+        (kind.label, f"{kind.rows:,}", f"{kind.flagged:,}", describe.percentage(kind.flagged / kind.rows))
         for kind in evaluation.by_label
     ]
     return output.table("Anomalies by label", ("label", "rows", "flagged", "share"), lines)

@@ -1,4 +1,4 @@
-"""`residuum finetune`: a classifier from few labels, as a detector's next version, if it beats the score."""
+"""`residuum finetune`: train a classifier on few labels and keep it as the next version if it beats the score."""
 
 from __future__ import annotations
 
@@ -6,48 +6,50 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from residuum import describe
 from residuum.cli import output
-from residuum.cli.optional_dependencies import need_training
+from residuum.cli.optional_dependencies import require_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, MODEL, NORMAL_VALUES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.scorer import Scorer
-    from residuum.cli.labelled import Asked
+    from residuum.cli.labelled import LabelledFiles
     from training.finetune.comparison import ClassifierComparison
     from training.finetune.examples import LabelledExamples
 
-MODES = {"frozen": "logistic regression on codes and contributions", "joint": "a head on a copy of the encoder"}
+MODES = {"frozen": "logistic regression on codes and contributions", "joint": "a classification head on a copy of the encoder"}
 
 
 def finetune(
     model: MODEL,
     files: FILES,
     *,
-    label: Annotated[str, typer.Option(help="The column that names each row's class.", show_default=False)],
+    label: Annotated[str, typer.Option(help="The column that holds each row's class.", show_default=False)],
     mode: Annotated[
         Literal["frozen", "joint"],
-        typer.Option(help="frozen: logistic regression on codes and contributions; joint: a copy of the encoder learns too."),
+        typer.Option(help=f"frozen: {MODES['frozen']}; joint: {MODES['joint']}, which learns too."),
     ] = "frozen",
     normal_value: NORMAL_VALUES = None,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, rows and machine: the same classifier.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare and write nothing.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed: the same seed, rows and machine give the same classifier.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare without writing a version.")] = False,
     device: DEVICE = "auto",
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
-    """Learn classes from a few labelled rows; score and threshold stay as they are."""
-    need_training()
+    """Train a classifier on a few labelled rows; if it beats the score, it becomes the next version. Verdicts do not change."""
+    require_training()
     from detector import bundle, repository
     from detector.scorer import Scorer
-    from residuum.cli.labelled import Asked
+    from residuum.cli.labelled import LabelledFiles
     from training.finetune.version import compare_with_score, write_next
 
     opened = bundle.read(repository.find(model))
     scorer = Scorer(opened, device).only_rows("finetune")
-    normal_values = tuple(normal_value or ())
-    asked = Asked(files=tuple(files), label=label, normal_values=normal_values, decimal_comma=decimal_comma)
-    examples, left_out = _examples(scorer, asked)
+    labelled = LabelledFiles(
+        files=tuple(files), label=label, normal_values=tuple(normal_value or ()), decimal_comma=decimal_comma
+    )
+    examples, left_out = _examples(scorer, labelled)
     comparison = compare_with_score(opened, examples, mode, seed)
     output.print_facts(_facts(examples, left_out, mode))
     output.print_tables(_table(comparison))
@@ -60,35 +62,33 @@ def finetune(
         output.print_facts([("kept", f"{folder}, from version {manifest.parent}"), *output.pinned_facts(folder)])
 
 
-def _examples(scorer: Scorer, asked: Asked) -> tuple[LabelledExamples, int]:
-    """Read the labelled rows, and count those that were left out."""
+def _examples(scorer: Scorer, labelled: LabelledFiles) -> tuple[LabelledExamples, int]:
+    """Return the labelled rows as training examples, and the number of rows left out."""
     from residuum.cli.labelled import encode_labelled
     from training.finetune.examples import LabelledRows, label_examples
 
-    rows, matrix = encode_labelled(scorer, asked)
+    rows, matrix = encode_labelled(scorer, labelled)
     alarms = scorer.manifest.decision.is_anomaly(rows.scores)
     return label_examples(LabelledRows(matrix, rows.scores, alarms, rows.kinds, rows.labels)), rows.rejected
 
 
 def _facts(examples: LabelledExamples, left_out: int, mode: str) -> list[output.Fact]:
-    """Say what was learnt from."""
-    counts = [f"{(examples.labels == place).sum():,} {name}" for place, name in enumerate(examples.classes)]
+    counts = [f"{(examples.labels == index).sum():,} {name}" for index, name in enumerate(examples.classes)]
     return [
-        ("rows", f"{len(examples.labels):,}: {output.join_names(counts)}"),
-        ("left out", f"{output.count(left_out, 'row')} without a label or not readable" if left_out else ""),
+        ("rows", f"{len(examples.labels):,}: {describe.join_names(counts)}"),
+        ("left out", f"{describe.count(left_out, 'row')} without a label or unreadable" if left_out else ""),
         ("mode", f"{mode}: {MODES[mode]}"),
     ]
 
 
 def _table(comparison: ClassifierComparison) -> Table:
-    """Lay the comparison out."""
     from training.finetune.comparison import TWO
     from training.finetune.examples import FOLDS
 
-    names = {"average precision": "average_precision", "AUROC": "auroc"}
-    names |= {"accuracy": "accuracy"} if comparison.classes > TWO else {}
+    measures = {"average precision": "average_precision", "AUROC": "auroc"}
+    measures |= {"accuracy": "accuracy"} if comparison.classes > TWO else {}
     lines = [
-        (said, f"{getattr(comparison.unsupervised, name):.4f}", f"{getattr(comparison.classifier, name):.4f}")
-        for said, name in names.items()
+        (title, f"{getattr(comparison.unsupervised, name):.4f}", f"{getattr(comparison.classifier, name):.4f}")
+        for title, name in measures.items()
     ]
     return output.table(f"Mean of {FOLDS} held-out folds", ("", "score without labels", "classifier"), lines)

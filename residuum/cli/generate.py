@@ -1,4 +1,4 @@
-"""`residuum generate`: new rows that look like the normal ones."""
+"""`residuum generate`: new rows that look like normal ones."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ def generate(
     model: MODEL,
     *,
     to: TO,
-    rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same rows.")] = 0,
-    mean: Annotated[bool, typer.Option("--mean", help="The most likely row of each code, not one drawn from it.")] = False,
+    rows: Annotated[int, typer.Option(min=1, help="The number of rows.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed: the same seed gives the same rows.")] = 0,
+    mean: Annotated[bool, typer.Option("--mean", help="Write the most likely row of each code instead of a random one.")] = False,
     image: IMAGE = None,
     device: DEVICE = "auto",
     force: FORCE = False,
 ) -> None:
-    """Draw new rows: a code from the prior, then a row from what the decoder makes of it. Needs a variant with a prior."""
+    """Generate rows: draw codes from the prior and decode them. Needs a variant with a prior: variational, adversarial."""
     import time
 
     from detector.columns import as_frame
     from detector.decoder import Decoder
     from residuum.cli import output
-    from residuum.cli.optional_dependencies import need_drawing
-    from residuum.cli.transform import rows_by, tell
+    from residuum.cli.optional_dependencies import require_plotting
+    from residuum.cli.transform import print_result, rows_fact
     from serving.files import output as output_files
     from serving.files.sinks import committed, open_sink
 
     if image is not None:
-        need_drawing()
+        require_plotting()
     began = time.monotonic()
     output_files.check(to, (), force=force)
     decoder = Decoder.open(model, device)
@@ -44,4 +44,4 @@ def generate(
             sink.add(as_frame(block, decoder.columns))
             done += len(block)
             advance(done, rows, f"{done:,} rows")
-    tell(to, [rows_by(rows, "generated", decoder.folder, time.monotonic() - began)])
+    print_result(to, [rows_fact(rows, "generated", decoder.folder, time.monotonic() - began)])

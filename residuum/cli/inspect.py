@@ -1,10 +1,11 @@
-"""`residuum inspect`: what a bundle says of itself."""
+"""`residuum inspect`: show a bundle's manifest."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from residuum.cli import output, windows
+from residuum import describe
+from residuum.cli import output
 from residuum.cli.options import FORMAT, MODEL
 
 if TYPE_CHECKING:
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from detector.images import ImageSpec
     from detector.manifest import Manifest, Parity
 
-MOST_WORDS = 4
+MAX_VALUES = 4  # of a column's vocabulary
 
 
 def inspect(model: MODEL, *, format: FORMAT = "text") -> None:  # noqa: A002 - the option's name
-    """Show what a detector learnt, what it promises, and the proof that its graph is the trained network."""
+    """Show what a detector learnt and promises, and the proof that its graph computes the same as the trained network."""
     import msgspec
 
     from detector import bundle, repository
@@ -34,110 +35,84 @@ def inspect(model: MODEL, *, format: FORMAT = "text") -> None:  # noqa: A002 - t
 
 
 def _tables(folder: Path, manifest: Manifest) -> list[Table]:
-    """Lay the manifest out for a person."""
-    image = manifest.image
+    columns = [] if manifest.image else [(c.name, c.kind, _learnt(c), _missing(c, manifest)) for c in manifest.columns]
+    proofs = [(f"{proof.file}, {proof.provider}", _proof(proof)) for proof in manifest.parity]
+    files = [(name, f"{digest.bytes:,} bytes, SHA-256 {digest.sha256}") for name, digest in manifest.files.items()]
     return [
-        output.facts(f"{manifest.name}, version {manifest.version}", _identity(folder, manifest)),
-        output.facts("Decision", _decision(manifest)),
-        output.facts("Training", _training(manifest)),
-        output.table(
-            "Columns",
-            ("column", "kind", "learnt", "missing"),
-            [] if image else [(each.name, each.kind, _learnt(each), _missing(each, manifest)) for each in manifest.columns],
-        ),
-        output.facts("Left out", [(ignored.name, ignored.reason) for ignored in manifest.ignored]),
-        output.facts(
-            "Proof: torch against ONNX Runtime", [(f"{proof.file}, {proof.provider}", _proof(proof)) for proof in manifest.parity]
-        ),
-        output.facts("Libraries", list(manifest.libraries.items())),
-        output.facts(
-            "Files", [(name, f"{digest.bytes:,} bytes, SHA-256 {digest.sha256}") for name, digest in manifest.files.items()]
-        ),
+        output.facts_table(f"{manifest.name}, version {manifest.version}", _identity(folder, manifest)),
+        output.facts_table("Decision", _decision(manifest)),
+        output.facts_table("Training", _training(manifest)),
+        output.table("Columns", ("column", "kind", "learnt", "missing"), columns),
+        output.facts_table("Left out", [(ignored.name, ignored.reason) for ignored in manifest.ignored]),
+        output.facts_table("Parity of torch and ONNX Runtime", proofs),
+        output.facts_table("Libraries", list(manifest.libraries.items())),
+        output.facts_table("Files", files),
     ]
 
 
 def _identity(folder: Path, manifest: Manifest) -> list[output.Fact]:
-    """Say which bundle this is, and which others stand beside it."""
     from detector import repository
 
     name = repository.model_folder(folder)
     pin = name / repository.PIN
+    pinned = f"version {pin.read_text(errors='replace').strip()[:20]}" if pin.is_file() else "no: the highest version is used"
     return [
         ("folder", str(folder)),
         ("parent", f"version {manifest.parent}" if manifest.parent is not None else ""),
-        ("versions there", ", ".join(map(str, repository.versions(name)))),
-        (
-            "pinned",
-            f"version {pin.read_text(errors='replace').strip()[:20]}" if pin.is_file() else "no: the highest version is taken",
-        ),
+        ("all versions", ", ".join(map(str, repository.versions(name)))),
+        ("pinned", pinned),
         ("created", f"{manifest.created} by residuum {manifest.residuum}, format {manifest.format}"),
     ]
 
 
 def _decision(manifest: Manifest) -> list[output.Fact]:
-    """Say how a score becomes a verdict, and what that promises."""
-    decision, score = manifest.decision, manifest.score
-    extra = f", with the terms {', '.join(score.extra_terms)} beside the columns'" if score.extra_terms else ""
-    rate = decision.false_alarm_rate
-    window, alarm = manifest.window, manifest.alarm
-    nouns = f"{output.row_noun(manifest)}s"
-    promises: dict[str, str] = {
-        "false_alarm_rate": f"at most {output.percentage(rate or 0)} of normal {nouns} are flagged (p-value at or below it)",
-        "labels": "chosen on labelled rows; p-values do not decide",
-        "value": "a value that somebody chose; p-values do not decide",
-    }
+    """Return how a score becomes a verdict, and what that promises."""
+    decision, score, window = manifest.decision, manifest.score, manifest.window
+    extra_terms = f", with the extra terms {', '.join(score.extra_terms)}" if score.extra_terms else ""
+    by_p_value = decision.promise == "false_alarm_rate" and not window
     return [
-        ("score", f"{score.name}, in {score.unit}{extra}"),
+        ("score", f"{score.name}, in {score.unit}{extra_terms}"),
         ("threshold", f"{decision.threshold:.6g}, by {decision.criterion}"),
-        ("promise", windows.promise(manifest, None) if window and rate else promises[decision.promise]),
-        ("windows", windows.described(window) if window else ""),
-        ("alarm", windows.ends(alarm) if alarm else ""),
-        ("classes", f"{output.join_names(manifest.classes)}, told by classifier.onnx" if manifest.classes else ""),
-        ("if", "the future is like the calibration stretch" if manifest.training.order != "shuffled" and not window else ""),
+        ("promise", describe.promise(manifest)),
+        ("anomaly", f"a p-value of at most {decision.false_alarm_rate:g}" if by_p_value else "a score above the threshold"),
+        ("windows", describe.window(window) if window else ""),
+        ("alarm", describe.alarm(manifest.alarm) if manifest.alarm else ""),
+        ("classes", f"{describe.join_names(manifest.classes)}, by classifier.onnx" if manifest.classes else ""),
     ]
 
 
 def _training(manifest: Manifest) -> list[output.Fact]:
-    """Say how the detector came to be."""
-    training, rows = manifest.training, manifest.training.rows
+    training = manifest.training
     settings = ", ".join(f"{name} {value}" for name, value in manifest.settings.items())
     return [
         ("variant", f"{manifest.variant} ({settings})"),
-        (
-            "rows",
-            f"{rows.training:,} to learn from, each of four blocks of time held out once to calibrate"
-            if manifest.window
-            else f"{rows.training:,} to learn from, {rows.validation:,} to validate, {rows.calibration:,} to calibrate",
-        ),
-        ("seen as", _seen(manifest.image) if manifest.image else ""),
+        ("rows", describe.split(manifest)),
+        ("seen as", _seen_as(manifest.image) if manifest.image else ""),
         ("order", training.order),
-        ("rejected", output.count(rows.rejected, "row") if rows.rejected else ""),
+        ("rejected", describe.count(training.rows.rejected, "row") if training.rows.rejected else ""),
         ("missing", f"also {', '.join(map(repr, manifest.missing))}" if manifest.missing else ""),
         ("loss", f"{training.loss:.4g}, best of {training.steps:,} steps at {training.best_step:,}"),
-        ("took", f"{training.seconds:.3g} s on {training.device}, seed {training.seed}"),
+        ("duration", f"{training.seconds:.3g} s on {training.device}, seed {training.seed}"),
     ]
 
 
-def _seen(image: ImageSpec) -> str:
-    """Say what the detector sees of an image."""
-    mode = "grey" if image.mode == "grey" else "in colour"
-    return f"{image.size} pixels, {mode}, from {'files' if image.files else 'rows of a table, line by line'}"
+def _seen_as(image: ImageSpec) -> str:
+    return f"{describe.image(image)}, from {'files' if image.files else 'rows of a table, line by line'}"
 
 
 def _learnt(column: Column) -> str:
-    """Say what is known of a column: its range, its words."""
-    learnt = _words(column) if column.vocabulary or column.rare else _range(column)
-    return f"{learnt}, constant" if column.constant else learnt
+    """Return the range or the vocabulary of a column."""
+    text = _vocabulary(column) if column.vocabulary or column.rare else _range(column)
+    return f"{text}, constant" if column.constant else text
 
 
 def _missing(column: Column, manifest: Manifest) -> str:
-    """Say how many cells are missing; the rate is smoothed, so that none of n is told as 1/(n + 2)."""
+    """Return the share of missing cells; the stored rate is smoothed, so 0 of n is stored as 1/(n + 2)."""
     none = 1 / (manifest.training.rows.training + 2)
-    return output.percentage(column.missing_rate) if column.missing_rate > none * 1.001 else "none"
+    return describe.percentage(column.missing_rate) if column.missing_rate > none * 1.001 else "none"
 
 
 def _range(column: Column) -> str:
-    """Say between which numbers or dates training's cells lay."""
     if column.lowest is None or column.highest is None:
         return ""
     if column.kind == "date":
@@ -145,14 +120,13 @@ def _range(column: Column) -> str:
     return f"{column.lowest:.6g} to {column.highest:.6g}"
 
 
-def _words(column: Column) -> str:
-    """Say which texts training saw."""
+def _vocabulary(column: Column) -> str:
     rare = f", {len(column.rare)} rare" if column.rare else ""
-    return f"{len(column.vocabulary)} values: {output.join_names(column.vocabulary, MOST_WORDS)}{rare}"
+    return f"{len(column.vocabulary)} values: {describe.join_names(column.vocabulary, MAX_VALUES)}{rare}"
 
 
 def _date(seconds: float) -> str:
-    """Write epoch seconds as a date."""
+    """Return epoch seconds as a date."""
     import datetime as dt
 
     try:
@@ -162,13 +136,14 @@ def _date(seconds: float) -> str:
 
 
 def _proof(proof: Parity) -> str:
-    """Say what the proof found."""
     from detector.bundle import DECODER
 
-    fallen = f", {output.count(proof.nodes_on_cpu, 'node')} fell back to the CPU" if proof.nodes_on_cpu else ""
-    apart = proof.verdicts_that_differ
-    differ = output.plural(apart, "category", "categories") if proof.file == DECODER else output.count(apart, "verdict")
+    on_cpu = f", {describe.count(proof.nodes_on_cpu, 'node')} fell back to the CPU" if proof.nodes_on_cpu else ""
+    different = proof.verdicts_that_differ
+    differences = (
+        describe.plural(different, "category", "categories") if proof.file == DECODER else describe.count(different, "verdict")
+    )
     return (
-        f"{output.count(proof.rows, 'row')}, largest difference {proof.largest_difference:.2g} "
-        f"(allowed {proof.tolerance:.0e}), {differ} differ{fallen}"
+        f"{describe.count(proof.rows, 'row')}, largest difference {proof.largest_difference:.2g} "
+        f"(allowed {proof.tolerance:.0e}), {differences} differ{on_cpu}"
     )

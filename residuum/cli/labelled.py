@@ -1,4 +1,4 @@
-"""Labelled rows, scored: what `evaluate`, `calibrate` and `finetune` look at."""
+"""Score labelled rows for `evaluate`, `calibrate` and `finetune`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from detector import cells
 from detector.columns import format_names
 from detector.errors import SettingError, TableError
 from detector.scorer import Scorer
-from residuum.cli.score import inputs, watching
+from residuum.cli.score import find_inputs, reading_progress
 from serving.files.scoring import ScoredBatch, ScoringRequest, score_batches
 
 NORMAL = frozenset({"0", "0.0", "false", "no", "normal", "benign", "ok", "good", "negative"})
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """Which files, which column is the label, and which labels mean normal (none said: the usual words).
+class LabelledFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Files to score, and where their labels are.
 
-    Images are labelled by the folders that they lie in, or by a table of `names`.
+    Images are labelled by their folders, or by the table `names`. An empty `normal_values` stands for the usual words.
     """
 
     files: tuple[str, ...]
@@ -33,117 +33,130 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     names: str | None = None
 
     @property
-    def where(self) -> str:
-        """Say where labels stand."""
+    def location(self) -> str:
+        """Where the labels are, for messages."""
         if self.names:
             return f"in {self.names}"
-        return f"in column {self.label!r}" if self.label else "among the names of folders"
+        return f"in column {self.label!r}" if self.label else "among the folder names"
 
 
-class Labelled(NamedTuple):
-    """Scored rows with their labels; all arrays speak of the same rows."""
+class LabelledScores(NamedTuple):
+    """Scored rows with a label; all arrays have one item per row."""
 
     scores: np.ndarray  # float64[rows]
     flagged: np.ndarray  # bool[rows], the verdicts
     labels: np.ndarray  # bool[rows], true for an anomaly
     kinds: np.ndarray  # str[rows], the labels as found
-    at: np.ndarray  # int64[rows], their places among all rows that could be scored
-    rejected: int  # rows that were left out: unreadable, or without a label; rows that warm a window up are not counted
+    indices: np.ndarray  # int64[rows], positions among all scored rows
+    rejected: int  # rows left out: unreadable or without a label; rows in which a window warms up do not count
 
 
-def score_labelled(scorer: Scorer, asked: Asked, also: Callable[[ScoredBatch], object] = lambda _scored: None) -> Labelled:
-    """Score files and take their labels along; every block is shown to `also`.
+def score_labelled(
+    scorer: Scorer, labelled: LabelledFiles, observe: Callable[[ScoredBatch], object] = lambda _batch: None
+) -> LabelledScores:
+    """Score files and return the rows that have a label; `observe` is called with every scored batch.
 
     Raises:
-        TableError: a file cannot be read or lacks a column.
-        SettingError: the detector was trained on the label, or nobody can tell which labels mean normal.
+        TableError: a file cannot be read or lacks a column, or no row has a label.
+        SettingError: the detector was trained on the label, or the labels that mean normal are unknown.
     """
-    if of_files(scorer):
-        return _score_images(scorer, asked)
-    if asked.names or not asked.label:
+    if scores_image_files(scorer):
+        return _score_images(scorer, labelled)
+    if labelled.names or not labelled.label:
         raise SettingError(
-            "which column tells normal rows from anomalies? Name it by --label" + (", without --names" * bool(asked.names))
+            "name the column that labels rows as normal or anomalous: --label"
+            + (", and leave out --names" * bool(labelled.names))
         )
-    if any(column.name == asked.label for column in scorer.columns):
+    if any(column.name == labelled.label for column in scorer.columns):
         raise SettingError(
-            f"the detector learnt from the column {asked.label!r}, so its scores know the answers: train one with "
-            f"--ignore {asked.label}"
+            f"the detector was trained on the column {labelled.label!r}, so its scores already contain the label: train one "
+            f"with --ignore {labelled.label}"
         )
     request = ScoringRequest(
-        paths=inputs(scorer.manifest, asked.files), keep=(asked.label,), decimal_comma=asked.decimal_comma, explain="none"
+        paths=find_inputs(scorer.manifest, labelled.files),
+        keep=(labelled.label,),
+        decimal_comma=labelled.decimal_comma,
+        explain="none",
     )
-    scores, flagged, found, rejected = [], [], [], 0
-    with watching(request.paths) as watch:
-        for scored in score_batches(scorer, request, watch):
-            some = scored.verdicts.is_scored
-            scores.append(scored.verdicts.score[some])
-            flagged.append(scored.verdicts.is_anomaly[some])
-            found.append(cells.texts(scored.kept(request.keep)[asked.label].filter(pl.Series(some))))
-            rejected += len(scored.rejects)
-            also(scored)
-    return _labelled(np.concatenate(scores), np.concatenate(flagged), pl.concat(found), rejected, asked)
+    scores, flagged, labels, rejected = [], [], [], 0
+    with reading_progress(request.paths) as progress:
+        for batch in score_batches(scorer, request, progress):
+            is_scored = batch.verdicts.is_scored
+            scores.append(batch.verdicts.score[is_scored])
+            flagged.append(batch.verdicts.is_anomaly[is_scored])
+            labels.append(cells.texts(batch.kept(request.keep)[labelled.label].filter(pl.Series(is_scored))))
+            rejected += len(batch.rejects)
+            observe(batch)
+    return _with_labels(np.concatenate(scores), np.concatenate(flagged), pl.concat(labels), rejected, labelled)
 
 
-def of_files(scorer: Scorer) -> bool:
-    """Tell whether a detector judges files of images."""
+def scores_image_files(scorer: Scorer) -> bool:
+    """Return whether the detector scores image files rather than rows of tables."""
     return scorer.manifest.image is not None and scorer.manifest.image.files
 
 
-def _score_images(scorer: Scorer, asked: Asked) -> Labelled:
-    """Score files of images and find their labels."""
-    from residuum.cli.image_labels import labels_of
+def _score_images(scorer: Scorer, labelled: LabelledFiles) -> LabelledScores:
+    from residuum.cli.image_labels import read_labels
 
-    request = ScoringRequest(paths=inputs(scorer.manifest, asked.files), explain="none")
-    label = labels_of(asked.names, asked.label, asked.files) if asked.names else folder_of
-    if asked.label and not asked.names:
-        raise SettingError("images are labelled by the folders that they lie in: leave --label out, or give a table by --names")
-    scores, flagged, found, rejected = [], [], [], 0
-    with watching(request.paths, noun="image") as watch:
-        for scored in score_batches(scorer, request, watch):
-            scores.append(scored.verdicts.score)
-            flagged.append(scored.verdicts.is_anomaly)
-            found.append(pl.Series([label(file) for file in scored.kept(("file",))["file"]], dtype=pl.String))
-            rejected += len(scored.rejects)
-    return _labelled(np.concatenate(scores), np.concatenate(flagged), pl.concat(found), rejected, asked)
+    request = ScoringRequest(paths=find_inputs(scorer.manifest, labelled.files), explain="none")
+    label_of = read_labels(labelled.names, labelled.label, labelled.files) if labelled.names else folder_of
+    if labelled.label and not labelled.names:
+        raise SettingError("images are labelled by the folders that they lie in: leave out --label, or give a table with --names")
+    scores, flagged, labels, rejected = [], [], [], 0
+    with reading_progress(request.paths, noun="image") as progress:
+        for batch in score_batches(scorer, request, progress):
+            scores.append(batch.verdicts.score)
+            flagged.append(batch.verdicts.is_anomaly)
+            labels.append(pl.Series([label_of(file) for file in batch.kept(("file",))["file"]], dtype=pl.String))
+            rejected += len(batch.rejects)
+    return _with_labels(np.concatenate(scores), np.concatenate(flagged), pl.concat(labels), rejected, labelled)
 
 
 def folder_of(file: str) -> str:
-    """Give the name of the folder that a file lies in."""
+    """Return the name of the folder that contains a file."""
     return Path(file).absolute().parent.name
 
 
-def encode_labelled(scorer: Scorer, asked: Asked) -> tuple[Labelled, np.ndarray]:
-    """Score files as `score_labelled` does, and give the matrix of the labelled rows too: `float64[rows, columns]`."""
-    if of_files(scorer):
-        raise SettingError(f"classes are learnt from rows of tables, and {scorer.manifest.name} judges files of images")
+def encode_labelled(scorer: Scorer, labelled: LabelledFiles) -> tuple[LabelledScores, np.ndarray]:
+    """Score files as `score_labelled` does; return the encoded labelled rows too, `float64[rows, columns]`."""
+    if scores_image_files(scorer):
+        raise SettingError(f"finetune needs rows of tables, and {scorer.manifest.name} scores image files")
     parts: list[np.ndarray] = []
-    rows = score_labelled(scorer, asked, lambda scored: parts.append(scored.verdicts.matrix))
-    return rows, np.concatenate(parts)[rows.at]
+    rows = score_labelled(scorer, labelled, lambda batch: parts.append(batch.verdicts.matrix))
+    return rows, np.concatenate(parts)[rows.indices]
 
 
-def _labelled(scores: np.ndarray, flagged: np.ndarray, found: pl.Series, rejected: int, asked: Asked) -> Labelled:
-    """Leave out rows without a label, and tell normal labels from the others."""
-    there = found.is_not_null()
-    if not there.any():
-        raise TableError(f"no row that can be scored has a label {asked.where}")
-    kinds = found.filter(there)
-    normal = kinds.is_in(_normal_values(kinds.unique().sort().to_list(), asked))
-    at = np.flatnonzero(there.to_numpy())
-    return Labelled(scores[at], flagged[at], ~normal.to_numpy(), kinds.to_numpy(), at, rejected + int((~there).sum()))
+def _with_labels(
+    scores: np.ndarray, flagged: np.ndarray, labels: pl.Series, rejected: int, labelled: LabelledFiles
+) -> LabelledScores:
+    """Keep the rows that have a label, and mark those whose label does not mean normal."""
+    has_label = labels.is_not_null()
+    if not has_label.any():
+        raise TableError(f"no row that can be scored has a label {labelled.location}")
+    kinds = labels.filter(has_label)
+    is_normal = kinds.is_in(_normal_values(kinds.unique().sort().to_list(), labelled))
+    indices = np.flatnonzero(has_label.to_numpy())
+    return LabelledScores(
+        scores[indices], flagged[indices], ~is_normal.to_numpy(), kinds.to_numpy(), indices, rejected + int((~has_label).sum())
+    )
 
 
-def _normal_values(seen: Sequence[str], asked: Asked) -> list[str]:
-    """Give the labels that mean normal.
+def _normal_values(found: Sequence[str], labelled: LabelledFiles) -> list[str]:
+    """Return the labels that mean normal.
 
     Raises:
-        SettingError: one that was named is not there, or none was and none is usual.
+        SettingError: a given one does not occur, or none is given and no usual word occurs.
     """
-    strange = [value for value in asked.normal_values if value not in seen]
-    if strange:
-        raise SettingError(f"--normal-value {format_names(strange)} is no label {asked.where}; there are {format_names(seen)}")
-    normal = list(asked.normal_values) or [value for value in seen if value.lower() in NORMAL]
-    if not normal and len(seen) == 1:
-        raise SettingError(f"all labels {asked.where} are {seen[0]!r}: rows of another class are needed")
+    unknown = [value for value in labelled.normal_values if value not in found]
+    if unknown:
+        raise SettingError(
+            f"--normal-value {format_names(unknown)} is not a label {labelled.location}; the labels are {format_names(found)}"
+        )
+    normal = list(labelled.normal_values) or [value for value in found if value.lower() in NORMAL]
+    if not normal and len(found) == 1:
+        raise SettingError(f"all labels {labelled.location} are {found[0]!r}: rows of another class are needed")
     if not normal:
-        raise SettingError(f"which labels {asked.where} mean normal? Say it with --normal-value; there are {format_names(seen)}")
+        raise SettingError(
+            f"no label {labelled.location} obviously means normal: name it with --normal-value; there are {format_names(found)}"
+        )
     return normal

@@ -1,4 +1,4 @@
-"""The libraries that only some verbs need, and how to get them."""
+"""Checks that the libraries of an optional extra are installed, without importing them."""
 
 from __future__ import annotations
 
@@ -7,71 +7,46 @@ from importlib.util import find_spec
 
 from detector.errors import SettingError
 
-TRAINING = ("torch", "sklearn", "onnx", "onnxscript", "safetensors", "skl2onnx")
-SERVING = ("starlette", "uvicorn", "uvloop", "httptools", "httpcore", "prometheus_client", "structlog")
-STREAMING = ("prometheus_client", "structlog")
+TRAIN = ("torch", "sklearn", "onnx", "onnxscript", "safetensors", "skl2onnx")
+SERVE = ("starlette", "uvicorn", "uvloop", "httptools", "httpcore", "prometheus_client", "structlog")
+STREAM = ("prometheus_client", "structlog")
 KAFKA = ("confluent_kafka",)
-DRAWING = ("matplotlib", "sklearn")
+PICTURE = ("matplotlib", "sklearn")
 IMAGES = ("PIL",)
 CLIENT = ("httpx", "h11")
 
 
-def need_training() -> None:
-    """Make sure that training's libraries are there, without the seconds that importing them takes.
-
-    Raises:
-        SettingError: one is not; the message says how to install it.
-    """
-    _need(TRAINING, "train")
+def require_training() -> None:
+    """Raise `SettingError` unless the libraries for training are installed."""
+    _require(TRAIN, "train")
 
 
-def need_serving() -> None:
-    """Make sure that the service's libraries are there.
-
-    Raises:
-        SettingError: one is not; the message says how to install it.
-    """
-    _need(SERVING, "serve")
+def require_serving() -> None:
+    """Raise `SettingError` unless the libraries of the service are installed."""
+    _require(SERVE, "serve")
 
 
-def need_streaming(*, kafka: bool) -> None:
-    """Make sure that the stream worker's libraries are there, Kafka's where there is a topic.
-
-    Raises:
-        SettingError: one is not; the message says how to install it.
-    """
-    _need(STREAMING + (KAFKA if kafka else ()), "kafka")
+def require_streaming(*, kafka: bool) -> None:
+    """Raise `SettingError` unless the libraries of the stream worker are installed, and Kafka's client if needed."""
+    _require(STREAM + (KAFKA if kafka else ()), "kafka")
 
 
-def need_drawing() -> None:
-    """Make sure that the libraries for pictures are there.
-
-    Raises:
-        SettingError: one is not; the message says how to install it.
-    """
-    _need(DRAWING, "picture")
+def require_plotting() -> None:
+    """Raise `SettingError` unless the libraries for plots are installed."""
+    _require(PICTURE, "picture")
 
 
-def need_images() -> None:
-    """Make sure that the library for images is there.
-
-    Raises:
-        SettingError: it is not; the message says how to install it.
-    """
-    _need(IMAGES, "images")
+def require_images() -> None:
+    """Raise `SettingError` unless the library for images is installed."""
+    _require(IMAGES, "images")
 
 
 def require_client() -> None:
-    """Raise unless the HTTP client's libraries are installed.
-
-    Raises:
-        SettingError: one is not; the message says how to install it.
-    """
-    _need(CLIENT, "client")
+    """Raise `SettingError` unless the libraries of the HTTP client are installed."""
+    _require(CLIENT, "client")
 
 
-def _need(libraries: Iterable[str], extra: str) -> None:
-    """Make sure that libraries are there."""
+def _require(libraries: Iterable[str], extra: str) -> None:
     for library in libraries:
         if find_spec(library) is None:
             raise SettingError(f"this needs {library}, which is not installed: pip install 'residuum[{extra}]'")

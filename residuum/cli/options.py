@@ -1,4 +1,4 @@
-"""Options that several verbs have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -11,41 +11,49 @@ Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["text", "json"]
 
 MODEL = Annotated[
-    Path, typer.Argument(help="A bundle: models/pumps (its newest or pinned version) or models/pumps/1.", show_default=False)
+    Path,
+    typer.Argument(
+        help="The bundle: models/pumps (its pinned or newest version) or models/pumps/1 (that version).", show_default=False
+    ),
 ]
 FILES = Annotated[
     list[str],
     typer.Argument(
-        help="CSV, Parquet or NDJSON, also .gz and .zst; images, or folders of them; patterns; - is standard input.",
+        help="CSV, Parquet or NDJSON files, also .gz and .zst; or images and folders of images; glob patterns; "
+        "- for standard input.",
         show_default=False,
     ),
 ]
 TO = Annotated[
     str,
     typer.Option(
-        help="The file to write: .csv or .ndjson (also .gz, .zst) or .parquet; - is standard output.", show_default=False
+        help="The output file: .csv or .ndjson (also .gz, .zst) or .parquet; - for standard output.", show_default=False
     ),
 ]
 IMAGE = Annotated[
     str | None,
-    typer.Option(help="Rows are images of so many pixels, such as 28x28: draw them on a sheet, a .png.", show_default=False),
+    typer.Option(
+        help="Write the rows as images of this size, such as 28x28, on one contact sheet: --to is then a .png.",
+        show_default=False,
+    ),
 ]
-FORCE = Annotated[bool, typer.Option("--force", help="Replace an output that is there already.")]
-DEVICE = Annotated[Device, typer.Option(help="What computes; auto takes a GPU where there is one.")]
-DECIMAL_COMMA = Annotated[bool, typer.Option("--decimal-comma", help="Numbers are written like 1,5.")]
-FORMAT = Annotated[Format, typer.Option("--format", help="For a person, or for a program.")]
-LABEL = Annotated[str, typer.Option(help="The column that tells normal rows from anomalies.", show_default=False)]
+FORCE = Annotated[bool, typer.Option("--force", help="Replace existing output.")]
+DEVICE = Annotated[Device, typer.Option(help="Where to compute; auto uses a GPU if there is one.")]
+DECIMAL_COMMA = Annotated[bool, typer.Option("--decimal-comma", help="Numbers have a decimal comma: 1,5.")]
+FORMAT = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
 LABEL_OR_FOLDER = Annotated[
     str | None,
-    typer.Option(help="The column that tells normal rows from anomalies.", show_default="of images: the folders' names"),
+    typer.Option(help="The column that labels rows as normal or anomalous.", show_default="for images: the folder names"),
 ]
 NAMES = Annotated[
     str | None,
-    typer.Option("--names", help="Of images: a table that labels them, with a column file.", show_default="the folders' names"),
+    typer.Option(
+        "--names",
+        help="For images: a table of labels, with a column `file` of file names.",
+        show_default="the folder names",
+    ),
 ]
 NORMAL_VALUES = Annotated[
     list[str] | None,
-    typer.Option(
-        "--normal-value", help="A label that means normal; may be repeated.", show_default="0, false, no, normal, ok ..."
-    ),
+    typer.Option("--normal-value", help="A label that means normal; repeatable.", show_default="0, false, no, normal, ok ..."),
 ]

@@ -1,117 +1,112 @@
-"""How verbs speak to a person: facts in two columns, counts, shares, progress bars."""
+"""Printing: facts in two columns, tables and progress bars for people, JSON for programs."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
 import typer
+
+from residuum.describe import count, join_names
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.table import Table
 
-    from detector.manifest import Manifest
     from detector.rejects import Reject
 
-Fact = tuple[str, str]  # what is told, and what there is to tell; nothing there, nothing said
+Fact = tuple[str, str]  # a label and its text; a fact with an empty text is not printed
 
-Advance = Callable[[float, float | None, str], None]  # how much is done, of how much, and what to say
+Advance = Callable[[float, float | None, str], None]  # amount done, total if known, text beside the bar
 
-WIDTH = 11
-WIDEST = 200
-
-
-def print_facts(facts: Iterable[Fact], to: IO[str] | None = None) -> None:
-    """Print facts, one a line."""
-    for name, said in facts:
-        if said:
-            typer.echo(f"{name:<{WIDTH}}{said}", file=to)
+LABEL_WIDTH = 11
+MAX_WIDTH = 200  # characters, where the output is not a terminal
 
 
-def count(number: int, noun: str) -> str:
-    """Say how many there are of something: `1 row`, `2,000 rows`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def row_noun(manifest: Manifest) -> str:
-    """Say what the detector judges, one of them."""
-    return "image" if manifest.image and manifest.image.files else "row"
-
-
-def plural(number: int, one: str, several: str) -> str:
-    """Say how many there are of something whose plural is its own: `2 categories`."""
-    return f"{number:,} {one if number == 1 else several}"
-
-
-def percentage(part: float) -> str:
-    """Say a share as a percentage of three digits: `1.25 %`."""
-    return f"{100 * part:.3g} %"
-
-
-def join_names(some: Iterable[str], most: int = 8) -> str:
-    """List names, cut where nobody would read on."""
-    all_names = list(some)
-    return ", ".join(all_names[:most]) + (f" and {len(all_names) - most:,} more" if len(all_names) > most else "")
+def print_facts(facts: Iterable[Fact], file: IO[str] | None = None) -> None:
+    """Print facts, one per line, to standard output or `file`."""
+    for label, text in facts:
+        if text:
+            typer.echo(f"{label:<{LABEL_WIDTH}}{text}", file=file)
 
 
 def pinned_facts(folder: Path) -> list[Fact]:
-    """Say that a pin keeps a new version from being used, if one does."""
+    """Return a note if a pin keeps the new version in `folder` from being used."""
     from detector import repository
 
     used = repository.find(folder.parent)
     return [("pinned", f"{folder.parent} still means {used}")] if used != folder else []
 
 
+def rejected_fact(rejected: int, noun: str, file: str) -> Fact:
+    """Return how many rows were rejected, and the file that lists them."""
+    listed_in = f", see {file}" if file else ""
+    return ("rejected", f"{count(rejected, noun)}{listed_in}" if rejected else "none")
+
+
 def first_rejects(rejects: Iterable[Reject], *, numbered: bool = True) -> list[Fact]:
-    """Show rejected rows, or images, which are known by their files alone."""
+    """Return one line per reject: its file if known, its row if `numbered`, and the reason."""
     return [
         ("", f"{' '.join([reject.file] * bool(reject.file) + [f'row {reject.row}'] * numbered)}: {reject}") for reject in rejects
     ]
 
 
-def facts(title: str, some: Iterable[Fact]) -> Table:
-    """Make a table of facts; nothing there, nothing said."""
-    return table(title, (), [(name, said) for name, said in some if said])
+def skipped_text(blank_lines: int, infinite: int) -> str:
+    """Return how many blank lines were skipped and infinite numbers read as missing; empty if none."""
+    parts = [
+        f"{count(blank_lines, 'blank line')} skipped" if blank_lines else "",
+        f"{count(infinite, 'infinite number')} read as missing" if infinite else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
-def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
-    """Make a table."""
+def unused_fact(columns: Collection[str]) -> Fact:
+    """Return the columns of the input that the detector does not use."""
+    return ("unused", f"{count(len(columns), 'column')}: {join_names(columns)}" if columns else "")
+
+
+def facts_table(title: str, facts: Iterable[Fact]) -> Table:
+    """Return a table of facts, without those that have no text."""
+    return table(title, (), [(label, text) for label, text in facts if text])
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table with a header of `columns`, or none if that is empty."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(*columns, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=bool(columns))
-    for line in lines:
-        made.add_row(*(Text(cell) for cell in line))
-    return made
+    result = Table(*columns, title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=bool(columns))
+    for row in rows:
+        result.add_row(*(Text(cell) for cell in row))
+    return result
 
 
 def print_tables(*tables: Table) -> None:
-    """Print the tables that hold something; what is not a terminal gets lines as long as they are."""
+    """Print the tables that have rows; lines wrap at the terminal's width, or at `MAX_WIDTH` where there is none."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
-        console.width = WIDEST
-    for made in tables:
-        if made.row_count:
-            console.print(made)
+        console.width = MAX_WIDTH
+    for each in tables:
+        if each.row_count:
+            console.print(each)
 
 
-def print_json(said: object) -> None:
-    """Print something for a program; numbers that JSON cannot write become null."""
+def print_json(value: object) -> None:
+    """Print a value as indented JSON; NaN and infinite numbers become null."""
     import msgspec
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(said), indent=2).decode())
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 @contextlib.contextmanager
 def progress(task: str, total: float | None = None) -> Iterator[Advance]:
-    """Lend what moves a progress bar on standard error; where that is no terminal, nothing moves and nothing is imported."""
+    """Show a progress bar on standard error and yield the function that advances it; without a terminal, show nothing."""
     if not sys.stderr.isatty():
         yield lambda _done, _total, _text: None
         return
@@ -120,5 +115,5 @@ def progress(task: str, total: float | None = None) -> Iterator[Advance]:
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(task, total=total, text="")
-        yield lambda done, of, text: bar.update(shown, completed=done, total=of, text=text)
+        task_id = bar.add_task(task, total=total, text="")
+        yield lambda done, of, text: bar.update(task_id, completed=done, total=of, text=text)

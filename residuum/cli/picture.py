@@ -1,4 +1,4 @@
-"""`residuum picture`: the latent space as an image."""
+"""`residuum picture`: plot rows in the latent space."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from residuum.cli.optional_dependencies import need_drawing
+from residuum.cli.optional_dependencies import require_plotting
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL
 
 if TYPE_CHECKING:
+    from detector.images import ImageSpec
     from detector.scorer import Scorer
-    from residuum.latent_plot import Embedded
+    from residuum.latent_plot import LatentRows
 
 
 def picture(
@@ -19,91 +20,93 @@ def picture(
     files: FILES,
     *,
     to: Annotated[str, typer.Option(help="The image to write, a .png.", show_default=False)],
-    label: Annotated[str | None, typer.Option(help="A column whose values are the colours.", show_default=False)] = None,
+    label: Annotated[str | None, typer.Option(help="A column whose values colour the points.", show_default=False)] = None,
     device: DEVICE = "auto",
     force: FORCE = False,
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
-    """Draw where rows lie in the latent space, anomalies marked: two latents as they are, more by principal components."""
-    need_drawing()
+    """Plot rows in the latent space, anomalies ringed; more than two latents are projected on two principal components."""
+    require_plotting()
     from detector.errors import SettingError
     from detector.scorer import Scorer
+    from residuum import describe
     from residuum.cli import output
-    from residuum.cli.score import inputs
-    from residuum.latent_plot import Caption, draw
+    from residuum.cli.score import find_inputs
+    from residuum.latent_plot import PlotLabels, draw
     from serving.files import output as output_files
 
     if not to.lower().endswith(".png"):
-        raise SettingError(f"{to}: pictures are written as .png")
+        raise SettingError(f"{to}: the picture must be a .png file")
     scorer = Scorer.open(model, device).only_rows("picture")
-    paths = inputs(scorer.manifest, files)
+    paths = find_inputs(scorer.manifest, files)
     output_files.check(to, paths, force=force)
-    embedded, rejected = _embedded(scorer, paths, label, decimal_comma=decimal_comma)
+    image = scorer.manifest.image
+    if image and image.files:
+        rows, rejected = _embed_images(scorer, image, paths, label)
+    else:
+        rows, rejected = _embed_tables(scorer, paths, label, decimal_comma=decimal_comma)
     score = scorer.manifest.score
     title = f"Latent space of {scorer.manifest.name}, version {scorer.manifest.version} ({scorer.manifest.variant})"
-    image = draw(embedded, Caption(title, f"{score.name} ({score.unit})", label))
-    output_files.write(to, image)
+    output_files.write(to, draw(rows, PlotLabels(title, f"{score.name} ({score.unit})", label)))
+    anomalies = int(rows.is_anomaly.sum())
     output.print_facts(
         [
-            ("rows", f"{len(embedded.scores):,} drawn, {output.plural(int(embedded.is_anomaly.sum()), 'anomaly', 'anomalies')}"),
-            ("rejected", output.count(rejected, "row") if rejected else "none"),
+            ("rows", f"{len(rows.scores):,} drawn, {describe.plural(anomalies, 'anomaly', 'anomalies')}"),
+            ("rejected", describe.count(rejected, "row") if rejected else "none"),
             ("written", to),
         ]
     )
 
 
-def _embedded(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, decimal_comma: bool) -> tuple[Embedded, int]:
-    """Give rows with codes, verdicts and labels, and how many were left out."""
+def _embed_tables(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, decimal_comma: bool) -> tuple[LatentRows, int]:
+    """Return the rows of tables with codes, verdicts and labels, and the number of rejected rows."""
     import numpy as np
 
     from detector import cells
     from detector.columns import encode
     from detector.files import ReadOptions
-    from residuum.cli.score import watching
-    from residuum.latent_plot import Embedded
+    from residuum.cli.score import reading_progress
+    from residuum.latent_plot import LatentRows
     from serving.files.reading import read
 
-    image = scorer.manifest.image
-    if image and image.files:
-        return _embedded_images(scorer, paths, label)
     keep = (label,) if label else ()
     missing = scorer.manifest.missing
     codes, scores, rejected = [], [], 0
     labels: list[str | None] = []
-    with watching(paths, "drawing") as watch:
-        for batch in read(paths, scorer.columns, ReadOptions(missing, decimal_comma), keep, watch):
+    with reading_progress(paths, "drawing") as progress:
+        for batch in read(paths, scorer.columns, ReadOptions(missing, decimal_comma), keep, progress):
             encoded = encode(batch.frame, scorer.columns, batch.rows, file=batch.file, missing=missing)
             codes.append(scorer.graph.latent(encoded.matrix))
             scores.append(scorer.graph.scores(encoded.matrix))
             labels += cells.texts(batch.frame[label]).to_numpy()[encoded.accepted].tolist() if label else []
             rejected += len(batch.rejects) + len(encoded.rejects)
-    joined = np.concatenate(scores)
-    found = np.asarray(labels, dtype=np.object_) if label else None
-    return Embedded(np.concatenate(codes), joined, scorer.manifest.decision.is_anomaly(joined), found), rejected
+    all_scores = np.concatenate(scores)
+    is_anomaly = scorer.manifest.decision.is_anomaly(all_scores)
+    return LatentRows(
+        np.concatenate(codes), all_scores, is_anomaly, np.asarray(labels, dtype=np.object_) if label else None
+    ), rejected
 
 
-def _embedded_images(scorer: Scorer, paths: tuple[str, ...], label: str | None) -> tuple[Embedded, int]:
-    """Give images with codes and verdicts, labelled by their folders, and how many were left out."""
+def _embed_images(scorer: Scorer, image: ImageSpec, paths: tuple[str, ...], label: str | None) -> tuple[LatentRows, int]:
+    """Return images with codes, verdicts and their folders as labels, and the number of rejected images."""
     import numpy as np
 
     from detector.errors import SettingError
     from residuum.cli.labelled import folder_of
-    from residuum.cli.score import watching
-    from residuum.latent_plot import Embedded
+    from residuum.cli.score import reading_progress
+    from residuum.latent_plot import LatentRows
     from serving.files.images import read_images
 
     if label:
-        raise SettingError("--label names a column, and images have none: the colours are the folders that they lie in")
-    image = scorer.manifest.image
-    assert image is not None  # noqa: S101 - the caller knows
+        raise SettingError("--label names a column, and images have none: leave it out to colour them by folder")
     codes, scores, rejected = [], [], 0
     labels: list[str] = []
-    with watching(paths, "drawing", "image") as watch:
-        for batch in read_images(paths, image, watch):
+    with reading_progress(paths, "drawing", "image") as progress:
+        for batch in read_images(paths, image, progress):
             codes.append(scorer.graph.latent(batch.matrix))
             scores.append(scorer.graph.scores(batch.matrix))
             labels += [folder_of(file) for file in batch.frame["file"]]
             rejected += len(batch.rejects)
-    joined = np.concatenate(scores)
-    found = np.asarray(labels, dtype=np.object_)
-    return Embedded(np.concatenate(codes), joined, scorer.manifest.decision.is_anomaly(joined), found), rejected
+    all_scores = np.concatenate(scores)
+    is_anomaly = scorer.manifest.decision.is_anomaly(all_scores)
+    return LatentRows(np.concatenate(codes), all_scores, is_anomaly, np.asarray(labels, dtype=np.object_)), rejected

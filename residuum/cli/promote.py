@@ -1,4 +1,4 @@
-"""`residuum promote` and `residuum rollback`: which version a name means."""
+"""`residuum promote` and `residuum rollback`: choose the version that a model's name stands for."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from residuum import describe
 from residuum.cli import output
+from residuum.cli.optional_dependencies import require_client
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.manifest import Manifest
-    from residuum.cli.remote import Shadow
+    from residuum.cli.remote import ShadowReport
 
-NAME = Annotated[Path, typer.Argument(help="A folder of versions: models/pumps.", show_default=False)]
+NAME = Annotated[Path, typer.Argument(help="A model's folder of versions: models/pumps.", show_default=False)]
 URL = Annotated[
     str | None,
     typer.Option(
-        help="A service that does it, http://localhost:8080; MODEL's last part is then a name there. "
-        "Its token, of the role operate, stands in the environment: RESIDUUM_TOKEN.",
+        help="Change the version in use at a running service, such as http://localhost:8080; MODEL is then the model's name "
+        "there. The environment variable RESIDUUM_TOKEN holds a token with the role operate.",
         show_default=False,
     ),
 ]
@@ -28,14 +30,14 @@ URL = Annotated[
 
 def promote(
     model: NAME,
-    version: Annotated[int, typer.Argument(help="The version to answer by.", show_default=False)],
+    version: Annotated[int, typer.Argument(help="The version to use.", show_default=False)],
     *,
     url: URL = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change without changing it.")] = False,
 ) -> None:
-    """Let a name mean one of its versions, after showing what that changes; services follow at once."""
+    """Choose the version of a model to use, and show what changes; running services follow at once."""
     if url:
-        _promote_there(url, model.absolute().name, version, dry_run=dry_run)
+        _promote_remotely(url, model.absolute().name, version, dry_run=dry_run)
         return
     from detector import pin, repository
     from detector.scorer import Scorer
@@ -43,96 +45,102 @@ def promote(
 
     folder = repository.model_folder(model)
     pin.require_version(folder, version)
-    was = pin.current_version(folder)
-    output.print_tables(_change(folder, was, version))
-    opened = Scorer.open(folder / str(version), "cpu")
-    if opened.manifest.window is None:  # series are judged by files and Python, which open a version when they need it
-        preload(opened)
+    previous = pin.current_version(folder)
+    output.print_tables(_comparison(folder, previous, version))
+    scorer = Scorer.open(folder / str(version), "cpu")
+    if scorer.manifest.window is None:  # no service holds a series detector open: files and Python open it when needed
+        preload(scorer)
     if not dry_run:
         pin.promote(folder, version)
-        output.print_facts([("promoted", f"{folder} means version {version}{_instead(was, version)}")])
+        output.print_facts([("promoted", f"{folder} means version {version}{_instead_of(previous, version)}")])
 
 
 def rollback(model: NAME, *, url: URL = None) -> None:
-    """Let a name mean what it meant before the last promotion; services follow at once."""
+    """Return to the version in use before the last promotion; running services follow at once."""
     if url:
-        from residuum.cli.remote import Remote
+        require_client()
+        from residuum.cli.remote import RemoteModel
 
-        there = Remote(url, model.absolute().name).rollback()
-        output.print_facts([("back", f"{url} answers by version {there.version}{_instead(there.was, there.version)}")])
+        moved = RemoteModel(url, model.absolute().name).rollback()
+        output.print_facts([("restored", f"{url} uses version {moved.version}{_instead_of(moved.was, moved.version)}")])
         return
     from detector import pin, repository
 
     folder = repository.model_folder(model)
-    moved = pin.rollback(folder)
-    output.print_facts([("back", f"{folder} means version {moved.version}{_instead(moved.previous, moved.version)}")])
+    pinned = pin.rollback(folder)
+    output.print_facts([("restored", f"{folder} means version {pinned.version}{_instead_of(pinned.previous, pinned.version)}")])
 
 
-def _promote_there(url: str, name: str, version: int, *, dry_run: bool) -> None:
-    """Ask a service, first how far the version agrees with the current one on its traffic."""
-    from residuum.cli.remote import Remote
+def _promote_remotely(url: str, name: str, version: int, *, dry_run: bool) -> None:
+    """Promote a version at a service, after showing how far it agrees with the current version on the service's traffic."""
+    require_client()
+    from residuum.cli.remote import RemoteModel
 
-    remote = Remote(url, name)
-    shadow = remote.shadow()
-    if shadow.shadow == version:
-        output.print_tables(_agreement(shadow))
+    model = RemoteModel(url, name)
+    report = model.shadow()
+    if report.shadow == version:
+        output.print_tables(_agreement(report))
     else:
-        output.print_facts(
-            [("shadow", f"version {version} judges none of the traffic; in the shadow is {shadow.shadow or 'none'}")]
-        )
+        shadow = "none" if report.shadow is None else f"version {report.shadow}"
+        output.print_facts([("shadow", f"version {version} scores no traffic; the shadow is {shadow}")])
     if not dry_run:
-        moved = remote.promote(version)
-        output.print_facts([("promoted", f"{url} answers by version {moved.version}{_instead(moved.was, moved.version)}")])
+        moved = model.promote(version)
+        output.print_facts([("promoted", f"{url} uses version {moved.version}{_instead_of(moved.was, moved.version)}")])
 
 
-def _agreement(shadow: Shadow) -> Table:
-    """Show how far a shadow agrees with the current version."""
-    found = shadow.agreement
-    return output.facts(
-        f"Version {shadow.shadow} in the shadow of version {shadow.version}",
+def _agreement(report: ShadowReport) -> Table:
+    """Return how far a shadow agrees with the current version."""
+    agreement = report.agreement
+    correlation = agreement.rank_correlation
+    return output.facts_table(
+        f"Version {report.shadow} as a shadow of version {report.version}",
         [
-            ("rows", f"{found.rows:,} that both judged, of {output.percentage(shadow.share)} of the requests"),
-            ("verdicts", f"{_share(found.same_verdicts)} the same"),
+            ("rows", f"{agreement.rows:,} scored by both, from {describe.percentage(report.share)} of the requests"),
+            ("verdicts", f"{_percentage(agreement.same_verdicts)} the same"),
             (
                 "flagged",
-                f"{found.both:,} by both, {found.current_alone:,} by the current one, {found.shadow_alone:,} by the shadow alone",
+                (
+                    f"{agreement.both:,} by both, {agreement.current_alone:,} by the current version only, "
+                    f"{agreement.shadow_alone:,} by the shadow only"
+                ),
             ),
-            ("alarm ratio", f"{_share(found.shadow_alarm_ratio)}; of the current one {_share(found.current_alarm_ratio)}"),
-            ("order", "" if found.rank_correlation is None else f"rank correlation of the scores {found.rank_correlation:.4f}"),
-            ("rejected", f"{found.rejected_by_one:,} by one of them" if found.rejected_by_one else ""),
+            (
+                "alarm ratio",
+                f"{_percentage(agreement.shadow_alarm_ratio)}; current version {_percentage(agreement.current_alarm_ratio)}",
+            ),
+            ("order", "" if correlation is None else f"rank correlation of the scores {correlation:.4f}"),
+            ("rejected", f"{agreement.rejected_by_one:,} by one of the two" if agreement.rejected_by_one else ""),
         ],
     )
 
 
-def _change(folder: Path, was: int | None, version: int) -> Table:
-    """Show both versions beside each other."""
+def _comparison(folder: Path, previous: int | None, version: int) -> Table:
+    """Return both versions side by side."""
     from detector import bundle
 
-    versions = list(dict.fromkeys(each for each in (was, version) if each is not None))
-    sides = [_side(bundle.read_manifest(folder / str(each))) for each in versions]
-    titles = [f"version {each}" for each in versions]
-    return output.table(folder.name, ("", *titles), [(name, *(side[name] for side in sides)) for name in sides[-1]])
+    versions = list(dict.fromkeys(number for number in (previous, version) if number is not None))
+    summaries = [_summary(bundle.read_manifest(folder / str(number))) for number in versions]
+    lines = [(label, *(summary[label] for summary in summaries)) for label in summaries[-1]]
+    return output.table(folder.name, ("", *(f"version {number}" for number in versions)), lines)
 
 
-def _side(manifest: Manifest) -> dict[str, str]:
-    """Say what a version is."""
+def _summary(manifest: Manifest) -> dict[str, str]:
     decision, rows = manifest.decision, manifest.training.rows
     return {
         "created": manifest.created,
         "parent": "none" if manifest.parent is None else f"version {manifest.parent}",
         "variant": manifest.variant,
-        "rows": f"{rows.training:,} to learn from, {rows.calibration:,} to calibrate",
+        "rows": f"{rows.training:,} for training, {rows.calibration:,} for calibration",
         "threshold": f"{decision.threshold:.6g}, by {decision.criterion}",
-        "promised false-alarm rate": output.percentage(decision.false_alarm_rate) if decision.false_alarm_rate else "none",
+        "promised false-alarm rate": _percentage(decision.false_alarm_rate),
     }
 
 
-def _share(part: float | None) -> str:
-    return "none" if part is None else output.percentage(part)
+def _percentage(share: float | None) -> str:
+    return describe.percentage(share) if share is not None else "none"
 
 
-def _instead(was: int | None, version: int) -> str:
-    """Say what a name meant before, or that it stays what it was."""
-    if was == version:
-        return " as it did, and will when a higher one comes"
-    return "" if was is None else f", not {was}"
+def _instead_of(previous: int | None, version: int) -> str:
+    if previous == version:
+        return " as before, and keeps it when a higher version is added"
+    return "" if previous is None else f", not {previous}"

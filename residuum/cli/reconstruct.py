@@ -1,4 +1,4 @@
-"""`residuum reconstruct`: files of rows in, the rows as the detector rebuilds them out."""
+"""`residuum reconstruct`: write each row as the detector reconstructs it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def reconstruct(
     force: FORCE = False,
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
-    """Write each row as the detector rebuilds it: what it expects there, in your units; holes filled, noise cleaned."""
+    """Write each row as the detector reconstructs it: expected values in the units of the input, missing cells filled."""
     from detector.scorer import Scorer
-    from residuum.cli.transform import job_of, rewrite
+    from residuum.cli.transform import job_of, transform
     from serving.files.transform import reconstruction_transform
 
     scorer = Scorer.open(model, device).only_rows("reconstruct")
     job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image, manifest=scorer.manifest)
-    rewrite(reconstruction_transform(scorer), job, scorer.folder, "rebuilt")
+    transform(reconstruction_transform(scorer), job, scorer.folder, "reconstructed")

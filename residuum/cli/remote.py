@@ -1,12 +1,13 @@
-"""Asking a running service to do what a verb would do on disk."""
+"""Promotion and rollback at a running service."""
 
 from __future__ import annotations
 
-import http.client
 import os
+from http import HTTPStatus
 from typing import TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+import httpx
 import msgspec
 
 from detector.errors import SettingError
@@ -17,15 +18,15 @@ T = TypeVar("T")
 TIMEOUT = 60.0  # seconds
 
 
-class Moved(msgspec.Struct):
-    """Which version answers, and which did before."""
+class VersionChange(msgspec.Struct):
+    """The version in use, and the one before."""
 
     version: int
     was: int | None
 
 
-class Shadow(msgspec.Struct):
-    """Which version is in the shadow of which, and how far they agree."""
+class ShadowReport(msgspec.Struct):
+    """The current version, its shadow, the share of requests that both score, and how far they agree."""
 
     version: int
     shadow: int | None
@@ -33,64 +34,57 @@ class Shadow(msgspec.Struct):
     agreement: Agreement
 
 
-class _Fault(msgspec.Struct):
-    """What a service says of a fault."""
+class _ProblemDetails(msgspec.Struct):
+    """The part of an error response that is shown (RFC 9457)."""
 
     detail: str = ""
 
 
-class Remote:
-    """A model behind HTTP; its token stands in the environment: RESIDUUM_TOKEN."""
+class RemoteModel:
+    """A model of a running service; the environment variable RESIDUUM_TOKEN holds the token, if one is needed."""
 
     def __init__(self, url: str, name: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise SettingError(f"{url} is no address of a service, such as http://localhost:8080")
-        connection = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = connection(parts.hostname, parts.port, timeout=TIMEOUT)
         self._url = url
-        self._path = f"{parts.path.rstrip('/')}/v1/models/{quote(name, safe='')}"
+        self._model_url = f"{url.rstrip('/')}/v1/models/{quote(name, safe='')}"
         token = os.environ.get("RESIDUUM_TOKEN", "")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
 
-    def shadow(self) -> Shadow:
-        """Give what is in the current version's shadow.
+    def shadow(self) -> ShadowReport:
+        """Return the current version's shadow and their agreement.
 
         Raises:
-            SettingError: the service cannot be reached, or refuses.
+            SettingError: the service cannot be reached or answers with an error.
         """
-        return self._ask("GET", "shadow", Shadow)
+        return self._request("GET", "shadow", ShadowReport)
 
-    def promote(self, version: int) -> Moved:
-        """Let the service answer by a version.
-
-        Raises:
-            SettingError: as `shadow`.
-        """
-        return self._ask("POST", "promote", Moved, {"version": version})
-
-    def rollback(self) -> Moved:
-        """Let the service answer by the version that answered before.
+    def promote(self, version: int) -> VersionChange:
+        """Make the service use a version.
 
         Raises:
             SettingError: as `shadow`.
         """
-        return self._ask("POST", "rollback", Moved)
+        return self._request("POST", "promote", VersionChange, {"version": version})
 
-    def _ask(self, method: str, what: str, kind: type[T], said: object = None) -> T:
-        """Ask, and give the answer."""
-        body = b"" if said is None else msgspec.json.encode(said)
+    def rollback(self) -> VersionChange:
+        """Make the service use the version that it used before.
+
+        Raises:
+            SettingError: as `shadow`.
+        """
+        return self._request("POST", "rollback", VersionChange)
+
+    def _request(self, method: str, action: str, kind: type[T], content: object = None) -> T:
+        body = b"" if content is None else msgspec.json.encode(content)
         try:
-            self._connection.request(method, f"{self._path}/{what}", body, self._headers)
-            response = self._connection.getresponse()
-            found = response.read()
-            if response.status != http.client.OK:
-                detail = msgspec.json.decode(found, type=_Fault).detail
-                raise SettingError(f"{self._url} answers {response.status}: {detail}")
-            return msgspec.json.decode(found, type=kind)
-        except (OSError, http.client.HTTPException) as error:
+            with httpx.Client(headers=self._headers, timeout=TIMEOUT, trust_env=False) as client:
+                response = client.request(method, f"{self._model_url}/{action}", content=body)
+            if response.status_code != HTTPStatus.OK:
+                detail = msgspec.json.decode(response.content, type=_ProblemDetails).detail
+                raise SettingError(f"{self._url} answers {response.status_code}: {detail}")
+            return msgspec.json.decode(response.content, type=kind)
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise SettingError(f"{self._url} is not the URL of a service, such as http://localhost:8080") from error
+        except httpx.HTTPError as error:
             raise SettingError(f"{self._url} does not answer: {str(error) or type(error).__name__}") from error
         except msgspec.DecodeError as error:
-            raise SettingError(f"{self._url} is no service of this release: {error}") from error
-        finally:
-            self._connection.close()
+            raise SettingError(f"{self._url} is not a service of this release: {error}") from error

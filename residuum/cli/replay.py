@@ -1,4 +1,4 @@
-"""`residuum replay`: dead letters put back."""
+"""`residuum replay`: send dead letters back to their topic."""
 
 from __future__ import annotations
 
@@ -6,35 +6,42 @@ from typing import Annotated
 
 import typer
 
+from residuum import describe
 from residuum.cli import output
-from residuum.cli.optional_dependencies import need_streaming
+from residuum.cli.optional_dependencies import require_streaming
 from residuum.cli.stream import KAFKA, KAFKA_CONFIG
 
 
 def replay(
     *,
-    source: Annotated[str, typer.Option("--from", help="The dead letters: kafka://broker:9092/topic.dlq.", show_default=False)],
-    to: Annotated[str, typer.Option("--to", help="The topic that they came from.", show_default=False)],
+    source: Annotated[
+        str, typer.Option("--from", help="The topic of dead letters: kafka://broker:9092/topic.dlq.", show_default=False)
+    ],
+    to: Annotated[str, typer.Option("--to", help="The topic to send them back to.", show_default=False)],
     reason: Annotated[
-        str | None, typer.Option(help="Put back these alone, such as 'wrong type'; the others count as done.", show_default="all")
+        str | None,
+        typer.Option(
+            help="Replay only dead letters with this reason, such as 'wrong type'; the others are skipped for good.",
+            show_default="all",
+        ),
     ] = None,
-    group: Annotated[str, typer.Option(help="The consumer group, which remembers what was put back.")] = "residuum-replay",
+    group: Annotated[str, typer.Option(help="The consumer group, which remembers what was replayed.")] = "residuum-replay",
     kafka: KAFKA = None,
     kafka_config: KAFKA_CONFIG = None,
 ) -> None:
-    """Put dead letters back, each once, without the headers that say why they were some."""
-    need_streaming(kafka=True)
+    """Send dead letters back to their topic, each exactly once, without the headers that describe the rejection."""
+    require_streaming(kafka=True)
     from detector.errors import SettingError
     from serving.stream.addresses import Topic, parse_address
     from serving.stream.kafka.replay import ReplayJob
     from serving.stream.kafka.replay import replay as run
     from serving.stream.settings import read_client_settings
 
-    letters, back = parse_address(source), parse_address(to)
-    if not isinstance(letters, Topic) or not isinstance(back, Topic):
-        raise SettingError("letters are put back from topic to topic: kafka://broker:9092/readings.dlq")
-    with output.progress("put back") as advance:
-        job = ReplayJob(letters, back, group, reason, read_client_settings(kafka_config, kafka or ()))
-        done = run(job, lambda sofar: advance(sofar.replayed, None, f"{sofar.replayed:,} letters"))
-    passed = f"; {output.count(done.skipped, 'other')} passed over" if done.skipped else ""
-    output.print_facts([("put back", f"{output.count(done.replayed, 'letter')} into {back}{passed}")])
+    dead_letters, topic = parse_address(source), parse_address(to)
+    if not isinstance(dead_letters, Topic) or not isinstance(topic, Topic):
+        raise SettingError("--from and --to must be Kafka topics, such as kafka://broker:9092/readings.dlq")
+    with output.progress("replaying") as advance:
+        job = ReplayJob(dead_letters, topic, group, reason, read_client_settings(kafka_config, kafka or ()))
+        done = run(job, lambda so_far: advance(so_far.replayed, None, f"{so_far.replayed:,} dead letters"))
+    skipped = f"; {describe.count(done.skipped, 'other')} skipped" if done.skipped else ""
+    output.print_facts([("replayed", f"{describe.count(done.replayed, 'dead letter')} to {topic}{skipped}")])

@@ -1,4 +1,4 @@
-"""`residuum score`: files of rows in, a file of verdicts out."""
+"""`residuum score`: read files of rows, write a file of verdicts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from residuum import describe
 from residuum.cli import output
-from residuum.cli.command import let_ctrl_c_end_a_read
+from residuum.cli.command import OptionHelp, allow_interrupted_reads, given, help_of, lazy_help
 from residuum.cli.optional_dependencies import require_client
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL, TO, Device
 from residuum.cli.output import Fact
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 SOME_REJECTED = 3  # exit code under --strict
 
 
+def _help() -> dict[str, OptionHelp]:
+    from serving.files.scoring import ScoringRequest
+
+    texts = help_of(ScoringRequest)
+    return {"top": texts["top"], "reasons": texts["explain"]}
+
+
+@lazy_help(_help)
 def score(
     model: MODEL,
     files: FILES,
@@ -33,83 +42,89 @@ def score(
     url: Annotated[
         str | None,
         typer.Option(
-            help="A service that judges, http://localhost:8080; MODEL is then a name there, pumps or pumps/2. "
-            "Its token stands in the environment: RESIDUUM_TOKEN.",
+            help="Score at a running service, such as http://localhost:8080; MODEL is then a model's name there: pumps or "
+            "pumps/2. The environment variable RESIDUUM_TOKEN holds the token.",
             show_default=False,
         ),
     ] = None,
     to: TO,
     rejects: Annotated[
-        str | None, typer.Option(help="Where rows go that cannot be read.", show_default="beside the output")
+        str | None, typer.Option(help="The file for rows that cannot be read.", show_default="beside the output")
     ] = None,
     keep: Annotated[
-        list[str] | None, typer.Option(help="A column to carry into the output; may be repeated.", show_default=False)
+        list[str] | None, typer.Option(help="A column to copy into the output; repeatable.", show_default=False)
     ] = None,
     heatmaps: Annotated[
-        str | None, typer.Option(help="Of images: a folder for pictures of where the error is.", show_default=False)
+        str | None,
+        typer.Option(help="For images: a folder for heat maps, which show where the error is.", show_default=False),
     ] = None,
-    only_anomalies: Annotated[bool, typer.Option("--only-anomalies", help="Write anomalies only.")] = False,
-    top: Annotated[int, typer.Option(min=1, help="How many reasons a row gets at most.")] = 3,
-    reasons: Annotated[Literal["anomalies", "all", "none"], typer.Option(help="Which rows get reasons.")] = "anomalies",
+    only_anomalies: Annotated[bool, typer.Option("--only-anomalies", help="Write only anomalies.")] = False,
+    top: Annotated[int | None, typer.Option(min=1, help="The largest number of reasons per row.")] = None,
+    reasons: Annotated[Literal["anomalies", "all", "none"] | None, typer.Option(help="The rows that get reasons.")] = None,
     device: DEVICE = "auto",
     force: FORCE = False,
-    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 3 if rows were rejected.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if rows were rejected.")] = False,
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
-    """Score files: one verdict a row, with reasons for the anomalies."""
+    """Score files: write a verdict for each row, with reasons for the anomalies."""
     from serving.files.scoring import ScoringJob, ScoringRequest, rejects_beside, score_files
 
-    kept = tuple(dict.fromkeys(keep or ()))
-    kept_apart = rejects_beside(to) if rejects is None else rejects
-    with _opened(model, url, device) as (scorer, place):
-        paths = inputs(scorer.manifest, files)
-        request = ScoringRequest(paths=paths, keep=kept, decimal_comma=decimal_comma, explain=reasons, top=top)
-        drawn = heatmaps or ""
-        job = ScoringJob(request=request, to=to, rejects=kept_apart, heatmaps=drawn, only_anomalies=only_anomalies, force=force)
-        with watching(paths, noun=output.row_noun(scorer.manifest)) as watch:
-            summary = score_files(scorer, job, watch)
-    output.print_facts(_facts(scorer, place, job, summary), sys.stderr if to == "-" else sys.stdout)
+    with _opened(model, url, device) as (scorer, source):
+        paths = find_inputs(scorer.manifest, files)
+        kept = tuple(dict.fromkeys(keep or ()))
+        job = ScoringJob(
+            request=ScoringRequest(paths=paths, keep=kept, decimal_comma=decimal_comma, **given(top=top, explain=reasons)),
+            to=to,
+            rejects=rejects_beside(to) if rejects is None else rejects,
+            heatmaps=heatmaps or "",
+            only_anomalies=only_anomalies,
+            force=force,
+        )
+        with reading_progress(paths, noun=describe.row_noun(scorer.manifest)) as progress:
+            summary = score_files(scorer, job, progress)
+    output.print_facts(_facts(scorer, source, job, summary), sys.stderr if to == "-" else sys.stdout)
     if strict and summary.rejected:
         raise typer.Exit(SOME_REJECTED)
 
 
-def inputs(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
-    """Give the files to judge: tables, or images and those in folders, by what the detector learnt from.
+def find_inputs(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
+    """Return the files to read: tables, or images including those in folders, as the detector requires.
 
     Raises:
-        SettingError: they are of the other kind.
-        TableError: one is not there.
+        SettingError: the files are tables and the detector scores images, or the reverse.
+        TableError: a file does not exist.
     """
     from detector import images
     from detector.errors import SettingError
     from detector.files import expand
-    from residuum.cli.optional_dependencies import need_images
+    from residuum.cli.optional_dependencies import require_images
 
     paths = expand(files)
-    learnt = manifest.image is not None and manifest.image.files
-    if learnt != images.are_image_paths(paths):
-        kinds = ("images: give it PNG or JPEG files, or a folder of them", "rows of tables: give it CSV, Parquet or NDJSON files")
-        raise SettingError(f"{manifest.name} judges {kinds[not learnt]}; {paths[0]} is none")
-    if not learnt:
+    scores_images = manifest.image is not None and manifest.image.files
+    if scores_images and not images.are_image_paths(paths):
+        raise SettingError(f"{manifest.name} scores images: give PNG or JPEG files or folders of them; {paths[0]} is neither")
+    if not scores_images and images.are_image_paths(paths):
+        raise SettingError(f"{manifest.name} scores rows of tables: give CSV, Parquet or NDJSON files; {paths[0]} is none")
+    if not scores_images:
         return tuple(paths)
-    need_images()
+    require_images()
     return tuple(images.find_images(paths))
 
 
 @contextlib.contextmanager
-def watching(paths: tuple[str, ...], done: str = "scored", noun: str = "row") -> Iterator[Callable[[int, int], None]]:
-    """Show how far the files are read, and how fast."""
-    let_ctrl_c_end_a_read()
-    regular = all(Path(path).is_file() for path in paths)
-    total = sum(Path(path).stat().st_size for path in paths) if regular else None
+def reading_progress(paths: tuple[str, ...], action: str = "scored", noun: str = "row") -> Iterator[Callable[[int, int], None]]:
+    """Show how much of the files is read, and how fast; yields the function to call with bytes read and rows done."""
+    allow_interrupted_reads()
+    sizes_known = all(Path(path).is_file() for path in paths)
+    total = sum(Path(path).stat().st_size for path in paths) if sizes_known else None
     began = time.monotonic()
-    with output.progress(done, total) as advance:
+    with output.progress(action, total) as advance:
         yield lambda read, rows: advance(read, total, f"{rows:,} {noun}s, {rows / (time.monotonic() - began):,.0f} {noun}s/s")
 
 
 @contextlib.contextmanager
 def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[VerdictProvider, tuple[str, str]]]:
-    """Open a bundle, or a service's; gives it, and who and where that is."""
+    """Open a bundle, or a model of a service; yields it with its name and its device, for the summary."""
     if url:
         require_client()
         from serving.client import RemoteScorer
@@ -123,41 +138,33 @@ def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[Verd
     yield scorer, (str(scorer.folder), f" on {scorer.graph.device}")
 
 
-def _facts(scorer: VerdictProvider, place: tuple[str, str], job: ScoringJob, summary: ScoringSummary) -> list[Fact]:
-    """Say how the run went."""
-    noun = output.row_noun(scorer.manifest)
-    rejected = f"{output.count(summary.rejected, noun)}{f', see {job.rejects}' if job.rejects else ''}"
-    by, on = place
-    speed = f"{summary.seconds:.3g} s{on}, {summary.rows_per_second:,.0f} {noun}s/s"
-    skipped = [
-        output.count(summary.blank, "blank line") if summary.blank else "",
-        f"{output.count(summary.infinite, 'infinite number')} taken as missing" if summary.infinite else "",
-    ]
+def _facts(scorer: VerdictProvider, source: tuple[str, str], job: ScoringJob, summary: ScoringSummary) -> list[Fact]:
+    noun = describe.row_noun(scorer.manifest)
+    name, device = source
+    speed = f"{summary.seconds:.3g} s{device}, {summary.rows_per_second:,.0f} {noun}s/s"
+    not_scored = (
+        f"{describe.count(summary.not_scored, 'row')}: a window warms up, or the stride skips them" if summary.not_scored else ""
+    )
     return [
-        (f"{noun}s", f"{summary.rows:,} scored by {by} in {speed}"),
-        (
-            "unjudged",
-            f"{output.count(summary.not_scored, 'row')}: warming up, or between windows" if summary.not_scored else "",
-        ),
-        ("anomalies", f"{summary.anomalies:,}, {output.percentage(summary.alarm_rate)} of them; {_promised(scorer, summary)}"),
-        ("rejected", rejected if summary.rejected else "none"),
+        (f"{noun}s", f"{summary.rows:,} scored by {name} in {speed}"),
+        ("not scored", not_scored),
+        ("anomalies", f"{summary.anomalies:,} ({describe.percentage(summary.alarm_rate)}){_expected_rate(scorer, summary)}"),
+        output.rejected_fact(summary.rejected, noun, job.rejects),
         *output.first_rejects(summary.first_rejects, numbered=noun == "row"),
-        ("skipped", ", ".join(filter(None, skipped))),
-        (
-            "unused",
-            f"{output.count(len(summary.unused), 'column')}: {output.join_names(summary.unused)}" if summary.unused else "",
-        ),
+        ("notes", output.skipped_text(summary.blank, summary.infinite)),
+        output.unused_fact(summary.unused),
         ("written", "" if job.to == "-" else job.to),
         ("heat maps", job.heatmaps),
         ("warning", summary.warning),
     ]
 
 
-def _promised(scorer: VerdictProvider, summary: ScoringSummary) -> str:
-    """Say what share of alarms was to be expected."""
-    rate = output.percentage(summary.promise.rate)
+def _expected_rate(scorer: VerdictProvider, summary: ScoringSummary) -> str:
+    """Return the false-alarm rate to compare the share of anomalies with."""
+    rate, noun = describe.percentage(summary.promise.rate), describe.row_noun(scorer.manifest)
     if window := scorer.manifest.window:
-        return f"in {output.count(summary.alarms, 'alarm')}; {rate} of normal stretches of {window.length} rows may begin one"
+        alarms = describe.count(summary.alarms, "alarm")
+        return f" in {alarms}; promised: alarms begin in at most {rate} of normal stretches of {window.length} rows"
     if scorer.manifest.decision.promise == "false_alarm_rate":
-        return f"promised: at most {rate} of normal {output.row_noun(scorer.manifest)}s"
-    return f"of the calibration's normal {output.row_noun(scorer.manifest)}s about {rate}"
+        return f"; promised: at most {rate} of normal {noun}s"
+    return f"; of the normal calibration {noun}s about {rate}"

@@ -1,4 +1,4 @@
-"""Files of normal rows as one table to train on."""
+"""Read files of normal rows as one table to train on."""
 
 from __future__ import annotations
 
@@ -18,62 +18,56 @@ from detector.files.ndjson import NdjsonSource
 from detector.rejects import Reject
 from training.recipe import Table
 
-FILE_SHIFT = 40  # training knows a row by one number: the file's place above these bits, its line below
+FILE_SHIFT = 40  # training identifies a row by one number: the file's index in the bits above these, its line in the others
 
 
-class Read(NamedTuple):
-    """A table, and what is known of its reading."""
+class TrainingTable(NamedTuple):
+    """A table to train on, and the number of blank lines skipped."""
 
     table: Table
-    blank: int
+    blank_lines: int
 
 
-def read(files: Sequence[str], options: ReadOptions) -> Read:
-    """Read files with the same columns as one table, every cell as it stands there.
+def read(files: Sequence[str], options: ReadOptions) -> TrainingTable:
+    """Read files with the same columns as one table, without converting cells.
 
-    The columns of NDJSON are the keys of all objects of all such files together.
+    The columns of NDJSON files are the keys of all objects in all of them.
 
     Raises:
-        TableError: a file cannot be read, or its columns are others than the first one's.
+        TableError: a file cannot be read, has other columns than the first, or no row can be read.
     """
-    first: TableSource | None = None  # of those with a header
-    objects: TableSource | None = None  # the first NDJSON
+    first: TableSource | None = None  # with a header
+    first_ndjson: TableSource | None = None
     keys: dict[str, None] = {}
     blocks: list[TableBatch] = []
-    for place, file in enumerate(files):
+    for index, file in enumerate(files):
         with open_source(file, options) as source:
             if isinstance(source, NdjsonSource):
-                objects = objects or source
+                first_ndjson = first_ndjson or source
                 found = list(source.blocks_of_all_columns())
                 keys |= dict.fromkeys(name for block in found for name in block.frame.columns)
             else:
                 first = first or source
-                _check_same(first, source.name, source.columns)
+                _check_same_columns(first, source.name, source.columns)
                 found = list(source.blocks(first.columns))
-        blocks += [block._replace(rows=block.rows + (place << FILE_SHIFT)) for block in found]
-    if first and objects:
-        _check_same(first, objects.name, keys)
+        blocks += [block._replace(rows=block.rows + (index << FILE_SHIFT)) for block in found]
+    if first and first_ndjson:
+        _check_same_columns(first, first_ndjson.name, keys)
     filled = [block for block in blocks if block.frame.height]
     rejects = [reject for block in blocks for reject in block.rejects]
     if not filled:
-        raise TableError(
-            f"{', '.join(files)}: a header and no rows that can be read, so there is nothing to learn from"
-            + _first_of(_located(files, rejects))
-        )
+        located = _located(files, rejects)
+        first_reject = f"; row {located[0].row}: {located[0]}" if located else ""
+        raise TableError(f"{', '.join(files)}: a header but no readable rows, so there is nothing to train on{first_reject}")
     rows = np.concatenate([block.rows for block in filled])
-    table = Table(_joined(filled), rows, rejects, functools.partial(_located, files))
-    return Read(table, sum(block.blank for block in blocks))
-
-
-def _first_of(rejects: list[Reject]) -> str:
-    """Tell what became of the first of the records that cannot be read."""
-    return f"; row {rejects[0].row}: {rejects[0]}" if rejects else ""
+    table = Table(_concatenated(filled), rows, rejects, functools.partial(_located, files))
+    return TrainingTable(table, sum(block.blank for block in blocks))
 
 
 def _located(files: Sequence[str], rejects: Iterable[Reject]) -> list[Reject]:
-    """Give rejects with the file and the line where they stand, which training does not know."""
+    """Return rejects with their file, if there are several, and their line in it."""
     several = len(files) > 1
-    found = [
+    located = [
         msgspec.structs.replace(
             reject,
             row=reject.row & (1 << FILE_SHIFT) - 1,
@@ -81,20 +75,19 @@ def _located(files: Sequence[str], rejects: Iterable[Reject]) -> list[Reject]:
         )
         for reject in rejects
     ]
-    return sorted(found, key=lambda reject: (files.index(reject.file) if several else 0, reject.row))
+    return sorted(located, key=lambda reject: (files.index(reject.file) if several else 0, reject.row))
 
 
-def _check_same(first: TableSource, file: str, found: Collection[str]) -> None:
-    """Refuse a file with other columns than the first."""
-    lacks, more = [n for n in first.columns if n not in found], [n for n in found if n not in first.columns]
-    if not (lacks or more):
+def _check_same_columns(first: TableSource, file: str, columns: Collection[str]) -> None:
+    lacks, extra = [n for n in first.columns if n not in columns], [n for n in columns if n not in first.columns]
+    if not (lacks or extra):
         return
-    differences = [f"it lacks {format_names(lacks)}"] * bool(lacks) + [f"it has {format_names(more)} besides"] * bool(more)
+    differences = [f"it lacks {format_names(lacks)}"] * bool(lacks) + [f"it also has {format_names(extra)}"] * bool(extra)
     raise TableError(f"{file} has other columns than {first.name}: {' and '.join(differences)}")
 
 
-def _joined(blocks: list[TableBatch]) -> pl.DataFrame:
-    """Put the blocks under each other; a column that has several types, such as out of CSV and Parquet, becomes text."""
+def _concatenated(blocks: list[TableBatch]) -> pl.DataFrame:
+    """Concatenate blocks; a column with several types, such as from CSV and Parquet, becomes text."""
     types: dict[str, set[pl.DataType]] = {}
     for block in blocks:
         for name, kind in block.frame.schema.items():

@@ -1,4 +1,4 @@
-"""What `embed`, `reconstruct` and `decode` share: files in, a file out, and how to tell of it."""
+"""What `embed`, `reconstruct` and `decode` share: reading files, writing one file, and a summary."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from detector.files import expand
 from detector.manifest import Manifest
 from residuum.cli import output
-from residuum.cli.optional_dependencies import need_drawing
+from residuum.cli.optional_dependencies import require_plotting
 from residuum.cli.output import Fact
-from residuum.cli.score import inputs, watching
+from residuum.cli.score import find_inputs, reading_progress
 from serving.files.scoring import rejects_beside
 from serving.files.transform import Transform, TransformJob, TransformSummary, transform_files
 
@@ -25,42 +25,35 @@ def job_of(
     image: str | None = None,
     manifest: Manifest | None = None,
 ) -> TransformJob:
-    """Give the job that the options ask for; `manifest` is of the detector that reads the files, if one does."""
+    """Return the job for a command's options; `manifest` is that of the detector that reads the files, if one does."""
     if image is not None:
-        need_drawing()
-    paths, rejects = inputs(manifest, files) if manifest else tuple(expand(files)), rejects_beside(to)
-    return TransformJob(paths=paths, to=to, rejects=rejects, force=force, decimal_comma=decimal_comma, image=image)
+        require_plotting()
+    paths = find_inputs(manifest, files) if manifest else tuple(expand(files))
+    return TransformJob(paths=paths, to=to, rejects=rejects_beside(to), force=force, decimal_comma=decimal_comma, image=image)
 
 
-def rewrite(rewriter: Transform, job: TransformJob, folder: Path, done: str) -> None:
-    """Rewrite the files and say how it went; `done` is what was done with the rows."""
-    with watching(job.paths, done) as watch:
-        rewritten = transform_files(rewriter, job, watch)
-    tell(job.to, [*_facts(rewritten, job, folder, done)])
+def transform(rewriter: Transform, job: TransformJob, folder: Path, action: str) -> None:
+    """Transform the files and print a summary; `action` is what happened to the rows, such as "embedded"."""
+    with reading_progress(job.paths, action) as progress:
+        result = transform_files(rewriter, job, progress)
+    print_result(job.to, _facts(result, job, folder, action))
 
 
-def tell(to: str, facts: Sequence[Fact]) -> None:
-    """Tell facts and where the result stands, out of the result's own way."""
+def print_result(to: str, facts: Sequence[Fact]) -> None:
+    """Print facts and the output file; to standard error if the output itself goes to standard output."""
     output.print_facts([*facts, ("written", "" if to == "-" else to)], sys.stderr if to == "-" else sys.stdout)
 
 
-def rows_by(rows: int, done: str, folder: Path, seconds: float) -> Fact:
-    """Say how many rows something was done with, by what and how fast."""
-    return ("rows", f"{rows:,} {done} by {folder} in {seconds:.3g} s, {rows / max(seconds, 1e-9):,.0f} rows/s")
+def rows_fact(rows: int, action: str, folder: Path, seconds: float) -> Fact:
+    """Return how many rows were processed, by which bundle, and how fast."""
+    return ("rows", f"{rows:,} {action} by {folder} in {seconds:.3g} s, {rows / max(seconds, 1e-9):,.0f} rows/s")
 
 
-def _facts(rewritten: TransformSummary, job: TransformJob, folder: Path, done: str) -> list[Fact]:
-    """Say how the run went."""
-    rejected = f"{output.count(rewritten.rejected, 'row')}{f', see {job.rejects}' if job.rejects else ''}"
-    skipped = [
-        output.count(rewritten.blank, "blank line") if rewritten.blank else "",
-        f"{output.count(rewritten.infinite, 'infinite number')} taken as missing" if rewritten.infinite else "",
-    ]
-    unused = rewritten.unused
+def _facts(result: TransformSummary, job: TransformJob, folder: Path, action: str) -> list[Fact]:
     return [
-        rows_by(rewritten.rows, done, folder, rewritten.seconds),
-        ("rejected", rejected if rewritten.rejected else "none"),
-        *output.first_rejects(rewritten.first_rejects),
-        ("skipped", ", ".join(filter(None, skipped))),
-        ("unused", f"{output.count(len(unused), 'column')}: {output.join_names(unused)}" if unused else ""),
+        rows_fact(result.rows, action, folder, result.seconds),
+        output.rejected_fact(result.rejected, "row", job.rejects),
+        *output.first_rejects(result.first_rejects),
+        ("notes", output.skipped_text(result.blank, result.infinite)),
+        output.unused_fact(result.unused),
     ]

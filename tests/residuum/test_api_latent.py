@@ -16,17 +16,13 @@ from detector.errors import BundleError, TableError
 from residuum import Detector
 from tests.data.make_bundle import KEPT
 from tests.tables import normal_rows
-from training import fit
 
 LATENTS = ["latent_1", "latent_2", "latent_3", "latent_4"]
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "STEPS", 300)
-        to = tmp_path_factory.mktemp("models") / "dreams"
-        return residuum.train(normal_rows(), to, variant="variational", device="cpu")
+def detector(variational: Path) -> Detector:
+    return residuum.load(variational, "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -55,11 +55,11 @@ def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:  # noqa: 
 
 
 def test_signs_are_scikit_learns(fitted: AutoencoderDetector, rows: pd.DataFrame) -> None:
-    judged = fitted.detector_.score(rows)
-    assert np.array_equal(fitted.score_samples(rows), -judged["anomaly_score"])
+    verdicts = fitted.detector_.score(rows)
+    assert np.array_equal(fitted.score_samples(rows), -verdicts["anomaly_score"])
     assert fitted.offset_ == -fitted.detector_.threshold
     assert np.array_equal(fitted.decision_function(rows), fitted.score_samples(rows) - fitted.offset_)
-    assert np.array_equal(fitted.predict(rows) == -1, judged["is_anomaly"])
+    assert np.array_equal(fitted.predict(rows) == -1, verdicts["is_anomaly"])
     assert set(fitted.predict(rows)) == {-1, 1}
     normal = np.arange(60) < 40
     assert roc_auc_score(normal, fitted.score_samples(rows)) > 0.9
@@ -87,14 +87,14 @@ def test_every_kind_of_table_gives_the_same(fitted: AutoencoderDetector, rows: p
 def test_what_is_saved_gives_the_same_verdicts(fitted: AutoencoderDetector, rows: pd.DataFrame, tmp_path: Path) -> None:
     folder = fitted.save(tmp_path / "pumps")
     assert folder == tmp_path / "pumps" / "1"
-    judged = residuum.load(tmp_path / "pumps").score(rows)
-    assert np.allclose(judged["anomaly_score"], -fitted.score_samples(rows), rtol=TOLERANCE, atol=TOLERANCE)
-    assert np.array_equal(judged["is_anomaly"], fitted.predict(rows) == -1)
+    verdicts = residuum.load(tmp_path / "pumps").score(rows)
+    assert np.allclose(verdicts["anomaly_score"], -fitted.score_samples(rows), rtol=TOLERANCE, atol=TOLERANCE)
+    assert np.array_equal(verdicts["is_anomaly"], fitted.predict(rows) == -1)
     assert fitted.save(str(tmp_path / "pumps")) == tmp_path / "pumps" / "2"
     assert residuum.load(folder).manifest.training.seed == 0
 
 
-def test_the_same_detector_as_trained_by_the_other_door(fitted: AutoencoderDetector, tmp_path: Path) -> None:
+def test_the_same_detector_as_trained_by_train(fitted: AutoencoderDetector, tmp_path: Path) -> None:
     trained = residuum.train(normal_rows(400).to_pandas(), tmp_path / "pumps", false_alarm_rate=0.05, seed=0)
     assert trained.manifest.variant == fitted.variant
     saved = fitted.save(tmp_path / "saved")

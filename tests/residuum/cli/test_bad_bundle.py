@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.residuum.cli.conftest import Run
+from tests.residuum.cli.running import Run
 
 
 def sign(folder: Path, **changed: object) -> None:
@@ -63,7 +63,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_it_is_refused(fault: str, run: Run, model: Path, table: Path, tmp_path: Path) -> None:
-    change, says = FAULTS[fault]
+    change, message = FAULTS[fault]
     folder = tmp_path / "pumps"
     shutil.copytree(model / "1", folder)
     change(folder)
@@ -71,5 +71,5 @@ def test_it_is_refused(fault: str, run: Run, model: Path, table: Path, tmp_path:
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
-    assert says in result.stderr
+    assert message in result.stderr
     assert not Path("out.csv").exists()

@@ -1,4 +1,4 @@
-"""What is wrong with a file is told in one line, and costs no other row its verdict."""
+"""`residuum score` and `train` on bad input: one error line, or rejected rows whose neighbours are scored."""
 
 from __future__ import annotations
 
@@ -7,29 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.residuum.cli.conftest import Run
-
-
-def refused(run: Run, *arguments: object) -> str:
-    """Run what must be refused; gives the one line that says why."""
-    before = sorted(Path().iterdir())
-    result = run(*arguments)
-    assert result.exit_code == 2, result.output
-    assert "Traceback" not in result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    assert sorted(Path().iterdir()) == before
-    return result.stderr
-
-
-def spoil(table: Path, line: int, change: object) -> str:
-    """Change one line of a file, counted from 1; gives what stands there now."""
-    lines = table.read_bytes().split(b"\n")
-    lines[line - 1] = change(lines[line - 1])  # type: ignore[operator]
-    table.write_bytes(b"\n".join(lines))
-    return lines[line - 1].decode(errors="replace")
-
+from tests.residuum.cli.running import Run, edit_line, error_line
 
 BAD_ROWS = {
     "text in a number": (lambda old: b"warm" + old[old.index(b",") :], "temperature", "warm", "a number"),
@@ -45,7 +23,7 @@ BAD_ROWS = {
 def test_a_bad_row_is_rejected_and_its_neighbours_are_scored(fault: str, run: Run, model: Path, table: Path) -> None:
     change, column, found, expected = BAD_ROWS[fault]
     assert run("score", model, table, "--to", "whole.csv").exit_code == 0
-    spoil(table, 7, change)
+    edit_line(table, 7, change)
     result = run("score", model, table, "--to", "out.csv")
     assert result.exit_code == 0, result.output
     assert "1 row, see out.rejects.csv" in result.stdout
@@ -61,7 +39,7 @@ def test_a_bad_row_is_rejected_and_its_neighbours_are_scored(fault: str, run: Ru
 
 def test_strict_says_so_with_its_exit_code(run: Run, model: Path, table: Path) -> None:
     assert run("score", model, table, "--to", "whole.csv", "--strict").exit_code == 0
-    spoil(table, 7, lambda old: b"x" + old)
+    edit_line(table, 7, lambda old: b"x" + old)
     assert run("score", model, table, "--to", "out.csv", "--strict", "--rejects", "bad.ndjson").exit_code == 3
     assert pl.read_ndjson("bad.ndjson")["row"].to_list() == [7]
     assert pl.read_csv("out.csv").height == 99
@@ -69,65 +47,65 @@ def test_strict_says_so_with_its_exit_code(run: Run, model: Path, table: Path) -
 
 def test_rejects_of_several_files_name_them(run: Run, model: Path, table: Path, rows: pl.DataFrame) -> None:
     rows.write_csv("a.csv")
-    spoil(table, 9, lambda old: b"x" + old)
+    edit_line(table, 9, lambda old: b"x" + old)
     assert run("score", model, "a.csv", table, "--to", "out.csv").exit_code == 0
     assert pl.read_csv("out.rejects.csv")["file", "row"].rows() == [(str(table), 9)]
 
 
 def test_blank_lines_and_infinities_are_counted(run: Run, model: Path, table: Path) -> None:
-    spoil(table, 7, lambda old: b"\ninf" + old[old.index(b",") :])
+    edit_line(table, 7, lambda old: b"\ninf" + old[old.index(b",") :])
     result = run("score", model, table, "--to", "out.csv")
-    assert "1 blank line, 1 infinite number taken as missing" in result.stdout
+    assert "1 blank line skipped, 1 infinite number read as missing" in result.stdout
     assert pl.read_csv("out.csv")["row"].to_list() == [row for row in range(2, 103) if row != 7]
 
 
 def test_a_missing_column_is_named_before_anything_is_scored(run: Run, model: Path, table: Path, rows: pl.DataFrame) -> None:
     rows.rename({"pressure": "presure"}).write_csv("later.csv")
-    said = refused(run, "score", model, table, "later.csv", "--to", "out.csv")
-    assert "later.csv" in said
-    assert "'pressure'" in said
-    assert "near: 'presure'" in said
+    message = error_line(run, "score", model, table, "later.csv", "--to", "out.csv")
+    assert "later.csv" in message
+    assert "'pressure'" in message
+    assert "near: 'presure'" in message
 
 
 def test_a_kept_column_that_is_not_there(run: Run, model: Path, table: Path) -> None:
-    assert "near: 'machine'" in refused(run, "score", model, table, "--to", "out.csv", "--keep", "machin")
+    assert "near: 'machine'" in error_line(run, "score", model, table, "--to", "out.csv", "--keep", "machin")
 
 
 def test_a_kept_column_by_a_name_that_is_taken(run: Run, model: Path, rows: pl.DataFrame) -> None:
     rows.with_columns(p_value=1).write_csv("in.csv")
-    assert "'p_value'" in refused(run, "score", model, "in.csv", "--to", "out.csv", "--keep", "p_value")
+    assert "'p_value'" in error_line(run, "score", model, "in.csv", "--to", "out.csv", "--keep", "p_value")
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
-    [("", "empty"), ("{header}\n", "a header and no rows"), ("a,b,a\n1,2,3\n", "'a' more than once"), (None, "does not exist")],
+    ("content", "message"),
+    [("", "empty"), ("{header}\n", "a header "), ("a,b,a\n1,2,3\n", "'a' more than once"), (None, "does not exist")],
     ids=["empty", "header", "twice", "absent"],
 )
-def test_a_file_that_is_no_table(content: str | None, says: str, run: Run, model: Path, rows: pl.DataFrame) -> None:
+def test_a_file_that_is_no_table(content: str | None, message: str, run: Run, model: Path, rows: pl.DataFrame) -> None:
     if content is not None:
         Path("in.csv").write_text(content.format(header=",".join(rows.columns)))
-    assert says in refused(run, "score", model, "in.csv", "--to", "out.csv")
-    assert says in refused(run, "train", "in.csv", "--to", "models/new")
+    assert message in error_line(run, "score", model, "in.csv", "--to", "out.csv")
+    assert message in error_line(run, "train", "in.csv", "--to", "models/new")
 
 
 def test_a_table_of_which_nothing_can_be_read(run: Run, rows: pl.DataFrame) -> None:
     header = ",".join(rows.columns)
     Path("in.csv").write_text(f"{header}\n1,2\n3,4\n")
-    assert "nothing to learn from; row 2: found 2 fields, expected" in refused(run, "train", "in.csv", "--to", "models/new")
+    assert "nothing to train on; row 2: found 2 fields, expected" in error_line(run, "train", "in.csv", "--to", "models/new")
 
 
 def test_outputs_that_must_not_be_written(run: Run, model: Path, table: Path) -> None:
     Path("there.csv").write_text("mine")
     Path("there.rejects.csv").write_text("mine too")
-    assert "--force" in refused(run, "score", model, table, "--to", "there.csv")
+    assert "--force" in error_line(run, "score", model, table, "--to", "there.csv")
     Path("there.csv").unlink()
-    assert "there.rejects.csv" in refused(run, "score", model, table, "--to", "there.csv")
-    assert "one of the files to read" in refused(run, "score", model, table, "--to", table, "--force")
-    assert "no folder" in refused(run, "score", model, table, "--to", "no/out.csv")
-    assert "empty" in refused(run, "score", model, table, "--to", "")
-    assert "too long" in refused(run, "score", model, table, "--to", "a" * 300)
-    assert "supported outputs are" in refused(run, "score", model, table, "--to", "out.xlsx")
-    assert "one of the files" in refused(run, "score", model, table, "--to", "out.csv", "--rejects", "out.csv")
+    assert "there.rejects.csv" in error_line(run, "score", model, table, "--to", "there.csv")
+    assert "one of the files to read" in error_line(run, "score", model, table, "--to", table, "--force")
+    assert "no folder" in error_line(run, "score", model, table, "--to", "no/out.csv")
+    assert "empty" in error_line(run, "score", model, table, "--to", "")
+    assert "too long" in error_line(run, "score", model, table, "--to", "a" * 300)
+    assert "supported outputs are" in error_line(run, "score", model, table, "--to", "out.xlsx")
+    assert "one of the files" in error_line(run, "score", model, table, "--to", "out.csv", "--rejects", "out.csv")
     assert run("score", model, table, "--to", "there.csv", "--force").exit_code == 0
     assert pl.read_csv("there.csv").height == 100
     assert not Path("there.rejects.csv").exists()  # it told of another run
@@ -135,26 +113,26 @@ def test_outputs_that_must_not_be_written(run: Run, model: Path, table: Path) ->
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the system has no folder that nobody may write to")
 def test_a_folder_that_may_not_be_written(run: Run, model: Path, table: Path) -> None:
-    assert "cannot write /proc/out.csv" in refused(run, "score", model, table, "--to", "/proc/out.csv")
-    assert "cannot write" in refused(run, "train", table, "--to", "/proc/models")
+    assert "cannot write /proc/out.csv" in error_line(run, "score", model, table, "--to", "/proc/out.csv")
+    assert "cannot write" in error_line(run, "train", table, "--to", "/proc/models")
 
 
 def test_train_looks_at_its_output_before_the_table(run: Run, table: Path) -> None:
     Path("few.csv").write_text("a,b\n1,2\n")
-    assert "is a file" in refused(run, "train", "few.csv", "--to", table)
-    assert "is a file" in refused(run, "train", "few.csv", "--to", table / "models")
+    assert "is a file" in error_line(run, "train", "few.csv", "--to", table)
+    assert "is a file" in error_line(run, "train", "few.csv", "--to", table / "models")
     Path("old").mkdir()
     (Path("old") / "manifest.json").write_text("{}")
-    assert "without a number" in refused(run, "train", "few.csv", "--to", "old")
+    assert "without a version number" in error_line(run, "train", "few.csv", "--to", "old")
 
 
 def test_a_table_that_is_written_otherwise(run: Run, model: Path, rows: pl.DataFrame) -> None:
     rows.with_columns(
         temperature=pl.col("temperature").fill_null(1.5).cast(pl.String).str.replace(".", ",", literal=True)
     ).write_csv("in.csv", separator=";")
-    said = run("score", model, "in.csv", "--to", "out.csv").stdout
-    assert "100 rows, see out.rejects.csv" in said
-    assert "warning    every row was rejected" in said
+    message = run("score", model, "in.csv", "--to", "out.csv").stdout
+    assert "100 rows, see out.rejects.csv" in message
+    assert "warning    every row was rejected" in message
 
 
 def test_a_device_that_is_not_there(run: Run, model: Path, table: Path) -> None:
@@ -162,8 +140,8 @@ def test_a_device_that_is_not_there(run: Run, model: Path, table: Path) -> None:
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("it is there")
-    said = refused(run, "score", model, table, "--to", "out.csv", "--device", "cuda")
-    assert "CPUExecutionProvider" in said
+    message = error_line(run, "score", model, table, "--to", "out.csv", "--device", "cuda")
+    assert "CPUExecutionProvider" in message
 
 
 @pytest.mark.parametrize("stdin", [False, True])
@@ -187,6 +165,6 @@ def test_one_object_that_has_the_key_is_enough(run: Run, model: Path, rows: pl.D
 
 def test_an_index_that_pandas_wrote_is_told(run: Run, model: Path, rows: pl.DataFrame) -> None:
     rows.to_pandas().to_csv("in.csv")
-    said = refused(run, "score", model, "in.csv", "--to", "out.csv")
-    assert "the header has no name for column 1 of " in said
-    assert said.endswith(": name or drop it (pandas: to_csv(index=False))\n")
+    message = error_line(run, "score", model, "in.csv", "--to", "out.csv")
+    assert "the header has no name for column 1 of " in message
+    assert message.endswith(": name or drop it (pandas: to_csv(index=False))\n")

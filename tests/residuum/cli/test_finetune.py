@@ -15,8 +15,7 @@ from detector import bundle
 from detector.classifier import Classifier
 from detector.errors import BundleCorrupt
 from detector.scorer import Scorer
-from tests.residuum.cli.conftest import Run
-from tests.residuum.cli.test_bad_input import refused
+from tests.residuum.cli.running import Run, error_line
 from tests.tables import normal_rows, planted_anomalies
 from training.finetune import joint
 
@@ -24,9 +23,9 @@ MODES = ("frozen", "joint")
 
 
 @pytest.fixture
-def own(model: Path, tmp_path: Path) -> Path:
-    shutil.copytree(model, tmp_path / "own")
-    return tmp_path / "own"
+def model_copy(model: Path, tmp_path: Path) -> Path:
+    shutil.copytree(model, tmp_path / "model_copy")
+    return tmp_path / "model_copy"
 
 
 @pytest.fixture
@@ -48,17 +47,17 @@ def labelled_rows(*, hot: int = 0) -> pl.DataFrame:
 @pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("hot", [0, 20])
-def test_a_better_classifier_becomes_the_next_version(mode: str, hot: int, own: Path, run: Run) -> None:
+def test_a_better_classifier_becomes_the_next_version(mode: str, hot: int, model_copy: Path, run: Run) -> None:
     labelled_rows(hot=hot).write_csv("labelled.csv")
-    before = {path.name: path.read_bytes() for path in (own / "1").iterdir()}
-    result = run("finetune", own, "labelled.csv", "--label", "kind", "--mode", mode)
+    before = {path.name: path.read_bytes() for path in (model_copy / "1").iterdir()}
+    result = run("finetune", model_copy, "labelled.csv", "--label", "kind", "--mode", mode)
     assert result.exit_code == 0, result.output
-    assert f"kept       {own}/2, from version 1" in result.stdout
+    assert f"kept       {model_copy}/2, from version 1" in result.stdout
     assert ("accuracy" in result.stdout) == bool(hot)
-    assert {path.name: path.read_bytes() for path in (own / "1").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in (model_copy / "1").iterdir()} == before
     for name in before.keys() - {"manifest.json", "manifest.sha256"}:
-        assert (own / "2" / name).read_bytes() == before[name]
-    old, new = (bundle.read(own / number).manifest for number in "12")
+        assert (model_copy / "2" / name).read_bytes() == before[name]
+    old, new = (bundle.read(model_copy / number).manifest for number in "12")
     assert (new.parent, new.classes) == (1, ("hot", "leak", "ok") if hot else ("leak", "ok"))
     assert new.decision == old.decision
     assert new.parity[:-1] == old.parity
@@ -69,12 +68,12 @@ def test_a_better_classifier_becomes_the_next_version(mode: str, hot: int, own: 
 
 @pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("mode", MODES)
-def test_fresh_rows_get_their_class_at_every_door(mode: str, own: Path, run: Run) -> None:
+def test_fresh_rows_get_their_class_in_files_and_in_python(mode: str, model_copy: Path, run: Run) -> None:
     labelled_rows(hot=20).write_csv("labelled.csv")
-    assert run("finetune", own, "labelled.csv", "--label", "kind", "--mode", mode).exit_code == 0
+    assert run("finetune", model_copy, "labelled.csv", "--label", "kind", "--mode", mode).exit_code == 0
     fresh = pl.concat([normal_rows(60, seed=21), leaks(40, 22), planted_anomalies(20, seed=23)])
     fresh.write_csv("fresh.csv")
-    plain, classified = (run("score", own / number, "fresh.csv", "--to", f"{number}.csv") for number in "12")
+    plain, classified = (run("score", model_copy / number, "fresh.csv", "--to", f"{number}.csv") for number in "12")
     assert (plain.exit_code, classified.exit_code) == (0, 0), classified.output
     old, new = pl.read_csv("1.csv"), pl.read_csv("2.csv")
     assert new.columns[:6] == ["row", "anomaly_score", "p_value", "is_anomaly", "class", "class_probability"]
@@ -82,57 +81,57 @@ def test_fresh_rows_get_their_class_at_every_door(mode: str, own: Path, run: Run
     right = new["class"] == pl.Series(["ok"] * 60 + ["leak"] * 40 + ["hot"] * 20)
     assert right.mean() > 0.85
     assert new["class_probability"].is_between(1 / 3, 1).all()
-    judged = residuum.load(own).score(fresh.to_pandas())
-    assert judged["class"].tolist() == new["class"].to_list()
-    assert np.allclose(judged["class_probability"], new["class_probability"], atol=1e-6)
-    assert "hot, leak, ok, told by classifier.onnx" in run("inspect", own).stdout
-    assert json.loads(run("inspect", own, "--format", "json").stdout)["classes"] == ["hot", "leak", "ok"]
+    scored = residuum.load(model_copy).score(fresh.to_pandas())
+    assert scored["class"].tolist() == new["class"].to_list()
+    assert np.allclose(scored["class_probability"], new["class_probability"], atol=1e-6)
+    assert "hot, leak, ok, by classifier.onnx" in run("inspect", model_copy).stdout
+    assert json.loads(run("inspect", model_copy, "--format", "json").stdout)["classes"] == ["hot", "leak", "ok"]
 
 
-def test_rejected_rows_have_no_class(own: Path, run: Run) -> None:
+def test_rejected_rows_have_no_class(model_copy: Path, run: Run) -> None:
     labelled_rows().write_csv("labelled.csv")
-    assert run("finetune", own, "labelled.csv", "--label", "kind").exit_code == 0
+    assert run("finetune", model_copy, "labelled.csv", "--label", "kind").exit_code == 0
     rows = normal_rows(5).to_pandas().astype({"flow": object})
     rows.loc[2, "flow"] = "fast"
-    judged = residuum.load(own).score(rows)
-    assert judged["class"].isna().tolist() == [False, False, True, False, False]
-    assert judged["class_probability"].isna().tolist() == [False, False, True, False, False]
+    scored = residuum.load(model_copy).score(rows)
+    assert scored["class"].isna().tolist() == [False, False, True, False, False]
+    assert scored["class_probability"].isna().tolist() == [False, False, True, False, False]
 
 
 @pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("mode", MODES)
-def test_labels_that_mean_nothing_are_not_kept(mode: str, own: Path, run: Run) -> None:
+def test_labels_that_mean_nothing_are_not_kept(mode: str, model_copy: Path, run: Run) -> None:
     rows = pl.concat([normal_rows(80, seed=5), planted_anomalies(20)])
     rows.with_columns(bad=pl.Series([False] * 80 + [True] * 20)).write_csv("easy.csv")  # the score is perfect already
-    result = run("finetune", own, "easy.csv", "--label", "bad", "--mode", mode)
+    result = run("finetune", model_copy, "easy.csv", "--label", "bad", "--mode", mode)
     assert result.exit_code == 0, result.output
-    assert f"not kept   no better than the score without labels; {own}/1 stays as it is" in result.stdout
-    assert [path.name for path in own.iterdir() if path.name.isdigit()] == ["1"]
+    assert f"not kept   no better than the score without labels; {model_copy}/1 stays as it is" in result.stdout
+    assert [path.name for path in model_copy.iterdir() if path.name.isdigit()] == ["1"]
 
 
-def test_a_dry_run_writes_nothing(own: Path, run: Run) -> None:
+def test_a_dry_run_writes_nothing(model_copy: Path, run: Run) -> None:
     labelled_rows().write_csv("labelled.csv")
-    result = run("finetune", own, "labelled.csv", "--label", "kind", "--dry-run")
+    result = run("finetune", model_copy, "labelled.csv", "--label", "kind", "--dry-run")
     assert result.exit_code == 0
     assert "better     without --dry-run it would be kept" in result.stdout
-    assert sorted(path.name for path in own.iterdir()) == ["1"]
+    assert sorted(path.name for path in model_copy.iterdir()) == ["1"]
 
 
-def test_the_same_seed_gives_the_same_bytes_and_a_second_one_replaces_the_first(own: Path, run: Run) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_a_second_one_replaces_the_first(model_copy: Path, run: Run) -> None:
     labelled_rows().write_csv("labelled.csv")
     for _ in range(2):
-        assert run("finetune", own, "labelled.csv", "--label", "kind").exit_code == 0
-    assert (own / "2" / "classifier.onnx").read_bytes() == (own / "3" / "classifier.onnx").read_bytes()
-    manifest = bundle.read(own / "3").manifest
+        assert run("finetune", model_copy, "labelled.csv", "--label", "kind").exit_code == 0
+    assert (model_copy / "2" / "classifier.onnx").read_bytes() == (model_copy / "3" / "classifier.onnx").read_bytes()
+    manifest = bundle.read(model_copy / "3").manifest
     assert manifest.parent == 2
     assert [proof.file for proof in manifest.parity].count("classifier.onnx") == 1
-    assert run("calibrate", own, "--false-alarm-rate", "0.05").exit_code == 0
-    assert Scorer.open(own / "4").classifier is not None
+    assert run("calibrate", model_copy, "--false-alarm-rate", "0.05").exit_code == 0
+    assert Scorer.open(model_copy / "4").classifier is not None
 
 
-def test_rows_without_a_label_are_left_out_and_counted(own: Path, run: Run) -> None:
+def test_rows_without_a_label_are_left_out_and_counted(model_copy: Path, run: Run) -> None:
     labelled_rows().with_columns(pl.when(pl.int_range(120) % 10 != 0).then("kind").alias("kind")).write_csv("holed.csv")
-    result = run("finetune", own, "holed.csv", "--label", "kind", "--dry-run")
+    result = run("finetune", model_copy, "holed.csv", "--label", "kind", "--dry-run")
     assert result.exit_code == 0
     assert "rows       108: 27 leak, 81 ok" in result.stdout
     assert "left out   12 rows without a label" in result.stdout
@@ -152,35 +151,37 @@ BAD = {
 def test_labels_that_cannot_be_learnt_from_are_refused(fault: str, mode: str, model: Path, run: Run) -> None:
     rows, said = BAD[fault]
     rows.write_csv("labelled.csv")
-    assert said in refused(run, "finetune", model, "labelled.csv", "--label", "kind", "--mode", mode)
+    assert said in error_line(run, "finetune", model, "labelled.csv", "--label", "kind", "--mode", mode)
 
 
 def test_classes_that_all_mean_normal_are_refused(model: Path, run: Run) -> None:
     labelled_rows().write_csv("labelled.csv")
     normal = ("--normal-value", "ok", "--normal-value", "leak")
-    assert "all mean normal" in refused(run, "finetune", model, "labelled.csv", "--label", "kind", *normal)
+    assert "all mean normal" in error_line(run, "finetune", model, "labelled.csv", "--label", "kind", *normal)
 
 
-def test_joint_needs_weights(own: Path, run: Run) -> None:
-    opened = bundle.read(own / "1")
+def test_joint_needs_weights(model_copy: Path, run: Run) -> None:
+    opened = bundle.read(model_copy / "1")
     contents = {"model.onnx": opened.model, "calibration.npy": bundle.calibration_bytes(opened.calibration)}
-    shutil.rmtree(own / "1")
-    (own / "1").mkdir()
-    bundle.write(own / "1", opened.manifest, contents)
+    shutil.rmtree(model_copy / "1")
+    (model_copy / "1").mkdir()
+    bundle.write(model_copy / "1", opened.manifest, contents)
     labelled_rows().write_csv("labelled.csv")
-    assert "has no weights.safetensors" in refused(run, "finetune", own, "labelled.csv", "--label", "kind", "--mode", "joint")
-    assert run("finetune", own, "labelled.csv", "--label", "kind").exit_code == 0
+    assert "has no weights.safetensors" in error_line(
+        run, "finetune", model_copy, "labelled.csv", "--label", "kind", "--mode", "joint"
+    )
+    assert run("finetune", model_copy, "labelled.csv", "--label", "kind").exit_code == 0
 
 
-def test_a_kept_column_may_be_called_class_where_there_is_no_classifier(own: Path, run: Run) -> None:
+def test_a_kept_column_may_be_called_class_where_there_is_no_classifier(model_copy: Path, run: Run) -> None:
     labelled_rows().rename({"kind": "class"}).write_csv("labelled.csv")
-    assert run("score", own, "labelled.csv", "--to", "out.csv", "--keep", "class").exit_code == 0
-    assert run("finetune", own, "labelled.csv", "--label", "class").exit_code == 0
-    assert "own by that name" in refused(run, "score", own, "labelled.csv", "--to", "new.csv", "--keep", "class")
+    assert run("score", model_copy, "labelled.csv", "--to", "out.csv", "--keep", "class").exit_code == 0
+    assert run("finetune", model_copy, "labelled.csv", "--label", "class").exit_code == 0
+    assert "model_copy by that name" in error_line(run, "score", model_copy, "labelled.csv", "--to", "new.csv", "--keep", "class")
 
 
-def test_a_classifier_that_is_none_is_refused(own: Path) -> None:
-    opened = bundle.read(own / "1")
+def test_a_classifier_that_is_none_is_refused(model_copy: Path) -> None:
+    opened = bundle.read(model_copy / "1")
     for content, said in ((b"nonsense", "can open"), (opened.model, "is not a classifier")):
         with pytest.raises(BundleCorrupt, match=said):
             Classifier(opened._replace(extra_files={"classifier.onnx": content}))

@@ -1,4 +1,4 @@
-"""Folders of images on the command line: trained, scored with heat maps, evaluated; what is wrong is told in one line."""
+"""Image files on the command line: training, scoring with heat maps, evaluating, and errors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from PIL import Image as pillow  # noqa: N813 - it is a module
 import residuum
 from detector.images import ImageSpec
 from tests import images
-from tests.alone import alone
 from tests.data.make_bundle import KEPT
-from tests.residuum.cli.conftest import TRAIN, Run
-from tests.residuum.cli.running import RUN, in_a_process
-from tests.residuum.cli.test_bad_input import refused
-from tests.serving.http.conftest import ASK, ServiceThread
+from tests.residuum.cli.running import RUN, Run, error_line, in_a_process
+from tests.residuum.conftest import TRAIN, train, trained_once
+from tests.serving.http.conftest import ASK, Service
 
 SEEN = ImageSpec(width=24, height=16)
 SCALE = 2  # files are twice as large as what is seen of them
@@ -26,26 +24,20 @@ LEARN = f"{TRAIN.split(';')[0]}; training.fit.STEPS = 600; {RUN}"
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Path, str]:
-    """A detector of images and what was said when it was made; the processes of one test run make it once."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "command-line-images"
-    folder.mkdir(exist_ok=True)
-    with alone(folder / "lock"):
-        said = folder / "said"
-        if not said.exists():
+def plates(run_folder: Path) -> tuple[Path, str]:
+    """A detector of images, and what training printed."""
+    with trained_once(run_folder, "residuum-plates") as (folder, is_empty):
+        if is_empty:
             images.write(images.plates(120, 0, SEEN), SEEN, folder / "good", scale=SCALE)
             (folder / "good" / "broken.png").write_bytes((folder / "good" / "000.png").read_bytes()[:300])
             options = ("--size", "24x16", "--set", "sizes=8", "--set", "components=8", "--false-alarm-rate", "0.05")
-            done = in_a_process("train", folder / "good", "--to", folder / "models" / "plates", *options, code=LEARN)
-            assert done.returncode == 0, done.stderr
-            said.write_text(done.stdout)
-    return folder / "models" / "plates", said.read_text()
+            train(folder, folder / "good", "--to", folder / "models" / "plates", *options, code=LEARN)
+    return folder / "models" / "plates", (folder / "output").read_text()
 
 
 @pytest.fixture
-def model(trained: tuple[Path, str]) -> Path:
-    return trained[0]
+def model(plates: tuple[Path, str]) -> Path:
+    return plates[0]
 
 
 @pytest.fixture
@@ -58,14 +50,14 @@ def today(run: Run) -> Path:
     return Path("today")
 
 
-def test_training_says_what_it_learnt(trained: tuple[Path, str]) -> None:
-    said = trained[1]
-    assert "promise    at most 5 % of normal images are flagged, by 24 images that training never saw" in said
-    assert "images     120 used" in said
-    assert "rejected   1 image" in said
-    assert "broken.png: found a damaged image" in said
-    assert "seen as    24x16 pixels, grey" in said
-    assert "convolutional" in said
+def test_the_summary_of_training(plates: tuple[Path, str]) -> None:
+    summary = plates[1]
+    assert "promise    at most 5 % of normal images are flagged, calibrated on 24 images held out from training" in summary
+    assert "images     120 used" in summary
+    assert "rejected   1 image" in summary
+    assert "broken.png: found a damaged image" in summary
+    assert "seen as    24x16 pixels, grey" in summary
+    assert "convolutional" in summary
 
 
 def test_each_image_has_a_line_and_spots_a_region(model: Path, today: Path, run: Run) -> None:
@@ -163,7 +155,7 @@ def test_a_threshold_from_folders(model: Path, today: Path, run: Run) -> None:
     assert "highest F1" in result.stdout
 
 
-def test_the_bundle_says_what_it_sees_and_no_pixel_by_name(model: Path, run: Run) -> None:
+def test_the_bundle_describes_its_images_without_listing_pixels(model: Path, run: Run) -> None:
     assert "pixel_0_0" not in (model / "1" / "manifest.json").read_text()
     said = run("inspect", model).stdout
     assert "24x16 pixels, grey, from files" in said
@@ -185,15 +177,15 @@ def test_a_row_of_pixels_is_the_image(model: Path, today: Path, run: Run) -> Non
     matrix = images.plates(30, 1, SEEN)
     run("score", model, today / "good", "--to", "out.csv")
     frame = images.as_table(matrix, SEEN)
-    judged = residuum.load(model).score(frame)
-    assert np.corrcoef(judged["anomaly_score"], pl.read_csv("out.csv")["anomaly_score"])[0, 1] > 0.9  # but for resizing
-    none = residuum.load(model).score(matrix[~judged["is_anomaly"].to_numpy()])
+    scored = residuum.load(model).score(frame)
+    assert np.corrcoef(scored["anomaly_score"], pl.read_csv("out.csv")["anomaly_score"])[0, 1] > 0.9  # but for resizing
+    none = residuum.load(model).score(matrix[~scored["is_anomaly"].to_numpy()])
     assert not none["is_anomaly"].any()
-    assert residuum.load(model).score(matrix)["anomaly_score"].tolist() == pytest.approx(judged["anomaly_score"].to_list())
+    assert residuum.load(model).score(matrix)["anomaly_score"].tolist() == pytest.approx(scored["anomaly_score"].to_list())
 
 
-REFUSED = {
-    "tables for images": (("score", "{model}", "rows.csv", "--to", "out.csv"), "judges images: give it PNG or JPEG files"),
+ERRORS = {
+    "tables for images": (("score", "{model}", "rows.csv", "--to", "out.csv"), "scores images: give PNG or JPEG files"),
     "tables and images": (("score", "{model}", "rows.csv", "today", "--to", "out.csv"), "rows.csv is a table and today is not"),
     "an empty folder": (("score", "{model}", "empty", "--to", "out.csv"), "no images found"),
     "a column to keep": (("score", "{model}", "today", "--to", "out.csv", "--keep", "x"), "images have none"),
@@ -205,7 +197,7 @@ REFUSED = {
     "one class": (("evaluate", "{model}", "today/spot"), "are 'spot': rows of another class are needed"),
     "a label": (("evaluate", "{model}", "today", "--label", "kind"), "labelled by the folders that they lie in"),
     "names without files": (("evaluate", "{model}", "today", "--names", "rows.csv"), "rows.csv has no column 'file'"),
-    "classes": (("finetune", "{model}", "today", "--label", "kind"), "judges files of images"),
+    "classes": (("finetune", "{model}", "today", "--label", "kind"), "scores image files"),
     "rows to generate": (("generate", "{model}", "--to", "new.csv"), "on a table with a pixel a column and without --image"),
     "another variant": (
         ("train", "today", "--to", "new", "--variant", "denoising"),
@@ -216,8 +208,8 @@ REFUSED = {
         "--size big: an image size is written like 28x28",
     ),
     "a size too large": (("train", "today", "--to", "new", "--size", "1000x1000"), "such as --size 64x64"),
-    "an image's option": (("train", "today", "--to", "new", "--image", "28x28"), "of files of images say --size"),
-    "a file's option": (("train", "rows.csv", "--to", "new", "--size", "28x28"), "of rows of pixels say --image 28x28"),
+    "an image's option": (("train", "today", "--to", "new", "--image", "28x28"), "for image files use --size"),
+    "a file's option": (("train", "rows.csv", "--to", "new", "--size", "28x28"), "use --image 28x28"),
     "columns": (("train", "today", "--to", "new", "--ignore", "x"), "images have none"),
     "too few": (
         ("train", "today/spot", "--to", "new"),
@@ -234,23 +226,23 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("fault", REFUSED)
-def test_what_cannot_be_is_refused_in_one_line(fault: str, model: Path, today: Path, run: Run) -> None:
+@pytest.mark.parametrize("fault", ERRORS)
+def test_errors(fault: str, model: Path, today: Path, run: Run) -> None:
     del today
     pl.DataFrame({"a": [1, 5, 2] * 10, "b": [4, 2, 9] * 10}).write_csv("rows.csv")
     Path("empty").mkdir()
     Path("broken").mkdir()
     Path("broken/1.png").write_bytes(b"\x89PNG")
     images.write(np.zeros((30, SEEN.values), np.uint8), SEEN, Path("black"))
-    arguments, says = REFUSED[fault]
-    assert says in refused(run, *(each.replace("{model}", str(model)) for each in arguments))
+    arguments, message = ERRORS[fault]
+    assert message in error_line(run, *(each.replace("{model}", str(model)) for each in arguments))
 
 
 def test_images_for_a_detector_of_rows(today: Path, run: Run) -> None:
-    assert "judges rows of tables: give it CSV" in refused(run, "score", KEPT, today, "--to", "out.csv")
+    assert "scores rows of tables: give CSV" in error_line(run, "score", KEPT, today, "--to", "out.csv")
     rows = pl.DataFrame({"a": [1]})
     rows.write_csv("rows.csv")
-    assert "judges rows of tables: leave it out" in refused(
+    assert "scores rows of tables: leave it out" in error_line(
         run, "score", KEPT, "rows.csv", "--to", "out.csv", "--heatmaps", "heat"
     )
 
@@ -262,12 +254,12 @@ def test_scoring_needs_neither_torch_nor_matplotlib_and_says_when_pillow_is_miss
     assert done.returncode == 0, done.stderr
     done = in_a_process("score", model, today.absolute(), "--to", "more.csv", code=without.replace("{names}", "('PIL',)"))
     assert done.returncode == 2, done.stderr
-    assert "pip install '.[images]'" in done.stderr
+    assert "pip install 'residuum[images]'" in done.stderr
 
 
-def test_pictures_that_are_there_are_kept_unless_forced(model: Path, today: Path, run: Run) -> None:
+def test_existing_heat_maps_are_kept_without_force(model: Path, today: Path, run: Run) -> None:
     run("score", model, today, "--to", "out.csv", "--heatmaps", "heat")
-    assert "is there already; --force" in refused(run, "score", model, today, "--to", "more.csv", "--heatmaps", "heat")
+    assert "is there already; --force" in error_line(run, "score", model, today, "--to", "more.csv", "--heatmaps", "heat")
     assert run("score", model, today, "--to", "out.csv", "--heatmaps", "heat", "--force").exit_code == 0
 
 
@@ -275,11 +267,12 @@ def _pixels(path: str) -> np.ndarray:
     return np.asarray(pillow.open(path)).astype(int)
 
 
-def test_a_service_scores_an_image(model: Path, today: Path, run: Run) -> None:
+def test_a_service_scores_an_image(model: Path, today: Path, run: Run, tmp_path: Path) -> None:
     run("score", model, today / "spot", "--to", "out.ndjson", "--heatmaps", "heat")
     scored = pl.read_ndjson("out.ndjson").row(3, named=True)
-    service = ServiceThread(model.parent)
+    service = Service(model.parent, log=tmp_path / "log")
     try:
+        service.wait()
         image = {"content-type": "image/png"}
         address = f"{service.url}/v1/models/plates/score"
         answer = ASK.post(address, content=Path(scored["file"]).read_bytes(), headers=image).json()
@@ -287,7 +280,7 @@ def test_a_service_scores_an_image(model: Path, today: Path, run: Run) -> None:
         assert verdict["anomaly_score"] == pytest.approx(scored["anomaly_score"], rel=1e-4)
         assert verdict["reasons"][0]["column"] == scored["reasons"][0]["column"]
         (bad,) = ASK.post(address, content=b"no image", headers=image).json()["verdicts"]
-        assert bad["rejected"]["found"] == "no PNG or JPEG, despite its name"
+        assert bad["rejected"]["found"] == "no PNG or JPEG, whatever its name message"
         drawn = ASK.post(f"{address}?heatmap=1", content=Path(scored["file"]).read_bytes(), headers=image)
         assert drawn.headers["content-type"] == "image/png", drawn.text
         shown = np.asarray(pillow.open(io.BytesIO(drawn.content))).astype(int)
@@ -295,7 +288,7 @@ def test_a_service_scores_an_image(model: Path, today: Path, run: Run) -> None:
         assert shown.shape == filed.shape
         assert np.abs(shown - filed).max() <= 1  # alone and among others a score differs by 1e-7
         undrawn = ASK.post(f"{address}?heatmap=1", content=b"no image", headers=image)
-        assert (undrawn.status_code, undrawn.json()["found"]) == (422, "no PNG or JPEG, despite its name")
+        assert (undrawn.status_code, undrawn.json()["found"]) == (422, "no PNG or JPEG, whatever its name message")
         assert ASK.post(f"{address}?heatmap=1", json=[]).json()["expected"] == "1, for an image"
         row = dict(zip((column.name for column in SEEN.columns()), images.spotted(1, 2, SEEN)[0].tolist(), strict=True))
         assert ASK.post(address, json=[row]).json()["anomalies"] == 1
@@ -324,8 +317,8 @@ def test_rows_of_pixels_are_images_too(run: Run, monkeypatch: pytest.MonkeyPatch
     assert found["is_anomaly"].all()
     (reject,) = pl.read_csv("out.rejects.csv").iter_rows(named=True)
     assert (reject["row"], reject["column"], reject["found"]) == (3, "p7", "'black'")
-    judged = residuum.load("models/digits").score(odd.to_numpy().reshape(5, 10, 12))
-    assert judged["is_anomaly"].all()
-    assert "takes 132 columns of pixels, line by line; this table has 121" in refused(
+    scored = residuum.load("models/digits").score(odd.to_numpy().reshape(5, 10, 12))
+    assert scored["is_anomaly"].all()
+    assert "takes 132 columns of pixels, line by line; this table has 121" in error_line(
         run, "train", "pixels.csv", "--to", "new", "--image", "12x11"
     )

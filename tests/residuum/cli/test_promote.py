@@ -8,7 +8,7 @@ import pytest
 
 from detector import pin, repository
 from tests.data.make_bundle import write_minimal
-from tests.residuum.cli.conftest import Run
+from tests.residuum.cli.running import Run
 from tests.serving.http.loads import add_failing
 
 
@@ -30,7 +30,7 @@ def test_promote_shows_what_changes_and_writes_the_pin(run: Run, name: Path) -> 
     assert "means version 2, not 3" in done.output
     assert repository.find(name) == name / "2"
     pinned = run("promote", "models/pumps", 2)
-    assert "means version 2 as it did" in pinned.output
+    assert "means version 2 as before" in pinned.output
     assert pinned.output.count("version 2") == 2  # one column, and that line
     assert sorted(each.name for each in name.iterdir()) == ["1", "2", "3", "pin", "pin.before"]
 

@@ -13,7 +13,7 @@ import zstandard
 
 from detector.files import blocks
 from detector.scorer import Scorer
-from tests.residuum.cli.conftest import Run
+from tests.residuum.cli.running import LIST_MODULES, Run, in_a_process
 
 VERDICT = ["anomaly_score", "p_value", "is_anomaly"]
 REASONS = ["reason_1", "reason_2", "reason_3"]
@@ -35,7 +35,7 @@ def plain(run: Run, model: Path, table: Path) -> pl.DataFrame:
     return scored("plain.csv")
 
 
-def test_verdicts_are_the_scorers(plain: pl.DataFrame, model: Path, rows: pl.DataFrame) -> None:
+def test_verdicts_are_those_of_the_scorer(plain: pl.DataFrame, model: Path, rows: pl.DataFrame) -> None:
     verdicts = Scorer.open(model).score(rows)
     assert plain.columns == ["row", *VERDICT, *REASONS]
     assert plain["row"].to_list() == list(range(2, 102))
@@ -180,3 +180,10 @@ def test_neither_order_nor_blocks_move_a_verdict(
 def test_json_is_json(run: Run, model: Path, table: Path) -> None:
     assert run("score", model, table, "--to", "out.ndjson", "--reasons", "none").exit_code == 0
     assert [set(json.loads(line)) for line in Path("out.ndjson").read_text().splitlines()] == [{"row", *VERDICT}] * 100
+
+
+def test_training_libraries_are_not_imported(model: Path, table: Path, tmp_path: Path) -> None:
+    done = in_a_process("score", model, table, "--to", tmp_path / "out.csv", code=LIST_MODULES)
+    assert done.returncode == 0, done.stderr
+    assert "polars" in done.stderr.split()
+    assert not {"torch", "pandas", "sklearn", "scipy", "onnx", "narwhals", "training", "httpx"} & set(done.stderr.split())

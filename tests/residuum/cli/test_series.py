@@ -10,7 +10,7 @@ import pytest
 import residuum
 from detector.errors import SettingError, TableError
 from tests.presses import LENGTH, today
-from tests.residuum.cli.conftest import Run
+from tests.residuum.cli.running import Run
 from tests.tables import series
 
 
@@ -35,8 +35,8 @@ def table(frame: pl.DataFrame, tmp_path: Path) -> Path:
 def test_training_says_what_a_window_is_and_what_is_promised(presses: tuple[Path, str]) -> None:
     said = presses[1]
     assert said.startswith("promise    an alarm begins in at most")
-    assert f"of normal stretches of {LENGTH} rows, if the future is like these" in said
-    assert f"windows    {LENGTH} rows of each machine by ts; a step above 60 begins one anew" in said
+    assert f"of normal stretches of {LENGTH} rows if the future is like the training rows, calibrated on " in said
+    assert f"windows    {LENGTH} rows of each machine, ordered by ts; a gap above 60 starts a new window" in said
 
 
 def test_every_row_has_a_verdict_or_warms_up(run: Run, model: Path, table: Path) -> None:
@@ -47,13 +47,13 @@ def test_every_row_has_a_verdict_or_warms_up(run: Run, model: Path, table: Path)
     warming = out.filter(pl.col("state") == "warming up")
     assert warming.height == 2 * (LENGTH - 1)
     assert warming["anomaly_score"].null_count() == warming["is_anomaly"].null_count() == warming.height
-    judged = out.filter(pl.col("state") == "scored")
-    assert judged["is_anomaly"].null_count() == 0
-    assert judged.filter(pl.col("is_bad"))["is_anomaly"].mean() > 0.7
-    assert judged.filter(~pl.col("is_bad"))["is_anomaly"].mean() < 0.3
-    assert "flow = " in judged.filter("is_anomaly")["reason_1"].drop_nulls().str.join(" ")[0]
-    assert "22 rows: warming a window up" in done.stdout
-    assert "of normal stretches of 12 rows may begin one" in done.stdout
+    scored = out.filter(pl.col("state") == "scored")
+    assert scored["is_anomaly"].null_count() == 0
+    assert scored.filter(pl.col("is_bad"))["is_anomaly"].mean() > 0.7
+    assert scored.filter(~pl.col("is_bad"))["is_anomaly"].mean() < 0.3
+    assert "flow = " in scored.filter("is_anomaly")["reason_1"].drop_nulls().str.join(" ")[0]
+    assert "not scored 22 rows: a window warms up" in done.stdout
+    assert "promised: alarms begin in at most" in done.stdout
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "ndjson"])
@@ -143,12 +143,12 @@ def test_a_threshold_moves_by_rate_and_not_by_labels(run: Run, model: Path, tabl
 
 def test_inspect_says_when_an_alarm_begins_and_ends(run: Run, model: Path) -> None:
     done = run("inspect", model)
-    assert "begins when a score is above the threshold, ends after 5 in a row at or below 0.65 of it" in done.stdout
-    assert "12 rows of each machine by ts" in done.stdout
+    assert "begins when a score is above the threshold, ends after 5 scores in a row at or below 0.65 of it" in done.stdout
+    assert "12 rows of each machine, ordered by ts" in done.stdout
 
 
 @pytest.mark.parametrize(
-    "verb",
+    "arguments",
     [
         ("embed", "today.csv", "--to", "out.csv"),
         ("reconstruct", "today.csv", "--to", "out.csv"),
@@ -158,9 +158,9 @@ def test_inspect_says_when_an_alarm_begins_and_ends(run: Run, model: Path) -> No
         ("finetune", "today.csv", "--label", "is_bad"),
     ],
 )
-def test_what_is_not_done_with_windows_says_so_in_one_line(run: Run, model: Path, table: Path, verb: tuple[str, ...]) -> None:
+def test_commands_for_single_rows_are_errors(run: Run, model: Path, table: Path, arguments: tuple[str, ...]) -> None:
     assert table.exists()
-    done = run(verb[0], model, *verb[1:])
+    done = run(arguments[0], model, *arguments[1:])
     assert done.exit_code == 2, done.output
     assert done.stderr.count("\n") == 1
     assert "windows" in done.stderr
@@ -172,7 +172,7 @@ def test_what_is_not_done_with_windows_says_so_in_one_line(run: Run, model: Path
         (("--window", "12"), "name the column that tells it by --time"),
         (("--window", "12", "--time", "when"), "no column 'when'"),
         (("--window", "200", "--time", "ts", "--key", "machine"), "too few to train on"),
-        (("--window", "12", "--time", "ts", "--max-gap", "soon"), "a span of time such as 90s"),
+        (("--window", "12", "--time", "ts", "--max-gap", "soon"), "a duration such as 90s"),
         (("--key", "machine"), "--key is for windows of a series"),
         (("--variant", "recurrent"), "takes windows of a series"),
         (("--variant", "sparse", "--window", "12", "--time", "ts"), "sparse takes single rows"),
@@ -198,14 +198,14 @@ def test_without_a_key_interleaved_machines_are_told_by_their_times(run: Run, ta
     assert "--key names the column that tells series apart" in done.output
 
 
-def test_the_python_door_gives_the_same_verdicts(model: Path, frame: pl.DataFrame, run: Run, table: Path) -> None:
+def test_the_python_api_gives_the_same_verdicts(model: Path, frame: pl.DataFrame, run: Run, table: Path) -> None:
     assert run("score", model, table, "--to", "out.csv").exit_code == 0
     out = pl.read_csv("out.csv")
     detector = residuum.load(model)
     for given in (frame, frame.to_pandas()):
-        judged = pl.DataFrame(detector.score(given))
-        assert judged["state"].to_list() == out["state"].to_list()
-        assert judged["is_anomaly"].cast(pl.Boolean).to_list() == out["is_anomaly"].to_list()
+        scored = pl.DataFrame(detector.score(given))
+        assert scored["state"].to_list() == out["state"].to_list()
+        assert scored["is_anomaly"].cast(pl.Boolean).to_list() == out["is_anomaly"].to_list()
     with pytest.raises(TableError, match="lacks the time column 'ts'"):
         detector.score(frame.drop("ts"))
     with pytest.raises(TableError, match="to order a series by"):

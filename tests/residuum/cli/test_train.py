@@ -1,8 +1,8 @@
-"""`residuum train`: what it says, and what it will not do."""
+"""`residuum train`: what it message, and what it will not do."""
 
 from __future__ import annotations
 
-import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -10,17 +10,16 @@ import pytest
 from typer.testing import Result
 
 from detector import bundle
-from residuum.cli.train import VARIANTS
-from tests.residuum.cli.conftest import TRAIN, Run
-from tests.residuum.cli.running import RUN, in_a_process
+from tests.residuum.cli.running import Run
 from tests.tables import normal_rows
 from training import fit, variants
+from training.recipe import Recipe
 
 
-def test_what_it_says(trained: tuple[Path, str]) -> None:
-    folder, said = trained
-    lines = said.splitlines()
-    assert lines[0] == "promise    at most 1 % of normal rows are flagged, by 99 rows that training never saw"
+def test_the_summary(trained: tuple[Path, str]) -> None:
+    folder, summary = trained
+    lines = summary.splitlines()
+    assert lines[0] == "promise    at most 1 % of normal rows are flagged, calibrated on 99 rows held out from training"
     facts = {line[:11].strip(): line[11:] for line in lines}
     assert list(facts) == ["promise", "rows", "columns", "constant", "threshold", "training", "bundle", "next"]
     assert facts["rows"].startswith("400 used")
@@ -30,24 +29,25 @@ def test_what_it_says(trained: tuple[Path, str]) -> None:
     assert facts["next"] == f"residuum score {folder} NEW.csv --to scored.csv"
 
 
-def test_wishes_rejects_and_a_lowered_promise(tmp_path: Path) -> None:
+def test_column_options_rejects_and_a_lowered_promise(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "STEPS", 100)
     table = normal_rows(80, seed=3).with_columns(id=pl.format("pump-{}", pl.int_range(80)), day=pl.int_range(80) * 2)
     table = table.with_columns(seen=pl.format("2026-03-02 12:{}:00", pl.int_range(80).mod(50) + 10))
     table.head(40).write_csv(tmp_path / "1.csv")
     table.tail(40).with_columns(pl.col("flow").cast(pl.String)).with_columns(
         pl.when(pl.int_range(40) == 7).then(pl.lit("much")).otherwise("flow").alias("flow")
     ).write_ndjson(tmp_path / "2.ndjson")
-    wishes = ["--ignore", "bytes", "--category", "slots", "--time", "day", "--missing", "n.n.", "--rejects", "rejects.csv"]
-    done = in_a_process("train", "1.csv", "2.ndjson", "--to", "models/few", *wishes, code=TRAIN, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    options = ["--ignore", "bytes", "--category", "slots", "--time", "day", "--missing", "n.n.", "--rejects", "rejects.csv"]
+    done = run("train", "1.csv", "2.ndjson", "--to", "models/few", *options)
+    assert done.exit_code == 0, done.output
     first = done.stdout.splitlines()[0]
     assert "at most 3.2 % of normal rows" in first
-    assert "too few for the usual 1 %" in first
-    assert "the newest, if the future is like them" in first
+    assert "too few for the default of 1 %" in first
+    assert "if the future is like the newest" in first
     assert "1 row" in done.stdout
     assert "2.ndjson row 8: flow: found 'much', expected a number" in done.stdout
     assert "seen covers 0.02" in done.stdout
-    assert "--ignore seen leaves it out" in done.stdout
+    assert "to leave it out: --ignore seen" in done.stdout
     assert "id (looks like an identifier: 79 different texts" in done.stdout or "id (looks like an identifier" in done.stdout
     assert pl.read_csv(tmp_path / "rejects.csv").rows() == [("2.ndjson", 8, "flow", "'much'", "a number")]
     manifest = bundle.read_manifest(tmp_path / "models" / "few" / "1")
@@ -57,12 +57,12 @@ def test_wishes_rejects_and_a_lowered_promise(tmp_path: Path) -> None:
     assert next(column for column in manifest.columns if column.name == "slots").kind == "category"
 
 
-def assert_refused(result: Result, says: str) -> None:
-    """Check for an error of one line, and that nothing was written."""
+def assert_fails(result: Result, message: str) -> None:
+    """Check for a one-line error, and that nothing was written."""
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
-    assert says in result.stderr
+    assert message in result.stderr
     assert not Path("models").exists()
 
 
@@ -74,7 +74,7 @@ def normal(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (["--category", "machin"], "near: 'machine'"),
         (["--ignore", "flow", "--numeric", "flow"], "more than one"),
@@ -84,8 +84,8 @@ def normal(tmp_path: Path) -> Path:
     ],
     ids=["unknown", "twice", "rate", "no rate", "variant"],
 )
-def test_what_cannot_be_honoured(options: list[str], says: str, run: Run, normal: Path) -> None:
-    assert_refused(run("train", normal, "--to", "models/new", *options), says)
+def test_invalid_options(options: list[str], message: str, run: Run, normal: Path) -> None:
+    assert_fails(run("train", normal, "--to", "models/new", *options), message)
 
 
 def settings_of(folder: Path) -> dict[str, object]:
@@ -107,7 +107,7 @@ def test_settings_from_the_command_line_win_over_the_file(run: Run, normal: Path
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (["levl=0.1"], "there is no setting 'levl' (near: 'level'); there are: sizes=128-128, latent=0, activation=silu,"),
         (["variant=plain"], "there is no setting 'variant'"),
@@ -121,13 +121,13 @@ def test_settings_from_the_command_line_win_over_the_file(run: Run, normal: Path
     ],
     ids=["unknown", "variant", "range", "whole", "one of", "sizes", "score", "no equals", "no key"],
 )
-def test_settings_that_cannot_be(options: list[str], says: str, run: Run, normal: Path) -> None:
+def test_invalid_settings(options: list[str], message: str, run: Run, normal: Path) -> None:
     sets = [part for text in options for part in ("--set", text)]
-    assert_refused(run("train", normal, "--to", "models/new", *sets), says)
+    assert_fails(run("train", normal, "--to", "models/new", *sets), message)
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         (None, "settings.toml cannot be read: No such file or directory"),
         ("level = = 3", "settings.toml is not a TOML file of settings: Invalid value (at line 1, column 9)"),
@@ -139,20 +139,23 @@ def test_settings_that_cannot_be(options: list[str], says: str, run: Run, normal
     ],
     ids=["missing", "broken", "unknown", "infinite", "type", "nested", "variant"],
 )
-def test_files_of_settings_that_cannot_be(text: str | None, says: str, run: Run, normal: Path) -> None:
+def test_invalid_files_of_settings(text: str | None, message: str, run: Run, normal: Path) -> None:
     if text is not None:
         Path("settings.toml").write_text(text)
-    assert_refused(run("train", normal, "--to", "models/new", "--config", "settings.toml"), says)
+    assert_fails(run("train", normal, "--to", "models/new", "--config", "settings.toml"), message)
 
 
-def test_help_lists_every_variant() -> None:
-    assert tuple(variants.VARIANTS) == VARIANTS
+def test_help_lists_every_variant_and_the_defaults_of_the_recipe(run: Run) -> None:
+    shown = " ".join(run("train", "--help").stdout.replace("│", " ").split())
+    assert f"The autoencoder: {', '.join(variants.VARIANTS)}." in shown
+    assert "[default: (0.01, or the lowest that the rows can promise)]" in shown
+    assert f"[default: ({Recipe().stride})]" in shown
 
 
-def test_a_seed_that_torch_cannot_take(run: Run, normal: Path) -> None:
+def test_a_seed_out_of_range(run: Run, normal: Path) -> None:
     result = run("train", normal, "--to", "models/new", "--seed", 2**63)
     assert result.exit_code == 2, result.output
-    assert "not in the range" in result.stderr
+    assert "is not between 0 and" in result.stderr
 
 
 def test_too_few_rows(run: Run, normal: Path) -> None:
@@ -160,32 +163,33 @@ def test_too_few_rows(run: Run, normal: Path) -> None:
     assert "at least 20 are needed" in run("train", "few.csv", "--to", "models/new").stderr
 
 
-def test_rejects_that_leave_too_few_rows_are_told(run: Run) -> None:
+def test_rejects_that_leave_too_few_rows_are_counted(run: Run) -> None:
     Path("1.csv").write_text("a,b\n" + "1,2\n" * 10)
     Path("2.csv").write_text("a,b\n" + "1,2\n" * 5 + "x,2\n3\n" + "y,2\n" * 8)
-    says = "15 usable rows are too few to train on: at least 20 are needed; 10 of 25 rows were rejected, the first: "
-    assert_refused(run("train", "1.csv", "2.csv", "--numeric", "a", "--to", "models/new"), f"{says}2.csv row 7: a: found 'x', ")
+    message = "15 usable rows are too few to train on: at least 20 are needed; 10 of 25 rows were rejected, the first: "
+    assert_fails(run("train", "1.csv", "2.csv", "--numeric", "a", "--to", "models/new"), f"{message}2.csv row 7: a: found 'x', ")
     alone = "10 of 15 rows were rejected, the first: row 7: a: "
-    assert_refused(run("train", "2.csv", "--numeric", "a", "--to", "models/new"), alone)
+    assert_fails(run("train", "2.csv", "--numeric", "a", "--to", "models/new"), alone)
 
 
-def test_rows_that_are_all_alike(run: Run) -> None:
+def test_identical_rows(run: Run) -> None:
     Path("same.csv").write_text("a,b\n" + "1,x\n" * 60)
-    assert_refused(run("train", "same.csv", "--to", "models/new"), "every column is constant in the training rows")
+    assert_fails(run("train", "same.csv", "--to", "models/new"), "every column is constant in the training rows")
 
 
-def test_files_with_other_columns(run: Run, normal: Path) -> None:
+def test_files_with_different_columns(run: Run, normal: Path) -> None:
     normal_rows(30).drop("flow").with_columns(more=1).write_csv("other.csv")
-    said = run("train", normal, "other.csv", "--to", "models/new").stderr
-    assert "other.csv has other columns" in said
-    assert "lacks 'flow'" in said
-    assert "has 'more' besides" in said
+    message = run("train", normal, "other.csv", "--to", "models/new").stderr
+    assert "other.csv has other columns" in message
+    assert "lacks 'flow'" in message
+    assert "also has 'more'" in message
 
 
-def test_without_its_libraries_it_says_how_to_get_them(normal: Path) -> None:
-    for library in ("torch", "sklearn", "onnxscript"):
-        code = f"import sys; sys.modules['{library}'] = None; {RUN}"
-        done: subprocess.CompletedProcess[str] = in_a_process("train", normal, "--to", "models/new", code=code)
-        assert done.returncode == 2, done.stderr
-        assert library in done.stderr
-        assert "pip install '.[train]'" in done.stderr
+@pytest.mark.parametrize("library", ["torch", "sklearn", "onnxscript"])
+def test_a_missing_library_is_named_with_the_way_to_install_it(
+    library: str, run: Run, normal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    result = run("train", normal, "--to", "models/new")
+    assert_fails(result, library)
+    assert "pip install 'residuum[train]'" in result.stderr

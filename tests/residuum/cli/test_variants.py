@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.residuum.cli.conftest import Run
+from tests.residuum.cli.running import Run
 from training.settings import as_plain
 from training.variants import VARIANTS
 
@@ -23,7 +23,7 @@ def test_the_list_names_each_variant_and_its_paper(run: Run) -> None:
 
 
 def test_the_list_reads_well_in_a_hundred_columns(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
-    monkeypatch.setattr("residuum.cli.output.WIDEST", 100)
+    monkeypatch.setattr("residuum.cli.output.MAX_WIDTH", 100)
     lines = run("variants").stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert len(lines) < 6 * len(VARIANTS) + 6

@@ -156,11 +156,11 @@ def test_the_command_promote_shows_the_agreement_first(start: Start, folder: Pat
     until(lambda: shadow_of(service)["agreement"]["rows"] > 0)
     done = CliRunner().invoke(app, ["promote", "models/pumps", "3", "--url", service.url])
     assert done.exit_code == 0, done.output
-    assert done.output.index("the same") < done.output.index("answers by version 3, not 2")
-    assert "50 that both judged" in done.output
+    assert done.output.index("the same") < done.output.index("uses version 3, not 2")
+    assert "50 scored by both" in done.output
     assert service.post([{}]).json()["version"] == 3
     done = CliRunner().invoke(app, ["rollback", "pumps", "--url", service.url])
-    assert "answers by version 2, not 3" in done.output
+    assert "uses version 2, not 3" in done.output
     done = CliRunner().invoke(app, ["promote", "pumps", "8", "--url", service.url])
     assert (done.exit_code, "has no version 8" in done.output) == (2, True)
 

@@ -1,0 +1,101 @@
+"""Plain text about a detector, for the command line and notebooks: its promise, columns, windows and split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detector.alarm import AlarmRule
+    from detector.images import ImageSpec
+    from detector.manifest import Manifest
+    from detector.windows import Window
+
+PLURALS: dict[str, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
+
+
+def count(number: int, noun: str) -> str:
+    """Return a count with its noun: `1 row`, `2,000 rows`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def plural(number: int, one: str, several: str) -> str:
+    """Return a count with a noun of irregular plural: `2 categories`."""
+    return f"{number:,} {one if number == 1 else several}"
+
+
+def percentage(share: float) -> str:
+    """Return a share as a percentage with three significant digits: `1.25 %`."""
+    return f"{100 * share:.3g} %"
+
+
+def join_names(names: Iterable[str], max_names: int = 8) -> str:
+    """Join names by commas, cut after `max_names`: `a, b and 3 more`."""
+    names = list(names)
+    rest = len(names) - max_names
+    return ", ".join(names[:max_names]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def row_noun(manifest: Manifest) -> str:
+    """Return the noun for one scored item: `image` if the detector scores image files, else `row`."""
+    return "image" if manifest.image and manifest.image.files else "row"
+
+
+def promise(manifest: Manifest, lowered_from: float | None = None) -> str:
+    """Return what the threshold promises; `lowered_from` is the default rate, if the rows are too few to promise it."""
+    decision, training, noun = manifest.decision, manifest.training, row_noun(manifest)
+    if decision.promise != "false_alarm_rate" or not decision.false_alarm_rate:
+        return f"none: the threshold was chosen {'on labelled rows' if decision.promise == 'labels' else 'by hand'}"
+    rate, calibration = percentage(decision.false_alarm_rate), training.rows.calibration
+    if manifest.window:
+        stretches = plural(calibration, "held-out stretch", "held-out stretches")
+        text = (
+            f"an alarm begins in at most {rate} of normal stretches of {manifest.window.length} rows if the future is like the "
+            f"training rows, calibrated on {stretches}"
+        )
+    elif training.order == "shuffled":
+        text = f"at most {rate} of normal {noun}s are flagged, calibrated on {count(calibration, noun)} held out from training"
+    else:
+        text = (
+            f"at most {rate} of normal {noun}s are flagged if the future is like the newest {count(calibration, noun)}, "
+            "held out from training"
+        )
+    return text if lowered_from is None else f"{text}; too few for the default of {percentage(lowered_from)}"
+
+
+def columns(manifest: Manifest, max_names: int = 4) -> str:
+    """Return the number of columns of each kind, with the first names: `2 numbers (load, flow), 1 date (at)`."""
+    by_kind = {kind: [column.name for column in manifest.columns if column.kind == kind] for kind in PLURALS}
+    return ", ".join(
+        f"{plural(len(names), kind, PLURALS[kind])} ({join_names(names, max_names)})" for kind, names in by_kind.items() if names
+    )
+
+
+def image(image: ImageSpec) -> str:
+    """Return what the detector sees of an image: `24x16 pixels, grey`."""
+    return f"{image.size} pixels, {'grey' if image.mode == 'grey' else 'in colour'}"
+
+
+def window(window: Window) -> str:
+    """Return how rows become windows."""
+    of_key = f" of each {window.key}" if window.key else ""
+    stride = f", every {window.stride} rows" if window.stride > 1 else ""
+    return f"{window.length} rows{of_key}, ordered by {window.time}{stride}; a gap above {window.max_gap:g} starts a new window"
+
+
+def alarm(alarm: AlarmRule) -> str:
+    """Return when an alarm of a series begins and ends."""
+    votes = f"{alarm.m} of the newest {alarm.n} scores are" if alarm.n > 1 else "a score is"
+    smoothed = f", smoothed over {alarm.smoothing} windows," if alarm.smoothing > 1 else ""
+    return (
+        f"begins when {votes}{smoothed} above the threshold, ends after {alarm.quiet} scores in a row at or below "
+        f"{alarm.release:g} of it"
+    )
+
+
+def split(manifest: Manifest) -> str:
+    """Return how training split the rows."""
+    rows = manifest.training.rows
+    if manifest.window:
+        return f"{rows.training:,} for training; each of four blocks of time is held out once for calibration"
+    return f"{rows.training:,} for training, {rows.validation:,} for validation, {rows.calibration:,} for calibration"
