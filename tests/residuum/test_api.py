@@ -60,7 +60,7 @@ def test_verdicts_are_those_of_the_scorer(detector: Detector, rows: pl.DataFrame
     assert expected["p_value"].to_list() == verdicts.p_value.tolist()
     assert expected["is_anomaly"].to_list() == verdicts.is_anomaly.tolist()
     assert expected["is_anomaly"].to_list() == (expected["anomaly_score"] > detector.threshold).to_list()
-    for text in reasons.as_texts(verdicts.reasons, rows.height, 3):
+    for text in reasons.as_texts(verdicts.reasons.table(), rows.height, 3):
         assert expected[text.name].to_list() == text.to_list()
     assert 5 <= expected["is_anomaly"].sum() < rows.height
 
@@ -109,7 +109,7 @@ def test_a_pandas_index_is_kept(detector: Detector, rows: pl.DataFrame, expected
     assert_same(found, expected)
 
 
-def test_a_slice_of_a_frame_is_judged_by_its_own_rows(detector: Detector, rows: pl.DataFrame, expected: pl.DataFrame) -> None:
+def test_a_slice_of_a_frame_is_scored_by_its_own_rows(detector: Detector, rows: pl.DataFrame, expected: pl.DataFrame) -> None:
     assert_same(detector.score(rows.to_pandas().iloc[::-2]), expected[::-2])
 
 
@@ -182,7 +182,9 @@ def test_rejected_rows_have_no_score_and_say_why(detector: Detector, rows: pl.Da
         for name in ("anomaly_score", "p_value"):
             assert str(columns[name][3:5]) == str([missing] * 2)
             assert [columns[name][row] for row in rest] == expected[name][rest].to_list()
-        assert [bool(flag) for flag in columns["is_anomaly"]] == [row in rest and expected["is_anomaly"][row] for row in range(25)]
+        assert [bool(flag) for flag in columns["is_anomaly"]] == [
+            row in rest and expected["is_anomaly"][row] for row in range(25)
+        ]
 
 
 @pytest.mark.parametrize("name", ADDED)

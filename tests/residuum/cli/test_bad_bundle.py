@@ -56,7 +56,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a changed manifest": (lambda folder: (folder / "manifest.json").write_text('{"format": 1}'), "manifest.json was changed"),
     "a newer format": (lambda folder: sign(folder, format=99), "format 99"),
     "a path out of the folder": (leave_the_folder, "outside its folder"),
-    "another graph": (swap_the_graph, "no graph of a detector"),
+    "another graph": (swap_the_graph, "is not the graph of a detector"),
     "no bundle": (shutil.rmtree, "does not exist"),
 }
 

@@ -34,7 +34,7 @@ def test_the_labels_that_mean_normal_must_be_known(run: Run, model: Path, labell
     assert unknown.exit_code == 2
     assert "--normal-value; there are 'fine', 'fire', 'leak'" in unknown.stderr
     assert run("evaluate", model, labelled, "--label", "state", "--normal-value", "fine").exit_code == 0
-    assert "no label" in run("evaluate", model, labelled, "--label", "state", "--normal-value", "good").stderr
+    assert "is not a label" in run("evaluate", model, labelled, "--label", "state", "--normal-value", "good").stderr
     assert re.search("near: .*'state'", run("evaluate", model, labelled, "--label", "stat").stderr)
     assert "--ignore machine" in run("evaluate", model, labelled, "--label", "machine").stderr
     labelled.write_text(other.replace(",fire\n", ",fine\n").replace(",leak\n", ",fine\n"))

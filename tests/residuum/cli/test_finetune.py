@@ -177,7 +177,7 @@ def test_a_kept_column_may_be_called_class_where_there_is_no_classifier(model_co
     labelled_rows().rename({"kind": "class"}).write_csv("labelled.csv")
     assert run("score", model_copy, "labelled.csv", "--to", "out.csv", "--keep", "class").exit_code == 0
     assert run("finetune", model_copy, "labelled.csv", "--label", "class").exit_code == 0
-    assert "model_copy by that name" in error_line(run, "score", model_copy, "labelled.csv", "--to", "new.csv", "--keep", "class")
+    assert "own by that name" in error_line(run, "score", model_copy, "labelled.csv", "--to", "new.csv", "--keep", "class")
 
 
 def test_a_classifier_that_is_none_is_refused(model_copy: Path) -> None:

@@ -191,14 +191,14 @@ ERRORS = {
     "a column to keep": (("score", "{model}", "today", "--to", "out.csv", "--keep", "x"), "images have none"),
     "heat maps among images": (
         ("score", "{model}", "today", "--to", "out.csv", "--heatmaps", "today/heat"),
-        "today/heat lies among the images",
+        "today/heat is among the images",
     ),
     "heat maps in a file": (("score", "{model}", "today", "--to", "out.csv", "--heatmaps", "rows.csv"), "rows.csv is a file"),
     "one class": (("evaluate", "{model}", "today/spot"), "are 'spot': rows of another class are needed"),
     "a label": (("evaluate", "{model}", "today", "--label", "kind"), "labelled by the folders that they lie in"),
     "names without files": (("evaluate", "{model}", "today", "--names", "rows.csv"), "rows.csv has no column 'file'"),
     "classes": (("finetune", "{model}", "today", "--label", "kind"), "scores image files"),
-    "rows to generate": (("generate", "{model}", "--to", "new.csv"), "on a table with a pixel a column and without --image"),
+    "rows to generate": (("generate", "{model}", "--to", "new.csv"), "on a table with one column per pixel and without --image"),
     "another variant": (
         ("train", "today", "--to", "new", "--variant", "denoising"),
         "images are learnt by --variant convolutional",
@@ -215,7 +215,7 @@ ERRORS = {
         ("train", "today/spot", "--to", "new"),
         "10 usable rows are too few to train on: at least 20 are needed; 1 of 11",
     ),
-    "nothing readable": (("train", "broken", "--to", "new"), "no PNG or JPEG images that can be read"),
+    "nothing readable": (("train", "broken", "--to", "new"), "are not readable PNG or JPEG images"),
     "no images at all": (("train", "empty", "--to", "new"), "no images found"),
     "rows": (("train", "rows.csv", "--to", "new", "--variant", "convolutional"), "rows of pixels with --image 28x28"),
     "fewer columns": (
@@ -280,7 +280,7 @@ def test_a_service_scores_an_image(model: Path, today: Path, run: Run, tmp_path:
         assert verdict["anomaly_score"] == pytest.approx(scored["anomaly_score"], rel=1e-4)
         assert verdict["reasons"][0]["column"] == scored["reasons"][0]["column"]
         (bad,) = ASK.post(address, content=b"no image", headers=image).json()["verdicts"]
-        assert bad["rejected"]["found"] == "no PNG or JPEG, whatever its name message"
+        assert bad["rejected"]["found"] == "no PNG or JPEG, despite its name"
         drawn = ASK.post(f"{address}?heatmap=1", content=Path(scored["file"]).read_bytes(), headers=image)
         assert drawn.headers["content-type"] == "image/png", drawn.text
         shown = np.asarray(pillow.open(io.BytesIO(drawn.content))).astype(int)
@@ -288,7 +288,7 @@ def test_a_service_scores_an_image(model: Path, today: Path, run: Run, tmp_path:
         assert shown.shape == filed.shape
         assert np.abs(shown - filed).max() <= 1  # alone and among others a score differs by 1e-7
         undrawn = ASK.post(f"{address}?heatmap=1", content=b"no image", headers=image)
-        assert (undrawn.status_code, undrawn.json()["found"]) == (422, "no PNG or JPEG, whatever its name message")
+        assert (undrawn.status_code, undrawn.json()["found"]) == (422, "no PNG or JPEG, despite its name")
         assert ASK.post(f"{address}?heatmap=1", json=[]).json()["expected"] == "1, for an image"
         row = dict(zip((column.name for column in SEEN.columns()), images.spotted(1, 2, SEEN)[0].tolist(), strict=True))
         assert ASK.post(address, json=[row]).json()["anomalies"] == 1

@@ -138,7 +138,7 @@ def test_a_threshold_moves_by_rate_and_not_by_labels(run: Run, model: Path, tabl
     assert "calibration stretches" in done.output
     refused = run("calibrate", model, "--labels", table, "--label", "is_bad", "--maximise", "f1", "--dry-run")
     assert refused.exit_code == 2
-    assert "judges windows of 12 rows, and a threshold from labels takes single rows" in refused.stderr
+    assert "scores windows of 12 rows, and a threshold from labels takes single rows" in refused.stderr
 
 
 def test_inspect_says_when_an_alarm_begins_and_ends(run: Run, model: Path) -> None:
@@ -169,7 +169,7 @@ def test_commands_for_single_rows_are_errors(run: Run, model: Path, table: Path,
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--window", "12"), "name the column that tells it by --time"),
+        (("--window", "12"), "name the time column by --time"),
         (("--window", "12", "--time", "when"), "no column 'when'"),
         (("--window", "200", "--time", "ts", "--key", "machine"), "too few to train on"),
         (("--window", "12", "--time", "ts", "--max-gap", "soon"), "a duration such as 90s"),

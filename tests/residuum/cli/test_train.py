@@ -133,7 +133,7 @@ def test_invalid_settings(options: list[str], message: str, run: Run, normal: Pa
         ("level = = 3", "settings.toml is not a TOML file of settings: Invalid value (at line 1, column 9)"),
         ("levl = 0.1", "there is no setting 'levl'"),
         ("level = inf", "the setting level=inf is not valid; level takes a number above 0 but below 1"),
-        ("level = true", "the setting level=True cannot be"),
+        ("level = true", "the setting level=True is not valid"),
         ("[settings]\nlevel = 0.1", "there is no setting 'settings'"),
         ("variant = 3", "there is no variant '3'; there are denoising, plain,"),
     ],
