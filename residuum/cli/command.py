@@ -149,7 +149,7 @@ def reported_errors() -> Iterator[None]:
 
 
 def allow_interrupted_reads() -> None:
-    """Let Ctrl-C end a blocked read from a pipe: the SIGINT handler that polars installs makes the system resume it."""
+    """Make Ctrl-C end a blocked read from a pipe, which the SIGINT handler that polars installs would resume."""
     signal.siginterrupt(signal.SIGINT, True)
 
 

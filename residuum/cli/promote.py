@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.manifest import Manifest
-    from residuum.cli.remote import ShadowReport
+    from residuum.cli.remote import RemoteShadowReport
 
 NAME = Annotated[Path, typer.Argument(help="A model's folder of versions: models/pumps.", show_default=False)]
 URL = Annotated[
@@ -88,7 +88,7 @@ def _promote_remotely(url: str, name: str, version: int, *, dry_run: bool) -> No
         output.print_facts([("promoted", f"{url} uses version {moved.version}{_instead_of(moved.was, moved.version)}")])
 
 
-def _agreement(report: ShadowReport) -> Table:
+def _agreement(report: RemoteShadowReport) -> Table:
     """Return how far a shadow agrees with the current version."""
     agreement = report.agreement
     correlation = agreement.rank_correlation

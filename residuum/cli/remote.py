@@ -18,14 +18,14 @@ T = TypeVar("T")
 TIMEOUT = 60.0  # seconds
 
 
-class VersionChange(msgspec.Struct):
+class RemoteVersionChange(msgspec.Struct):
     """The version in use, and the one before."""
 
     version: int
     was: int | None
 
 
-class ShadowReport(msgspec.Struct):
+class RemoteShadowReport(msgspec.Struct):
     """The current version, its shadow, the share of requests that both score, and how far they agree."""
 
     version: int
@@ -49,29 +49,29 @@ class RemoteModel:
         token = os.environ.get("RESIDUUM_TOKEN", "")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
 
-    def shadow(self) -> ShadowReport:
+    def shadow(self) -> RemoteShadowReport:
         """Return the current version's shadow and their agreement.
 
         Raises:
             SettingError: the service cannot be reached or answers with an error.
         """
-        return self._request("GET", "shadow", ShadowReport)
+        return self._request("GET", "shadow", RemoteShadowReport)
 
-    def promote(self, version: int) -> VersionChange:
+    def promote(self, version: int) -> RemoteVersionChange:
         """Make the service use a version.
 
         Raises:
             SettingError: as `shadow`.
         """
-        return self._request("POST", "promote", VersionChange, {"version": version})
+        return self._request("POST", "promote", RemoteVersionChange, {"version": version})
 
-    def rollback(self) -> VersionChange:
+    def rollback(self) -> RemoteVersionChange:
         """Make the service use the version that it used before.
 
         Raises:
             SettingError: as `shadow`.
         """
-        return self._request("POST", "rollback", VersionChange)
+        return self._request("POST", "rollback", RemoteVersionChange)
 
     def _request(self, method: str, action: str, kind: type[T], content: object = None) -> T:
         body = b"" if content is None else msgspec.json.encode(content)

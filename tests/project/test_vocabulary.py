@@ -51,8 +51,6 @@ FIRST_WORD = re.compile(r"(?:Give|Tell|Say|Let|Take)s?\b")
 UNCLEAN: set[str] = {
     "detector",
     "detector/inputs",
-    "residuum",
-    "residuum/cli",
     "serving",
     "serving/codecs",
     "serving/http/core",

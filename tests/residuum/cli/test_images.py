@@ -16,7 +16,7 @@ from tests import images
 from tests.data.make_bundle import KEPT
 from tests.residuum.cli.running import RUN, Run, error_line, in_a_process
 from tests.residuum.conftest import TRAIN, train, trained_once
-from tests.serving.http.conftest import ASK, Service
+from tests.serving.http.conftest import ASK, ServiceThread
 
 SEEN = ImageSpec(width=24, height=16)
 SCALE = 2  # files are twice as large as what is seen of them
@@ -267,12 +267,11 @@ def _pixels(path: str) -> np.ndarray:
     return np.asarray(pillow.open(path)).astype(int)
 
 
-def test_a_service_scores_an_image(model: Path, today: Path, run: Run, tmp_path: Path) -> None:
+def test_a_service_scores_an_image(model: Path, today: Path, run: Run) -> None:
     run("score", model, today / "spot", "--to", "out.ndjson", "--heatmaps", "heat")
     scored = pl.read_ndjson("out.ndjson").row(3, named=True)
-    service = Service(model.parent, log=tmp_path / "log")
+    service = ServiceThread(model.parent)
     try:
-        service.wait()
         image = {"content-type": "image/png"}
         address = f"{service.url}/v1/models/plates/score"
         answer = ASK.post(address, content=Path(scored["file"]).read_bytes(), headers=image).json()
