@@ -1,8 +1,8 @@
 """Why an image was flagged: the regions with the largest share of its score, in words and as a box.
 
-A region grows from the map's largest contribution over all neighbours that have an appreciable part of it. Reasons have
-the schema of `detector.reasons`: in place of a column stands the region, `upper left, 12x8 at 30,4` (width x height, then
-the pixels to its left and above it), found and expected are its mean grey or colour.
+A region grows from the map's largest contribution over all connected neighbours that are at least 1 % of it. Reasons have
+the schema of `detector.reasons`: the column is the region, `upper left, 12x8 at 30,4` (width x height, then the pixels to
+its left and above it), found and expected are its mean grey or colour.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from detector.graph import Outputs
 from detector.images import ImageSize, ImageSpec
 from detector.reasons import SCHEMA
 
-EDGE = 0.01  # of the largest contribution: a neighbour with less belongs to no region
-LEAST_SHARE = 0.05  # of the score; smaller regions explain nothing
-WHOLE = 0.6  # of the image's area: a box as large as this has no place
+EDGE = 0.01  # of the largest contribution: neighbours with less are outside the region
+MIN_SHARE = 0.05  # of the score; smaller regions explain nothing
+WHOLE = 0.6  # of the image's area: a larger box is "nearly everywhere"
 ROWS, ACROSS = ("upper", "", "lower"), ("left", "", "right")
 
 
@@ -33,30 +33,22 @@ class Region(NamedTuple):
 
 
 def rank(matrix: np.ndarray, outputs: Outputs, image: ImageSpec, originals: list[ImageSize], top: int) -> pl.DataFrame:
-    """Give up to `top` reasons for each image, one a line, the largest first (`reasons.SCHEMA`; `at` is the image's position).
+    """Return up to `top` reasons for each image, one per line, the largest first (`reasons.SCHEMA`; `at` is the image's index).
 
-    `matrix` is `[images, values]`; `originals` says how large each image was before it was resized.
+    `matrix` is `[images, values]`; `originals` holds the size of each image before it was resized.
     """
     maps = outputs.contribution.reshape(-1, image.height, image.width)
-    told: dict[str, list[object]] = {name: [] for name in SCHEMA}
-    for at, (found, expected, each) in enumerate(zip(matrix, outputs.expected, maps, strict=True)):
-        for place, region in enumerate(regions(each, top)):
-            scale = originals[at].width / image.width, originals[at].height / image.height
-            reason = (
-                at,
-                place + 1,
-                _place(region, image.size, scale),
-                _mean(found, region, image),
-                _mean(expected, region, image),
-                region.share,
-            )
-            for name, value in zip(SCHEMA, reason, strict=True):
-                told[name].append(value)
-    return pl.DataFrame(told, schema=SCHEMA)
+    reasons = []
+    for at, (found, expected, contribution) in enumerate(zip(matrix, outputs.expected, maps, strict=True)):
+        scale = originals[at].width / image.width, originals[at].height / image.height
+        for index, region in enumerate(regions(contribution, top), 1):
+            means = _mean(found, region, image), _mean(expected, region, image)
+            reasons.append((at, index, _position(region, image.size, scale), *means, region.share))
+    return pl.DataFrame(reasons, schema=SCHEMA, orient="row")
 
 
 def regions(contribution: np.ndarray, top: int) -> list[Region]:
-    """Give the boxes with the largest shares of a map, `float64[height, width]`: `top` at most, the largest first."""
+    """Return up to `top` boxes with the largest shares of a map, `float64[height, width]`, the largest first."""
     rest = np.maximum(contribution, 0.0)
     total = max(float(rest.sum()), np.finfo(float).tiny)
     found: list[Region] = []
@@ -65,18 +57,18 @@ def regions(contribution: np.ndarray, top: int) -> list[Region]:
         lines, across = np.flatnonzero(grown.any(axis=1)), np.flatnonzero(grown.any(axis=0))
         box = slice(lines[0], lines[-1] + 1), slice(across[0], across[-1] + 1)
         share = float(rest[box].sum()) / total
-        if share < LEAST_SHARE and found:
+        if share < MIN_SHARE and found:
             break
         found.append(Region(int(across[0]), int(lines[0]), int(across[-1]) + 1, int(lines[-1]) + 1, share))
         rest[box] = 0.0
         if not rest.any():
             break
     found.sort(key=lambda region: -region.share)
-    return found[:1] + [region for region in found[1:] if region.share >= LEAST_SHARE]
+    return found[:1] + [region for region in found[1:] if region.share >= MIN_SHARE]
 
 
 def _grown(values: np.ndarray) -> np.ndarray:
-    """Give the region around the largest value: what is connected with it over values that are an appreciable part of it."""
+    """Return the region around the largest value, `bool[height, width]`: the connected values of at least `EDGE` of it."""
     passable = values >= EDGE * values.max()
     region: np.ndarray = np.zeros_like(passable)
     region[np.unravel_index(values.argmax(), values.shape)] = True
@@ -91,8 +83,8 @@ def _grown(values: np.ndarray) -> np.ndarray:
     return region
 
 
-def _place(region: Region, size: ImageSize, scale: tuple[float, float]) -> str:
-    """Say where a region is: in words, and as a box in pixels of the original."""
+def _position(region: Region, size: ImageSize, scale: tuple[float, float]) -> str:
+    """Return the position of a region: in words, and as a box in pixels of the original."""
     across, down = scale
     left, top = round(region.left * across), round(region.top * down)
     width = max(1, round(region.right * across) - left)
@@ -111,7 +103,7 @@ def _words(region: Region, size: ImageSize) -> str:
 
 
 def _mean(values: np.ndarray, region: Region, image: ImageSpec) -> str:
-    """Tell the mean grey or colour of a region; NaN where all its pixels are missing."""
+    """Return the mean grey or colour of a region; NaN if all its pixels are missing."""
     box = values.reshape(image.shape)[:, region.top : region.bottom, region.left : region.right]
     there = ~np.isnan(box)
     means = [float(part[some].mean()) if some.any() else float("nan") for part, some in zip(box, there, strict=True)]

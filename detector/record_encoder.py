@@ -36,7 +36,7 @@ class RecordEncoder:
     """Encodes records for one detector."""
 
     def __init__(self, columns: Sequence[Column], missing: Iterable[str]) -> None:
-        """Take the detector's columns, and further words for a missing cell."""
+        """Encode for these columns; `missing` holds further words for a missing cell."""
         words = cells.missing_words(missing)
         self._sentinels = cells.sentinels(words)
         self._names = tuple(column.name for column in columns)
@@ -65,7 +65,7 @@ class TimeKeyEncoder:
     """Encodes the time and the key of a series' records."""
 
     def __init__(self, window: Window, missing: Iterable[str]) -> None:
-        """Take how rows become windows, and further words for a missing cell."""
+        """Encode for these windows; `missing` holds further words for a missing cell."""
         self._window = window
         self._words = cells.missing_words(missing)
         self._number = _number(cells.sentinels(self._words))

@@ -21,12 +21,12 @@ class Reject(msgspec.Struct, frozen=True):
     file: str = ""
 
     def __str__(self) -> str:
-        """Tell the reject in one line."""
+        """Return the reject in one line."""
         place = f"{self.column}: " if self.column else ""
         return f"{place}found {self.found}, expected {self.expected}"
 
 
 def shorten(found: object) -> str:
-    """Give what was found as one short line of text."""
+    """Return a value as one short line of text."""
     text = " ".join(str(found).split())
     return text if len(text) <= LONGEST_FOUND else text[: LONGEST_FOUND - 1] + "…"

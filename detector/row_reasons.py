@@ -41,7 +41,7 @@ class RowExplainer:
     """Explains rows of one detector."""
 
     def __init__(self, columns: Sequence[Column], extra: Sequence[str]) -> None:
-        """Take the detector's columns, and the names of the terms that belong to no column."""
+        """Explain rows of these columns; `extra` names the terms that belong to no column."""
         self._columns = columns
         self._extra = extra
         self._spreads = [(column.highest or 0.0) - (column.lowest or 0.0) for column in columns]

@@ -20,7 +20,7 @@ class ServedModel:
     """One version of one name."""
 
     def __init__(self, name: str, scorer: Scorer, max_keys: int = MAX_KEYS) -> None:
-        """Take an open scorer; of series, one session keeps at most `max_keys` keys."""
+        """Serve an open scorer; one session keeps at most `max_keys` series."""
         self.name = name
         self.version = scorer.manifest.version
         self.scorer = scorer

@@ -1,7 +1,7 @@
-"""The one way of rows through a model: decode -> score -> observe -> encode, whatever the wire format.
+"""The scoring pipeline: decode -> score -> observe -> encode, for every wire format.
 
-A request, or a long body of which a piece arrives at a time, is one `ScoringExchange`. Limits are the codec's: it knows what
-its format can hide. Observers see every batch with its verdicts, and can fail without changing an answer.
+A request, or a long body of which a piece arrives at a time, is one `ScoringExchange`. The codec enforces the limits, because it
+knows its format. Observers see every batch with its verdicts, and can fail without changing an answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ScoringExchange:
     def __init__(
         self, model: ServedModel, codec: Codec, top: int, session: Session | None = None, observers: Sequence[Observer] = ()
     ) -> None:
-        """Take the codec of this exchange; of series, all its rows follow each other in one session."""
+        """Score the rows of one exchange; those of series follow each other in its `session`."""
         self._model = model
         self._codec = codec
         self._top = top

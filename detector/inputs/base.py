@@ -108,7 +108,7 @@ class RowSession:
     """Scores rows one by one, so that it needs no memory of earlier ones."""
 
     def __init__(self, engine: Engine, encoder: Encoder) -> None:
-        """Take what scores rows, and what encodes and explains them."""
+        """Score with an engine what an encoder encodes."""
         self._engine = engine
         self._encoder = encoder
 

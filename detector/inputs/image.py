@@ -18,7 +18,7 @@ class PixelInput(TabularInput):
     """Rows of a table whose columns are the pixels of an image; explained by regions."""
 
     def __init__(self, manifest: Manifest, image: ImageSpec) -> None:
-        """Take the detector's columns, and how they make an image."""
+        """Read the columns of a manifest as the pixels of an image."""
         super().__init__(manifest)
         self.image = image
         self.shape = image.shape

@@ -58,7 +58,7 @@ class SeriesInput(TabularInput):
     promise_noun = "stretch"
 
     def __init__(self, manifest: Manifest, window: Window, alarm: AlarmRule) -> None:
-        """Take the detector's columns, and how rows become windows and scores an alarm."""
+        """Read the columns of a manifest; `window` makes windows of rows, `alarm` an alarm of scores."""
         super().__init__(manifest)
         self.window = window
         self.alarm = alarm
@@ -311,7 +311,7 @@ def too_old(cut: CutWindows, chunk: KeyedRows, window: Window, rows: np.ndarray,
         return []
     at = list(cut.too_old)
     found, newest = time_texts(chunk.times[at]), time_texts(np.array(list(cut.too_old.values())))
-    hint = " (--key names the column that tells series apart)" if window.key is None else ""
+    hint = " (--key names the column that identifies a series)" if window.key is None else ""
     return [
         Reject(int(rows[chunk.at[row]]), window.time, time, f"{AFTER} {previous}, that of the row before{hint}", file)
         for row, time, previous in zip(at, found, newest, strict=True)

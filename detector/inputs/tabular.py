@@ -26,7 +26,7 @@ class TabularInput:
     reads_files = False
 
     def __init__(self, manifest: Manifest) -> None:
-        """Take the detector's columns."""
+        """Read the columns of a manifest."""
         self._columns = manifest.columns
         self._missing = manifest.missing
         self._extra_terms = manifest.score.extra_terms

@@ -23,7 +23,7 @@ class ImageCodec(WholeBody):
     """Image files."""
 
     def __init__(self, model: ServedModel, options: CodecOptions) -> None:
-        """Take what the model sees of a file.
+        """Decode for a model that reads image files.
 
         Raises:
             BodyError: the model scores rows of tables, or Pillow is not installed.

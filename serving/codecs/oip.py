@@ -138,7 +138,9 @@ def metadata(model: ServedModel, versions: list[int]) -> dict[str, Any]:
     if isinstance(model.scorer.input, SeriesInput):
         window = model.scorer.input.window
         roles = {window.time: f"rises from row to row; {window.length} rows of a series make a window"}
-        inputs += [_described(name, "BYTES", "series", roles.get(name, "tells series apart")) for name in model.columns[columns:]]
+        inputs += [
+            _described(name, "BYTES", "series", roles.get(name, "identifies a series")) for name in model.columns[columns:]
+        ]
     return {
         "name": model.name,
         "versions": [str(version) for version in versions],

@@ -28,7 +28,7 @@ class RawCodec(WholeBody):
     content_type = CONTENT_TYPE.encode()
 
     def __init__(self, model: ServedModel, options: CodecOptions) -> None:
-        """Take what the model's graph takes.
+        """Decode for a model's graph.
 
         Raises:
             BodyError: options are set that numbers cannot honour.

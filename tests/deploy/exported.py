@@ -13,7 +13,7 @@ import serving.stream.metrics as stream
 from serving.http.core.metrics import HttpMetrics
 from serving.http.models.metrics import register_model_metrics
 from serving.http.models.registry import ModelRegistry
-from serving.http.models.sessions import Sessions
+from serving.http.models.sessions import SessionStore
 from tests.serving.http.loads import write
 
 SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
@@ -24,7 +24,7 @@ def exported() -> set[str]:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), 1)
         metrics = HttpMetrics(0)
-        register_model_metrics(metrics.registry, ModelRegistry(Path(folder), "cpu", metrics.count_load), Sessions(1, 1.0))
+        register_model_metrics(metrics.registry, ModelRegistry(Path(folder), "cpu", metrics.count_load), SessionStore(1, 1.0))
         texts = [metrics.text(), generate_latest(stream.StreamMetrics(list).registry)]
     families = [family for text in texts for family in text_string_to_metric_families(text.decode())]
     return {family.name + suffix for family in families for suffix in SUFFIXES.get(family.type, [""])}

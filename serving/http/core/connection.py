@@ -152,7 +152,7 @@ class ClientConnection(HttpToolsProtocol):
         self._closes_after_response = True
 
     def on_response_complete(self) -> None:
-        """Give the client `idle_timeout` seconds to read the response."""
+        """Allow the client `idle_timeout` seconds to read the response."""
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
             self.loop.call_later(self._settings.idle_timeout, self._abort_if_unread)
