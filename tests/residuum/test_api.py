@@ -1,4 +1,4 @@
-"""The Python door: any frame in, the same verdicts out."""
+"""The Python API: any frame in, the same verdicts out."""
 
 from __future__ import annotations
 
@@ -332,7 +332,7 @@ def test_training_says_what_it_cannot_use(tmp_path: Path) -> None:
 
 
 def _text(frame: Any, name: str) -> list[str | None]:  # noqa: ANN401 - any frame
-    """Give a column's cells as the encoder reads categories."""
+    """Return a column's cells as the encoder reads categories."""
     return texts(frames.to_polars(frames.open_frame(frame))[name]).str.replace(r"\.0$", "").to_list()
 
 

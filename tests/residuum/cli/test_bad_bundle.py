@@ -36,7 +36,7 @@ def leave_the_folder(folder: Path) -> None:
 
 
 def swap_the_graph(folder: Path) -> None:
-    """Put a graph there that is one, but no detector's."""
+    """Replace the graph by one that is not a detector's."""
     from onnx import TensorProto, helper
 
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])

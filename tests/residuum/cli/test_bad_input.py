@@ -108,7 +108,7 @@ def test_outputs_that_must_not_be_written(run: Run, model: Path, table: Path) ->
     assert "one of the files" in error_line(run, "score", model, table, "--to", "out.csv", "--rejects", "out.csv")
     assert run("score", model, table, "--to", "there.csv", "--force").exit_code == 0
     assert pl.read_csv("there.csv").height == 100
-    assert not Path("there.rejects.csv").exists()  # it told of another run
+    assert not Path("there.rejects.csv").exists()  # it was from another run
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the system has no folder that nobody may write to")
@@ -148,8 +148,8 @@ def test_a_device_that_is_not_there(run: Run, model: Path, table: Path) -> None:
 def test_a_key_in_no_object_is_a_missing_column(run: Run, model: Path, rows: pl.DataFrame, *, stdin: bool) -> None:
     renamed = rows.rename({"temperature": "temprature"})
     renamed.write_ndjson("in.ndjson")
-    said = renamed.write_ndjson().encode()
-    result = run("score", model, "-" if stdin else "in.ndjson", "--to", "out.csv", stdin=said if stdin else None)
+    message = renamed.write_ndjson().encode()
+    result = run("score", model, "-" if stdin else "in.ndjson", "--to", "out.csv", stdin=message if stdin else None)
     assert result.exit_code == 2, result.output
     assert "lacks the column 'temperature' (near: 'temprature'); it has " in result.stderr
     assert not Path("out.csv").exists()
@@ -163,7 +163,7 @@ def test_one_object_that_has_the_key_is_enough(run: Run, model: Path, rows: pl.D
     assert pl.read_csv("out.csv").height == rows.height
 
 
-def test_an_index_that_pandas_wrote_is_told(run: Run, model: Path, rows: pl.DataFrame) -> None:
+def test_an_index_that_pandas_wrote_is_reported(run: Run, model: Path, rows: pl.DataFrame) -> None:
     rows.to_pandas().to_csv("in.csv")
     message = error_line(run, "score", model, "in.csv", "--to", "out.csv")
     assert "the header has no name for column 1 of " in message

@@ -34,12 +34,12 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def leaks(rows: int, seed: int) -> pl.DataFrame:
-    """Give rows that a detector hardly tells from normal ones and labels do."""
+    """Return rows that a detector hardly separates from normal ones, unlike labels."""
     return normal_rows(rows, seed=seed, holes=0.0).with_columns(pl.col("flow") + 2)
 
 
 def labelled_rows(*, hot: int = 0) -> pl.DataFrame:
-    """Give labelled rows of which the detector finds the hot ones by itself."""
+    """Return labelled rows of which the detector finds the hot ones by itself."""
     table = pl.concat([normal_rows(90, seed=5), leaks(30, 9), planted_anomalies(30)[:hot]])
     return table.with_columns(kind=pl.Series(["ok"] * 90 + ["leak"] * 30 + ["hot"] * hot))
 
@@ -149,9 +149,9 @@ BAD = {
 @pytest.mark.parametrize("fault", BAD)
 @pytest.mark.parametrize("mode", MODES)
 def test_labels_that_cannot_be_learnt_from_are_refused(fault: str, mode: str, model: Path, run: Run) -> None:
-    rows, said = BAD[fault]
+    rows, message = BAD[fault]
     rows.write_csv("labelled.csv")
-    assert said in error_line(run, "finetune", model, "labelled.csv", "--label", "kind", "--mode", mode)
+    assert message in error_line(run, "finetune", model, "labelled.csv", "--label", "kind", "--mode", mode)
 
 
 def test_classes_that_all_mean_normal_are_refused(model: Path, run: Run) -> None:
@@ -182,6 +182,6 @@ def test_a_kept_column_may_be_called_class_where_there_is_no_classifier(model_co
 
 def test_a_classifier_that_is_none_is_refused(model_copy: Path) -> None:
     opened = bundle.read(model_copy / "1")
-    for content, said in ((b"nonsense", "can open"), (opened.model, "is not a classifier")):
-        with pytest.raises(BundleCorrupt, match=said):
+    for content, message in ((b"nonsense", "can open"), (opened.model, "is not a classifier")):
+        with pytest.raises(BundleCorrupt, match=message):
             Classifier(opened._replace(extra_files={"classifier.onnx": content}))

@@ -135,7 +135,7 @@ def test_folders_are_labels(model: Path, today: Path, run: Run) -> None:
 
 @pytest.mark.parametrize("written", ["as given", "from the folder", "bare names"])
 def test_a_table_of_names_is_labels(written: str, model: Path, today: Path, run: Run) -> None:
-    for place in range(10):  # so that bare names are told apart
+    for place in range(10):  # unique bare names
         (today / "spot" / f"{place:03}.png").rename(today / "spot" / f"spot{place}.png")
     files = sorted(path for path in today.rglob("*.png") if path.name != "broken.png")
     name = {"as given": str, "from the folder": lambda path: path.relative_to(today), "bare names": lambda path: path.name}[
@@ -157,9 +157,9 @@ def test_a_threshold_from_folders(model: Path, today: Path, run: Run) -> None:
 
 def test_the_bundle_describes_its_images_without_listing_pixels(model: Path, run: Run) -> None:
     assert "pixel_0_0" not in (model / "1" / "manifest.json").read_text()
-    said = run("inspect", model).stdout
-    assert "24x16 pixels, grey, from files" in said
-    assert "pixel_0_0" not in said
+    message = run("inspect", model).stdout
+    assert "24x16 pixels, grey, from files" in message
+    assert "pixel_0_0" not in message
 
 
 def test_codes_and_rebuilt_images(model: Path, today: Path, run: Run) -> None:

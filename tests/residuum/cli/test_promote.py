@@ -62,7 +62,7 @@ def test_a_pin_to_a_version_that_is_gone_can_be_rolled_back(run: Run, name: Path
     assert pin.current_version(name) == 3
 
 
-def test_what_cannot_be_promoted_is_said(run: Run, name: Path) -> None:
+def test_what_cannot_be_promoted_is_reported(run: Run, name: Path) -> None:
     done = run("promote", "models/pumps", 7)
     assert done.exit_code == 2
     assert "no version 7; it has [1, 2, 3]" in done.output.replace("\n", "")

@@ -48,13 +48,13 @@ def test_verdicts_are_those_of_the_scorer(plain: pl.DataFrame, model: Path, rows
 
 
 def test_summary_counts_and_warns(run: Run, model: Path, table: Path) -> None:
-    said = run("score", model, table, "--to", "out.csv").stdout
-    assert "100 scored by" in said
-    assert "on cpu" in said
-    assert "promised: at most 1 % of normal rows" in said
-    assert "rejected   none" in said
-    assert "warning" in said
-    assert "drift" in said
+    message = run("score", model, table, "--to", "out.csv").stdout
+    assert "100 scored by" in message
+    assert "on cpu" in message
+    assert "promised: at most 1 % of normal rows" in message
+    assert "rejected   none" in message
+    assert "warning" in message
+    assert "drift" in message
 
 
 @pytest.mark.parametrize("name", ["out.csv.gz", "out.csv.zst", "out.parquet", "out.ndjson", "out.jsonl.gz"])

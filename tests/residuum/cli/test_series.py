@@ -33,10 +33,10 @@ def table(frame: pl.DataFrame, tmp_path: Path) -> Path:
 
 
 def test_training_says_what_a_window_is_and_what_is_promised(presses: tuple[Path, str]) -> None:
-    said = presses[1]
-    assert said.startswith("promise    an alarm begins in at most")
-    assert f"of normal stretches of {LENGTH} rows if the future is like the training rows, calibrated on " in said
-    assert f"windows    {LENGTH} rows of each machine, ordered by ts; a gap above 60 starts a new window" in said
+    message = presses[1]
+    assert message.startswith("promise    an alarm begins in at most")
+    assert f"of normal stretches of {LENGTH} rows if the future is like the training rows, calibrated on " in message
+    assert f"windows    {LENGTH} rows of each machine, ordered by ts; a gap above 60 starts a new window" in message
 
 
 def test_every_row_has_a_verdict_or_warms_up(run: Run, model: Path, table: Path) -> None:
@@ -167,7 +167,7 @@ def test_commands_for_single_rows_are_errors(run: Run, model: Path, table: Path,
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--window", "12"), "name the time column by --time"),
         (("--window", "12", "--time", "when"), "no column 'when'"),
@@ -178,11 +178,11 @@ def test_commands_for_single_rows_are_errors(run: Run, model: Path, table: Path,
         (("--variant", "sparse", "--window", "12", "--time", "ts"), "sparse takes single rows"),
     ],
 )
-def test_training_that_cannot_be_says_what_would_work(run: Run, table: Path, options: tuple[str, ...], said: str) -> None:
+def test_training_that_cannot_be_says_what_would_work(run: Run, table: Path, options: tuple[str, ...], message: str) -> None:
     done = run("train", table, "--to", "models/none", *options)
     assert done.exit_code == 2, done.output
     assert done.stderr.count("\n") == 1
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_a_table_without_the_time_or_the_key_is_refused(run: Run, model: Path, frame: pl.DataFrame) -> None:
@@ -193,7 +193,7 @@ def test_a_table_without_the_time_or_the_key_is_refused(run: Run, model: Path, f
         assert repr(column) in done.stderr
 
 
-def test_without_a_key_interleaved_machines_are_told_by_their_times(run: Run, table: Path) -> None:
+def test_without_a_key_interleaved_machines_are_found_by_their_times(run: Run, table: Path) -> None:
     done = run("train", table, "--to", "models/mixed", "--time", "ts", "--window", "12", "--ignore", "is_bad")
     assert "--key names the column that tells series apart" in done.output
 

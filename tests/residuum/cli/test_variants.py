@@ -12,14 +12,14 @@ from training.variants import VARIANTS
 
 
 def test_the_list_names_each_variant_and_its_paper(run: Run) -> None:
-    said = run("variants").stdout
+    message = run("variants").stdout
     for name, variant in VARIANTS.items():
-        assert f"  {name} " in said
-        assert variant.summary in said
-        assert f"choose it {variant.choose_when}" in said
-        assert variant.paper in said
-    assert "tied=true" in said
-    assert "latent=0" not in said  # what all share is said where one variant is
+        assert f"  {name} " in message
+        assert variant.summary in message
+        assert f"choose it {variant.choose_when}" in message
+        assert variant.paper in message
+    assert "tied=true" in message
+    assert "latent=0" not in message  # what all share is message where one variant is
 
 
 def test_the_list_reads_well_in_a_hundred_columns(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
@@ -31,15 +31,15 @@ def test_the_list_reads_well_in_a_hundred_columns(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_one_variant_shows_every_setting(name: str, run: Run) -> None:
-    said = run("variants", name).stdout
+    message = run("variants", name).stdout
     for key, default in as_plain(VARIANTS[name].settings()).items():
-        assert any(line.split()[:2] == [key, str(default).lower()] for line in said.splitlines()), key
+        assert any(line.split()[:2] == [key, str(default).lower()] for line in message.splitlines()), key
 
 
 def test_settings_of_windows_are_shown_beside_those_of_rows(run: Run) -> None:
-    said = run("variants", "plain").stdout
-    assert "Settings with --window" in said
-    assert any(line.split()[:2] == ["release", "0.65"] for line in said.splitlines())
+    message = run("variants", "plain").stdout
+    assert "Settings with --window" in message
+    assert any(line.split()[:2] == ["release", "0.65"] for line in message.splitlines())
     assert "Settings with --window" not in run("variants", "sparse").stdout
     assert json.loads(run("variants", "--format", "json").stdout)[1]["settings_of_windows"]["quiet"]["default"] == 5
 
