@@ -29,7 +29,7 @@ def _option(text: str, panel: str | None = None) -> Any:  # noqa: ANN401 - typer
 def _help() -> dict[str, OptionHelp]:
     from serving.http.core.settings import HttpSettings
 
-    return help_of(HttpSettings)
+    return {name: text._replace(default=text.default or "none") for name, text in help_of(HttpSettings).items()}
 
 
 @lazy_help(_help)

@@ -1,24 +1,28 @@
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import typer
 
 from detector.errors import SettingError
-from residuum.cli.serve import serve
+from residuum.cli import app
 from serving.http.core.settings import HttpSettings, load
 
 
 def test_every_setting_is_an_option_that_shows_its_default() -> None:
-    flags = inspect.signature(serve, eval_str=True).parameters
+    group: Any = typer.main.get_command(app)
+    command = group.commands["serve"]
+    parameters = command.get_params(command.make_context("serve", [], resilient_parsing=True))
+    shown = {parameter.name: parameter.show_default for parameter in parameters}
     settings = msgspec.structs.fields(HttpSettings)
-    assert {field.name for field in settings} == set(flags) - {"models", "config"}
+    assert {field.name for field in settings} == set(shown) - {"models", "config", "debug", "help"}
     for field in settings:
         default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
         default = "none" if field.default is None else "off" if field.default is False else default
-        assert flags[field.name].annotation.__metadata__[0].show_default == default
+        assert shown[field.name] == default
 
 
 def test_an_option_overrides_the_file(tmp_path: Path) -> None:
