@@ -13,7 +13,7 @@ IMAGE = ImageSpec(width=30, height=20)
 
 
 def spots(*boxes: tuple[int, int, int, int], value: float = 1.0) -> np.ndarray:
-    """Give a map with boxes (left, top, width, height) of contributions, each fainter than the one before."""
+    """Return a map with boxes (left, top, width, height) of contributions, each smaller than the one before."""
     found = np.full((20, 30), 1e-5)
     for place, (left, top, width, height) in enumerate(boxes):
         found[top : top + height, left : left + width] = value / 2**place

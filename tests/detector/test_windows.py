@@ -16,8 +16,8 @@ def feed(windows: Windows, *rows: tuple[str, float, float]) -> tuple[list[int], 
 
 
 def test_a_window_holds_a_keys_newest_rows_oldest_first() -> None:
-    fates, windows = feed(Windows(WINDOW, 1), *[("a", at, at) for at in range(5)])
-    assert fates == [WARMING_UP, WARMING_UP, SCORED, SCORED, SCORED]
+    row_status, windows = feed(Windows(WINDOW, 1), *[("a", at, at) for at in range(5)])
+    assert row_status == [WARMING_UP, WARMING_UP, SCORED, SCORED, SCORED]
     assert windows == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
 
 
@@ -28,8 +28,8 @@ def test_keys_do_not_mix() -> None:
 
 
 def test_a_gap_begins_a_window_anew_and_the_largest_allowed_step_does_not() -> None:
-    fates, windows = feed(Windows(WINDOW, 1), *[("a", time, time) for time in (0, 1, 11, 21.5, 22, 23)])
-    assert fates == [WARMING_UP, WARMING_UP, SCORED, WARMING_UP, WARMING_UP, SCORED]
+    row_status, windows = feed(Windows(WINDOW, 1), *[("a", time, time) for time in (0, 1, 11, 21.5, 22, 23)])
+    assert row_status == [WARMING_UP, WARMING_UP, SCORED, WARMING_UP, WARMING_UP, SCORED]
     assert windows == [[0, 1, 11], [21.5, 22, 23]]
 
 
@@ -44,8 +44,8 @@ def test_a_row_whose_time_does_not_rise_leaves_no_trace(time: float) -> None:
 
 def test_a_stride_leaves_rows_between() -> None:
     window = Window(time="ts", length=3, stride=2, max_gap=10.0)
-    fates, windows = feed(Windows(window, 1), *[("", at, at) for at in range(6)])
-    assert fates == [WARMING_UP, WARMING_UP, SCORED, BETWEEN_WINDOWS, SCORED, BETWEEN_WINDOWS]
+    row_status, windows = feed(Windows(window, 1), *[("", at, at) for at in range(6)])
+    assert row_status == [WARMING_UP, WARMING_UP, SCORED, BETWEEN_WINDOWS, SCORED, BETWEEN_WINDOWS]
     assert windows == [[0, 1, 2], [2, 3, 4]]
 
 
@@ -80,7 +80,7 @@ def test_a_state_of_other_windows_is_refused() -> None:
 def test_the_key_unheard_of_for_longest_is_forgotten() -> None:
     windows = Windows(WINDOW, 1, max_keys=2)
     rows = [("a", 0, 0), ("b", 0, 0), ("a", 1, 1), ("c", 0, 0), ("a", 2, 2), ("b", 1, 1), ("b", 2, 2)]
-    fates, whole = feed(windows, *rows)
+    row_status, whole = feed(windows, *rows)
     assert len(windows) == 2
     assert whole == [[0, 1, 2]]
-    assert fates[-1] == WARMING_UP
+    assert row_status[-1] == WARMING_UP

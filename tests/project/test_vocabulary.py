@@ -47,13 +47,6 @@ RETIRED_MODULES = {
 }  # fmt: skip
 FIRST_WORD = re.compile(r"(?:Give|Tell|Say|Let|Take)s?\b")
 
-# Folders that still break the rules. They must shrink: a folder that keeps the rules and is listed fails.
-UNCLEAN: set[str] = {
-    "tests/detector",
-    "tests/serving/http",
-}
-REPEATED_CLASSES: set[str] = set()
-
 
 def tracked() -> dict[str, list[Path]]:
     """Return the files that git knows or would add, by folder."""
@@ -131,10 +124,7 @@ def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("folder", sorted(FOLDERS))
 def test_a_folder_keeps_the_vocabulary(folder: str) -> None:
     found = [f"{path.relative_to(PROJECT)}: {offence}" for path in FOLDERS[folder] for offence in offences(path)]
-    if folder in UNCLEAN:
-        assert found, f"{folder} keeps the rules: remove it from UNCLEAN"
-    else:
-        assert not found, "\n".join(found)
+    assert not found, "\n".join(found)
 
 
 def test_class_names_are_unique_over_the_packages() -> None:
@@ -145,13 +135,10 @@ def test_class_names_are_unique_over_the_packages() -> None:
                 if isinstance(node, ast.ClassDef):
                     modules[node.name].append(str(path.relative_to(PROJECT)))
     repeated = {name: paths for name, paths in modules.items() if len(paths) > 1}
-    new = {name: paths for name, paths in repeated.items() if name not in REPEATED_CLASSES}
-    assert not new, "\n".join(f"{name}: {', '.join(paths)}" for name, paths in new.items())
-    assert not REPEATED_CLASSES - repeated.keys(), "no longer repeated: remove them from REPEATED_CLASSES"
+    assert not repeated, "\n".join(f"{name}: {', '.join(paths)}" for name, paths in repeated.items())
 
 
 def test_every_listed_folder_is_there() -> None:
-    assert FOLDERS.keys() >= UNCLEAN
     assert set(PACKAGES) <= FOLDERS.keys()
 
 

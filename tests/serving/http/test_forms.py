@@ -250,7 +250,7 @@ def test_a_damaged_arrow_stream_harms_nobody(service: Service, table: pl.DataFra
     assert score(service, bytes(whole), ARROW).status_code == 200
 
 
-def test_a_date_beyond_all_calendars_is_judged_and_leaves_nothing_behind(service: Service, table: pl.DataFrame) -> None:
+def test_a_date_beyond_all_calendars_is_scored_and_leaves_nothing_behind(service: Service, table: pl.DataFrame) -> None:
     far = table.with_columns(at=pl.lit(2**30, pl.Int32).cast(pl.Date))
     assert score(service, _arrow(far), ARROW).status_code == 200
     assert "residuum_http_requests_in_flight 0.0" in ASK.get(f"{service.url}/metrics").text

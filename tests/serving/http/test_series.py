@@ -1,4 +1,4 @@
-"""A series by HTTP: the rows of one request are judged as a file's are, whatever form they come in."""
+"""Series over HTTP: the rows of one request are scored like those of a file, in every format."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_each_request_begins_anew_and_a_stream_is_one_run(served: Service) -> No
     assert last["done"]["rows"] == rows.height - LENGTH + 1
 
 
-def test_whole_windows_are_judged_one_by_one(served: Service, bundle: Path) -> None:
+def test_whole_windows_are_scored_one_by_one(served: Service, bundle: Path) -> None:
     rows = today().filter(machine="press")
     scorer = Scorer.open(bundle, "cpu")
     matrix = encode(rows, scorer.columns, np.arange(rows.height)).matrix

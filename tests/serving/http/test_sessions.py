@@ -1,4 +1,4 @@
-"""Sessions: a series that comes request by request is judged as one that comes whole, and nothing is remembered without bound."""
+"""Sessions: a series that comes request by request is scored as one that comes whole, and nothing is remembered without bound."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def url(service: Service, key: str, name: str = "presses") -> str:
 
 
 def post(service: Service, key: str, rows: pl.DataFrame, form: str = "json") -> list[dict[str, Any]]:
-    """Judge rows that follow those before, and give the verdicts."""
+    """Score rows that follow those before, and give the verdicts."""
     match form:
         case "json":
             done = ASK.post(url(service, key), json=rows.to_dicts())
@@ -79,17 +79,17 @@ def states(said: list[dict[str, Any]]) -> list[str]:
     return [each["state"] for each in said]
 
 
-def test_rows_that_come_in_parts_are_judged_as_if_they_came_whole(served: Service, bundle: Path, press: pl.DataFrame) -> None:
+def test_rows_in_parts_are_scored_like_one_request(served: Service, bundle: Path, press: pl.DataFrame) -> None:
     said, start = [], 0
     for rows, form in PARTS:
         said += post(served, "in parts", press[start : start + rows], form)
         start += rows
     whole = Scorer.open(bundle, "cpu").score(today().filter(machine="press"))
     assert whole.row_status is not None
-    assert states(said) == [ROW_STATUS[fate] for fate in whole.row_status]
-    judged = whole.is_scored
+    assert states(said) == [ROW_STATUS[status] for status in whole.row_status]
+    scored = whole.is_scored
     assert [each["is_anomaly"] for each in said] == [
-        flag if is_judged else None for flag, is_judged in zip(whole.is_anomaly, judged, strict=True)
+        flag if is_scored else None for flag, is_scored in zip(whole.is_anomaly, scored, strict=True)
     ]
     assert any(each["is_anomaly"] for each in said)
     for each, score in zip(said, whole.score, strict=True):
@@ -166,7 +166,7 @@ def test_a_request_that_fails_leaves_a_session_as_it_was(
 
 
 def test_requests_of_one_session_go_one_after_the_other(served: Service, press: pl.DataFrame) -> None:
-    rows = [row | {"note": "x" * 3000} for row in press.to_dicts()]  # so large that a thread judges them
+    rows = [row | {"note": "x" * 3000} for row in press.to_dicts()]  # so large that a thread scores them
 
     def ask(_: int) -> int:
         with httpx.Client(timeout=60) as client:
@@ -265,7 +265,7 @@ def test_what_is_remembered_is_limited(bundle: Path, start: Start, press: pl.Dat
     assert said["not_scored"] == 2 * (LENGTH - 1)
 
 
-def test_a_shadow_judges_whole_requests_and_no_parts(bundle: Path, tmp_path: Path, start: Start, press: pl.DataFrame) -> None:
+def test_a_shadow_scores_whole_requests_and_no_sessions(bundle: Path, tmp_path: Path, start: Start, press: pl.DataFrame) -> None:
     place = tmp_path / "models" / "presses"
     shutil.copytree(bundle, place)
     manifest = bundles.read_manifest(place / "1")
