@@ -9,9 +9,6 @@ import pytest
 
 PACKAGES = ("detector", "serving", "training", "residuum")
 
-# Circles that are still to be removed, one per strongly connected component. An entry whose circle is gone fails the test.
-KNOWN: list[set[str]] = []
-
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
@@ -32,11 +29,7 @@ def circles(graph: grimp.ImportGraph) -> set[frozenset[str]]:
 
 
 def test_there_are_no_import_circles(graph: grimp.ImportGraph) -> None:
-    found = circles(graph)
-    new = [sorted(circle) for circle in found if not any(circle <= known for known in KNOWN)]
-    assert not new, f"import circles: {new}"
-    gone = [sorted(known) for known in KNOWN if not any(circle <= known for circle in found)]
-    assert not gone, f"no longer circles, remove them from KNOWN: {gone}"
+    assert circles(graph) == set()
 
 
 def test_imports_inside_functions_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
