@@ -114,6 +114,11 @@ def test_outputs_that_must_not_be_written(run: Run, model: Path, table: Path) ->
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the system has no folder that nobody may write to")
 def test_a_folder_that_may_not_be_written(run: Run, model: Path, table: Path) -> None:
     assert "cannot write /proc/out.csv" in error_line(run, "score", model, table, "--to", "/proc/out.csv")
+
+
+@pytest.mark.long  # it trains first
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="the system has no folder that nobody may write to")
+def test_a_model_folder_that_may_not_be_written(run: Run, table: Path) -> None:
     assert "cannot write" in error_line(run, "train", table, "--to", "/proc/models")
 
 

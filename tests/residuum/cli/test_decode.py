@@ -49,7 +49,7 @@ def test_invalid_codes(run: Run, model: Path, table: Path) -> None:
 def test_invalid_interpolations(run: Run, model: Path, table: Path, rows: pl.DataFrame) -> None:
     rows.write_csv("a.csv")
     walk = ("decode", model, table, "--to", "walk.csv")
-    assert "has no row 1 to walk from or to: its rows are 2 to 101" in error_line(run, *walk, "--between", "1", "5")
+    assert "has no row 1 for --between: its rows are 2 to 101" in error_line(run, *walk, "--between", "1", "5")
     assert "at least 2; got 1" in error_line(run, *walk, "--between", "2", "5", "--steps", "1")
     assert "--steps needs --between and two row numbers" in error_line(run, *walk, "--steps", "5")
     assert "one file; 2 were given" in error_line(run, "decode", model, "a.csv", *walk[2:], "--between", "2", "5")

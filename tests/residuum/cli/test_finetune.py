@@ -45,7 +45,7 @@ def labelled_rows(*, hot: int = 0) -> pl.DataFrame:
 
 
 @pytest.mark.usefixtures("few_steps")
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["frozen", pytest.param("joint", marks=pytest.mark.long)])
 @pytest.mark.parametrize("hot", [0, 20])
 def test_a_better_classifier_becomes_the_next_version(mode: str, hot: int, model_copy: Path, run: Run) -> None:
     labelled_rows(hot=hot).write_csv("labelled.csv")
@@ -99,7 +99,7 @@ def test_rejected_rows_have_no_class(model_copy: Path, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("few_steps")
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["frozen", pytest.param("joint", marks=pytest.mark.long)])
 def test_labels_that_mean_nothing_are_not_kept(mode: str, model_copy: Path, run: Run) -> None:
     rows = pl.concat([normal_rows(80, seed=5), planted_anomalies(20)])
     rows.with_columns(bad=pl.Series([False] * 80 + [True] * 20)).write_csv("easy.csv")  # the score is perfect already

@@ -12,7 +12,14 @@ from matplotlib import image
 from tests.residuum.cli.running import Run, error_line
 
 
-@pytest.mark.parametrize("options", [(), ("--label", "state"), ("--label", "machine")], ids=["plain", "label", "own column"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("--label", "state"), id="label"),
+        pytest.param((), id="plain", marks=pytest.mark.long),
+        pytest.param(("--label", "machine"), id="own column", marks=pytest.mark.long),
+    ],
+)
 def test_rows_are_drawn(options: tuple[str, ...], run: Run, model: Path, rows: pl.DataFrame) -> None:
     states = pl.Series([f"s{row % 13}" if row % 5 else None for row in range(100)])
     rows.with_columns(state=states).write_csv("in.csv")

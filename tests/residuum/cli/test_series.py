@@ -195,7 +195,7 @@ def test_a_table_without_the_time_or_the_key_is_refused(run: Run, model: Path, f
 
 def test_without_a_key_interleaved_machines_are_found_by_their_times(run: Run, table: Path) -> None:
     done = run("train", table, "--to", "models/mixed", "--time", "ts", "--window", "12", "--ignore", "is_bad")
-    assert "--key names the column that tells series apart" in done.output
+    assert "--key names the column that identifies a series" in done.output
 
 
 def test_the_python_api_gives_the_same_verdicts(model: Path, frame: pl.DataFrame, run: Run, table: Path) -> None:

@@ -10,9 +10,11 @@ import pytest
 from typer.testing import Result
 
 from detector import bundle
+from detector.errors import SettingError
 from tests.residuum.cli.running import Run
 from tests.tables import normal_rows
 from training import fit, variants
+from training.kinds import ColumnOptions
 from training.recipe import Recipe
 
 
@@ -88,22 +90,40 @@ def test_invalid_options(options: list[str], message: str, run: Run, normal: Pat
     assert_fails(run("train", normal, "--to", "models/new", *options), message)
 
 
-def settings_of(folder: Path) -> dict[str, object]:
-    manifest = bundle.read_manifest(folder)
-    return {"variant": manifest.variant, **manifest.settings}
+@pytest.fixture
+def recipes(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
+    """The recipes that `train` is called with, instead of training."""
+    found: list[Recipe] = []
+
+    def stop(_table: object, _to: object, recipe: Recipe, _report: object) -> None:
+        found.append(recipe)
+        raise SettingError("stopped by the test")
+
+    monkeypatch.setattr("training.train.train", stop)
+    return found
 
 
-def test_settings_from_the_command_line_win_over_the_file(run: Run, normal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "STEPS", 50)
+def test_settings_from_the_command_line_win_over_the_file(run: Run, normal: Path, recipes: list[Recipe]) -> None:
     Path("settings.toml").write_text('variant = "sparse"\ndriver = "top-k"\nk = 3\nsizes = [16, 8]\n')
     options = ["--config", "settings.toml", "--set", "k=5", "--set", "activation=tanh"]
-    assert run("train", normal, "--to", "models/new", *options).exit_code == 0
-    assert settings_of(Path("models/new/1")).items() >= {
-        "variant": "sparse", "driver": "top-k", "k": 5, "sizes": "16-8", "activation": "tanh"
-    }.items()  # fmt: skip
+    assert_fails(run("train", normal, "--to", "models/new", *options), "stopped by the test")
     Path("settings.toml").write_text('variant = "sparse"\nlatent = 4\n')
-    assert run("train", normal, "--to", "models/new", "--variant", "plain", "--config", "settings.toml").exit_code == 0
-    assert settings_of(Path("models/new/2")).items() >= {"variant": "plain", "latent": 4}.items()
+    assert_fails(run("train", normal, "--to", "models/new", "--variant", "plain", "--config", "settings.toml"), "stopped")
+    sparse, plain = recipes
+    assert (sparse.variant, plain.variant) == ("sparse", "plain")
+    assert sparse.settings == {"driver": "top-k", "k": "5", "sizes": [16, 8], "activation": "tanh"}
+    assert plain.settings == {"latent": 4}
+
+
+def test_options_reach_the_recipe(run: Run, normal: Path, recipes: list[Recipe]) -> None:
+    assert_fails(run("train", normal, "--to", "models/new"), "stopped by the test")
+    assert recipes == [Recipe()]
+    options = ["--seed", "7", "--time", "at", "--window", "3", "--stride", "2", "--max-gap", "2h", "--device", "cpu"]
+    assert_fails(run("train", normal, "--to", "models/new", *options, "--key", "machine", "--variant", "plain"), "stopped")
+    columns = ColumnOptions(time="at", key="machine")
+    assert recipes[1] == Recipe(
+        variant="plain", seed=7, columns=columns, window=3, stride=2, max_gap=7200.0, device="cpu"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def halves(run_folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.long  # test_images writes contact sheets too
 def test_rows_of_pixels_are_written_as_a_contact_sheet(run: Run, halves: Path) -> None:
     for arguments in (
         ("generate", halves / "m", "--rows", 9, "--mean"),
@@ -86,8 +87,8 @@ def test_rows_of_pixels_are_written_as_a_contact_sheet(run: Run, halves: Path) -
     assert abs(first[:, : 2 * 21].mean() - first[:, 2 * 21 :].mean()) > 0.3
 
 
-def test_invalid_contact_sheets(run: Run, halves: Path) -> None:
-    arguments = ("generate", halves / "m", "--rows", "4")
+def test_invalid_contact_sheets(run: Run, variational: Path) -> None:
+    arguments = ("generate", variational, "--rows", "4")
     assert "written like 28x28" in error_line(run, *arguments, "--to", "a.png", "--image", "4by3")
     assert "images are written as .png" in error_line(run, *arguments, "--to", "a.csv", "--image", "4x3")
     assert "takes 100 columns" in error_line(run, *arguments, "--to", "a.png", "--image", "10x10")
