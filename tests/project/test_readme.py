@@ -111,7 +111,7 @@ def test_every_stream_works(tmp_path: Path, run_folder: Path) -> None:
             assert len(read(bootstrap, "verdicts", 40)) == 40
             assert len(read(bootstrap, "readings.dlq", 1)) == 1
             done = subprocess.run([*RUN, *replay], capture_output=True, text=True, check=True)
-            assert re.search(r"put back\s+1 ", done.stdout)
+            assert re.search(r"replayed\s+1 ", done.stdout)
             until(lambda: (out := tmp_path / "verdicts.ndjson").exists() and len(out.read_bytes().splitlines()) == 40)
         finally:
             for process in workers:

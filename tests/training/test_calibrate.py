@@ -143,7 +143,7 @@ def test_the_parent_is_the_version_that_was_recalibrated(scorer: Scorer) -> None
 
 def test_recalibrating_a_bundle_that_changed_is_an_error(scorer: Scorer) -> None:
     (scorer.folder / "model.onnx").write_bytes(b"other")
-    with pytest.raises(SettingError, match="changed while it was read"):
+    with pytest.raises(SettingError, match="was modified while it was read"):
         recalibrate(scorer, Decision(threshold=1.0, promise="value", criterion="chosen"))
     assert [path.name for path in scorer.folder.parent.iterdir()] == ["1"]
 

@@ -87,7 +87,7 @@ def test_errors_are_one_line(service: Service, table: Path, model: str, url: str
 def test_a_series_is_scored_as_on_disk(
     presses: tuple[Path, str], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    monkeypatch.setattr("detector.files.blocks.BLOCK", 2000)
+    monkeypatch.setattr("detector.files.blocks.BLOCK_BYTES", 2000)
     rows = today().with_columns(bad=pl.int_range(pl.len()))
     times = pl.when(pl.col("bad") == 90).then(pl.lit("2026-03-03 06:00:00")).otherwise("ts").str.to_datetime()
     rows = rows.with_columns(ts=times, machine=pl.when(pl.col("bad") == 100).then(None).otherwise("machine"))
