@@ -23,6 +23,8 @@ from residuum import Detector, frames
 from tests.data.make_bundle import KEPT
 from tests.tables import normal_rows, planted_anomalies
 from training import fit
+from training.kinds import ColumnOptions
+from training.recipe import Recipe
 
 ADDED = ["anomaly_score", "p_value", "is_anomaly", "reason_1", "reason_2", "reason_3", "rejected"]
 
@@ -280,11 +282,26 @@ def test_a_rate_that_cannot_be_promised_is_refused_before_training(tmp_path: Pat
     assert not (tmp_path / "x").exists()
 
 
-def test_settings_reach_the_variant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "STEPS", 50)
+def test_options_reach_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes: list[Recipe] = []
+
+    def stop(_table: object, _to: object, recipe: Recipe) -> None:
+        recipes.append(recipe)
+        raise InterruptedError
+
+    monkeypatch.setattr("training.train.train", stop)
     settings = {"driver": "top-k", "k": 2, "sizes": (8, 4)}
-    made = residuum.train(normal_rows(60), tmp_path / "pumps", variant="sparse", settings=settings, false_alarm_rate=0.1)
-    assert made.manifest.settings.items() >= {"driver": "top-k", "k": 2, "sizes": "8-4"}.items()
+    for options in (
+        {},
+        {"variant": "sparse", "settings": settings, "seed": 3, "category": "slots", "ignore": ["at"], "missing": "?"},
+    ):
+        with pytest.raises(InterruptedError):
+            residuum.train(normal_rows(60), tmp_path / "pumps", **options)
+    columns = ColumnOptions(category=("slots",), ignore=("at",))
+    assert recipes == [Recipe(), Recipe(variant="sparse", settings=settings, seed=3, columns=columns, missing=("?",))]
+
+
+def test_an_unknown_setting_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="near: 'driver'"):
         residuum.train(normal_rows(60), tmp_path / "pumps", variant="sparse", settings={"drive": "l1"})
 
@@ -309,6 +326,7 @@ def test_a_seed_that_torch_cannot_take(seed: int, tmp_path: Path) -> None:
         residuum.train(normal_rows(60), tmp_path / "x", seed=seed)
 
 
+@pytest.mark.long  # the estimator warns alike
 def test_a_text_is_one_name_and_training_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "STEPS", 20)
     values = np.random.default_rng(0).normal(size=60)

@@ -43,7 +43,7 @@ def test_every_parameter_is_described(name: str) -> None:
         assert "Raises:" in text
 
 
-@pytest.mark.parametrize("name", WITH_EXAMPLE)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name == "train")) for name in WITH_EXAMPLE])
 def test_examples_run(name: str, tmp_path: Path, variational: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fit, "STEPS", 200)

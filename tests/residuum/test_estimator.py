@@ -100,6 +100,7 @@ def test_what_is_saved_gives_the_same_verdicts(fitted: AutoencoderDetector, save
     assert residuum.load(saved).manifest.training.seed == 0
 
 
+@pytest.mark.long
 def test_the_same_detector_as_trained_by_train(fitted: AutoencoderDetector, saved: Path, tmp_path: Path) -> None:
     trained = residuum.train(normal_rows(400).to_pandas(), tmp_path / "pumps", false_alarm_rate=0.05, seed=0)
     assert trained.manifest.variant == fitted.variant

@@ -193,6 +193,7 @@ def test_a_table_without_the_time_or_the_key_is_refused(run: Run, model: Path, f
         assert repr(column) in done.stderr
 
 
+@pytest.mark.long
 def test_without_a_key_interleaved_machines_are_found_by_their_times(run: Run, table: Path) -> None:
     done = run("train", table, "--to", "models/mixed", "--time", "ts", "--window", "12", "--ignore", "is_bad")
     assert "--key names the column that identifies a series" in done.output
