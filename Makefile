@@ -29,8 +29,10 @@ test: .venv/set-up  ## Run the tests, without the long ones
 test-all: .venv/set-up  ## Run all tests: kills and frozen workers, all variants with all likelihoods, all benchmarks
 	@$(PYTEST) -m 'long or not long'
 
-proofs: .venv/set-up  ## Run the short forms of the long proofs: every benchmark on a few rows, the commands of the compose file
-	@$(PYTEST) -m long tests/benchmarks tests/deploy
+proofs: .venv/set-up  ## Run what `make test` leaves out and CI needs: benchmarks on a few rows, README, compose, OpenAPI, all variants
+	@$(PYTEST) -m long tests/benchmarks tests/deploy tests/project tests/serving/http/test_openapi.py \
+		tests/training/test_contract.py::test_planted_anomalies_score_higher_than_fresh_normal_rows \
+		tests/training/test_contract.py::test_the_same_seed_gives_the_same_bytes
 
 coverage: .venv/set-up  ## Run the tests and print the coverage; half as long again before Python 3.12
 	@COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \

@@ -21,6 +21,7 @@ from training.recipe import Recipe
 MAX_LINES = 60
 
 
+@pytest.mark.long
 def test_a_new_variant_takes_few_lines_and_works(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (example,) = blocks(project / "CONTRIBUTING.md", "python")
     assert len(example.splitlines()) < MAX_LINES

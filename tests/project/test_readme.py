@@ -33,6 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_files(tmp_path_factory.mktemp("readme"))
 
 
+@pytest.mark.long
 def test_every_command_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     ran = run_commands(README, monkeypatch)
@@ -42,12 +43,14 @@ def test_every_command_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(list((folder / "heat").rglob("*.png"))) == 64
 
 
+@pytest.mark.long
 def test_every_line_of_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(folder)
     run_python(README, monkeypatch)
     assert "of the score" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_every_request_works(
     presses: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +87,7 @@ def test_every_request_works(
         server.wait(30)
 
 
+@pytest.mark.long
 def test_every_stream_works(tmp_path: Path, run_folder: Path) -> None:
     shutil.copytree(KEPT, tmp_path / "models" / "pumps" / "1")
     records = [line.encode() for line in normal_rows(40, seed=5).write_ndjson().splitlines()]

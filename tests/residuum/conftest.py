@@ -44,9 +44,7 @@ def trained(run_folder: Path) -> tuple[Path, str]:
 
 @pytest.fixture(scope="session")
 def variational(run_folder: Path) -> Path:
-    """A bundle with a prior."""
-    with trained_once(run_folder, "residuum-variational") as (folder, is_empty):
-        if is_empty:
-            normal_rows(ROWS).write_csv(folder / "normal.csv")
-            train(folder, folder / "normal.csv", "--to", folder / "models" / "variational", "--variant", "variational")
-    return folder / "models" / "variational"
+    """A bundle with a prior; tests/training shares it."""
+    from tests.training.conftest import Case, cases_folder, train_once
+
+    return train_once(Case("variational"), cases_folder(run_folder)).folder

@@ -35,6 +35,7 @@ def test_the_same_call_returns_the_same_score(trained: TrainedCase) -> None:
     assert np.array_equal(trained.scores(frame), trained.scores(frame))
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes(bundles: Path, tmp_path: Path) -> None:
     case = Case(DEFAULT)
     first, again = train_once(case, bundles).folder, train_bundle(case, tmp_path / "again")

@@ -45,7 +45,7 @@ CASES = [
     "adversarial likelihood=bernoulli prior=uniform join=true activation=tanh",
     "adversarial score=mse discriminator=data join=true activation=relu",
 ]
-SHORT = ("tied score=mse", "sparse likelihood=bernoulli driver=top-k", "variational", "adversarial score=mse")
+SHORT = ("sparse likelihood=bernoulli driver=top-k", "variational")
 
 
 def case_of(text: str) -> Case:
@@ -75,11 +75,9 @@ def test_the_cases_cover_every_value_of_every_setting() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "patches",
-        *(pytest.param(text, marks=LONG) for text in ("none likelihood=bernoulli", "gaussian level=0.5", "none light=linear")),
-    ],
+    ["patches", "none likelihood=bernoulli", "gaussian level=0.5", "none light=linear"],
 )
+@pytest.mark.long
 def test_settings_of_images(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "STEPS", STEPS)
     settings = case_of(f"convolutional sizes=8 components=8 corruption={text}").settings

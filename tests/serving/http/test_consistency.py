@@ -176,7 +176,7 @@ FORMATS = [by_json, by_ndjson, by_arrow, by_matrix, by_inference, by_binary_infe
 
 
 @pytest.mark.parametrize("send", FORMATS)
-@pytest.mark.parametrize("case", ["on_generated_rows", "on_nsl_kdd"])
+@pytest.mark.parametrize("case", ["on_generated_rows", pytest.param("on_nsl_kdd", marks=pytest.mark.long)])
 def test_every_row_gets_the_verdict_that_it_gets_in_a_file(case: str, send: Send, request: pytest.FixtureRequest) -> None:
     given: Case = request.getfixturevalue(case)
     wanted = [column.name for column in Scorer.open(given.bundle, "cpu").columns]

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.serving.http.conftest import ASK, StartProcess
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
@@ -16,6 +18,7 @@ EXAMPLES = 10  # of each kind, for each operation
 SAME = r"/presses(?!/score|/sessions|/versions/{version}/sessions)"  # routes that a series shares with other models
 
 
+@pytest.mark.long
 def test_schemathesis_finds_no_failure(
     start_process: StartProcess, models: Path, presses: tuple[Path, str], project: Path, tmp_path: Path
 ) -> None:

@@ -173,8 +173,7 @@ def residuum(folder: Path, *arguments: object, before: str = "") -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "size"), [("light", DESK), ("dark", PHONE)], ids=["light desk", "dark phone"])
 def test_it_is_accessible_and_fits(browser: Browser, service: Service, size: dict[str, int], scheme: str, tmp_path: Path) -> None:
     opened = Page(browser, service, color_scheme=scheme)
     opened.page.set_viewport_size(size)

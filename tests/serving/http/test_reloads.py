@@ -20,7 +20,7 @@ from tests.serving.http.conftest import ASK, Service, StartProcess, free_port, u
 from tests.serving.http.loads import Load, add, add_bad, write
 
 LONG = "RESIDUUM_RELOADS"  # seconds
-SECONDS = float(os.environ.get(LONG, "10"))
+SECONDS = float(os.environ.get(LONG, "5"))
 EVERY = 2.0 if LONG in os.environ else 1.0  # seconds
 # Bytes in the second half; eight versions are kept open, which in the short form are still being gathered.
 MORE_MEMORY = (24 if LONG in os.environ else 80) * 2**20
