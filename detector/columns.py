@@ -20,6 +20,7 @@ from detector.rejects import Reject, shorten
 
 Kind = Literal["number", "category", "boolean", "date"]
 
+NO_COLUMN = "no column of this model"  # what is found in a foreign record
 EXPECTED = {
     "number": "a number",
     "category": "a text",
@@ -132,6 +133,17 @@ def require_columns(names: Sequence[str], columns: Iterable[Column]) -> None:
     raise TableError(
         f"the table lacks the {noun} {format_names(absent)}{suggest_names(absent, names)}; it has {format_names(names)}"
     )
+
+
+def foreign_record(row: int, keys: Sequence[str], wanted: Iterable[str], file: str = "") -> Reject:
+    """Return the reject of a record that has no column of the model, so that it is no row of it."""
+    found = f"{NO_COLUMN}, but {format_names(keys)}" if keys else NO_COLUMN
+    return Reject(row, "", shorten(found), f"at least one of {format_names(wanted)}", file)
+
+
+def is_foreign(reject: Reject) -> bool:
+    """Return whether a reject is of a record without any column of the model."""
+    return reject.found.startswith(NO_COLUMN)
 
 
 def suggest_names(wanted: Iterable[str], names: Sequence[str]) -> str:

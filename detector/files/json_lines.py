@@ -1,4 +1,7 @@
-"""Decoding lines of JSON: a well-formed block at once, any other block line by line, so that only bad lines are rejected."""
+"""Decoding lines of JSON: a well-formed block at once, any other block line by line, so that only bad lines are rejected.
+
+An object that lacks a wanted key has a missing cell. One that has none of them is no row of this table, and is rejected.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from detector.batch import RecordBatch, Scalar
+from detector.columns import foreign_record
 from detector.rejects import Reject, shorten
 
 Decoder = msgspec.json.Decoder[Any]
@@ -29,15 +34,23 @@ class RecordType(NamedTuple):
     typed: bool
     flat: bool
 
+    def hold_empty(self, records: Sequence[msgspec.Struct]) -> bool:
+        """Return whether one of these records was an object with none of the keys, or with nulls only."""
+        return self.record() in records
+
 
 class LineDecoder:
     """Decodes the wanted keys of one file's objects."""
 
-    def __init__(self, file: str, wanted: Sequence[str], numbers: Collection[str]) -> None:
+    def __init__(self, file: str, wanted: Sequence[str], numbers: Collection[str], *, accept_foreign: bool = False) -> None:
+        """Decode these keys; `accept_foreign` accepts objects without any of them, as rows of missing cells."""
         self._file = file
         self._wanted = wanted
         self._numbers = numbers
+        self._accept_foreign = accept_foreign
         self._decoders = [(kind, msgspec.json.Decoder(kind.record)) for kind in record_types(wanted, numbers)]
+        self._key_type = key_type(wanted) if self._decoders else msgspec.Struct
+        self._keys = msgspec.json.Decoder(self._key_type)
 
     def read(self, block: bytes, line: int) -> RecordBatch:
         """Decode a block of whole lines, the first being line number `line`."""
@@ -48,9 +61,15 @@ class LineDecoder:
         for kind, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
+                if not self._accept_foreign and kind.hold_empty(records) and self._holds_foreign(block):
+                    return None
                 rows = range(line, line + len(records))
                 return RecordBatch(Records(records, self._wanted), rows, [], 0, kind.typed, kind.flat, self._numbers)
         return None
+
+    def _holds_foreign(self, block: bytes) -> bool:
+        """Return whether an object of a well-formed block has none of the wanted keys."""
+        return self._key_type() in self._keys.decode_lines(block)
 
     def _read_lines(self, block: bytes, line: int) -> RecordBatch:
         records, rows, rejects, blank = [], [], [], 0
@@ -74,6 +93,8 @@ class LineDecoder:
             decoded = OBJECT.decode(text)
         except BAD_JSON as error:
             return Reject(row, "", show(text), f"a JSON object ({error})", self._file)
+        if not self._accept_foreign and not any(key in decoded for key in self._wanted):
+            return foreign_record(row, tuple(decoded), self._wanted, self._file)
         record: dict[str, Scalar] = {}
         for key in self._wanted:
             raw = decoded.get(key, NULL)
@@ -98,6 +119,12 @@ def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[Record
             record = msgspec.defstruct("Record", fields, rename=names, gc=False, forbid_unknown_fields=flat)
             types.append(RecordType(record, strict, flat))
     return types
+
+
+def key_type(wanted: Sequence[str]) -> type[msgspec.Struct]:
+    """Return a type of records that says which of the wanted keys an object has; msgspec supports all of them."""
+    fields = [(f"f{index}", Any | UnsetType, UNSET) for index in range(len(wanted))]
+    return msgspec.defstruct("Keys", fields, rename={f"f{index}": key for index, key in enumerate(wanted)}, gc=False)
 
 
 class Records(Mapping[str, Sequence[Scalar]]):

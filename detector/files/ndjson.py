@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 
 from detector.batch import RecordBatch, TableBatch
+from detector.columns import is_foreign
 from detector.errors import TableError
 from detector.files import blocks
 from detector.files.blocks import BlockSplitter, count
@@ -61,7 +62,7 @@ class NdjsonSource(SourceBase):
         line = 1
         while data := self._splitter.next_block(line):
             keys |= dict.fromkeys(all_keys(data))
-            read = LineDecoder(self.name, tuple(keys), ()).read(data, line)
+            read = LineDecoder(self.name, tuple(keys), (), accept_foreign=True).read(data, line)
             line += count(data, b"\n")
             yield _block(read, ())
 
@@ -77,7 +78,7 @@ class NdjsonSource(SourceBase):
         while data := self._splitter.next_block(line):
             read = decoder.read(data, line)
             line += count(data, b"\n")
-            rows += len(read.rows)
+            rows += len(read.rows) + sum(map(is_foreign, read.rejects))
             unseen = unseen and absent_keys(unseen, data, read)
             yield _block(read, numbers)
         if rows:  # a file without any object does not lack particular keys

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from detector.batch import RecordBatch
-from detector.files.json_lines import BAD_JSON, LineDecoder, Records, RecordType, record_types
+from detector.files.json_lines import BAD_JSON, LineDecoder, Records, RecordType, key_type, record_types
 from detector.rejects import Reject
 from detector.verdicts import Verdicts, record_type
 from serving.codecs import unknown_columns
@@ -137,9 +137,9 @@ class BodyDecoder:
         self._one = LineDecoder("", wanted, numbers)
         self._decoders: list[tuple[RecordType, msgspec.json.Decoder[Any]]] = []
         for kind in record_types(wanted, numbers):
-            rows = list[kind.record]  # type: ignore[name-defined]  # made at run time
-            body = msgspec.defstruct("Body", [("rows", rows)], forbid_unknown_fields=kind.flat)
-            self._decoders.append((kind, msgspec.json.Decoder(rows | body)))
+            self._decoders.append((kind, _decoder_of(kind.record, flat=kind.flat)))
+        self._key_type = key_type(wanted) if self._decoders else msgspec.Struct
+        self._keys = _decoder_of(self._key_type)
 
     def decode(self, body: bytes) -> RecordBatch:
         """Decode a body, its rows numbered from 0; a row that is not an object of plain values is rejected.
@@ -155,8 +155,15 @@ class BodyDecoder:
             except BAD_JSON:
                 continue
             records = found if type(found) is list else found.rows
+            if kind.hold_empty(records) and self._holds_foreign(body):
+                break
             return RecordBatch(Records(records, self._wanted), range(len(records)), [], 0, kind.typed, kind.flat, self._numbers)
         return self._one_by_one(body)
+
+    def _holds_foreign(self, body: bytes) -> bool:
+        """Return whether a row of a well-formed body has none of the requested keys."""
+        found = self._keys.decode(body)
+        return self._key_type() in (found if type(found) is list else found.rows)
 
     def _one_by_one(self, body: bytes) -> RecordBatch:
         """Decode row by row."""
@@ -178,6 +185,12 @@ def body_decoder(model: ServedModel) -> BodyDecoder:
     if decoder is None:
         decoder = _DECODERS[model] = BodyDecoder(model.columns, model.numbers)
     return decoder
+
+
+def _decoder_of(record: type[msgspec.Struct], *, flat: bool = False) -> msgspec.json.Decoder[Any]:
+    """Return a decoder of bodies whose rows are such records; a `flat` one accepts no other keys beside `rows`."""
+    rows = list[record]  # type: ignore[valid-type]  # made at run time
+    return msgspec.json.Decoder(rows | msgspec.defstruct("Body", [("rows", rows)], forbid_unknown_fields=flat))
 
 
 def check_depth(body: bytes, rows: int, max_depth: int) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 import msgspec
 import numpy as np
 
-from detector.columns import EXPECTED
+from detector.columns import EXPECTED, is_foreign
 from detector.rejects import Reject
 from detector.scorer import Scorer
 from detector.verdicts import Verdicts
@@ -93,7 +93,9 @@ class RollingStatistics:
         return rows
 
     def _reject_reason(self, reject: Reject) -> str:
-        """Return the label of a reject's reason: the kind of the column, `series` or `json`."""
+        """Return the label of a reject's reason: the kind of the column, `series`, `no column` or `json`."""
+        if is_foreign(reject):
+            return "no column"
         in_series = self._window is not None and reject.column in self._window.columns
         return REJECT_REASON.get(reject.expected) or ("series" if in_series else "json")
 

@@ -33,7 +33,16 @@ from serving.stream.changelog_records import ChangelogRecord
 
 Headers = Sequence[tuple[str, bytes | None]]
 DeadLetterReason = Literal[
-    "not JSON", "wrong type", "too big", "too deep", "scorer failed", "no time", "no key", "wrong key", "too old"
+    "not JSON",
+    "no column of this model",
+    "wrong type",
+    "too big",
+    "too deep",
+    "scorer failed",
+    "no time",
+    "no key",
+    "wrong key",
+    "too old",
 ]
 
 

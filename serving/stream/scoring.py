@@ -15,6 +15,7 @@ import numpy as np
 
 from detector import cells
 from detector.batch import RecordBatch, Scalar, column
+from detector.columns import is_foreign
 from detector.errors import StreamError
 from detector.files.blocks import count
 from detector.files.json_lines import show
@@ -164,8 +165,10 @@ class RecordScorer:
 
     def _dead_letter_reason(self, reject: Reject, reasons: dict[int, DeadLetterReason]) -> DeadLetterReason:
         """Return the reason of a dead letter."""
-        if (reason := reasons.get(reject.row)) or not reject.column:
-            return reason or "not JSON"
+        if reason := reasons.get(reject.row):
+            return reason
+        if not reject.column:
+            return "no column of this model" if is_foreign(reject) else "not JSON"
         window = self._series.window
         if window and reject.column == window.time and reject.expected.startswith(AFTER):
             return "too old"

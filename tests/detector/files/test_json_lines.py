@@ -57,5 +57,24 @@ def test_records_of_numbers_become_a_matrix(block: bytes) -> None:
     np.testing.assert_array_equal(read.values.floats(), expected)
 
 
+@pytest.mark.parametrize("numbers", [["a", "b"], ["b"], []])
+@pytest.mark.parametrize("others", ["", '{"a":7}\n{"a":null,"b":null}\n', '{"a":"x","c":1}\n'])
+def test_an_object_without_any_wanted_key_is_rejected(others: str, numbers: list[str]) -> None:
+    read = LineDecoder("t.ndjson", ["a", "b"], numbers).read(others.encode() + b'{}\n{"A":1,"op":{"a":1}}\n', 1)
+    assert [(reject.found, reject.expected) for reject in read.rejects] == [
+        ("no column of this model", "at least one of 'a', 'b'"),
+        ("no column of this model, but 'A', 'op'", "at least one of 'a', 'b'"),
+    ]
+    assert len(read.rows) == others.count("\n")
+
+
+@pytest.mark.parametrize("numbers", [["a"], []])
+def test_a_null_is_a_cell(numbers: list[str]) -> None:
+    block = b'{"a":null}\n{"a":null,"other":1}\n'
+    read = LineDecoder("", ["a"], numbers).read_fast(block, 1)
+    assert read is not None
+    assert list(read.values["a"]) == [None, None]
+
+
 def test_all_keys_come_in_order_of_their_first_occurrence() -> None:
     assert all_keys(b'{"b":1}\nno object\n{"a":1,"b":2}\n') == ("b", "a")

@@ -153,8 +153,8 @@ def test_any_records_are_read_back_for_any_block_size(
         except TableError:
             assert {"a", "b", 'q"'} - {key for record in records for key in record}
             return
-    assert table.rows == list(range(1, len(records) + 1))
-    for record, row in zip(records, table.cells, strict=True):
+    assert table.rows == [row for row, record in enumerate(records, 1) if record]
+    for record, row in zip(filter(None, records), table.cells, strict=True):
         for key, cell in zip(["a", "b", 'q"'], row, strict=True):
             value = record.get(key)
             if isinstance(value, str):

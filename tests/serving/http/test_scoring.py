@@ -26,8 +26,15 @@ BAD = [
     {"slots": 10**400},
     7,
     None,
+    {},
+    {"Temperature": 60, "before": {"temperature": 60}},
 ]
-ODD = [{}, {"machine": "new"}, {"machine": 7, "door_open": True, "firmware": 7.1}, {"temperature": " 60.5 ", "at": 1760000000}]
+ODD = [
+    {"temperature": None},
+    {"machine": "new"},
+    {"machine": 7, "door_open": True, "firmware": 7.1},
+    {"temperature": " 60.5 ", "at": 1760000000},
+]
 
 
 @pytest.fixture(scope="module")

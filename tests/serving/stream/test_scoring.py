@@ -101,13 +101,15 @@ def failing_above(scorer: Scorer, column: str, limit: float) -> ServedModel:
 def test_a_record_on_which_the_scorer_fails_is_a_dead_letter_and_the_others_are_scored() -> None:
     frame = FRAME.with_columns(temperature=FRAME["temperature"].fill_null(60.0)).sort("temperature")
     limit = frame["temperature"][-3] + 1e-9
-    batch = batch_of([*values(frame), b"{"])
+    batch = batch_of([*values(frame), b"{", b"{}", b'{"before":null,"after":{"temperature":60}}'])
     configure_logging("json")
     scored = scorer_of(failing_above(Scorer.open(KEPT, "cpu"), "temperature", limit))(batch, no_state)
     assert [(dead_letter.batch_index, dead_letter.reason) for dead_letter in scored.dead_letters] == [
         (18, "scorer failed"),
         (19, "scorer failed"),
         (20, "not JSON"),
+        (21, "no column of this model"),
+        (22, "no column of this model"),
     ]
     check([msgspec.json.decode(ENCODER.encode(verdict)) for verdict in scored.verdicts], frame[:18], KEPT)
 
