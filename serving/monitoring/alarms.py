@@ -1,4 +1,4 @@
-"""The latest alarms of each model, with their reasons, kept until they are taken."""
+"""The latest alarms of each model, with the reasons that were asked for, kept until they are taken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from detector.verdicts import Verdicts
 from serving.monitoring.observed import ObservedModel
 
 MAX_ALARMS = 100  # kept of each model
-MAX_PER_REQUEST = 10
 
 
 class AlarmEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +27,7 @@ class AlarmEvent(msgspec.Struct, frozen=True, kw_only=True):
     score: float
     p_value: float
     threshold: float
-    reasons: list[Reason]
+    reasons: list[Reason]  # none where the request asked for none, or its format has none
 
 
 class RecentAlarms:
@@ -39,13 +38,13 @@ class RecentAlarms:
         self._by_name = self._empty()
 
     def record(self, model: ObservedModel, verdicts: Verdicts, request_id: str) -> None:
-        """Record the alarms of a request; of many, those with the highest scores."""
-        if not verdicts.reasons:
-            return
+        """Record the alarms of a request; of more than `MAX_ALARMS`, those with the highest scores."""
         flagged = verdicts.is_anomaly.nonzero()[0]
-        if len(flagged) > MAX_PER_REQUEST:
-            flagged = np.sort(flagged[np.argsort(verdicts.score[flagged])[-MAX_PER_REQUEST:]])
-        reasons = verdicts.reasons.by_row()
+        if not len(flagged):
+            return
+        if len(flagged) > MAX_ALARMS:
+            flagged = np.sort(flagged[np.argsort(verdicts.score[flagged])[-MAX_ALARMS:]])
+        reasons = verdicts.reasons.by_row() if verdicts.reasons else {}
         with self._lock:
             for index in flagged.tolist():
                 alarm = AlarmEvent(

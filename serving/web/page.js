@@ -230,6 +230,7 @@ function alarmLine(alarm, key) {
   const reasons = alarm.reasons.map((reason) =>
     element("li", {}, `${reason.column}: ${reason.found ?? "missing"}, expected ${reason.expected ?? "none"} (${percent(reason.share)})`),
   );
+  if (!reasons.length) reasons.push(element("li", { class: "note" }, "no reasons: the request asked for none, or its format has none"));
   const feedbackButton = (verdict, label) => {
     const onclick = (event) =>
       showingErrors(async () => {
