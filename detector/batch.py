@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,16 @@ Scalar = str | int | float | bool | None
 Rows = Sequence[int] | npt.NDArray[np.int64]
 
 EXACT = 1 << 53  # up to here an integral float has the same digits as an integer
+
+
+class ColumnDifferences(NamedTuple):
+    """How columns or keys differ from those that the detector reads: each with the number of rows in which it was seen to."""
+
+    unknown: Mapping[str, int] = MappingProxyType({})  # the detector does not read them
+    missing: Mapping[str, int] = MappingProxyType({})  # it reads them, and rows lack them; a null is there
+
+
+NO_DIFFERENCES = ColumnDifferences()
 
 
 class Batch(Protocol):
@@ -38,8 +49,8 @@ class Batch(Protocol):
         """The file that the rows come from, for rejects; "" if there is none."""
 
     @property
-    def unknown_columns(self) -> Sequence[str]:
-        """Names of columns that the detector does not read."""
+    def differences(self) -> ColumnDifferences:
+        """How the columns of the rows differ from those that the detector reads."""
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -61,7 +72,7 @@ class TableBatch(NamedTuple):
     rejects: list[Reject]
     blank: int = 0
     file: str = ""
-    unknown_columns: Sequence[str] = ()
+    differences: ColumnDifferences = NO_DIFFERENCES
 
     def columns(self, names: Sequence[str]) -> Mapping[str, Sequence[object]]:
         """Return the cells of the named columns; of those that are there."""
@@ -79,7 +90,7 @@ class RecordBatch(NamedTuple):
     flat: bool = False  # the records hold no other keys, so nothing can be nested
     numbers: Collection[str] = ()  # the columns of numbers
     file: str = ""
-    unknown_columns: Sequence[str] = ()
+    differences: ColumnDifferences = NO_DIFFERENCES
 
     @property
     def frame(self) -> pl.DataFrame:
@@ -103,7 +114,7 @@ class MatrixBatch(NamedTuple):
     names: Sequence[str]  # of the columns
     rejects: list[Reject]
     file: str = ""
-    unknown_columns: Sequence[str] = ()
+    differences: ColumnDifferences = NO_DIFFERENCES
 
     @property
     def rows(self) -> Rows:
@@ -130,7 +141,7 @@ class ImageBatch(NamedTuple):
     rejects: list[Reject]
     blank: int = 0
     file: str = ""
-    unknown_columns: Sequence[str] = ()
+    differences: ColumnDifferences = NO_DIFFERENCES
 
     def columns(self, names: Sequence[str]) -> Mapping[str, Sequence[object]]:
         """Return nothing: pixels are not quoted."""

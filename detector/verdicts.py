@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from msgspec import UNSET, Meta, UnsetType
 
-from detector.batch import Rows
+from detector.batch import NO_DIFFERENCES, ColumnDifferences, Rows
 from detector.classifier import ClassPredictions
 from detector.reasons import NO_REASONS, Reason, Reasons
 from detector.rejects import Reject
@@ -61,7 +61,7 @@ class Verdicts(NamedTuple):
     classes: ClassPredictions | None = None  # where the bundle has a classifier
     row_status: np.ndarray | None = None  # int8[accepted rows] of a series: `detector.windows.ROW_STATUS`
     alarms: int = 0  # of a series: how many began
-    unknown_columns: Sequence[str] = ()  # of the batch, which the detector does not read
+    differences: ColumnDifferences = NO_DIFFERENCES  # of the batch
 
     @property
     def is_scored(self) -> np.ndarray:

@@ -452,7 +452,7 @@ def _verdicts_of_table(results: pl.DataFrame, batch: Batch) -> Verdicts:
         rejects=[*batch.rejects, *rejects],
         infinite=0,  # a service does not count them
         matrix=np.empty((scored.height, 0)),  # nor return its rows
-        unknown_columns=batch.unknown_columns,
+        differences=batch.differences,
         classes=ClassPredictions(scored["class"].to_numpy(), scored["class_probability"].to_numpy()) if has_classes else None,
     )
 
@@ -479,5 +479,5 @@ def _verdicts_of_lines(results: Sequence[_ResultLine], batch: Batch, alarms: int
         matrix=np.empty((len(accepted), 0)),  # nor return its rows
         row_status=row_status,
         alarms=alarms,
-        unknown_columns=batch.unknown_columns,
+        differences=batch.differences,
     )

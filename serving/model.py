@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from functools import cached_property
 
-from detector.batch import Batch
+from detector.batch import NO_DIFFERENCES, Batch, ColumnDifferences
 from detector.files.json_lines import LineDecoder
 from detector.inputs import SeriesSession, Session
 from detector.scorer import Scorer
 from detector.verdicts import Verdicts
 from detector.windows import MAX_KEYS
 from serving.log import error_fields, log
+from serving.monitoring.differences import DifferenceCounts
 from serving.monitoring.rolling import RollingStatistics
 from serving.monitoring.shadow import ShadowModel
 
@@ -25,6 +26,7 @@ class ServedModel:
         self.version = scorer.manifest.version
         self.scorer = scorer
         self.statistics = RollingStatistics(scorer)
+        self.differences = DifferenceCounts(name, self.version)
         self.shadow: ShadowModel | None = None  # another version that scores some of the same rows
         self.loaded = dt.datetime.now(dt.UTC)
         self.columns = scorer.input.required
@@ -44,6 +46,14 @@ class ServedModel:
     def session(self) -> Session:
         """Return a session for scoring rows that come in batches."""
         return self.scorer.session(self._max_keys)
+
+    def count_differences(self, differences: ColumnDifferences) -> None:
+        """Count how the columns of a batch differ from those of the model."""
+        try:
+            if differences is not NO_DIFFERENCES:
+                self.differences.add(differences)
+        except Exception as error:  # noqa: BLE001 - as below
+            log().error("statistics failed", model=self.name, version=self.version, **error_fields(error))
 
     def score(self, batch: Batch, *, top: int, session: Session | None = None) -> Verdicts:
         """Return the verdicts on a batch, anomalies with up to `top` reasons; without a `session` in one of its own.

@@ -50,6 +50,7 @@ class ScoringExchange:
         return answer + self._codec.finish() if final else answer
 
     def _score(self, batch: Batch) -> Verdicts:
+        self._model.count_differences(batch.differences)
         verdicts = self._model.score(batch, top=self._top, session=self._session)
         for observe in self._observers:
             try:

@@ -149,6 +149,10 @@ class Records(Mapping[str, Sequence[Scalar]]):
     def __len__(self) -> int:
         return len(self._wanted)
 
+    def have_missing(self, step: int) -> bool:
+        """Return whether a value is missing in every `step`-th record."""
+        return None in itertools.chain.from_iterable(map(msgspec.structs.astuple, self._records[::step]))
+
     def floats(self) -> np.ndarray:
         """Return records of only floats and None as `float64[records, keys]`, with NaN for None."""
         rows = map(msgspec.structs.astuple, self._records)
@@ -185,14 +189,19 @@ def _count_objects(block: bytes) -> int:
     return len(ends) if between else 0
 
 
+def keys_of(text: bytes | msgspec.Raw) -> tuple[str, ...]:
+    """Return the keys of an object; none of anything else."""
+    try:
+        return tuple(OBJECT.decode(text))
+    except BAD_JSON:
+        return ()
+
+
 def all_keys(block: bytes) -> tuple[str, ...]:
     """Return the keys of all objects, in order of first occurrence."""
     keys: dict[str, None] = {}
     for text in block.split(b"\n"):
-        try:
-            keys |= dict.fromkeys(OBJECT.decode(text))
-        except BAD_JSON:
-            continue
+        keys |= dict.fromkeys(keys_of(text))
     return tuple(keys)
 
 

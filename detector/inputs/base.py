@@ -131,7 +131,7 @@ class RowSession:
             infinite=encoded.infinite,
             matrix=encoded.matrix,
             classes=engine.classifier.classify(encoded.matrix) if engine.classifier else None,
-            unknown_columns=batch.unknown_columns,
+            differences=batch.differences,
         )
 
     def _outputs(self, matrix: np.ndarray, explain: Explain) -> Outputs:

@@ -217,7 +217,7 @@ class SeriesSession:
             matrix=keyed.matrix[kept],
             row_status=row_status,
             alarms=scores.alarms,
-            unknown_columns=batch.unknown_columns,
+            differences=batch.differences,
         )
 
     def _reasons(self, batch: Batch, at: np.ndarray, scores: _Scores, is_explained: np.ndarray, top: int) -> Reasons:

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import polars as pl
 
-from detector.batch import TableBatch
+from detector.batch import ColumnDifferences, TableBatch
 from detector.reasons import as_structs
 from detector.verdicts import Verdicts
 from serving.codecs.base import BodyError, CodecOptions, WholeBody, check_rows
@@ -22,7 +22,8 @@ class ArrowCodec(WholeBody):
 
     content_type = CONTENT_TYPE.encode()
 
-    def __init__(self, model: ServedModel, options: CodecOptions) -> None:  # noqa: ARG002 - as every codec
+    def __init__(self, model: ServedModel, options: CodecOptions) -> None:
+        self._model = model
         self._options = options
 
     def decode(self, data: bytes, *, final: bool = True) -> TableBatch:  # noqa: ARG002 - the body is whole
@@ -32,7 +33,9 @@ class ArrowCodec(WholeBody):
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
             raise BodyError(400, "arrow", "the body is not a readable Arrow stream") from error
         check_rows(frame.height, self._options.limits)
-        return TableBatch(frame, np.arange(frame.height), [])
+        unknown = [name for name in frame.columns if name not in self._model.columns]
+        differences = ColumnDifferences(dict.fromkeys(unknown, frame.height))
+        return TableBatch(frame, np.arange(frame.height), [], differences=differences)
 
     def encode(self, verdicts: Verdicts) -> bytes:
         """Write the verdicts; of a rejected row, all fields are null but `row` and `rejected`."""

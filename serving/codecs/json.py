@@ -15,8 +15,8 @@ from detector.batch import RecordBatch
 from detector.files.json_lines import BAD_JSON, LineDecoder, Records, RecordType, key_type, record_types
 from detector.rejects import Reject
 from detector.verdicts import Verdicts, record_type
-from serving.codecs import unknown_columns
 from serving.codecs.base import BodyError, CodecOptions, WholeBody, check_rows
+from serving.codecs.column_differences import MAX_NAMES, with_differences
 from serving.codecs.json_limits import depth, without_long_texts
 from serving.model import ServedModel
 
@@ -50,7 +50,7 @@ class Totals(msgspec.Struct, kw_only=True):
     rejected: int = 0
     not_scored: int | UnsetType = UNSET  # of a series: rows that warm a window up, or lie between two windows ...
     alarms: int | UnsetType = UNSET  # ... and how many alarms began
-    unknown_columns: list[str] | UnsetType = UNSET  # keys of the first rows that no column is read from
+    unknown_columns: list[str] | UnsetType = UNSET  # keys that no column is read from
 
     def add(self, verdicts: Verdicts) -> None:
         """Count verdicts."""
@@ -61,8 +61,8 @@ class Totals(msgspec.Struct, kw_only=True):
         self.rows += len(verdicts.score) - (not_scored or 0)
         self.anomalies += int(np.count_nonzero(verdicts.is_anomaly))
         self.rejected += len(verdicts.rejects)
-        if verdicts.unknown_columns:
-            self.unknown_columns = self.unknown_columns or list(verdicts.unknown_columns)
+        if unknown := verdicts.differences.unknown:
+            self.unknown_columns = list(dict.fromkeys([*(self.unknown_columns or ()), *unknown]))[:MAX_NAMES]
 
 
 class Answer(Totals, kw_only=True):
@@ -91,7 +91,7 @@ class JsonCodec(WholeBody):
         check_rows(rows, limits)
         if not batch.flat:
             check_depth(data, rows, limits.max_depth)
-            batch = batch._replace(unknown_columns=unknown_columns.in_body(data, self._model.columns))
+        batch = with_differences(batch, lambda: _rows(data), self._model)
         return without_long_texts(batch, limits.max_text) if len(data) > limits.max_text else batch
 
     def encode(self, verdicts: Verdicts) -> bytes:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from msgspec import UNSET
 
 from detector.batch import RecordBatch
 from detector.files.stream import BOM
 from detector.verdicts import Verdicts
-from serving.codecs import unknown_columns
 from serving.codecs.base import BodyError, CodecOptions
+from serving.codecs.column_differences import with_differences
 from serving.codecs.json import ENCODER, Totals, check_depth, rows_in_order
 from serving.codecs.json_limits import without_long_texts
 from serving.model import ServedModel
@@ -65,13 +64,11 @@ class NdjsonCodec:
 
     def _decode(self, block: bytes) -> RecordBatch:
         """Decode whole lines."""
-        limits, is_first = self._options.limits, self._line == 1
-        block = block.removeprefix(BOM) if is_first else block
+        limits = self._options.limits
+        block = block.removeprefix(BOM) if self._line == 1 else block
         batch = self._model.line_decoder.read(block, self._line)
         self._line += len(batch.rows) + len(batch.rejects) + batch.blank
         if not batch.flat:
             check_depth(block, len(batch.rows) + len(batch.rejects), limits.max_depth)
-            names = unknown_columns.in_lines(block, self._model.columns) if is_first else []
-            self._totals.unknown_columns = names or self._totals.unknown_columns or UNSET
-            batch = batch._replace(unknown_columns=names)
+        batch = with_differences(batch, lambda: block.split(b"\n")[:-1], self._model)
         return without_long_texts(batch, limits.max_text) if len(block) > limits.max_text else batch

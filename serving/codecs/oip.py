@@ -3,7 +3,8 @@
 https://github.com/kserve/open-inference-protocol. A missing cell is NaN, `null` (an extension) or empty BYTES. For series
 one input is the time, and one the key where the model has one; the rows of a request are scored like those of a file, and
 the output `state` says which of them have a verdict. Contributions exist for models that score rows one by one.
-Rejected rows have NaN as their score (`null` in JSON) and are listed in the response parameter `rejected`, as JSON.
+Rejected rows have NaN as their score (`null` in JSON) and are listed in the response parameter `rejected`, as JSON; so are inputs
+that are no columns, in `unknown_columns`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from detector.batch import RecordBatch, Scalar
+from detector.batch import ColumnDifferences, RecordBatch, Scalar
 from detector.inputs import SeriesInput
 from detector.verdicts import DTYPES, REQUIRED, Verdicts
 from detector.version import __version__
 from serving.codecs.base import BodyError, CodecOptions, WholeBody
+from serving.codecs.column_differences import MAX_LENGTH, MAX_NAMES
 from serving.codecs.json import check_depth
 from serving.codecs.json_limits import without_long_texts
 from serving.limits import Limits
@@ -121,7 +123,9 @@ class OipCodec(WholeBody):
         response = InferenceResponse(model.name, str(model.version), outputs, id=request.id)
         if verdicts.rejects:
             rejects = sorted(verdicts.rejects, key=lambda reject: reject.row)
-            response.parameters = {"rejected": msgspec.json.encode(rejects).decode()}
+            response.parameters["rejected"] = msgspec.json.encode(rejects).decode()
+        if unknown := verdicts.differences.unknown:
+            response.parameters["unknown_columns"] = msgspec.json.encode(list(unknown)[:MAX_NAMES]).decode()
         head = msgspec.json.encode(response)
         if tensors:
             self.content_type = b"application/octet-stream"
@@ -219,9 +223,9 @@ def _records(request: InferenceRequest, tensors: bytes, model: ServedModel, limi
     if absent:
         expected = ", ".join(model.columns)[:1000]
         raise _invalid(f"the inputs lack {', '.join(absent[:20])}", "$.inputs", expected=expected)
-    unknown = [name[:80] for name in values if name not in model.columns]
+    unknown = {name[:MAX_LENGTH]: rows for name in values if name not in model.columns}
     wanted = {name: values[name] for name in model.columns}
-    batch = RecordBatch(wanted, range(rows), [], numbers=model.numbers, unknown_columns=unknown)
+    batch = RecordBatch(wanted, range(rows), [], numbers=model.numbers, differences=ColumnDifferences(unknown))
     return without_long_texts(batch, limits.max_text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from detector.batch import TableBatch
+from detector.batch import ColumnDifferences, TableBatch
 from detector.columns import Column
 from detector.errors import TableError
 from detector.files import ReadOptions, TableSource, open_source
@@ -44,7 +44,8 @@ def read(
             unknown = tuple(name for name in source.columns if name not in wanted)
             for batch in _batches(source, wanted, expected, numbers):
                 rows += batch.frame.height + len(batch.rejects)
-                yield batch._replace(file=source.name, unknown_columns=unknown)
+                differences = ColumnDifferences(dict.fromkeys(unknown, batch.frame.height))
+                yield batch._replace(file=source.name, differences=differences)
                 progress(before + source.position, rows)
             before += source.position
     if not rows:

@@ -78,7 +78,7 @@ class SummaryBuilder:
         self._rejected += len(verdicts.rejects)
         self._blank += batch.blank
         self._infinite += verdicts.infinite
-        self._unused.update(dict.fromkeys(batch.unknown_columns))
+        self._unused.update(dict.fromkeys(batch.differences.unknown))
         if len(self._first_rejects) < MAX_FIRST_REJECTS:
             rejects = sorted(verdicts.rejects, key=lambda reject: reject.row)
             self._first_rejects += rejects[: MAX_FIRST_REJECTS - len(self._first_rejects)]

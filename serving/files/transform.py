@@ -206,7 +206,7 @@ def _count(summary: TransformSummary, batch: TableBatch | ImageBatch, encoded: E
     summary.rejected += len(rejects)
     summary.blank += batch.blank
     summary.infinite += encoded.infinite
-    summary.unused |= dict.fromkeys(batch.unknown_columns)
+    summary.unused |= dict.fromkeys(batch.differences.unknown)
     summary.first_rejects += rejects[: max(0, MAX_FIRST_REJECTS - len(summary.first_rejects))]
 
 

@@ -95,6 +95,21 @@ METRICS = (
     ),
     ModelMetric(
         MetricDefinition(
+            "counter",
+            "residuum_unknown_columns",
+            "Keys and columns that the model does not read, in rows that were looked at.",
+            MODEL,
+        ),
+        lambda model: {(): model.differences.unknown},
+    ),
+    ModelMetric(
+        MetricDefinition(
+            "counter", "residuum_missing_columns", "Rows without a key for a column, of those looked at.", (*MODEL, "column")
+        ),
+        lambda model: {(name,): count for name, count in model.differences.missing.items()},
+    ),
+    ModelMetric(
+        MetricDefinition(
             "gauge", "residuum_alarm_ratio", "Share of anomalies among the latest rows (exponential decay over 2,000).", MODEL
         ),
         lambda model: {(): model.statistics.recent.alarm_ratio},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from detector.scorer import Scorer
+from serving.monitoring.differences import DifferenceCounts
 from serving.monitoring.rolling import RollingStatistics
 
 
@@ -15,3 +16,4 @@ class ObservedModel(Protocol):
     version: int
     scorer: Scorer
     statistics: RollingStatistics
+    differences: DifferenceCounts

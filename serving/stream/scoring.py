@@ -23,6 +23,7 @@ from detector.inputs import SeriesSession
 from detector.inputs.series import AFTER
 from detector.rejects import Reject
 from detector.verdicts import Verdicts
+from serving.codecs.column_differences import with_differences
 from serving.codecs.json_limits import depth, without_long_texts
 from serving.limits import RecordLimits
 from serving.log import error_fields, log
@@ -50,7 +51,8 @@ class RecordScorer:
             ConnectionLost, StreamError: the graph fails on every row, or the stored state cannot be read.
         """
         reasons: dict[int, DeadLetterReason] = {}
-        records = self._decode(batch, reasons)
+        records = with_differences(self._decode(batch, reasons), lambda: batch.values, self.model)
+        self.model.count_differences(records.differences)
         if len(batch.block) > self._limits.max_text:
             records = self._without_long_texts(records, reasons)
         parts = list(self._by_partition(records, batch, reasons, read_state))

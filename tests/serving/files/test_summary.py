@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from detector.batch import TableBatch
+from detector.batch import ColumnDifferences, TableBatch
 from detector.rejects import Reject
 from detector.scorer import Scorer
 from detector.verdicts import Verdicts
@@ -19,7 +19,9 @@ from tests.serving.monitoring.conftest import verdicts
 def summary(*scored: Verdicts, blank: int = 0) -> ScoringSummary:
     scorer, builder = Scorer.open(KEPT, "cpu"), SummaryBuilder()
     for each in scored:
-        builder.add(TableBatch(pl.DataFrame(), np.empty(0, np.int64), [], blank, unknown_columns=("note",)), each)
+        builder.add(
+            TableBatch(pl.DataFrame(), np.empty(0, np.int64), [], blank, differences=ColumnDifferences({"note": 1})), each
+        )
     return builder.summary(scorer.manifest, scorer.calibration_counts)
 
 

@@ -21,7 +21,7 @@ from detector.columns import encode
 from detector.scorer import Scorer
 from tests.data.make_bundle import KEPT
 from tests.programs import program
-from tests.serving.http.conftest import ASK, Service, ServiceThread, running
+from tests.serving.http.conftest import ASK, Service, ServiceThread, Start, running
 from tests.serving.http.test_metrics import Read
 from tests.tables import normal_rows, planted_anomalies
 
@@ -79,6 +79,35 @@ def test_keys_that_no_column_is_read_from_are_named(service: Service, rows: list
     assert service.post([few[0] | {"machine": 7, "flow": "fast"}]).json().get("unknown_columns") is None
     last = json.loads(score(service, lines(misspelt), NDJSON).text.splitlines()[-1])
     assert last["done"]["unknown_columns"] == ["temprature", "at ", "x"]
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson", "arrow", "inference"])
+def test_other_columns_than_those_of_the_model_are_counted_and_logged(
+    start: Start, rows: list[Any], form: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = start("--log", "json")
+    others = [{("temprature" if key == "temperature" else key): value for key, value in row.items()} for row in rows[:7]]
+    for _ in range(2):  # of which one is logged
+        match form:
+            case "json":
+                service.post(others)
+            case "ndjson":
+                score(service, lines(others), NDJSON)
+            case "arrow":
+                score(service, _arrow(pl.DataFrame(rows[:7]).with_columns(temprature=1)), ARROW)
+            case "inference":
+                inputs = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [None]} for name in (*rows[0], "temprature")]
+                found = ASK.post(f"{service.url}/v2/models/pumps/infer", json={"inputs": inputs}).json()
+                assert found["parameters"]["unknown_columns"] == '["temprature"]'
+    text = ASK.get(f"{service.url}/metrics").text
+    count = 2 if form == "inference" else 14
+    assert f'residuum_unknown_columns_total{{model="pumps",version="2"}} {count}.0' in text
+    lacked = f'residuum_missing_columns_total{{column="temperature",model="pumps",version="2"}} {count}.0'
+    assert (lacked in text) == (form in {"json", "ndjson"})
+    events = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    (logged,) = [event for event in events if event["event"] == "rows have other columns than the model"]
+    assert logged["unknown_columns"] == {"temprature": count // 2}
+    assert logged["missing_columns"] == ({"temperature": 7} if form in {"json", "ndjson"} else {})
 
 
 def test_ndjson(service: Service, rows: list[Any], by_json: list[Any]) -> None:

@@ -10,9 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from detector.batch import ColumnDifferences
 from detector.rejects import Reject
 from detector.scorer import Scorer
 from serving.monitoring import model_metrics, shadow
+from serving.monitoring.differences import DifferenceCounts
 from serving.monitoring.model_metrics import ModelMetricsCollector
 from serving.monitoring.rolling import RollingStatistics
 from tests.serving.monitoring.conftest import verdicts
@@ -21,7 +23,9 @@ from tests.serving.monitoring.conftest import verdicts
 def values(scorer: Scorer, statistics: RollingStatistics) -> dict[str, float]:
     """Return the value of each sample, by its name and labels behind model and version."""
     registry = CollectorRegistry()
-    model = SimpleNamespace(name="pumps", version=3, scorer=scorer, statistics=statistics)
+    differences = DifferenceCounts("pumps", 3)
+    differences.add(ColumnDifferences({"temprature": 2, "at ": 1}, {"temperature": 2}))
+    model = SimpleNamespace(name="pumps", version=3, scorer=scorer, statistics=statistics, differences=differences)
     registry.register(ModelMetricsCollector(lambda: [model]))
     found = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
@@ -49,6 +53,8 @@ def test_every_metric_has_a_value(scorer: Scorer) -> None:
     assert [found[f"residuum_score_nats_bucket {bound}"] for bound in ("0.25", "0.5", "4", "4096", "+Inf")] == [1, 2, 3, 3, 4]
     assert found["residuum_score_nats_sum"] == pytest.approx(5003.4)
     assert found["residuum_p_value_count"] == 4
+    assert found["residuum_unknown_columns_total"] == 3
+    assert found["residuum_missing_columns_total temperature"] == 2
     assert "residuum_alarms_total" not in found  # of a series only
 
 
