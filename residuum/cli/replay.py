@@ -44,4 +44,8 @@ def replay(
         job = ReplayJob(dead_letters, topic, group, reason, read_client_settings(kafka_config, kafka or ()))
         done = run(job, lambda so_far: advance(so_far.replayed, None, f"{so_far.replayed:,} dead letters"))
     skipped = f"; {describe.count(done.skipped, 'other')} skipped" if done.skipped else ""
-    output.print_facts([("replayed", f"{describe.count(done.replayed, 'dead letter')} to {topic}{skipped}")])
+    facts = [("replayed", f"{describe.count(done.replayed, 'dead letter')} to {topic}{skipped}")]
+    if done.incomplete:
+        advice = "their headers topic, partition and offset say where the originals are"
+        facts.append(("not replayed", f"{describe.count(done.incomplete, 'dead letter')} too large to be kept whole: {advice}"))
+    output.print_facts(facts)

@@ -68,6 +68,12 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     file: str = ""
     row: int = -1
 
+    def __str__(self) -> str:
+        """Return the position for a message."""
+        if self.topic:
+            return f"topic {self.topic}, partition {self.partition}, offset {self.offset}"
+        return f"{self.file}, line {self.row}"
+
 
 class PolledBatch(Protocol):
     """Records that were polled together, in order."""

@@ -10,6 +10,7 @@ import msgspec
 from serving.stream.base import DeadLetter, Headers, Origin, PolledBatch
 
 PREFIX = "__residuum.errors."
+OMITTED = f"{PREFIX}omitted"  # parts of the record that its dead letter lacks
 
 
 class _Rejection(msgspec.Struct, frozen=True):

@@ -68,7 +68,7 @@ class RecordScorer:
     ) -> Iterator[Verdicts]:
         """Score the rows of series partition by partition, single rows all at once."""
         if self._series.window is None:
-            yield from self._score(records, reasons)
+            yield from self._score(records, batch, reasons)
             return
         if batch.has_keys and self._series.window.key:
             records = self._without_wrong_keys(records, batch, self._series.window.key, reasons)
@@ -79,7 +79,7 @@ class RecordScorer:
         rejects = records.rejects
         for partition, of_partition in positions.items():
             part = records if len(positions) == 1 else records.select(of_partition)
-            yield from self._score(part._replace(rejects=rejects), reasons, self._series.series(partition))
+            yield from self._score(part._replace(rejects=rejects), batch, reasons, self._series.series(partition))
             rejects = []
         if rejects and not positions:
             yield self._rejected(records)
@@ -141,7 +141,11 @@ class RecordScorer:
         return kept
 
     def _score(
-        self, records: RecordBatch, reasons: dict[int, DeadLetterReason], session: SeriesSession | None = None
+        self,
+        records: RecordBatch,
+        batch: PolledBatch,
+        reasons: dict[int, DeadLetterReason],
+        session: SeriesSession | None = None,
     ) -> Iterator[Verdicts]:
         """Score rows; if the graph fails, find the row on which it fails and score the others as if it had not come."""
         try:
@@ -151,10 +155,11 @@ class RecordScorer:
             self._check_graph(error)
             if len(records.rows) > 1:
                 for half in _halves(records):
-                    yield from self._score(half, reasons, session)
+                    yield from self._score(half, batch, reasons, session)
                 return
-            log().warning("scorer failed", **error_fields(error))
             (row,) = records.rows
+            (origin,) = batch.origins([row])
+            log().warning("scorer failed", record=str(origin), **error_fields(error))
             reasons[row] = "scorer failed"
             found = show(msgspec.json.encode({key: values[0] for key, values in records.values.items()}))
             verdicts = self._rejected(records, Reject(row, "", found, f"a row that can be scored ({type(error).__name__})"))

@@ -14,11 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from detector.errors import StreamError
+from detector.errors import OutputError, StreamError
 from serving.limits import RecordLimits
 from serving.log import log
 from serving.model import ServedModel
 from serving.stream.base import ConnectionLost, PolledBatch, RetryBatch, ScoredRecords, StreamSink, StreamSource
+from serving.stream.batch_range import format_range
 from serving.stream.metrics import StreamMetrics
 from serving.stream.model_watcher import ModelWatcher
 from serving.stream.scoring import RecordScorer
@@ -129,8 +130,14 @@ class StreamWorker:
                 sink.flush()
                 sink.commit(batch.position)
                 source.commit(batch, scored.changes)
+        except StreamError as error:
+            raise StreamError(f"{error} (at {format_range(batch)})") from error
+        except OutputError as error:
+            raise OutputError(f"{error} (at {format_range(batch)})") from error
+        except ConnectionLost as lost:
+            raise ConnectionLost(f"{lost} (at {format_range(batch)})", fenced=lost.fenced) from lost
         except RetryBatch as error:
-            log().warning("batch not delivered: retrying", error=str(error), records=len(batch))
+            log().warning("batch not delivered: retrying", error=str(error), records=format_range(batch))
             self._metrics.aborted()
             sink.discard()
             source.rewind(batch)

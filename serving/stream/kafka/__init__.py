@@ -5,6 +5,7 @@ consumer    the source: batches, assigned partitions, rewinding
 offsets     offsets to commit with a batch
 producer    sends messages, with or without transactions
 sink        verdicts, dead letters and changes to windows as messages
+size_limits what is omitted from messages that their topic refuses
 changelog   reads the windows of series
 errors      which of Kafka's errors to retry, and which end the connection or the worker
 config      settings of the clients: defaults, the user's, and fixed ones

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,6 +24,7 @@ from serving.stream.settings import StreamSettings
 
 TOPIC_TIMEOUT, RETRY_INTERVAL = 3.0, 0.2  # seconds for a new topic to become known to every broker
 ADMIN_TIMEOUT = 10.0  # seconds
+BATCH_BYTES = 1_000_000  # the client's default of `batch.size`
 
 
 class KafkaConnector:
@@ -109,7 +111,18 @@ class KafkaConnector:
         producer_settings = config.producer(
             topic.brokers, self._transactional_id if transactional else None, self._settings.kafka
         )
+        if "batch.size" not in self._settings.kafka and (limits := self._message_limits(topic, filter(None, topics))):
+            # Messages that are sent together must fit the topic's limit too: the client does not split them.
+            producer_settings["batch.size"] = min(BATCH_BYTES, *limits)
         return KafkaSink(KafkaProducer(producer_settings, self._settings.kafka, transactional=transactional), topics)
+
+    def _message_limits(self, topic: Topic, names: Iterable[str]) -> list[int]:
+        """Return the topics' limits of the size of a message; those that cannot be read are left out."""
+        admin, limits = self._admin(topic), []
+        for name in names:
+            with contextlib.suppress(ConnectionLost, StreamError):  # the right to describe a topic's configuration is optional
+                limits.append(int(_topic_setting(admin, topic._replace(name=name), "max.message.bytes")))
+        return limits
 
     def _admin(self, topic: Topic) -> AdminClient:
         with config.mask_errors(self._settings.kafka):
@@ -143,7 +156,7 @@ class KafkaConnector:
                 f"{changelog} has {found} partitions but needs {partitions}, as many as {source}; "
                 f"{'name another topic by --changelog' if found > partitions else command}"
             )
-        if (policy := _cleanup_policy(admin, changelog)) != "compact":
+        if (policy := _topic_setting(admin, changelog, "cleanup.policy")) != "compact":
             raise StreamError(
                 f"{changelog} has cleanup.policy={policy}, which deletes windows; change it: kafka-configs.sh {server} --alter "
                 f"--entity-type topics --entity-name {name} --add-config cleanup.policy=compact"
@@ -186,9 +199,9 @@ def _partition_count(admin: AdminClient, topic: Topic) -> int:
         return len(admin.list_topics(topic.name, ADMIN_TIMEOUT).topics[topic.name].partitions)
 
 
-def _cleanup_policy(admin: AdminClient, topic: Topic) -> str:
+def _topic_setting(admin: AdminClient, topic: Topic, setting: str) -> str:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
     with translate_errors(f"look up the configuration of {topic}"):
         (future,) = admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT).values()
-        policy: str = future.result()["cleanup.policy"].value
-        return policy
+        value: str = future.result()[setting].value
+        return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from confluent_kafka import KafkaError, KafkaException
@@ -38,6 +38,20 @@ PERMANENT = {
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
     KafkaError._AUTHENTICATION,  # noqa: SLF001
 }
+
+
+class MessageTooLarge(StreamError):
+    """Messages exceed the limit of their topic, or of the producer."""
+
+    def __init__(self, refused: Mapping[str, Sequence[int]]) -> None:
+        """Describe them; `refused` are the sizes of value and key, by topic."""
+        self.refused = refused
+        topics = "; ".join(f"{topic}: {max(sizes):,} bytes and headers" for topic, sizes in refused.items())
+        super().__init__(
+            f"deliver: MSG_SIZE_TOO_LARGE: a message is larger than its topic or the producer allows ({topics}); raise the "
+            "topic's max.message.bytes, or --kafka message.max.bytes if that is set; nothing is lost: after a restart the "
+            "worker scores the batch again"
+        )
 
 
 def error_of(exception: KafkaException) -> KafkaError:

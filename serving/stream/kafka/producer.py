@@ -10,19 +10,26 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Message as KafkaMessage
 
 from serving.stream.base import ConnectionLost, Headers, RetryBatch
 from serving.stream.kafka import config
-from serving.stream.kafka.errors import describe, error_of, exception_for, reaction
+from serving.stream.kafka.errors import MessageTooLarge, describe, error_of, exception_for, reaction
 from serving.stream.kafka.offsets import OffsetCommit
 
 RETRY_TIMEOUT = 20.0  # seconds for a call with all its retries: less than the transaction timeout
 CALL_TIMEOUT = 5.0  # seconds for one attempt
 RETRY_INTERVAL = 0.1
+FLUSH_INTERVAL = 0.5
 UNKNOWN_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}  # noqa: SLF001 - the client's own errors begin so
 
 BY_KEY = -1  # partition: the client chooses it by the key
 Message = tuple[bytes | None, bytes | None, Headers, int, int]  # value, key, headers, timestamp in ms (0: now), partition
+
+
+def content_size(value: bytes | None, key: bytes | None) -> int:
+    """Return the size of value and key."""
+    return len(value or b"") + len(key or b"")
 
 
 class KafkaProducer:
@@ -38,6 +45,7 @@ class KafkaProducer:
         self._transactional = transactional
         self._in_transaction = False
         self._failed: KafkaError | None = None  # of a message
+        self._refused: dict[str, list[int]] = {}  # sizes of messages that are too large, by topic
         self._topics: set[str] = set()
         with config.mask_errors(user):
             self._producer = Producer({**settings, "on_delivery": self._on_delivery})
@@ -52,7 +60,7 @@ class KafkaProducer:
         """Send messages, in a transaction if the producer is transactional; `flush` makes them durable, `commit` visible.
 
         Raises:
-            RetryBatch, ConnectionLost, StreamError: they cannot be sent.
+            RetryBatch, ConnectionLost, StreamError: they cannot be sent; `MessageTooLarge` if one exceeds a limit.
         """
         if self._transactional and not self._in_transaction:
             self._begin()
@@ -64,8 +72,12 @@ class KafkaProducer:
                     produce(topic, value, key, partition, timestamp=timestamp, headers=list(headers) if headers else None)
                 except BufferError:
                     self._producer.poll(RETRY_INTERVAL)
-                except KafkaException as error:
-                    raise self._exception_for(f"send to {topic}", error_of(error)) from error
+                except KafkaException as exception:
+                    error = error_of(exception)
+                    self._note_refused(error, topic, content_size(value, key))
+                    if self._transactional and not self._refused:
+                        self._flush()  # the reason is that of an earlier message, whose delivery report is next
+                    raise self._exception_for(f"send to {topic}", error) from exception
                 else:
                     break
 
@@ -73,15 +85,16 @@ class KafkaProducer:
         self._call("begin a transaction", self._producer.begin_transaction)
         self._in_transaction = True
         self._failed = None
+        self._refused = {}
 
     def flush(self) -> None:
         """Block until the brokers have acknowledged every message.
 
         Raises:
-            RetryBatch, ConnectionLost, StreamError: they have not.
+            RetryBatch, ConnectionLost, StreamError: they have not; `MessageTooLarge` if one exceeds a limit.
         """
         try:
-            remaining = self._producer.flush(RETRY_TIMEOUT)
+            remaining = self._flush()
         except KafkaException as error:
             raise self._exception_for("deliver", error_of(error)) from error
         except SystemError as error:  # confluent-kafka 2.16 raises this after a fatal error; `commit` raises the reason
@@ -93,6 +106,14 @@ class KafkaProducer:
             raise self._exception_for("deliver", failed)
         if remaining:
             raise RetryBatch(f"{remaining:,} messages are not delivered after {RETRY_TIMEOUT:.0f} s")
+
+    def _flush(self) -> int:
+        """Return how many messages are not delivered: none, or all those left in a transaction in which one has failed."""
+        deadline = time.monotonic() + RETRY_TIMEOUT
+        while True:
+            remaining = self._producer.flush(min(FLUSH_INTERVAL, max(0.0, deadline - time.monotonic())))
+            if not remaining or (self._transactional and self._failed) or time.monotonic() >= deadline:
+                return remaining
 
     def commit(self, offset_commit: OffsetCommit | None) -> None:
         """Commit the transaction, and the offsets with it; without transactions this does nothing.
@@ -121,7 +142,7 @@ class KafkaProducer:
         """
         if not self._transactional:
             # Do not purge: it continues after it has returned, and drops messages that are sent next (librdkafka 2.16).
-            self._failed = None
+            self._failed, self._refused = None, {}
             return
         if not self._in_transaction:
             return
@@ -165,12 +186,21 @@ class KafkaProducer:
         failed, self._failed = self._failed, None
         if failed and reaction(failed) == "stop":
             action, error = "deliver", failed
+        if refused := self._refused:
+            self._refused = {}
+            return MessageTooLarge(refused)
         if error.code() in UNKNOWN_TOPIC:  # a transaction's error does not name the topic
             action = f"{action} to {' or '.join(sorted(self._topics))}"
         return exception_for(action, error)
 
-    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
+    def _note_refused(self, error: KafkaError, topic: str, size: int) -> None:
+        """Keep the size of a message that is too large."""
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._refused.setdefault(topic, []).append(size)
+
+    def _on_delivery(self, error: KafkaError | None, message: KafkaMessage[bytes, bytes]) -> None:
         """Keep the error of an undelivered message, unless it was purged with its aborted transaction."""
         purged = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)  # noqa: SLF001 - the client's own errors begin so
         if error is not None and not (self._transactional and error.code() in purged):
             self._failed = error
+            self._note_refused(error, message.topic() or "", content_size(message.value(), message.key()))

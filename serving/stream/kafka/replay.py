@@ -23,10 +23,11 @@ METADATA_TIMEOUT = 30.0  # seconds
 
 
 class ReplayCounts(NamedTuple):
-    """How many dead letters were replayed, and how many skipped."""
+    """How many dead letters were replayed, how many have another reason, and how many were too large to be kept whole."""
 
     replayed: int = 0
     skipped: int = 0
+    incomplete: int = 0
 
 
 class ReplayJob(NamedTuple):
@@ -73,11 +74,16 @@ def _replay_all(job: ReplayJob, producer: KafkaProducer, on_progress: Callable[[
             records = _records(messages, ends, finished)
             offset_commit = _offset_commit(consumer, job.source.name, records)
             if records:
-                selected = [record for record in records if _matches(record, job.reason)]
+                matching = [record for record in records if _matches(record, job.reason)]
+                selected = [record for record in matching if dead_letters.OMITTED not in dict(record.headers() or ())]
                 producer.send(job.to.name, map(_original_message, selected))
                 producer.flush()
                 producer.commit(offset_commit)
-                counts = ReplayCounts(counts.replayed + len(selected), counts.skipped + len(records) - len(selected))
+                counts = ReplayCounts(
+                    counts.replayed + len(selected),
+                    counts.skipped + len(records) - len(matching),
+                    counts.incomplete + len(matching) - len(selected),
+                )
                 on_progress(counts)
             elif (assigned := {each.partition for each in consumer.assignment()}) and assigned <= finished:
                 return counts

@@ -111,7 +111,8 @@ class Topics:
         make_topics(bootstrap, copies, config, **{self.readings: partitions, self.verdicts: partitions, self.dead_letters: 1})
         self.changelog = f"{self.readings}.{self.group}.changelog"
         self._partitions, self._copies = partitions, copies
-        self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "enable.idempotence": True, **QUIET})
+        producer = {"linger.ms": 5, "enable.idempotence": True, "message.max.bytes": 2_000_000}
+        self._producer = Producer({"bootstrap.servers": bootstrap, **producer, **QUIET})
 
     @property
     def options(self) -> list[object]:
