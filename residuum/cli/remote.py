@@ -76,7 +76,8 @@ class RemoteModel:
     def _request(self, method: str, action: str, kind: type[T], content: object = None) -> T:
         body = b"" if content is None else msgspec.json.encode(content)
         try:
-            with httpx.Client(headers=self._headers, timeout=TIMEOUT, trust_env=False) as client:
+            headers = self._headers | ({} if method == "GET" else {"content-type": "application/json"})
+            with httpx.Client(headers=headers, timeout=TIMEOUT, trust_env=False) as client:
                 response = client.request(method, f"{self._model_url}/{action}", content=body)
             if response.status_code != HTTPStatus.OK:
                 detail = msgspec.json.decode(response.content, type=_ProblemDetails).detail

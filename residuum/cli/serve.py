@@ -44,6 +44,20 @@ def serve(
         Path | None,
         _option("A TOML file of settings, named like these options without the dashes; options override it."),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        _option(
+            "A name or address, sent as Host, by which clients may call the service, beside localhost and the address that it "
+            "listens on; *.example.com for all names below, * for any. Repeatable."
+        ),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        _option(
+            "The origin of web pages that may use the service, such as https://dash.example.com; * for any. Repeatable. Pages of "
+            "other origins are refused."
+        ),
+    ] = None,
     token_file: Annotated[
         Path | None, _option("A file of bearer tokens: one per line, its SHA-256 digest and its roles.")
     ] = None,
@@ -77,6 +91,7 @@ def serve(
 ) -> None:
     """Serve bundles over HTTP, until SIGTERM or Ctrl-C."""
     given = {name: value for name, value in locals().items() if name not in {"models", "config"}}
+    given |= {"allowed_host": allowed_host or None, "cors_origin": cors_origin or None}  # none given: those of the file
     require_serving()
     from serving.http.core.settings import load
     from serving.http.process.server import serve as run

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from serving.http.core.access_log import CLIENT_CLOSED, AccessLog
 from serving.http.core.authentication import TokenAuthentication, authorise
 from serving.http.core.concurrency import ConcurrencyLimiter
+from serving.http.core.origins import OriginPolicy
 from serving.http.core.problem_details import ClientGone
 from serving.http.core.request import Header, Request
 from serving.http.core.response import AnyResponse, Response, StreamedResponse, problem_response
@@ -29,6 +30,7 @@ class App:
         limiter: ConcurrencyLimiter,
         access_log: AccessLog,
         tokens: TokenAuthentication | None,
+        origins: OriginPolicy | None,
         *,
         send_timeout: float,
         forward: Forward | None = None,
@@ -37,6 +39,7 @@ class App:
         self._limiter = limiter
         self._access_log = access_log
         self._tokens = tokens
+        self._origins = origins
         self._send_timeout = send_timeout
         self._forward = forward
 
@@ -48,8 +51,12 @@ class App:
         try:
             match = self._routes.find(request.method, request.path)
             label, request.path_params = match.label, match.path_params
+            if self._origins:
+                self._origins.require(request)
             authorise(self._tokens, request, match.role)
-            status = await self._answer(match.require_route(request), request, send)
+            route = match.require_route(request)
+            route.require_content_type(request)
+            status = await self._answer(route, request, send)
         except ClientGone:
             pass
         except Exception as error:  # noqa: BLE001 - the access log decides what the client may know

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from serving.http.core.access_log import CLIENT_CLOSED, AccessLog
 from serving.http.core.authentication import TokenAuthentication, authorise
 from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
+from serving.http.core.origins import OriginPolicy
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request import Header, RequestHead
 from serving.http.core.response import Response, problem_response
@@ -65,11 +66,13 @@ class FastPath:
         limiter: ConcurrencyLimiter,
         access_log: AccessLog,
         tokens: TokenAuthentication | None,
+        origins: OriginPolicy | None,
     ) -> None:
         self._routes = routes
         self._limiter = limiter
         self._access_log = access_log
         self._tokens = tokens
+        self._origins = origins
 
     def accept(self, url: bytes, headers: Sequence[Header]) -> FastPathRequest | None:
         """Accept a POST request after its head, or return None if it needs the ASGI app."""
@@ -80,6 +83,8 @@ class FastPath:
         head.path_params = found.path_params
         length = head.headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > MAX_INLINE_BYTES:
+            return None
+        if self._origins and not self._origins.is_plain(head.headers):
             return None
         try:
             authorise(self._tokens, head, found.route.role)

@@ -37,6 +37,11 @@ class RequestHead:
         return _media_type(self.headers.get(b"content-type", b""))
 
     @property
+    def has_body(self) -> bool:
+        """Whether a body follows that is not empty, as far as the head says."""
+        return b"transfer-encoding" in self.headers or self.headers.get(b"content-length", b"0") != b"0"
+
+    @property
     def query_params(self) -> dict[str, str]:
         """The query parameters; of a repeated one the last."""
         return dict(parse_qsl(self.query.decode("latin-1"), keep_blank_values=True))

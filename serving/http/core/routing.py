@@ -19,6 +19,7 @@ from serving.http.core.response import AnyResponse, Response
 Handler = Callable[[Request], Awaitable[AnyResponse]]
 InlineHandler = Callable[[RequestHead, int], Callable[[bytes], Response] | None]
 
+JSON_TYPE = "application/json"
 NO_ROUTE = "none"  # label of requests without a route
 _NO_CONTENT: Mapping[str, Any] = MappingProxyType({})
 
@@ -52,6 +53,20 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     limited: bool = False  # counts towards --max-requests
     on_worker_0: bool = False  # other workers forward it
     inline: InlineHandler | None = None  # how the fast path answers a small body, if it can
+
+    def require_content_type(self, request: RequestHead) -> None:
+        """Raise unless the body of an operation is JSON by name: a web page may send text and forms to any origin.
+
+        Raises:
+            HttpProblem: it has another content type, or a body that is read has none.
+        """
+        if self.role != "operate" or self.method == "GET":
+            return
+        content_type = request.content_type
+        if content_type == JSON_TYPE or not (content_type or (self.request and request.has_body)):
+            return
+        detail = f"an operation takes {JSON_TYPE}; send the header Content-Type"
+        raise HttpProblem(415, "content_type", detail, path="Content-Type", found=content_type[:80], expected=JSON_TYPE)
 
 
 class RouteMatch(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from serving.limits import Limits
 from serving.log import LogFormat
 
 MIB = 2**20
+HOST = re.compile(r"\*|(\*\.)?[^\s/*]+")
+ORIGIN = re.compile(r"\*|https?://[^\s/*]+")
 MAX_PORT = 2**16 - 1
 MAY_BE_ZERO = frozenset({"port", "access_share", "shadow_share"})
 
@@ -25,6 +28,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", fo
     port: int = 8080
     workers: int = 1
     device: Device = "auto"
+    allowed_host: tuple[str, ...] | None = None  # names of the service beside localhost and the host; *.example.com: all below
+    cors_origin: tuple[str, ...] | None = None  # whose pages may use the service, such as https://dash.example.com
     token_file: Path | None = None
     tls_certificate: Path | None = None
     tls_key: Path | None = None
@@ -94,5 +99,11 @@ def _check(settings: HttpSettings) -> None:
     for name, port in (("port", settings.port), ("metrics-port", last_metrics_port)):
         if port > MAX_PORT:
             raise SettingError(f"{name} must be at most {MAX_PORT}; got {port}")
+    for host in settings.allowed_host or ():
+        if not HOST.fullmatch(host):
+            raise SettingError(f"allowed-host must be a name or an address, such as pumps.example.com; got {host!r}")
+    for origin in settings.cors_origin or ():
+        if not ORIGIN.fullmatch(origin):
+            raise SettingError(f"cors-origin must be an origin, such as https://dash.example.com; got {origin!r}")
     if settings.tls_key and not settings.tls_certificate:
         raise SettingError("tls-key requires tls-certificate")

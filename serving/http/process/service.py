@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from starlette.types import ASGIApp
+
 from serving.http.api.admin import AdminApi
 from serving.http.api.live_page import LivePage
 from serving.http.api.routes import Apis, build_routes
@@ -20,6 +22,7 @@ from serving.http.core.concurrency import ConcurrencyLimiter
 from serving.http.core.connection import ClientConnection, ResponseWriter
 from serving.http.core.fast_path import FastPath
 from serving.http.core.metrics import HttpMetrics
+from serving.http.core.origins import AllowedHosts, OriginPolicy, with_cors
 from serving.http.core.readiness import Readiness
 from serving.http.core.settings import HttpSettings
 from serving.http.core.timer import repeated
@@ -47,7 +50,7 @@ class WorkerIdentity(NamedTuple):
 class Listener(NamedTuple):
     """What uvicorn needs for a socket: the ASGI app, and what creates a connection."""
 
-    app: App
+    app: ASGIApp
     connection: Callable[..., ClientConnection]
 
 
@@ -87,7 +90,10 @@ class HttpService:
 
     def listener(self) -> Listener:
         """Return the listener for clients."""
-        return self._listener(AccessLog(self.metrics, self._settings.access_share), self._tokens)
+        settings = self._settings
+        origins = OriginPolicy(AllowedHosts(settings.host, settings.allowed_host or ()), settings.cors_origin or ())
+        listener = self._listener(AccessLog(self.metrics, settings.access_share), self._tokens, origins)
+        return listener._replace(app=with_cors(listener.app, settings.cors_origin)) if settings.cors_origin else listener
 
     @contextlib.asynccontextmanager
     async def background_tasks(self) -> AsyncIterator[None]:
@@ -108,21 +114,22 @@ class HttpService:
             yield
 
     def _serve_internal_api(self, socket: Path) -> contextlib.AbstractAsyncContextManager[None]:
-        """Serve the other workers, which have checked the tokens and count the requests themselves."""
-        listener = self._listener(InternalAccessLog(self.metrics, 0.0), None)
+        """Serve the other workers, which have checked the tokens and the origins and count the requests themselves."""
+        listener = self._listener(InternalAccessLog(self.metrics, 0.0), None, None)
         return serve_internal_api(InternalApi(listener.app, self._aggregator), socket, listener.connection, self._settings)
 
-    def _listener(self, access_log: AccessLog, tokens: TokenAuthentication | None) -> Listener:
+    def _listener(self, access_log: AccessLog, tokens: TokenAuthentication | None, origins: OriginPolicy | None) -> Listener:
         settings = self._settings
         app = App(
             self._routes,
             self.limiter,
             access_log,
             tokens,
+            origins,
             send_timeout=settings.idle_timeout,
             forward=self._proxy.forward if self._proxy else None,
         )
-        fast_path = FastPath(self._routes, self.limiter, access_log, tokens)
+        fast_path = FastPath(self._routes, self.limiter, access_log, tokens, origins)
         return Listener(app, partial(ClientConnection, settings, fast_path, ResponseWriter(), access_log.record_dropped))
 
     async def _update_aggregator(self) -> None:

@@ -140,14 +140,17 @@ class ServiceProcess(Service):
 
 
 def parse(options: tuple[object, ...]) -> dict[str, object]:
-    """Parse command-line options of `residuum serve`, each with a value."""
+    """Parse command-line options of `residuum serve`, each with a value; one that is given again makes a list."""
     types = {field.name: field.type for field in msgspec.structs.fields(HttpSettings)}
     texts = [*map(str, options)]
-    values = {name.removeprefix("--").replace("-", "_"): value for name, value in zip(texts[::2], texts[1::2], strict=True)}
-    return {
-        name: Path(value) if "Path" in str(types[name]) else msgspec.convert(value, types[name], strict=False)
-        for name, value in values.items()
-    }
+    values: dict[str, object] = {}
+    for option, value in zip(texts[::2], texts[1::2], strict=True):
+        name = option.removeprefix("--").replace("-", "_")
+        if "tuple[str" in str(types[name]):
+            values[name] = [*values.get(name, ()), value]  # type: ignore[misc]
+        else:
+            values[name] = Path(value) if "Path" in str(types[name]) else msgspec.convert(value, types[name], strict=False)
+    return values
 
 
 @pytest.fixture(scope="session")

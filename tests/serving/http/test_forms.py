@@ -29,7 +29,8 @@ NDJSON = {"content-type": "application/x-ndjson"}
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
 RAW = {"content-type": "application/octet-stream"}
 HEAD = (
-    b"POST /v1/models/pumps/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"POST /v1/models/pumps/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
 )
 
 
