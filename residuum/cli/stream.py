@@ -81,6 +81,19 @@ def stream(
             help="The delivery guarantee after a failure.", show_default="exactly-once between topics, else at-least-once"
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a new group starts in a topic: earliest, latest, or a time such as 2026-01-31T18:30:00Z.",
+        ),
+    ] = None,
+    on_lost_position: Annotated[
+        Literal["stop", "earliest", "latest"] | None,
+        typer.Option(
+            help="What to do when the records at the group's position are gone: stop, or warn and continue at the earliest or "
+            "the latest record.",
+        ),
+    ] = None,
     kafka: KAFKA = None,
     kafka_config: KAFKA_CONFIG = None,
     state: Annotated[
@@ -135,6 +148,8 @@ def stream(
             dead_letters=None if dead_letters is None else parse_address(dead_letters),
             worker_id=worker_id,
             guarantee=guarantee,
+            start=start,
+            on_lost_position=on_lost_position,
             state=state,
             changelog=changelog,
             state_memory=state_memory,

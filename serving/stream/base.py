@@ -234,6 +234,9 @@ class SourceObserver(Protocol):
     def rebalanced(self, event: str) -> None:
         """Count a rebalance: `assigned`, `revoked` or `lost`."""
 
+    def skipped(self, topic: str, partition: int, cause: str, records: int) -> None:
+        """Count records that are passed over without being read: `expired`, `compacted`, or skipped by a `reset`."""
+
     def set_assigned(self, partitions: int, paused: int) -> None:
         """Set how many partitions are assigned to this worker, and how many of them are paused."""
 

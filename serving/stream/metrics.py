@@ -24,6 +24,12 @@ METRICS = {
         "counter", "residuum_stream_transactions", "Batches, by whether they were delivered.", ("result",)
     ),
     "rebalances": MetricDefinition("counter", "residuum_stream_rebalances", "Changes of the assigned partitions.", ("event",)),
+    "skipped": MetricDefinition(
+        "counter",
+        "residuum_stream_skipped_records",
+        "Offsets passed over without being read: expired, compacted, or skipped by a reset; the log names their ranges.",
+        ("topic", "partition", "cause"),
+    ),
     "fenced": MetricDefinition("counter", "residuum_stream_fenced", "Times that another worker fenced this one by using its ID."),
     "connections": MetricDefinition("counter", "residuum_stream_connections", "Times that source and sink were opened."),
     "loads": MetricDefinition("counter", "residuum_model_loads", "Attempts to load a bundle.", ("outcome",)),
@@ -120,6 +126,10 @@ class StreamMetrics:
     def rebalanced(self, event: str) -> None:
         """Count a rebalance: `assigned`, `revoked` or `lost`."""
         self._counters["rebalances"].labels(event).inc()
+
+    def skipped(self, topic: str, partition: int, cause: str, records: int) -> None:
+        """Count records that are passed over without being read: `expired`, `compacted`, or skipped by a `reset`."""
+        self._counters["skipped"].labels(topic, str(partition), cause).inc(records)
 
     def set_assigned(self, partitions: int, paused: int) -> None:
         """Set how many partitions are assigned, and how many of them are paused."""

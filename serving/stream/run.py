@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from detector.errors import SettingError
 from detector.windows import Window
 from serving.files.output import STDOUT
 from serving.log import configure_logging, log
@@ -69,6 +70,8 @@ def connector(settings: StreamSettings, metrics: StreamMetrics, window: Callable
         SettingError: a setting is invalid.
     """
     exactly_once = settings.exactly_once
+    if not isinstance(settings.source, Topic) and (settings.start, settings.on_lost_position) != ("earliest", "earliest"):
+        raise SettingError("--start and --on-lost-position need a topic as --from")
     if any(isinstance(address, Topic) for address in (settings.source, settings.sink, settings.dead_letters_to)):
         from serving.stream.kafka import KafkaConnector
 

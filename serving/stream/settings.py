@@ -17,6 +17,7 @@ from serving.log import LogFormat
 from serving.stream.addresses import Address, Topic
 
 Guarantee = Literal["exactly-once", "at-least-once"]
+LostPosition = Literal["stop", "earliest", "latest"]
 MIB = 2**20
 
 
@@ -29,6 +30,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     worker_id: str | None = None  # None: a new one for each process
     guarantee: Guarantee | None = None  # None: the strongest that source and sink allow
+    start: str = "earliest"  # where a new group starts in a topic: earliest, latest or a time
+    on_lost_position: LostPosition = "earliest"  # if the records at a position in a topic are gone
     kafka: Mapping[str, str] = {}
     state: Path | None = None  # state file of a tailed file: its position, and the windows of its series
     changelog: str | None = None  # topic for the windows of a topic's series; None: named after topic and group

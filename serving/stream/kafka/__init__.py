@@ -3,6 +3,7 @@
 connect     opens source and sink; checks topics before anything is read
 consumer    the source: batches, assigned partitions, rewinding
 offsets     offsets to commit with a batch
+positions   where to start, and what to do when a position is gone; gaps of compacted topics
 producer    sends messages, with or without transactions
 sink        verdicts, dead letters and changes to windows as messages
 size_limits what is omitted from messages that their topic refuses

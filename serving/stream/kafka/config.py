@@ -24,6 +24,7 @@ FIXED = {
     "group.id": "is set by --group",
     "group.instance.id": "is set by --id",
     "transactional.id": "is derived from --group and --id",
+    "auto.offset.reset": "is set by --start and --on-lost-position",
     "partition.assignment.strategy": "is always cooperative-sticky",
     "enable.auto.commit": "would commit records that are not scored yet",
     "enable.auto.offset.store": "would commit records that are not scored yet",
@@ -33,11 +34,13 @@ FIXED = {
 }
 
 
-def consumer(brokers: str, group: str, instance: str | None, user: Mapping[str, str]) -> Config:
-    """Return a consumer's settings; `instance` is the ID of a static group member."""
+def consumer(brokers: str, group: str, instance: str | None, user: Mapping[str, str], *, reset: str = "earliest") -> Config:
+    """Return a consumer's settings; `instance` is the ID of a static group member.
+
+    `reset` is what the client does without a usable position; with `error` it returns one.
+    """
     check(user)
     defaults: Config = {
-        "auto.offset.reset": "earliest",  # latest would skip records from before the first start
         "queued.max.messages.kbytes": PREFETCH_KB,
         "queued.min.messages": 10_000,
         "fetch.queue.backoff.ms": 10,  # the default of 1,000 starves a queue this small
@@ -46,6 +49,7 @@ def consumer(brokers: str, group: str, instance: str | None, user: Mapping[str, 
         defaults |= {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": SESSION_TIMEOUT}
     fixed: Config = {
         "group.id": group,
+        "auto.offset.reset": reset,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",

@@ -18,6 +18,7 @@ from serving.stream.kafka import config
 from serving.stream.kafka.changelog import Changelog
 from serving.stream.kafka.consumer import BatchLimits, KafkaSource, TransactionalSource
 from serving.stream.kafka.errors import error_of, exception_for, reaction, translate_errors
+from serving.stream.kafka.positions import PositionPolicy
 from serving.stream.kafka.producer import KafkaProducer
 from serving.stream.kafka.sink import CombinedSink, KafkaSink, OutputTopics
 from serving.stream.settings import StreamSettings
@@ -39,6 +40,7 @@ class KafkaConnector:
             SettingError: a setting is invalid.
         """
         config.check(settings.kafka)
+        self._policy = PositionPolicy.of(settings.start, settings.on_lost_position)
         self._settings = settings
         self._observer = observer
         self._window = window
@@ -74,7 +76,7 @@ class KafkaConnector:
 
     def _open_source(self, topic: Topic) -> StreamSource[Any]:
         settings = self._settings
-        consumer_settings = config.consumer(topic.brokers, settings.group, settings.worker_id, settings.kafka)
+        consumer_settings = config.consumer(topic.brokers, settings.group, settings.worker_id, settings.kafka, reset="error")
         with config.mask_errors(settings.kafka):
             consumer = Consumer(consumer_settings)
         kind = TransactionalSource if self._exactly_once or self._changelog else KafkaSource
@@ -83,7 +85,10 @@ class KafkaConnector:
         if self._changelog:
             reader_settings = config.consumer(topic.brokers, settings.group, None, settings.kafka)
             changelog = Changelog(self._changelog.name, reader_settings, self._admin(topic))
-        return kind(consumer, topic.name, self._observer, limits, changelog)
+        source = kind(consumer, topic.name, self._observer, limits, self._policy, changelog)
+        if self._is_compacted(topic):
+            source.observe_gaps()
+        return source
 
     def _open_sink(self, lines: StreamSink | None) -> StreamSink:
         """Open the topics for verdicts, dead letters and changes to windows; `lines` gets what goes to no topic."""
@@ -123,6 +128,12 @@ class KafkaConnector:
             with contextlib.suppress(ConnectionLost, StreamError):  # the right to describe a topic's configuration is optional
                 limits.append(int(_topic_setting(admin, topic._replace(name=name), "max.message.bytes")))
         return limits
+
+    def _is_compacted(self, topic: Topic) -> bool:
+        """Return whether the topic is known to be compacted; in any other one, gaps are marks of transactions."""
+        with contextlib.suppress(ConnectionLost, StreamError):  # the right to describe a topic's configuration is optional
+            return "compact" in _topic_setting(self._admin(topic), topic, "cleanup.policy")
+        return False
 
     def _admin(self, topic: Topic) -> AdminClient:
         with config.mask_errors(self._settings.kafka):

@@ -21,10 +21,13 @@ from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.kafka.changelog import Changelog
 from serving.stream.kafka.errors import check_consumer_error, describe, error_of, exception_for, reaction, translate_errors
 from serving.stream.kafka.offsets import OffsetCommit
+from serving.stream.kafka.positions import GapObserver, PositionPolicy, Positions
 
 IDLE_POLL = 0.1  # seconds
 LAG_INTERVAL = 1.0  # seconds between two updates of the lag
 ASSIGNMENT_NUMBERS = itertools.count()  # in this process
+REQUEST_TIMEOUT = 10.0  # seconds
+NO_PARTITION = -1
 FIRST_BATCH = 100  # records; their size determines how many the next batches request
 
 
@@ -154,6 +157,7 @@ class KafkaSource:
         topic: str,
         observer: SourceObserver,
         limits: BatchLimits,
+        policy: PositionPolicy,
         changelog: Changelog | None = None,
     ) -> None:
         """Join the group; `changelog` stores the windows of series."""
@@ -164,10 +168,16 @@ class KafkaSource:
         self._limits = limits
         self._request = min(FIRST_BATCH, limits.records)  # records to request
         self._assignments: dict[int, int] = {}  # assigned partitions, and the numbers of their assignments
+        self._positions = Positions(consumer, topic, policy, observer)
+        self._gaps: GapObserver | None = None
         self._paused = False
         self._lag_updated = 0.0
         with translate_errors("join the group"):
             consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    def observe_gaps(self) -> None:
+        """Count the offsets that are missing: the topic is compacted."""
+        self._gaps = GapObserver(self._topic, self._observer, self._committed)
 
     def poll(self) -> KafkaBatch | None:
         """Return the next records.
@@ -182,7 +192,10 @@ class KafkaSource:
         assignments = dict(self._assignments)
         records = [message for message in messages if message.error() is None and message.partition() in assignments]
         if len(records) < len(messages):
-            _check_errors(messages)
+            self._check_errors(messages)
+        if self._gaps and records:
+            with translate_errors("look up the position"):
+                self._gaps.read((record.partition(), record.offset()) for record in records)
         with translate_errors("measure the lag"):
             self._update_lag()
 
@@ -233,7 +246,7 @@ class KafkaSource:
                 self._pause([TopicPartition(self._topic, partition) for partition in self._assignments])
             while (remaining := deadline - time.monotonic()) > 0:
                 messages = cast("list[KafkaRecord]", self._consumer.consume(1, min(IDLE_POLL, remaining)))
-                _check_errors(messages)
+                self._check_errors(messages)
                 for message in messages:
                     if not message.error():  # fetched before its partition was paused
                         self._consumer.seek(TopicPartition(self._topic, message.partition(), message.offset()))
@@ -245,6 +258,33 @@ class KafkaSource:
         self._observer.set_lag({})
         with contextlib.suppress(KafkaException):  # raised by a callback before
             self._consumer.close()
+
+    def _check_errors(self, messages: Sequence[KafkaRecord]) -> None:
+        """Check the errors among messages, such as a lost position, a transport error, or a moved coordinator."""
+        for message in messages:
+            if not (error := message.error()):
+                continue
+            if error.code() != KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the client's own errors begin so
+                check_consumer_error(f"read{_place(message)}", error)
+            elif message.partition() in self._assignments:
+                with translate_errors(f"find a position{_place(message)}"):
+                    self._reset(message.partition(), message.offset())
+
+    def _reset(self, partition: int, lost: int | None) -> None:
+        """Continue in a partition whose position is missing or gone."""
+        is_missing = lost is None or lost < 0
+        position = TopicPartition(self._topic, partition, self._positions.find(partition, None if is_missing else lost))
+        self._consumer.incremental_unassign([position])  # the client refuses to seek in this state
+        self._consumer.incremental_assign([position])
+        if self._gaps:
+            self._gaps.set_position(partition, position.offset)
+        if self._paused:
+            self._pause([position])
+
+    def _committed(self, partition: int) -> int:
+        """Return the group's position in a partition; negative if there is none."""
+        (committed,) = self._consumer.committed([TopicPartition(self._topic, partition)], REQUEST_TIMEOUT)
+        return committed.offset
 
     def _next_request(self, batch: KafkaBatch) -> int:
         """Return how many records of this mean size make a batch; it grows by at most a factor of four."""
@@ -297,6 +337,8 @@ class KafkaSource:
         consumer.incremental_unassign(partitions)
         for each in partitions:
             self._assignments.pop(each.partition, None)
+            if self._gaps:
+                self._gaps.forget(each.partition)
         self._report_change(event, partitions)
 
     def _report_change(self, event: str, partitions: list[TopicPartition]) -> None:
@@ -314,8 +356,8 @@ class TransactionalSource(KafkaSource):
         """Do nothing: the sink has committed the offsets."""
 
 
-def _check_errors(messages: Sequence[KafkaRecord]) -> None:
-    """Check the errors among messages, such as an exceeded poll interval, a transport error, or a moved coordinator."""
-    for message in messages:
-        if error := message.error():
-            check_consumer_error("read", error)
+def _place(message: KafkaRecord) -> str:
+    """Return the place that an error concerns, as far as it names one."""
+    parts = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+    known = [f"{name} {value}" for name, value in parts.items() if value is not None and value != NO_PARTITION]
+    return f" {', '.join(known)}" if known else ""

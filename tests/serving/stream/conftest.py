@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -157,6 +157,12 @@ class Topics:
     def flush(self) -> None:
         """Wait until sent records are delivered."""
         assert self._producer.flush(TIMEOUT) == 0
+
+    def commit(self, partition: int, offset: int) -> None:
+        """Set the group's position while no worker runs."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group, **QUIET})
+        consumer.commit(offsets=[TopicPartition(self.readings, partition, offset)], asynchronous=False)
+        consumer.close()
 
     def read(self, topic: str, count: int, timeout: float = TIMEOUT) -> list[ReadRecord]:
         """Read committed records from a topic's beginning until there are `count`, and those that follow at once."""
