@@ -55,6 +55,6 @@ class ScoringExchange:
         for observe in self._observers:
             try:
                 observe(self._model, batch, verdicts)
-            except Exception as error:  # noqa: BLE001 - what observes verdicts never changes an answer
+            except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 - what observes verdicts never changes an answer
                 log().error("observer failed", model=self._model.name, **error_fields(error))
         return verdicts

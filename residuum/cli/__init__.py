@@ -28,6 +28,7 @@ from residuum.cli.serve import serve
 from residuum.cli.stream import stream
 from residuum.cli.train import train
 from residuum.cli.variants import variants
+from serving import standard_error
 
 app = typer.Typer(
     name="residuum",
@@ -80,6 +81,7 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
+    standard_error.install()
     exit_on_signals()
     try:
         app()

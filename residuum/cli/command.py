@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from typer._click import Context  # typer's own copy of click
 
 BUG, USER_ERROR, HUNG_UP, INTERRUPTED, TERMINATED = 1, 2, 129, 130, 143
+SIGNAL_DELAY = 0.01  # seconds before a signal is sent again whose exception was ignored
+
+_EXIT_CODES: dict[int, int] = {signal.SIGTERM: TERMINATED, signal.SIGHUP: HUNG_UP}
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
 
@@ -153,11 +158,34 @@ def allow_interrupted_reads() -> None:
     signal.siginterrupt(signal.SIGINT, True)
 
 
+class _SignalExit(SystemExit):
+    """A signal that ends the process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(_EXIT_CODES[number])
+        self.number = number
+
+
 def exit_on_signals() -> None:
     """Turn SIGTERM and SIGHUP into `SystemExit`, so that context managers remove incomplete files."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
-        signal.signal(signal.SIGHUP, lambda *_: sys.exit(HUNG_UP))
+        signal.signal(signal.SIGHUP, _exit_on_signal)
+    sys.unraisablehook = _send_again
+
+
+def _exit_on_signal(number: int, _frame: object) -> None:
+    raise _SignalExit(number)
+
+
+def _send_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Send a signal again whose exception Python has ignored, because it came within a callback of an import or a `__del__`."""
+    if isinstance(unraisable.exc_value, _SignalExit):
+        timer = threading.Timer(SIGNAL_DELAY, os.kill, (os.getpid(), unraisable.exc_value.number))
+        timer.daemon = True
+        timer.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _report(line: str) -> None:

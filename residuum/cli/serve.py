@@ -87,7 +87,11 @@ def serve(
     session_timeout: Annotated[float | None, _option("Time until an unused session is dropped.", LIMITS)] = None,
     header_timeout: Annotated[float | None, _option("Time to receive a request's header section.", LIMITS)] = None,
     idle_timeout: Annotated[float | None, _option("Time that a client may neither send nor receive.", LIMITS)] = None,
-    drain_timeout: Annotated[float | None, _option("Time that SIGTERM waits for requests in progress.", LIMITS)] = None,
+    drain_delay: Annotated[
+        float | None,
+        _option("Time from SIGTERM in which /readyz says 503 and new connections are accepted still.", LIMITS),
+    ] = None,
+    drain_timeout: Annotated[float | None, _option("Time that it then waits for requests in progress.", LIMITS)] = None,
 ) -> None:
     """Serve bundles over HTTP, until SIGTERM or Ctrl-C."""
     given = {name: value for name, value in locals().items() if name not in {"models", "config"}}

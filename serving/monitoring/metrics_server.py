@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, start_http_server
 
 from detector.errors import SettingError
+from serving.log import log
 
 
 @contextlib.contextmanager
-def serve_metrics(host: str, port: int | None, registry: CollectorRegistry) -> Iterator[None]:
+def serve_metrics(host: str, port: int | None, registry: CollectorRegistry, *, is_optional: bool = False) -> Iterator[None]:
     """Serve the metrics on a port within the context; `port` None serves none.
 
     Raises:
-        SettingError: the port is in use.
+        SettingError: the port is in use; where the metrics are optional, this is logged instead.
     """
     if port is None:
         yield
@@ -23,7 +24,12 @@ def serve_metrics(host: str, port: int | None, registry: CollectorRegistry) -> I
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:
-        raise SettingError(f"cannot listen on {host}:{port} for metrics: {error.strerror or error}") from error
+        message = f"cannot listen on {host}:{port} for metrics: {error.strerror or error}"
+        if not is_optional:
+            raise SettingError(message) from error
+        log().error("metrics not served", error=message)
+        yield
+        return
     try:
         yield
     finally:

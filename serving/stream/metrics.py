@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from serving.model import ServedModel
+from serving.monitoring.log_metrics import LogMetricsCollector
 from serving.monitoring.metric_table import MetricDefinition
 from serving.monitoring.model_metrics import ModelMetricsCollector
 from serving.stream.base import ScoredRecords
@@ -64,6 +65,7 @@ class StreamMetrics:
     def __init__(self, models: Callable[[], Sequence[ServedModel]]) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        registry.register(LogMetricsCollector())
         registry.register(ModelMetricsCollector(models))
         definitions = METRICS.items()
         self._counters = {key: metric.counter(registry) for key, metric in definitions if metric.kind == "counter"}

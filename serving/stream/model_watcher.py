@@ -45,7 +45,7 @@ class ModelWatcher:
                 return False
             self._folder = folder
             self.model = self._open(folder)
-        except ResiduumError as error:
+        except (ResiduumError, OSError) as error:  # as of a disk that is gone
             self._on_load("refused")
             log().error("version rejected", error=str(error), version=self.model.version)
             return False

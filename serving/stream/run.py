@@ -16,6 +16,7 @@ from detector.windows import Window
 from serving.files.output import STDOUT
 from serving.log import configure_logging, log
 from serving.monitoring.metrics_server import serve_metrics
+from serving.standard_error import end_background
 from serving.stream.addresses import Address, Topic
 from serving.stream.base import StreamSink, StreamSource
 from serving.stream.metrics import StreamMetrics
@@ -142,13 +143,14 @@ def _watch_signals(reader: int, worker: StreamWorker, deadline: float) -> None:
     for ever.
     """
     while number := os.read(reader, 1):
-        log().info("stopping", signal=signal.Signals(number[0]).name)
         worker.stop()
         timer = threading.Timer(deadline, _exit)
         timer.daemon = True
         timer.start()
+        log().info("stopping", signal=signal.Signals(number[0]).name)
 
 
 def _exit() -> None:
     log().warning("deadline passed: stopped before the current batch was delivered; it will be scored again")
+    end_background()
     os._exit(0)

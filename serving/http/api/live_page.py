@@ -61,7 +61,7 @@ class LivePage:
         self._listeners += 1
         last_alarm_id, since = 0, 0
         try:
-            while not self._readiness.draining:
+            while not self._readiness.closing:
                 now = int(time.time())
                 self._aggregator.update()
                 models = [self._state(model, last_alarm_id, since, now) for model in self._models.current_models()]

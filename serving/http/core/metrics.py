@@ -12,6 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from serving.monitoring.log_metrics import LogMetricsCollector
 from serving.monitoring.metric_table import MetricDefinition
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -45,6 +46,7 @@ class HttpMetrics:
         self.registry = CollectorRegistry()
         Info("residuum_worker", "The worker process of these metrics.", registry=self.registry).info({"worker": str(worker)})
         ProcessCollector(registry=self.registry)
+        self.registry.register(LogMetricsCollector())
         self._requests = _RequestCollector()
         self.registry.register(self._requests)
         self._in_flight = IN_FLIGHT.gauge(self.registry)

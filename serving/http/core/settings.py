@@ -18,7 +18,7 @@ MIB = 2**20
 HOST = re.compile(r"\*|(\*\.)?[^\s/*]+")
 ORIGIN = re.compile(r"\*|https?://[^\s/*]+")
 MAX_PORT = 2**16 - 1
-MAY_BE_ZERO = frozenset({"port", "access_share", "shadow_share"})
+MAY_BE_ZERO = frozenset({"port", "access_share", "shadow_share", "drain_delay"})
 
 
 class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
@@ -52,7 +52,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", fo
     max_queue: int = 64  # of these, waiting to be scored
     max_keys: int = 10_000  # of series, kept by one request and by all sessions
     session_timeout: float = 3600.0  # after which an unused session expires
-    drain_timeout: float = 20.0
+    drain_delay: float = 0.0  # from SIGTERM, in which new connections are accepted still, but readiness is false
+    drain_timeout: float = 20.0  # after that
 
     @property
     def limits(self) -> Limits:

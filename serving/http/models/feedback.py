@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,9 +47,12 @@ def append(folder: Path, version: int, feedback: Sequence[Feedback]) -> None:
     try:
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            if os.fstat(file).st_size + len(lines) > MAX_FILE_BYTES:
+            size = os.fstat(file).st_size
+            if size + len(lines) > MAX_FILE_BYTES:
                 raise OutputError(f"{path} is full: move it away, and the next feedback starts a new file")
-            os.write(file, lines)
+            if os.write(file, lines) < len(lines):  # the disk is full
+                os.ftruncate(file, size)
+                raise OutputError(f"cannot write {path}: {os.strerror(errno.ENOSPC)}")
         finally:
             os.close(file)
     except OSError as error:

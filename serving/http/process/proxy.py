@@ -104,7 +104,7 @@ class Proxy:
         try:
             async for chunk in response.aiter_stream():
                 yield chunk
-                if is_endless and self._readiness.draining:
+                if is_endless and self._readiness.closing:
                     return
         except UNAVAILABLE:
             request.abort()

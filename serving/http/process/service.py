@@ -45,6 +45,7 @@ class WorkerIdentity(NamedTuple):
 
     worker: int = 0
     socket: Path | None = None  # of worker 0's internal API, if there are several workers
+    is_restart: bool = False  # takes the place of a worker that died
 
 
 class Listener(NamedTuple):
@@ -68,7 +69,7 @@ class HttpService:
         self.metrics = HttpMetrics(identity.worker)
         self.limiter = ConcurrencyLimiter(settings.max_requests, settings.max_queue, SCORING_THREADS)
         self.models = ModelRegistry(path, settings.device, self.metrics.count_load, settings.shadow_share, settings.max_keys)
-        self._settings = settings
+        self.settings = settings
         self._identity = identity
         self._tokens = TokenAuthentication(settings.token_file) if settings.token_file else None
         self._alarms = RecentAlarms()
@@ -90,7 +91,7 @@ class HttpService:
 
     def listener(self) -> Listener:
         """Return the listener for clients."""
-        settings = self._settings
+        settings = self.settings
         origins = OriginPolicy(AllowedHosts(settings.host, settings.allowed_host or ()), settings.cors_origin or ())
         listener = self._listener(AccessLog(self.metrics, settings.access_share), self._tokens, origins)
         return listener._replace(app=with_cors(listener.app, settings.cors_origin)) if settings.cors_origin else listener
@@ -116,10 +117,10 @@ class HttpService:
     def _serve_internal_api(self, socket: Path) -> contextlib.AbstractAsyncContextManager[None]:
         """Serve the other workers, which have checked the tokens and the origins and count the requests themselves."""
         listener = self._listener(InternalAccessLog(self.metrics, 0.0), None, None)
-        return serve_internal_api(InternalApi(listener.app, self._aggregator), socket, listener.connection, self._settings)
+        return serve_internal_api(InternalApi(listener.app, self._aggregator), socket, listener.connection, self.settings)
 
     def _listener(self, access_log: AccessLog, tokens: TokenAuthentication | None, origins: OriginPolicy | None) -> Listener:
-        settings = self._settings
+        settings = self.settings
         app = App(
             self._routes,
             self.limiter,

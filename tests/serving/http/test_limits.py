@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -14,8 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.http.conftest import ASK, Service, ServiceThread, Start, StartProcess, answered, running
+from tests.serving.http.conftest import ASK, Service, ServiceThread, Start, StartProcess, answered, running, until
 from tests.serving.http.test_metrics import Read
+from tests.serving.http.test_workers import children_of
 
 HEAD = b"POST /v1/models/pumps/score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
@@ -229,6 +232,48 @@ def test_sigterm_waits_no_longer_than_the_drain_timeout(start_process: StartProc
         began = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_the_drain_delay_serves_new_connections_but_is_not_ready(start_process: StartProcess, workers: int) -> None:
+    service = start_process("--drain-delay", 2, "--workers", workers)
+    assert ASK.get(f"{service.url}/readyz").status_code == 200
+    service.process.terminate()
+    began = time.monotonic()
+    ready, scored = [], []
+    while time.monotonic() - began < 1.5:
+        time.sleep(0.1)
+        ready.append(ASK.get(f"{service.url}/readyz").status_code)  # each on a new connection
+        scored.append(service.post([{"temperature": 60}]).status_code)
+    assert 503 in ready[:5]
+    assert set(ready[ready.index(503) :]) == {503}
+    assert set(scored) == {200}
+    assert service.process.wait(20) == 0
+    assert 1.9 < time.monotonic() - began < 10
+
+
+@pytest.mark.long
+def test_a_second_signal_ends_the_drain_delay(start_process: StartProcess) -> None:
+    service = start_process("--drain-delay", 60)
+    service.process.terminate()
+    until(lambda: ASK.get(f"{service.url}/readyz").status_code == 503)
+    service.process.terminate()
+    assert service.process.wait(5) == 0
+
+
+@pytest.mark.long
+def test_a_worker_that_gets_two_signals_finishes_its_requests(start_process: StartProcess) -> None:
+    """Whoever stops all processes of a group signals the workers, and so does their parent."""
+    service = start_process("--workers", 2)
+    with service.connect() as sock:
+        sock.sendall(HEAD + b"content-length: 4\r\n\r\n[{")
+        time.sleep(0.3)
+        for pid in [*children_of(service.process.pid), service.process.pid]:
+            os.kill(pid, signal.SIGTERM)
+        time.sleep(1)
+        sock.sendall(b"}]")
+        assert answered(sock)[0] == 200
+    assert service.process.wait(20) == 0
 
 
 def test_it_listens_on_loopback_only(service: Service) -> None:

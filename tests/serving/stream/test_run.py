@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from serving.stream.settings import StreamSettings
 from tests.kafka.brokers import QUIET, make_topics
 from tests.ports import free_port
 from tests.serving.stream.conftest import (
+    RUN,
     SEED,
     TIMEOUT,
     TORTURE,
@@ -81,6 +86,24 @@ def corrupt(value: bytes, random: np.random.Generator) -> bytes:
         value[:index] + value[index + len(noise) :],
         noise,
     ][kind]
+
+
+@pytest.mark.parametrize("log", ["no reader", pytest.param("/dev/full", marks=pytest.mark.long)])
+def test_a_log_that_fails_changes_neither_verdicts_nor_the_exit(log: str, pumps: Path, tmp_path: Path) -> None:
+    source, out, port = tmp_path / "readings.ndjson", tmp_path / "verdicts.ndjson", free_port()
+    source.write_bytes(b"".join(value + b"\n" for value in values(FRAME)))
+    reader, writer = os.pipe() if log == "no reader" else (os.open(log, os.O_RDONLY), os.open(log, os.O_WRONLY))
+    os.close(reader)
+    command = [sys.executable, "-c", RUN, "stream", pumps, "--from", source, "--to", out, "--metrics-port", port]
+    process = subprocess.Popen([*map(str, command)], stderr=writer)
+    os.close(writer)
+    try:
+        until(lambda: out.exists() and out.read_bytes().count(b"\n") == FRAME.height)
+        assert metrics(port)["residuum_log_lines_lost_total",] > 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
 
 
 def test_the_deadline_ends_a_worker_that_waits_for_brokers(start_process: StartProcess) -> None:
