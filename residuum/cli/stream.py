@@ -103,6 +103,14 @@ def stream(
             show_default="beside the source, suffix .position",
         ),
     ] = None,
+    rotation_idle: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Time without new lines after which a source file that was rotated is left for the next one.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     changelog: Annotated[
         str | None,
         typer.Option(
@@ -151,6 +159,7 @@ def stream(
             start=start,
             on_lost_position=on_lost_position,
             state=state,
+            rotation_idle=rotation_idle,
             changelog=changelog,
             state_memory=state_memory,
             device=device,

@@ -242,3 +242,10 @@ class SourceObserver(Protocol):
 
     def set_lag(self, lag: Mapping[tuple[str, int], int]) -> None:
         """Set how many records wait, by topic and partition; partitions that are missing are no longer assigned."""
+
+
+class FileObserver(Protocol):
+    """Receives what a source could not read of a file; `stream.metrics` implements it."""
+
+    def lost(self, file: str, size: int) -> None:
+        """Count a range of bytes that was not read; the size is 0 if it is unknown."""

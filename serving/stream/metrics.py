@@ -35,6 +35,15 @@ METRICS = {
     "connections": MetricDefinition("counter", "residuum_stream_connections", "Times that source and sink were opened."),
     "loads": MetricDefinition("counter", "residuum_model_loads", "Attempts to load a bundle.", ("outcome",)),
     "evictions": MetricDefinition("counter", "residuum_stream_series_evictions", "Series evicted from memory."),
+    "lost_bytes": MetricDefinition(
+        "counter", "residuum_stream_lost_bytes", "Bytes of a file that could not be read; the log names them.", ("file",)
+    ),
+    "lost_ranges": MetricDefinition(
+        "counter",
+        "residuum_stream_lost_ranges",
+        "Ranges of a file that could not be read; the end of some is unknown.",
+        ("file",),
+    ),
     "restored": MetricDefinition("counter", "residuum_stream_restored_records", "Records read to restore windows of series."),
     "restore_seconds": MetricDefinition(
         "counter", "residuum_stream_restore_seconds", "Seconds spent restoring windows of series."
@@ -60,7 +69,7 @@ METRICS = {
 
 
 class StreamMetrics:
-    """All metrics of a worker; implements `SourceObserver` and `StateObserver`."""
+    """All metrics of a worker; implements `SourceObserver`, `FileObserver` and `StateObserver`."""
 
     def __init__(self, models: Callable[[], Sequence[ServedModel]]) -> None:
         self.registry = registry = CollectorRegistry()
@@ -115,6 +124,11 @@ class StreamMetrics:
     def evicted(self, keys: int) -> None:
         """Count evicted series."""
         self._counters["evictions"].inc(keys)
+
+    def lost(self, file: str, size: int) -> None:
+        """Count a range of a file that could not be read, and its bytes if they are known."""
+        self._counters["lost_ranges"].labels(file).inc()
+        self._counters["lost_bytes"].labels(file).inc(size)
 
     def restored(self, records: int, seconds: float) -> None:
         """Count the records, and the seconds, that restoring partitions took."""

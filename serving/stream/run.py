@@ -77,8 +77,8 @@ def connector(settings: StreamSettings, metrics: StreamMetrics, window: Callable
         from serving.stream.kafka import KafkaConnector
 
         kafka = KafkaConnector(settings, metrics, window, exactly_once=exactly_once)
-        return lambda: kafka.connect(lambda: _line_source(settings), lambda: _line_sink(settings))
-    return lambda: (_line_source(settings), LineSink(_file(settings.sink), _file(settings.dead_letters_to)))
+        return lambda: kafka.connect(lambda: _line_source(settings, metrics), lambda: _line_sink(settings))
+    return lambda: (_line_source(settings, metrics), LineSink(_file(settings.sink), _file(settings.dead_letters_to)))
 
 
 def log_fields(settings: StreamSettings) -> dict[str, object]:
@@ -92,12 +92,12 @@ def log_fields(settings: StreamSettings) -> dict[str, object]:
     }
 
 
-def _line_source(settings: StreamSettings) -> StreamSource[Any]:
+def _line_source(settings: StreamSettings, metrics: StreamMetrics) -> StreamSource[Any]:
     if settings.source is None:
         return StdinSource(settings.linger)
     assert isinstance(settings.source, Path)  # noqa: S101 - `KafkaConnector` opens topics
     state = settings.state or settings.source.with_name(f"{settings.source.name}.position")
-    return TailSource(settings.source, state, settings.linger)
+    return TailSource(settings.source, state, settings.linger, settings.rotation_idle, metrics)
 
 
 def _line_sink(settings: StreamSettings) -> StreamSink | None:

@@ -34,6 +34,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     on_lost_position: LostPosition = "earliest"  # if the records at a position in a topic are gone
     kafka: Mapping[str, str] = {}
     state: Path | None = None  # state file of a tailed file: its position, and the windows of its series
+    rotation_idle: float = 5.0  # without new bytes, after which a rotated file is left for the next one
     changelog: str | None = None  # topic for the windows of a topic's series; None: named after topic and group
     state_memory: int | None = None  # approximate bytes for windows of series; None: those of a million series
     device: Device = "auto"

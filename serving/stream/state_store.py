@@ -30,13 +30,19 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class FilePosition(msgspec.Struct, frozen=True):
-    """Start of the next line, and the inode and first bytes that identify the file."""
+    """Start of the next line, and what identifies the file: its inode, its first bytes, and those before the position.
+
+    Offsets count decompressed bytes. The inode is 0 if there was no file yet.
+    """
 
     inode: int
     head: str  # SHA-256 of the first `head_bytes` bytes
     head_bytes: Count
     offset: Count
     row: Count
+    tail: str = ""  # SHA-256 of the last `tail_bytes` bytes before the offset
+    tail_bytes: Count = 0
+    since: int | None = None  # rotated files last modified at or before this time (ns) were read before; None: unknown
 
 
 class StateStore:
@@ -45,6 +51,7 @@ class StateStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._has_tables = False  # as far as it was checked
 
     def position(self) -> FilePosition | None:
         """Return the committed position; None without a state file.
@@ -55,7 +62,8 @@ class StateStore:
         if not self._path.exists():
             return None
         with self._read_errors():
-            row = self._open().execute("select said from position").fetchone()
+            connection = self._open()
+            row = connection.execute("select said from position").fetchone() if _has_our_tables(connection) else None
             return row and msgspec.json.decode(row[0], type=FilePosition)
 
     def records(self) -> Iterator[ChangelogRecord]:
@@ -67,10 +75,9 @@ class StateStore:
         if not self._path.exists():
             return
         with self._read_errors():
-            yield from (
-                ChangelogRecord(PARTITION, *msgspec.convert(row, tuple[str, int, bytes]))
-                for row in self._open().execute("select series, place, value from slots order by rowid")
-            )
+            if _has_our_tables(connection := self._open()):
+                rows = connection.execute("select series, place, value from slots order by rowid")
+                yield from (ChangelogRecord(PARTITION, *msgspec.convert(row, tuple[str, int, bytes])) for row in rows)
 
     def commit(self, position: FilePosition, changes: Sequence[ChangelogRecord]) -> None:
         """Write a position and the changes to windows since the last one.
@@ -79,7 +86,12 @@ class StateStore:
             StreamError: the file cannot be written.
         """
         try:
-            with self._open() as connection:
+            connection = self._open()
+            if not self._has_tables:
+                if not _has_our_tables(connection):
+                    connection.executescript(TABLES)
+                self._has_tables = True
+            with connection:
                 connection.execute("insert or replace into position values (1, ?)", (msgspec.json.encode(position),))
                 connection.executemany("delete from slots where series = ? and place = ?", _primary_keys(changes))
                 connection.executemany("insert into slots values (?, ?, ?)", _final_rows(changes))
@@ -104,14 +116,7 @@ class StateStore:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             # The scoring thread reads the state while the worker's thread waits for it.
-            connection = sqlite3.connect(self._path, check_same_thread=False)
-            try:
-                if not _has_our_tables(connection):
-                    connection.executescript(TABLES)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
+            self._connection = sqlite3.connect(self._path, check_same_thread=False)
         return self._connection
 
 
