@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 # A kilobyte of zstd expands to at most 32 MB, so a decompression bomb cannot fill the memory; larger inputs are no faster.
@@ -40,19 +40,56 @@ class GzipReader:
             raise DamagedFile(str(error)) from error
 
 
-class ZstdReader:
-    """Reads the content of a zstd file, frame after frame.
+class ZstdStream:
+    """Decompresses the content of a zstd file, frame after frame, as its bytes arrive.
 
-    The library's own reader does not notice a truncated file; this one checks that each frame is complete.
+    The library's own reader does not notice a truncated file; this checks that each frame is complete.
     """
 
-    def __init__(self, compressed: ByteReader) -> None:
+    def __init__(self, max_window: int = 0) -> None:
+        """Accept frames with a window of at most `max_window` bytes (0: the library's limit)."""
         import zstandard
 
         self._library = zstandard
-        self._compressed = compressed
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=max_window)
         self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._input = b""
+
+    def decompress(self, data: bytes, /) -> Iterator[bytes]:
+        """Yield what the next bytes decompress to, in pieces of bounded size.
+
+        Raises:
+            DamagedFile: they are not zstd, or were modified.
+        """
+        for start in range(0, len(data), INPUT_BYTES):
+            part = data[start : start + INPUT_BYTES]
+            while part:
+                self._frame = self._frame or self._decompressor.decompressobj()
+                try:
+                    output = self._frame.decompress(part)
+                except self._library.ZstdError as error:
+                    raise DamagedFile(str(error)) from error
+                part = b""
+                if self._frame.eof:
+                    part, self._frame = self._frame.unused_data, None
+                if output:
+                    yield output
+
+    def finish(self) -> None:
+        """Raise if a frame is incomplete.
+
+        Raises:
+            DamagedFile: it is.
+        """
+        if self._frame is not None:
+            raise DamagedFile("it ends in the middle of a zstd frame")
+
+
+class ZstdReader:
+    """Reads the content of a zstd file."""
+
+    def __init__(self, compressed: ByteReader) -> None:
+        self._compressed = compressed
+        self._stream = ZstdStream()
         self._output = b""
 
     def read(self, size: int, /) -> bytes:
@@ -62,25 +99,13 @@ class ZstdReader:
             DamagedFile: the data is not zstd, was modified, or is truncated.
         """
         while not self._output:
-            self._input = self._input or self._compressed.read(INPUT_BYTES)
-            if not self._input:
-                if self._frame is not None:
-                    raise DamagedFile("it ends in the middle of a zstd frame")
+            data = self._compressed.read(INPUT_BYTES)
+            if not data:
+                self._stream.finish()
                 break
-            self._output = self._decompress()
+            self._output = b"".join(self._stream.decompress(data))
         data, self._output = self._output[:size], self._output[size:]
         return data
-
-    def _decompress(self) -> bytes:
-        self._frame = self._frame or self._library.ZstdDecompressor().decompressobj()
-        try:
-            output = self._frame.decompress(self._input)
-        except self._library.ZstdError as error:
-            raise DamagedFile(str(error)) from error
-        self._input = b""
-        if self._frame.eof:
-            self._input, self._frame = self._frame.unused_data, None
-        return output
 
 
 DECOMPRESSORS: dict[str, Callable[[ByteReader], ByteReader]] = {".gz": GzipReader, ".zst": ZstdReader}

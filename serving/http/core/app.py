@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from starlette.types import Message, Receive, Scope, Send
 
 from serving.http.core.access_log import CLIENT_CLOSED, AccessLog
 from serving.http.core.authentication import TokenAuthentication, authorise
 from serving.http.core.concurrency import ConcurrencyLimiter
+from serving.http.core.content_coding import StreamCompressor, response_coding
 from serving.http.core.origins import OriginPolicy
 from serving.http.core.problem_details import ClientGone
 from serving.http.core.request import Header, Request
-from serving.http.core.response import AnyResponse, Response, StreamedResponse, problem_response
+from serving.http.core.response import AnyResponse, Response, StreamedResponse, compressed, problem_response
 from serving.http.core.routing import NO_ROUTE, Route, RouteTable
 
 Forward = Callable[[Request], Awaitable[AnyResponse]]
@@ -56,6 +58,7 @@ class App:
             authorise(self._tokens, request, match.role)
             route = match.require_route(request)
             route.require_content_type(request)
+            request.require_codings()
             status = await self._answer(route, request, send)
         except ClientGone:
             pass
@@ -72,7 +75,8 @@ class App:
             response = await handler(request)
             if isinstance(response, StreamedResponse):
                 return await self._stream(response, request, send)
-            return await self._send(response, request, send)
+            compress = partial(compressed, response, request.headers)
+            return await self._send(await self._limiter.run_step(len(response.body), compress), request, send)
 
     async def _send(self, response: Response, request: Request, send: Send) -> int:
         """Send a complete response; returns its status. Drop a client that does not read in time."""
@@ -90,19 +94,22 @@ class App:
 
         A response that an error cuts short is left unfinished, so that uvicorn closes the connection after it.
         """
-        started = False
+        started, compressor = False, None
         try:
             async with contextlib.aclosing(response.chunks) as chunks:
                 async for chunk in chunks:
                     request.require_connected()
+                    if not started:
+                        compressor, response = _compressing(response, chunk, request)
+                    body = compressor.compress(chunk) if compressor else chunk
                     async with asyncio.timeout(self._send_timeout):
                         if not started:
                             started = True
                             await send(_stream_start(response, request))
-                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
             if not started:
                 await send(_stream_start(response, request))
-            await send({"type": "http.response.body", "body": b""})
+            await send({"type": "http.response.body", "body": compressor.finish() if compressor else b""})
         except TimeoutError:
             return self._drop(request)
         except ClientGone:
@@ -115,6 +122,7 @@ class App:
                 request.abort()
             else:
                 last = response.encode_error(problem, request.id)
+                last = compressor.compress(last) if compressor else last
                 await send({"type": "http.response.body", "body": last, "more_body": True})
             return problem.status
         return response.status
@@ -129,6 +137,16 @@ def _start(response: AnyResponse, request: Request, headers: Sequence[Header]) -
     """Return the message that starts a response."""
     named = [*headers, (b"x-request-id", request.id.encode()), *response.headers]
     return {"type": "http.response.start", "status": response.status, "headers": named}
+
+
+def _compressing(response: StreamedResponse, chunk: bytes, request: Request) -> tuple[StreamCompressor | None, StreamedResponse]:
+    """Return what compresses a response that begins with a chunk, if anything does, and the response with its headers."""
+    accept_encoding = request.headers.get(b"accept-encoding", b"")
+    coding = response_coding(chunk, response.content_type, response.headers, accept_encoding)
+    if not coding:
+        return None, response
+    headers = [*response.headers, (b"content-encoding", coding.encode())]
+    return StreamCompressor(coding), response._replace(headers=headers)
 
 
 def _stream_start(response: StreamedResponse, request: Request) -> Message:

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.http.core.fast_path import FastPath, FastPathRequest
 from serving.http.core.problem_details import HttpProblem
-from serving.http.core.request import EXTENSION, Header
+from serving.http.core.request import EXTENSION, Header, require_chunked
 from serving.http.core.response import Response, problem_response
 from serving.http.core.settings import HttpSettings
 
@@ -158,11 +158,15 @@ class ClientConnection(HttpToolsProtocol):
             self.loop.call_later(self._settings.idle_timeout, self._abort_if_unread)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse data that is no HTTP request, or a head that is too large."""
+        """Refuse data that is no HTTP request, a head that is too large, or a body in an unknown transfer coding."""
         if max(self._parsed_bytes, self._head_bytes) > self._settings.max_header:
             self._refuse(HttpProblem(431, "header", "the head of the request is too large"))
-        else:
+            return
+        try:
+            require_chunked(dict(self.headers or ()).get(b"transfer-encoding"))
             self._refuse(HttpProblem(400, "http", msg))
+        except HttpProblem as problem:
+            self._refuse(problem)
 
     def _start_timer(self) -> None:
         if self._timer:

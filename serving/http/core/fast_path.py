@@ -15,7 +15,7 @@ from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
 from serving.http.core.origins import OriginPolicy
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.request import Header, RequestHead
-from serving.http.core.response import Response, problem_response
+from serving.http.core.response import Response, compressed, problem_response
 from serving.http.core.routing import RouteTable
 
 
@@ -43,7 +43,7 @@ class FastPathRequest:
         """Score the body, and record the request."""
         try:
             self._limiter.admit_inline()
-            response = self._score(body)
+            response = compressed(self._score(body), self.head.headers)
         except Exception as error:  # noqa: BLE001 - the access log decides what the client may know
             response = problem_response(self._access_log.record_error(error, self.head), self.head)
         finally:  # also for a panic in polars, which is no Exception
@@ -82,7 +82,7 @@ class FastPath:
         head = RequestHead("POST", found.path, found.query, headers)
         head.path_params = found.path_params
         length = head.headers.get(b"content-length", b"")
-        if not length.isdigit() or int(length) > MAX_INLINE_BYTES:
+        if not length.isdigit() or int(length) > MAX_INLINE_BYTES or b"content-encoding" in head.headers:
             return None
         if self._origins and not self._origins.is_plain(head.headers):
             return None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from asyncio import Transport
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope
 
+from serving.http.core.content_coding import BodyDecompressor, codings_of
 from serving.http.core.problem_details import ClientGone, HttpProblem
 from serving.http.core.request_id import request_id
 
@@ -59,6 +60,7 @@ class Request(RequestHead):
         super().__init__(scope["method"], scope["path"], scope["query_string"], scope["headers"])
         self.scope = scope
         self._receive = receive
+        self._codings: Sequence[str] = ()
 
     @property
     def _transport(self) -> Transport:
@@ -69,11 +71,11 @@ class Request(RequestHead):
         """Read the whole body.
 
         Raises:
-            HttpProblem: it has more than `max_bytes` bytes.
+            HttpProblem: it has more than `max_bytes` bytes, decompressed, or cannot be decompressed.
             ClientGone: the client disconnects before its end.
         """
         length = self.headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > max_bytes:
+        if length.isdigit() and int(length) > max_bytes and not self._codings:
             raise _too_large(max_bytes)
         size, chunks = 0, []
         async for chunk in self.chunks():
@@ -83,8 +85,34 @@ class Request(RequestHead):
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
+    def require_codings(self) -> None:
+        """Raise unless the codings of the body can be undone.
+
+        Raises:
+            HttpProblem: 415 for a content coding, 501 for a transfer coding beside chunked.
+        """
+        require_chunked(self.headers.get(b"transfer-encoding"))
+        self._codings = codings_of(self.scope["headers"])
+
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives.
+        """Yield the body as it arrives, decompressed.
+
+        Raises:
+            HttpProblem: it cannot be decompressed.
+            ClientGone: the client disconnects before its end.
+        """
+        if not self._codings:
+            async for chunk in self.raw_chunks():
+                yield chunk
+            return
+        decompressor = BodyDecompressor(self._codings)
+        async for chunk in self.raw_chunks():
+            for piece in decompressor.decompress(chunk):
+                yield piece
+        decompressor.finish()
+
+    async def raw_chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it was sent.
 
         Raises:
             ClientGone: the client disconnects before its end.
@@ -114,6 +142,18 @@ class Request(RequestHead):
     def abort(self) -> None:
         """Close the connection at once, and discard what the client has not read."""
         self._transport.abort()
+
+
+def require_chunked(transfer_encoding: bytes | None) -> None:
+    """Raise if a body has another transfer coding than chunked.
+
+    Raises:
+        HttpProblem: it has.
+    """
+    if transfer_encoding is not None and transfer_encoding.strip().lower() != b"chunked":
+        detail = "the only Transfer-Encoding that the service reads is chunked"
+        found = transfer_encoding.decode("latin-1")[:80]
+        raise HttpProblem(501, "transfer_encoding", detail, path="Transfer-Encoding", found=found, expected="chunked")
 
 
 def _too_large(max_bytes: int) -> HttpProblem:

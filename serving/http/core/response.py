@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from serving.http.core.content_coding import MIN_BYTES, StreamCompressor, response_coding
 from serving.http.core.problem_details import ClientGone, HttpProblem
 from serving.http.core.request import Header, Request, RequestHead
 
@@ -63,6 +64,20 @@ async def until_disconnected(chunks: AsyncGenerator[bytes, None], request: Reque
     finally:
         disconnected.cancel()
         await chunks.aclose()
+
+
+def compressed(response: Response, request_headers: Mapping[bytes, bytes]) -> Response:
+    """Return a response compressed, if the client accepts that and it is worth it."""
+    accept_encoding = request_headers.get(b"accept-encoding")
+    if not accept_encoding or len(response.body) < MIN_BYTES:
+        return response
+    coding = response_coding(response.body, response.content_type, response.headers, accept_encoding)
+    if not coding:
+        return response
+    body = StreamCompressor(coding).finish(response.body)
+    if len(body) >= len(response.body):
+        return response
+    return response._replace(body=body, headers=[*response.headers, (b"content-encoding", coding.encode())])
 
 
 def json_response(value: object) -> Response:

@@ -71,7 +71,7 @@ class Proxy:
             request.method,
             _url(target),
             headers=headers,
-            content=request.chunks() if has_body else None,
+            content=request.raw_chunks() if has_body else None,
             extensions=self._extensions,
         )
         try:

@@ -39,6 +39,7 @@ SECURITY_HEADERS = [
     ("content-security-policy", CSP),
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
+    ("vary", "accept-encoding"),
 ]
 HSTS = [("strict-transport-security", "max-age=31536000")]
 

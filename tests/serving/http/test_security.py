@@ -158,7 +158,7 @@ def test_log_rows_writes_the_values_of_rows(start_process: StartProcess) -> None
 def test_the_log_has_request_ids_and_no_values(start_process: StartProcess) -> None:
     service = start_process("--log", "json", "--access-share", "1")
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    rows = [{"machine": "hidden-word", "temperature": "hidden-word"}]
+    rows = [normal_rows(1).to_dicts()[0] | {"machine": "hidden-word", "temperature": "hidden-word"}]
     done = service.post(rows, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
     assert done.headers["x-request-id"] == trace
     assert service.post(rows, headers={"x-request-id": "mine-7"}).headers["x-request-id"] == "mine-7"
