@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from functools import cached_property
 
-from detector.batch import NO_DIFFERENCES, Batch, ColumnDifferences
+from detector.batch import Batch, ColumnDifferences
 from detector.files.json_lines import LineDecoder
 from detector.inputs import SeriesSession, Session
 from detector.scorer import Scorer
@@ -50,7 +50,7 @@ class ServedModel:
     def count_differences(self, differences: ColumnDifferences) -> None:
         """Count how the columns of a batch differ from those of the model."""
         try:
-            if differences is not NO_DIFFERENCES:
+            if any(differences):
                 self.differences.add(differences)
         except Exception as error:  # noqa: BLE001 - as below
             log().error("statistics failed", model=self.name, version=self.version, **error_fields(error))
