@@ -32,11 +32,13 @@ def replay(
     """Send dead letters back to their topic, each exactly once, without the headers that describe the rejection."""
     require_streaming(kafka=True)
     from detector.errors import SettingError
+    from serving.log import configure_logging
     from serving.stream.addresses import Topic, parse_address
     from serving.stream.kafka.replay import ReplayJob
     from serving.stream.kafka.replay import replay as run
     from serving.stream.settings import read_client_settings
 
+    configure_logging("auto")
     dead_letters, topic = parse_address(source), parse_address(to)
     if not isinstance(dead_letters, Topic) or not isinstance(topic, Topic):
         raise SettingError("--from and --to must be Kafka topics, such as kafka://broker:9092/readings.dlq")

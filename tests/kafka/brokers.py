@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
@@ -65,6 +65,19 @@ class Cluster:
         self._ports = [(free_port(), free_port()) for _ in range(brokers)]
         self.processes: list[subprocess.Popen[bytes]] = []
         self.bootstrap = ",".join(f"127.0.0.1:{port}" for port, _ in self._ports)
+
+    def add_listeners(self, listeners: Sequence[str], advertised: Sequence[str]) -> None:
+        """Add listeners to the first broker, and the addresses that it advertises for them."""
+        (port, controller), *_ = self._ports
+        plain = f"PLAINTEXT://127.0.0.1:{port}"
+        self._properties_given |= {
+            "listeners": ",".join([plain, f"CONTROLLER://127.0.0.1:{controller}", *listeners]),
+            "advertised.listeners": ",".join([plain, *advertised]),
+        }
+
+    def set_properties(self, properties: Mapping[str, object]) -> None:
+        """Set properties of brokers that have not started."""
+        self._properties_given |= properties
 
     def start(self) -> Cluster:
         """Start all brokers, and wait until they accept transactions."""

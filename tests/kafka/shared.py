@@ -25,7 +25,7 @@ def shared(folder: Path, brokers: int) -> Iterator[str]:
     if brokers == 1 and (bootstrap := os.environ.get("KAFKA_BOOTSTRAP")):
         yield bootstrap
         return
-    _check_programs()
+    requires_programs()
     state_file, lock = folder / f"brokers-{brokers}.json", folder / f"brokers-{brokers}.lock"
     with alone(lock):
         state = json.loads(state_file.read_text()) if state_file.exists() else _start(folder, brokers)
@@ -49,7 +49,7 @@ def shared(folder: Path, brokers: int) -> Iterator[str]:
 @contextlib.contextmanager
 def exclusive(folder: Path, brokers: int) -> Iterator[Cluster]:
     """Yield brokers for one test, which may kill them."""
-    _check_programs()
+    requires_programs()
     cluster = Cluster(Path(tempfile.mkdtemp(dir=folder)), brokers)
     try:
         yield cluster.start()
@@ -57,7 +57,7 @@ def exclusive(folder: Path, brokers: int) -> Iterator[Cluster]:
         cluster.stop()
 
 
-def _check_programs() -> None:
+def requires_programs() -> None:
     """Skip the test where no broker can run; fail it in CI."""
     if message := missing():
         if os.environ.get(CI):

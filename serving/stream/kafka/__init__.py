@@ -1,5 +1,6 @@
 """Kafka: topics as source and sink; exactly once by transactions.
 
+client_log  why a connection fails, with remedies, from the log of the client
 connect     opens source and sink; checks topics before anything is read
 consumer    the source: batches, assigned partitions, rewinding
 offsets     offsets to commit with a batch

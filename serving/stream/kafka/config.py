@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaException
 
 from detector.errors import SettingError
-from serving.log import log
+from serving.stream.kafka.client_log import client_logger
 
 Config = dict[str, Any]
 
@@ -80,9 +79,8 @@ def common(brokers: str) -> Config:
     return {
         "bootstrap.servers": brokers,
         "client.id": "residuum",
-        "logger": _logger(),
+        "logger": client_logger(),
         "reconnect.backoff.max.ms": 2000,
-        "log.connection.close": False,
     }
 
 
@@ -111,19 +109,3 @@ def mask_errors(user: Mapping[str, str]) -> Iterator[None]:
         for value in sorted(filter(None, user.values()), key=len, reverse=True):
             message = message.replace(f'"{value}"', "***")
         raise SettingError(f"--kafka: {message}") from None
-
-
-def _logger() -> logging.Logger:
-    """Return a logger for the client's errors alone, which go to our log; what matters is raised as well."""
-    logger = logging.getLogger("residuum.kafka")
-    if not logger.handlers:
-        logger.addHandler(_LogHandler(logging.ERROR))
-        logger.propagate = False
-    return logger
-
-
-class _LogHandler(logging.Handler):
-    """Forwards the client's log to ours."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        log().warning("kafka", message=record.getMessage())

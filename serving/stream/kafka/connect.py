@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # documented, but not exported
 
 from detector.errors import SettingError, StreamError
@@ -16,8 +16,9 @@ from serving.stream.addresses import Topic
 from serving.stream.base import ConnectionLost, SourceObserver, StreamSink, StreamSource
 from serving.stream.kafka import config
 from serving.stream.kafka.changelog import Changelog
+from serving.stream.kafka.client_log import HANDLER
 from serving.stream.kafka.consumer import BatchLimits, KafkaSource, TransactionalSource
-from serving.stream.kafka.errors import error_of, exception_for, reaction, translate_errors
+from serving.stream.kafka.errors import REMEDIES, error_of, exception_for, reaction, translate_errors
 from serving.stream.kafka.positions import PositionPolicy
 from serving.stream.kafka.producer import KafkaProducer
 from serving.stream.kafka.sink import CombinedSink, KafkaSink, OutputTopics
@@ -25,6 +26,8 @@ from serving.stream.settings import StreamSettings
 
 TOPIC_TIMEOUT, RETRY_INTERVAL = 3.0, 0.2  # seconds for a new topic to become known to every broker
 ADMIN_TIMEOUT = 10.0  # seconds
+LOG_TIMEOUT = 0.2  # seconds
+CREATE = REMEDIES[KafkaError.UNKNOWN_TOPIC_OR_PART]
 BATCH_BYTES = 1_000_000  # the client's default of `batch.size`
 
 
@@ -69,10 +72,12 @@ class KafkaConnector:
         # The producer first: it aborts a predecessor's transaction before the consumer reads the committed offsets.
         sink = self._open_sink(open_line_sink())
         try:
-            return (self._open_source(source) if source else open_line_source()), sink
+            endpoints = (self._open_source(source) if source else open_line_source()), sink
         except BaseException:
             sink.close()
             raise
+        HANDLER.reset()
+        return endpoints
 
     def _open_source(self, topic: Topic) -> StreamSource[Any]:
         settings = self._settings
@@ -142,7 +147,7 @@ class KafkaConnector:
     def _check_topics(self, topics: Iterable[Topic]) -> None:
         for topic in topics:
             if problem := self._wait_for_topic(self._admin(topic), topic):
-                raise StreamError(f"{topic}: {problem}; create the topic first: the worker creates none")
+                raise StreamError(f"{topic}: {problem.str()}; {REMEDIES.get(problem.code(), CREATE)}")
 
     def _check_changelog(self, source: Topic, window: Window) -> Topic:
         """Check that the changelog topic can store the windows of the source's partitions.
@@ -158,7 +163,7 @@ class KafkaConnector:
         server = f"--bootstrap-server {source.brokers.split(',')[0]}"
         if problem := self._wait_for_topic(admin, changelog):
             raise StreamError(
-                f"{changelog}, the topic for windows of series: {problem}; create it: "
+                f"{changelog}, the topic for windows of series: {problem.str()}; create it: "
                 f"kafka-topics.sh {server} --create --topic {name} --partitions {partitions} --config cleanup.policy=compact"
             )
         if (found := _partition_count(admin, changelog)) != partitions:
@@ -174,8 +179,8 @@ class KafkaConnector:
             )
         return changelog
 
-    def _wait_for_topic(self, admin: AdminClient, topic: Topic) -> str:
-        """Return why a topic is missing, "" if it exists; waits for one that was just created."""
+    def _wait_for_topic(self, admin: AdminClient, topic: Topic) -> KafkaError | None:
+        """Return why a topic cannot be used, if so; waits for one that was just created."""
         deadline = time.monotonic() + TOPIC_TIMEOUT
         while (problem := _problem(admin, topic)) and time.monotonic() < deadline:
             time.sleep(RETRY_INTERVAL)
@@ -186,8 +191,8 @@ def _topic(address: object) -> Topic | None:
     return address if isinstance(address, Topic) else None
 
 
-def _problem(admin: AdminClient, topic: Topic) -> str:
-    """Return why a topic is missing, "" if it exists.
+def _problem(admin: AdminClient, topic: Topic) -> KafkaError | None:
+    """Return why a topic cannot be used, if so.
 
     Raises:
         ConnectionLost, StreamError: the brokers do not answer, or reject the request.
@@ -195,14 +200,13 @@ def _problem(admin: AdminClient, topic: Topic) -> str:
     try:
         topics = admin.list_topics(topic.name, ADMIN_TIMEOUT).topics
     except KafkaException as exception:
+        admin.poll(LOG_TIMEOUT)  # passes on the client's log, which explains the error
         error = error_of(exception)
         if reaction(error) == "stop":
             raise exception_for(f"look up {topic}", error) from exception
         raise ConnectionLost(f"{topic.brokers} does not answer: {error.str()}") from exception
     metadata = topics.get(topic.name)
-    if metadata is None:
-        return "it does not exist"
-    return metadata.error.str() if metadata.error else ""
+    return metadata.error if metadata else KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 def _partition_count(admin: AdminClient, topic: Topic) -> int:
@@ -214,5 +218,8 @@ def _topic_setting(admin: AdminClient, topic: Topic, setting: str) -> str:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
     with translate_errors(f"look up the configuration of {topic}"):
         (future,) = admin.describe_configs([resource], request_timeout=ADMIN_TIMEOUT).values()
-        value: str = future.result()[setting].value
+        try:
+            value: str = future.result()[setting].value
+        finally:
+            admin.poll(0)  # passes on the client's log
         return value

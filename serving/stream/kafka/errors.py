@@ -40,6 +40,22 @@ PERMANENT = {
 }
 
 
+# What to do about errors that only people can mend.
+READ, WRITE = "Read and Describe on the topic of --from", "Write and Describe on those of --to and --dead-letters"
+REMEDIES = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: f"grant this user {READ}, {WRITE}",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "grant this user Read on the group of --group",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "grant this user Write and Describe on the transactional IDs that begin "
+    "with residuum- and the name of --group, or use --guarantee at-least-once",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: f"grant this user IdempotentWrite on the cluster, or {WRITE}",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic first: the worker creates none",
+    KafkaError._UNKNOWN_TOPIC: "create the topic first: the worker creates none",  # noqa: SLF001
+    KafkaError.SASL_AUTHENTICATION_FAILED: "check --kafka sasl.mechanism, sasl.username and sasl.password",
+    KafkaError._AUTHENTICATION: "check --kafka sasl.mechanism, sasl.username and sasl.password",  # noqa: SLF001
+    KafkaError.INVALID_TRANSACTION_TIMEOUT: "lower --kafka transaction.timeout.ms to the brokers' transaction.max.timeout.ms",
+}
+
+
 class MessageTooLarge(StreamError):
     """Messages exceed the limit of their topic, or of the producer."""
 
@@ -90,6 +106,8 @@ def exception_for(action: str, error: KafkaError) -> RetryBatch | ConnectionLost
         case "fenced":
             return ConnectionLost(message, fenced=True)
         case "stop":
+            remedy = REMEDIES.get(error.code())
+            message = f"{message}; {remedy}" if remedy else message
             return StreamError(f"{message}; nothing is lost: after a restart the worker scores the batch again")
         case "retry batch" | "retry call":
             return RetryBatch(message)
