@@ -172,7 +172,8 @@ class KafkaProducer:
             try:
                 call()
             except KafkaException as exception:
-                self._producer.poll(0)  # passes on the client's log, which explains the error
+                with contextlib.suppress(KafkaException):  # after a fatal error
+                    self._producer.poll(0)  # passes on the client's log, which explains the error
                 error = error_of(exception)
                 if reaction(error) != "retry call":
                     raise self._exception_for(action, error) from exception
