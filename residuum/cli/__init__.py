@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from residuum.cli.calibrate import calibrate
-from residuum.cli.command import DEBUG, add_command, exit_on_signals
+from residuum.cli.command import DEBUG, INTERRUPTED, add_command, complete_output, exit_on_signals
 from residuum.cli.decode import decode
 from residuum.cli.embed import embed
 from residuum.cli.evaluate import evaluate
@@ -83,7 +83,8 @@ def main() -> None:
     """Run the command line."""
     standard_error.install()
     exit_on_signals()
-    try:
-        app()
-    except KeyboardInterrupt:  # outside a command
-        sys.exit(130)
+    with complete_output():
+        try:
+            app()
+        except KeyboardInterrupt:  # outside a command
+            sys.exit(INTERRUPTED)

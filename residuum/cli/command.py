@@ -1,7 +1,7 @@
 """What all commands share: `--debug`, one-line error messages, exit codes, and help that is filled in when it is shown.
 
-Exit codes: 0 success; 1 a bug in Residuum, or the reader of our output has closed it; 2 an error that the user can fix;
-129 the terminal was closed; 130 interrupted; 143 terminated. A command may add its own.
+Exit codes: 0 success; 1 a bug in Residuum; 2 an error that the user can fix; 129 the terminal was closed; 130 interrupted; 141
+standard output was closed by its reader, as `head` does; 143 terminated. A command may add its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
 
 import typer
 from typer.core import TyperCommand
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from msgspec import Struct
     from typer._click import Context  # typer's own copy of click
 
-BUG, USER_ERROR, HUNG_UP, INTERRUPTED, TERMINATED = 1, 2, 129, 130, 143
+BUG, USER_ERROR, HUNG_UP, INTERRUPTED, READER_GONE, TERMINATED = 1, 2, 129, 130, 141, 143
 SIGNAL_DELAY = 0.01  # seconds before a signal is sent again whose exception was ignored
 
 _EXIT_CODES: dict[int, int] = {signal.SIGTERM: TERMINATED, signal.SIGHUP: HUNG_UP}
+
+STANDARD_OUTPUT = "standard output"
 
 _debug: ContextVar[bool] = ContextVar("debug", default=False)
 
@@ -142,15 +144,50 @@ def reported_errors() -> Iterator[None]:
         _report("interrupted: nothing was written")
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:
-        from serving.files.output import discard_buffer
-
-        discard_buffer(sys.stdout)
-        raise typer.Exit(BUG) from error
+        _discard_buffer(sys.stdout)
+        raise typer.Exit(READER_GONE) from error
     except Exception as error:
         if isinstance(error, typer.Exit | typer.Abort | typer.TyperException):
             raise
         _report(f"error: {type(error).__name__}: {error} (this is a bug in residuum: --debug shows the traceback)")
         raise typer.Exit(BUG) from error
+
+
+@contextlib.contextmanager
+def complete_output() -> Iterator[None]:
+    """Write out standard output before the process ends, while an error still has a message and an exit code."""
+    stdout = sys.stdout
+    try:
+        with _exit_on_failed_write(stdout):
+            yield
+    except SystemExit as error:
+        sys.stdout = stdout  # typer replaces it
+        if error.code == BUG and isinstance(error.__context__, BrokenPipeError):  # as typer and rich exit
+            error.code = READER_GONE
+        if stdout is not None:
+            with _exit_on_failed_write(stdout, error.code):
+                stdout.flush()
+        raise
+
+
+@contextlib.contextmanager
+def _exit_on_failed_write(stdout: TextIO, code: object = 0) -> Iterator[None]:
+    """Exit with a code if standard output cannot be written, but keep one that is not 0; drop what is not written."""
+    try:
+        yield
+    except BrokenPipeError:
+        _discard_buffer(stdout)
+        sys.exit(code or READER_GONE)  # type: ignore[arg-type]
+    except OSError as error:
+        _discard_buffer(stdout)
+        _report(f"error: cannot write {STANDARD_OUTPUT}: {error.strerror}")
+        sys.exit(code or USER_ERROR)  # type: ignore[arg-type]
+
+
+def _discard_buffer(stdout: TextIO) -> None:
+    from serving.files.output import discard_buffer
+
+    discard_buffer(stdout)
 
 
 def allow_interrupted_reads() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING
 
 import typer
 
+from residuum.cli.command import STANDARD_OUTPUT
 from residuum.describe import count, join_names
 
 if TYPE_CHECKING:
@@ -28,9 +30,10 @@ MAX_WIDTH = 200  # characters, where the output is not a terminal
 
 def print_facts(facts: Iterable[Fact], file: IO[str] | None = None) -> None:
     """Print facts, one per line, to standard output or `file`."""
-    for label, text in facts:
-        if text:
-            typer.echo(f"{label:<{LABEL_WIDTH}}{text}", file=file)
+    with _output_errors():
+        for label, text in facts:
+            if text:
+                typer.echo(f"{label:<{LABEL_WIDTH}}{text}", file=file)
 
 
 def pinned_facts(folder: Path) -> list[Fact]:
@@ -92,16 +95,24 @@ def print_tables(*tables: Table) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = MAX_WIDTH
-    for each in tables:
-        if each.row_count:
-            console.print(each)
+    with _output_errors():
+        for each in tables:
+            if each.row_count:
+                console.print(each)
 
 
 def print_json(value: object) -> None:
     """Print a value as indented JSON; NaN and infinite numbers become null."""
     import msgspec
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    with _output_errors():
+        typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _output_errors() -> AbstractContextManager[None]:
+    from serving.files.output import output_errors
+
+    return output_errors(STANDARD_OUTPUT)
 
 
 @contextlib.contextmanager

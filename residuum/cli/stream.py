@@ -65,7 +65,9 @@ def stream(
             show_default="for topics the topic with the suffix .dlq, for lines the sink",
         ),
     ] = None,
-    group: Annotated[str | None, typer.Option(help="The consumer group.", show_default="residuum- and the model's name")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="The consumer group.", show_default="residuum- and the name of the model's folder")
+    ] = None,
     worker_id: Annotated[
         str | None,
         typer.Option(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from detector.files import blocks
@@ -88,7 +90,54 @@ def test_a_closed_pipe_prints_no_error(model: Path, table: Path) -> None:
         assert process.stdout.readline().startswith("row,anomaly_score")
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait() == 1
+        assert process.wait() == 141
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("inspect", "MODEL", "--format", "json"),
+        ("stream", "MODEL", "--from", "-", "--to", "-", "--log", "json"),
+        pytest.param(("inspect", "MODEL"), marks=pytest.mark.long),
+        pytest.param(("embed", "MODEL", "TABLE", "--to", "-"), marks=pytest.mark.long),
+        pytest.param(("--version",), marks=pytest.mark.long),
+        pytest.param(("variants",), marks=pytest.mark.long),
+        pytest.param(("score", "--help"), marks=pytest.mark.long),
+        pytest.param(("score", "MODEL", "TABLE", "--to", "-"), marks=pytest.mark.long),
+        pytest.param(("score", "MODEL", "TABLE", "--to", "out.csv"), marks=pytest.mark.long),
+        pytest.param(("reconstruct", "MODEL", "TABLE", "--to", "-"), marks=pytest.mark.long),
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_is_gone_ends_a_command_with_141(arguments: tuple[str, ...], model: Path, table: Path) -> None:
+    if arguments[0] == "stream":
+        pl.read_csv(table).write_ndjson(table)
+    names = {"MODEL": str(model), "TABLE": str(table)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command(*(names.get(word, word) for word in arguments)),
+        cwd=table.parent,
+        input=table.read_text(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 141
+    assert "error:" not in done.stderr
+    assert arguments[0] == "stream" or not done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("inspect", "MODEL"), ("--help",), pytest.param(("variants",), marks=pytest.mark.long)])
+def test_a_full_disk_behind_standard_output_is_one_line(arguments: tuple[str, ...], model: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [str(model) if word == "MODEL" else word for word in arguments]
+        done = subprocess.run(command(*words), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: cannot write standard output: No space left on device\n"
 
 
 def repeat_rows(table: Path, size: int) -> str:
