@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from detector.batch import RecordBatch, Scalar
 from detector.columns import foreign_record
+from detector.files.stream import BOM
 from detector.rejects import Reject, shorten
 
 Decoder = msgspec.json.Decoder[Any]
@@ -88,6 +89,7 @@ class LineDecoder:
 
     def read_line(self, text: bytes, row: int) -> dict[str, Scalar] | Reject:
         """Decode one object; return a reject if it is invalid."""
+        text = text.removeprefix(BOM)  # also within a file, as where files were concatenated
         try:
             text.decode()
             decoded = OBJECT.decode(text)

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from detector.batch import RecordBatch
 from detector.files.json_lines import BAD_JSON, LineDecoder, Records, RecordType, key_type, record_types
+from detector.files.stream import BOM
 from detector.rejects import Reject
 from detector.verdicts import Verdicts, record_type
 from serving.codecs.base import BodyError, CodecOptions, WholeBody, check_rows
@@ -86,6 +87,7 @@ class JsonCodec(WholeBody):
     def decode(self, data: bytes, *, final: bool = True) -> RecordBatch:  # noqa: ARG002 - the body is whole
         """Decode a body."""
         limits = self._options.limits
+        data = data.removeprefix(BOM)
         batch = body_decoder(self._model).decode(data)
         rows = len(batch.rows) + len(batch.rejects)
         check_rows(rows, limits)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from detector.batch import ColumnDifferences, RecordBatch, Scalar
+from detector.files.stream import BOM
 from detector.inputs import SeriesInput
 from detector.verdicts import DTYPES, REQUIRED, Verdicts
 from detector.version import __version__
@@ -47,21 +48,24 @@ HEADER_LENGTH = b"inference-header-content-length"
 SERVER = {"name": "residuum", "version": __version__, "extensions": ["binary_tensor_data", "model_repository"]}
 
 
-class _Parameters(msgspec.Struct):
+class _Parameters(msgspec.Struct, frozen=True):
     """The parameters that this service knows."""
 
     binary_data_size: int | None = None
     binary_data: bool | None = None
-    binary_data_output: bool = False
+    binary_data_output: bool | None = None
+
+
+_NO_PARAMETERS = _Parameters()
 
 
 class InferenceInput(msgspec.Struct):
-    """A column."""
+    """A column; like everywhere in a request, null stands for an optional member that is absent."""
 
     name: str
     shape: list[int]
     datatype: str
-    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
+    parameters: _Parameters | None = None
     data: list[Any] | None = None
 
 
@@ -69,16 +73,16 @@ class RequestedOutput(msgspec.Struct):
     """An output that is asked for."""
 
     name: str
-    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
+    parameters: _Parameters | None = None
 
 
 class InferenceRequest(msgspec.Struct):
     """The JSON of a request."""
 
     inputs: list[InferenceInput]
-    id: str = ""
-    parameters: _Parameters = msgspec.field(default_factory=_Parameters)
-    outputs: list[RequestedOutput] = []
+    id: str | None = None
+    parameters: _Parameters | None = None
+    outputs: list[RequestedOutput] | None = None
 
 
 class InferenceResponse(msgspec.Struct, omit_defaults=True):
@@ -103,6 +107,7 @@ class OipCodec(WholeBody):
         self._model = model
         self._options = options
         self._request = InferenceRequest([])
+        self._outputs: Sequence[RequestedOutput] = ()
         self._rows = 0  # of the request
 
     def decode(self, data: bytes, *, final: bool = True) -> RecordBatch:  # noqa: ARG002 - the body is whole
@@ -110,7 +115,7 @@ class OipCodec(WholeBody):
         head, tensors = _split(data, self._options.json_length)
         check_depth(head, 0, self._options.limits.max_depth)
         self._request = _decoded(head)
-        self._request.outputs = _outputs(self._request, self._model)
+        self._outputs = _outputs(self._request, self._model)
         batch = _records(self._request, tensors, self._model, self._options.limits)
         self._rows = len(batch.rows) + len(batch.rejects)
         return batch
@@ -118,9 +123,10 @@ class OipCodec(WholeBody):
     def encode(self, verdicts: Verdicts) -> bytes:
         """Return JSON, followed by the tensors that are wanted in binary form."""
         request, model = self._request, self._model
-        arrays = _arrays(verdicts, self._rows, model, [output.name for output in request.outputs])
-        outputs, tensors = _encoded(request, arrays)
-        response = InferenceResponse(model.name, str(model.version), outputs, id=request.id)
+        arrays = _arrays(verdicts, self._rows, model, [output.name for output in self._outputs])
+        is_binary = (request.parameters or _NO_PARAMETERS).binary_data_output or False
+        outputs, tensors = _encoded(self._outputs, arrays, is_binary=is_binary)
+        response = InferenceResponse(model.name, str(model.version), outputs, id=request.id or "")
         if verdicts.rejects:
             rejects = sorted(verdicts.rejects, key=lambda reject: reject.row)
             response.parameters["rejected"] = msgspec.json.encode(rejects).decode()
@@ -173,7 +179,7 @@ def _split(data: bytes, json_length: bytes) -> tuple[bytes, bytes]:
 
 def _decoded(head: bytes) -> InferenceRequest:
     try:
-        return _DECODER.decode(head)
+        return _DECODER.decode(head.removeprefix(BOM))
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
         raise _invalid(f"not an inference request: {message}", path.rstrip("`") or "$") from error
@@ -196,7 +202,7 @@ def _available_outputs(model: ServedModel) -> tuple[str, ...]:
 
 def _outputs(request: InferenceRequest, model: ServedModel) -> list[RequestedOutput]:
     available = _available_outputs(model)
-    for index, output in enumerate(request.outputs):
+    for index, output in enumerate(request.outputs or ()):
         if output.name not in available:
             path = f"$.outputs[{index}].name"
             raise _invalid("the model has no such output", path, output.name[:80], ", ".join(available))
@@ -209,8 +215,9 @@ def _records(request: InferenceRequest, tensors: bytes, model: ServedModel, limi
     start = rows = 0
     for index, column in enumerate(request.inputs):
         path = f"$.inputs[{index}]"
+        _check_input(column, path, values)
         rows = _rows(column, path, rows if index else None, limits.max_rows)
-        size = column.parameters.binary_data_size
+        size = (column.parameters or _NO_PARAMETERS).binary_data_size
         if size is None:
             values[column.name] = _cells(column, rows, path)
             continue
@@ -227,6 +234,14 @@ def _records(request: InferenceRequest, tensors: bytes, model: ServedModel, limi
     wanted = {name: values[name] for name in model.columns}
     batch = RecordBatch(wanted, range(rows), [], numbers=model.numbers, differences=ColumnDifferences(unknown))
     return without_long_texts(batch, limits.max_text)
+
+
+def _check_input(column: InferenceInput, path: str, earlier: Collection[str]) -> None:
+    """Raise if an input was there before, or has an unknown datatype."""
+    if column.name in earlier:
+        raise _invalid("the name of an input occurs twice", f"{path}.name", column.name[:80], "every input once")
+    if column.datatype not in NUMPY and column.datatype != "BYTES":
+        raise _invalid("unknown datatype", f"{path}.datatype", column.datatype[:40], ", ".join([*NUMPY, "BYTES"]))
 
 
 def _rows(column: InferenceInput, path: str, rows: int | None, max_rows: int) -> int:
@@ -257,8 +272,6 @@ def _unpacked(tensor: bytes, datatype: str, rows: int, path: str) -> list[Scalar
     """Read the cells of a binary tensor."""
     if datatype == "BYTES":
         return _unpacked_texts(tensor, rows, path)
-    if datatype not in NUMPY:
-        raise _invalid("unknown datatype", f"{path}.datatype", datatype[:40], ", ".join([*NUMPY, "BYTES"]))
     dtype = np.dtype(NUMPY[datatype])
     if len(tensor) != rows * dtype.itemsize:
         raise _invalid("size and shape differ", path, f"{len(tensor)} bytes", f"{rows * dtype.itemsize} bytes")
@@ -304,15 +317,17 @@ def _with_rejected(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
     return every
 
 
-def _encoded(request: InferenceRequest, arrays: dict[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Return the outputs as JSON, and the tensors of those that are wanted in binary form."""
+def _encoded(
+    wanted_outputs: Sequence[RequestedOutput], arrays: dict[str, np.ndarray], *, is_binary: bool
+) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Return the outputs as JSON, and the tensors of those that are wanted in binary form, which is all if `is_binary`."""
     outputs: list[dict[str, Any]] = []
     tensors: list[bytes] = []
-    for wanted in request.outputs:
+    for wanted in wanted_outputs:
         array, datatype = arrays[wanted.name], OUTPUTS[wanted.name]
         output = {"name": wanted.name, "datatype": datatype, "shape": list(array.shape)}
-        binary = wanted.parameters.binary_data
-        if request.parameters.binary_data_output if binary is None else binary:
+        binary = (wanted.parameters or _NO_PARAMETERS).binary_data
+        if is_binary if binary is None else binary:
             tensors.append(_packed_texts(array.tolist()) if datatype == "BYTES" else array.astype(NUMPY[datatype]).tobytes())
             outputs.append(output | {"parameters": {"binary_data_size": len(tensors[-1])}})
         else:

@@ -14,10 +14,12 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from detector import pin
+from detector import bundle, pin
 from detector.decision import Decision
-from detector.errors import BundleMissing, OutputError, ResiduumError, SettingError
+from detector.errors import ResiduumError, SettingError
+from detector.files.stream import BOM
 from detector.versioning import recalibrate
+from serving.http.api.bundle_problems import bundle_problem
 from serving.http.api.query_params import invalid_parameter
 from serving.http.core.metrics import HttpMetrics
 from serving.http.core.problem_details import HttpProblem
@@ -109,8 +111,9 @@ class AdminApi:
         return await self._move_pin(request, "version promoted", lambda folder: self._promote(folder, version))
 
     def _promote(self, folder: Path, version: int) -> pin.PinChange:
-        """Open a version before it is pinned, so that one that cannot score is refused here."""
+        """Verify and open a version before it is pinned, so that one that cannot score is refused here."""
         pin.require_version(folder, version)
+        bundle.read(folder / str(version))
         if self._models.find_open(folder.name, str(version)) is None:
             self._models.open(folder.name, str(version))
         return pin.promote(folder, version)
@@ -198,24 +201,12 @@ async def _in_thread(folder: Path, work: Callable[[], T]) -> T:
     try:
         return await asyncio.to_thread(work)
     except ResiduumError as error:
-        raise _problem(error, folder) from error
-
-
-def _problem(error: ResiduumError, folder: Path) -> HttpProblem:
-    """Convert an error to a problem that does not reveal where the repository is."""
-    detail = str(error).replace(str(folder.absolute()), folder.name).replace(str(folder), folder.name)
-    match error:
-        case BundleMissing():
-            return HttpProblem(404, "version", detail)
-        case OutputError():
-            return HttpProblem(503, "disk", detail)
-        case _:
-            return HttpProblem(409, "refused", detail)
+        raise bundle_problem(error, folder) from error
 
 
 async def _decode_body(request: Request, body_type: Any) -> Any:  # noqa: ANN401 - of that type
     """Read and decode the body of a request."""
-    body = await request.body(MAX_BODY)
+    body = (await request.body(MAX_BODY)).removeprefix(BOM)
     try:
         return msgspec.json.decode(body, type=body_type)
     except msgspec.ValidationError as error:

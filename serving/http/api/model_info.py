@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from detector.errors import ResiduumError
 from serving.codecs import oip
+from serving.http.api.bundle_problems import bundle_problem
 from serving.http.api.score import ScoringApi
 from serving.http.core.request import Request
 from serving.http.core.response import Response, json_response
@@ -49,7 +51,11 @@ class ModelInfoApi:
 
     async def load(self, request: Request) -> Response:
         """Activate the version of a model that is pinned or highest now."""
-        model = await self._scoring.reload(request.path_params["name"])
+        name = request.path_params["name"]
+        try:
+            model = await self._scoring.load(name)
+        except ResiduumError as error:
+            raise bundle_problem(error, self._models.folder(name)) from error
         log().info("model reloaded", model=f"{model.name}/{model.version}")
         return json_response({"name": model.name, "version": str(model.version)})
 

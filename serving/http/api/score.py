@@ -27,15 +27,16 @@ from serving.model import ServedModel
 from serving.monitoring.alarms import RecentAlarms
 from serving.pipeline import Observer, ScoringExchange
 
+NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonl", "application/jsonlines")
 CODECS: Mapping[str, CodecFactory] = {
-    "application/x-ndjson": NdjsonCodec,
+    **dict.fromkeys(NDJSON, NdjsonCodec),
     "application/json": JsonCodec,
     arrow.CONTENT_TYPE: arrow.ArrowCodec,
     raw.CONTENT_TYPE: raw.RawCodec,
     "image/png": ImageCodec,
     "image/jpeg": ImageCodec,
 }
-SESSION_CODECS = {name: CODECS[name] for name in ("application/json", "application/x-ndjson", arrow.CONTENT_TYPE)}
+SESSION_CODECS = {name: CODECS[name] for name in ("application/json", *NDJSON, arrow.CONTENT_TYPE)}
 
 
 class ScoringApi:
@@ -125,10 +126,10 @@ class ScoringApi:
                 return model
             return await self._limiter.run_in_thread(partial(self._models.open, name, version or ""))
 
-    async def reload(self, name: str) -> ServedModel:
+    async def load(self, name: str) -> ServedModel:
         """Switch to the version that is pinned, or highest, now."""
         async with self._opening:
-            return await self._limiter.run_in_thread(partial(self._models.reload, name))
+            return await self._limiter.run_in_thread(partial(self._models.load, name))
 
     def _open_model(self, request: RequestHead, size: int) -> ServedModel | None:
         """Return the model that the path of a request names, if it is open and may read `size` bytes."""

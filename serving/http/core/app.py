@@ -136,6 +136,8 @@ class App:
 def _start(response: AnyResponse, request: Request, headers: Sequence[Header]) -> Message:
     """Return the message that starts a response."""
     named = [*headers, (b"x-request-id", request.id.encode()), *response.headers]
+    if request.awaits_continue:
+        named.append((b"connection", b"close"))
     return {"type": "http.response.start", "status": response.status, "headers": named}
 
 

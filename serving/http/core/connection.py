@@ -22,6 +22,21 @@ class _HeaderTooLarge(Exception):
     """The head of a request has too many bytes."""
 
 
+class _AnyLength(int):
+    """The length that uvicorn expects of a response that ends when the connection is closed."""
+
+    def __lt__(self, other: int) -> bool:
+        return False
+
+    def __sub__(self, other: int) -> _AnyLength:
+        return self
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = int.__hash__
+
+
 class ClientConnection(HttpToolsProtocol):
     """The connection of one client."""
 
@@ -63,6 +78,15 @@ class ClientConnection(HttpToolsProtocol):
             self._fast_request.abandon()
             self._fast_request = None
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio declares it
+        """Keep the connection until a complete request is answered: the client only says that it sends no more."""
+        cycle: RequestResponseCycle | None = self.cycle
+        is_answering = not self._awaiting and cycle is not None and not cycle.response_complete
+        if not is_answering or self.transport.get_extra_info("sslcontext"):  # TLS cannot be closed by half
+            return False
+        self.cycle.keep_alive = False
+        return True
+
     def data_received(self, data: bytes) -> None:
         """Parse data, and restart the timeout unless the data belongs to a head."""
         if self._awaiting == "head":
@@ -101,6 +125,8 @@ class ClientConnection(HttpToolsProtocol):
         if self._fast_request is None:
             self._start_app_request()
             super().on_headers_complete()
+            if self.parser.get_http_version() == "1.0":  # which has no chunks: a response of unknown length ends by closing
+                self.cycle.chunked_encoding, self.cycle.expected_content_length = False, _AnyLength()
 
     def _start_app_request(self) -> None:
         """Do what uvicorn does at the beginning of a request, now that its head is complete."""

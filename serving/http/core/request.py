@@ -61,6 +61,7 @@ class Request(RequestHead):
         self.scope = scope
         self._receive = receive
         self._codings: Sequence[str] = ()
+        self._has_begun = False  # to read the body
 
     @property
     def _transport(self) -> Transport:
@@ -84,6 +85,11 @@ class Request(RequestHead):
                 raise _too_large(max_bytes)
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    @property
+    def awaits_continue(self) -> bool:
+        """Whether the client waits before it sends the body, or may begin at any time: nobody knows what comes next."""
+        return not self._has_begun and self.headers.get(b"expect", b"").lower() == b"100-continue"
 
     def require_codings(self) -> None:
         """Raise unless the codings of the body can be undone.
@@ -117,7 +123,7 @@ class Request(RequestHead):
         Raises:
             ClientGone: the client disconnects before its end.
         """
-        more = True
+        self._has_begun = more = True
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":

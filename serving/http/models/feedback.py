@@ -24,7 +24,7 @@ class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     request_id: Annotated[str, Meta(min_length=1, max_length=64)]
     row: Annotated[int, Meta(ge=0, le=2**31)]
     verdict: Literal["false_alarm", "missed", "confirmed"]
-    note: Annotated[str, Meta(max_length=1000)] = ""
+    note: Annotated[str, Meta(max_length=1000)] | None = None
 
 
 class FeedbackLine(msgspec.Struct, frozen=True):

@@ -146,6 +146,25 @@ class ModelRegistry:
             self._keep_open(model)
         return model
 
+    def folder(self, name: str) -> Path:
+        """Return the folder of a name: that of its versions, or a version's own.
+
+        Raises:
+            HttpProblem: the name is unknown.
+        """
+        self.current(name)
+        return self._folders[name]
+
+    def load(self, name: str) -> ServedModel:
+        """Verify the files of the version that is pinned or highest now, also if it is active, and activate it.
+
+        Raises:
+            HttpProblem: the name is unknown.
+            BundleError: the version is invalid; the previous one stays active.
+        """
+        bundle.read(repository.find(self.folder(name)))
+        return self.reload(name)
+
     def reload(self, name: str) -> ServedModel:
         """Activate the version that is pinned or highest now, without waiting for the next poll.
 

@@ -122,6 +122,29 @@ def test_ndjson(service: Service, rows: list[Any], by_json: list[Any]) -> None:
     assert last == {"done": {"rows": 71, "anomalies": sum(each.get("is_anomaly", False) for each in said), "rejected": 1}}
 
 
+@pytest.mark.parametrize("content_type", ["application/ndjson", "application/jsonl", "application/x-ndjson; charset=utf-8"])
+def test_every_name_of_ndjson(service: Service, rows: list[Any], content_type: str) -> None:
+    named = score(service, lines(rows), {"content-type": content_type})
+    assert named.text == score(service, lines(rows), NDJSON).text
+
+
+def test_a_byte_order_mark_is_ignored(service: Service, rows: list[Any]) -> None:
+    mark, body = b"\xef\xbb\xbf", json.dumps(rows).encode()
+    json_type = {"content-type": "application/json"}
+    for content in (body, json.dumps({"rows": [*rows, 7]}).encode()):
+        assert score(service, mark + content, json_type).text == score(service, content, json_type).text
+    assert score(service, mark + lines(rows), NDJSON).text == score(service, lines(rows), NDJSON).text
+    joined = score(service, lines(rows[:2]) + mark + lines(rows[2:4]), NDJSON)
+    assert json.loads(joined.text.splitlines()[-1])["done"]["rows"] == 4
+    inputs = [{"name": name, "shape": [1], "datatype": "BYTES", "data": [None]} for name in rows[0]]
+    infer = ASK.post(f"{service.url}/v2/models/pumps/infer", content=mark + json.dumps({"inputs": inputs}).encode())
+    assert infer.status_code == 200
+    threshold = ASK.post(
+        f"{service.url}/v1/models/pumps/thresholds?dry_run=1", content=mark + b'{"threshold": 1.5}', headers=json_type
+    )
+    assert threshold.json()["decision"]["threshold"] == 1.5
+
+
 def test_ndjson_only_anomalies(service: Service, rows: list[Any]) -> None:
     *said, last = map(
         json.loads, score(service, lines(rows), NDJSON, params={"only": "anomalies", "reasons": "0"}).text.splitlines()

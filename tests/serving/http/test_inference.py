@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,24 @@ def test_json(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None
     np.testing.assert_allclose(outputs["anomaly_score"]["data"], [each["anomaly_score"] for each in by_json], rtol=1e-6)
     assert outputs["is_anomaly"]["data"] == [each["is_anomaly"] for each in by_json]
     assert outputs["is_anomaly"]["datatype"] == "BOOL"
+
+
+def test_null_is_absence(service: Service, table: pl.DataFrame) -> None:
+    plain = infer(service, json.dumps({"inputs": inputs(table)}).encode()).json()
+    nothing = {"binary_data_size": None, "binary_data": None, "binary_data_output": None}
+    for parameters in (None, nothing, {"content_type": None}):
+        columns = [each | {"parameters": parameters} for each in inputs(table)]
+        asked = {"id": None, "inputs": columns, "parameters": parameters, "outputs": None, "model_version": None}
+        assert infer(service, json.dumps(asked).encode()).json() == plain
+        asked["outputs"] = [{"name": each["name"], "parameters": parameters} for each in plain["outputs"]]
+        assert infer(service, json.dumps(asked).encode()).json() == plain
+    packed_columns, headers = packed(table, id=None, outputs=None)
+    size = int(headers["Inference-Header-Content-Length"])
+    head = json.loads(packed_columns[:size])
+    head["inputs"] = [each | {"data": None} for each in head["inputs"]]
+    text = json.dumps(head).encode()
+    done = infer(service, text + packed_columns[size:], {"Inference-Header-Content-Length": str(len(text))})
+    assert done.json()["outputs"][0]["data"] == plain["outputs"][0]["data"]
 
 
 def test_binary(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:
@@ -153,8 +172,15 @@ def test_metadata(service: Service) -> None:
         (lambda asked: asked.update(outputs=[{"name": "colour"}]), "$.outputs[0].name"),
         (lambda asked: asked.pop("inputs"), "$"),
         (lambda asked: asked["inputs"][0].update(name=7), "$.inputs[0].name"),
+        (lambda asked: asked["inputs"][3].update(datatype="FP46"), "$.inputs[3].datatype"),
+        (lambda asked: asked["inputs"][3].update(datatype="string"), "$.inputs[3].datatype"),
+        (lambda asked: asked["inputs"].append(asked["inputs"][3]), "$.inputs[10].name"),
+        (
+            lambda asked: asked["inputs"].extend([{"name": "x", "shape": [25], "datatype": "FP64", "data": [1] * 25}] * 2),
+            "$.inputs[11].name",
+        ),
     ],
-    ids=["column", "rows", "matrix", "cells", "cell", "output", "nothing", "name"],
+    ids=["column", "rows", "matrix", "cells", "cell", "output", "nothing", "name", "datatype", "text", "twice", "unknown"],
 )
 def test_faults(service: Service, table: pl.DataFrame, change: Any, path: str) -> None:  # noqa: ANN401
     asked = {"inputs": inputs(table)}
@@ -186,6 +212,24 @@ def test_a_new_version_is_loaded_when_told(start: Start, tmp_path: Path) -> None
     assert service.post([{}]).json()["version"] == 2
     assert Read(service).value("residuum_model_loads_total", outcome="opened") == 2
     assert ASK.post(f"{service.url}/v2/repository/models/none/load").status_code == 404
+
+
+def test_a_damaged_version_is_not_loaded(start: Start, tmp_path: Path) -> None:
+    copy(tmp_path / "models", "pumps", 1)
+    service = start(at=tmp_path / "models")
+    load = f"{service.url}/v2/repository/models/pumps/load"
+    copy(tmp_path / "models", "pumps", 2)
+    (tmp_path / "models" / "pumps" / "2" / "model.onnx").write_bytes(b"damaged")
+    (tmp_path / "models" / "pumps" / "1" / "calibration.npy").write_bytes(b"damaged")
+    for version in (2, 1):  # 1 is active
+        done = ASK.post(load)
+        assert done.status_code == 409
+        assert f"pumps/{version}" in done.json()["detail"]
+        assert str(tmp_path) not in done.text
+        assert service.post([{}]).json()["version"] == 1
+        shutil.rmtree(tmp_path / "models" / "pumps" / "2", ignore_errors=True)
+    promoted = ASK.post(f"{service.url}/v1/models/pumps/promote", json={"version": 1})
+    assert promoted.status_code == 409
 
 
 def test_tritonclient_works_unchanged(service: Service, table: pl.DataFrame, by_json: list[Any]) -> None:
