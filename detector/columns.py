@@ -135,10 +135,10 @@ def require_columns(names: Sequence[str], columns: Iterable[Column]) -> None:
     )
 
 
-def foreign_record(row: int, keys: Sequence[str], wanted: Iterable[str], file: str = "") -> Reject:
-    """Return the reject of a record that has no column of the model, so that it is no row of it."""
+def foreign_record(row: int, keys: Sequence[str], wanted: Iterable[str], file: str = "", advice: str = "") -> Reject:
+    """Return the reject of a record that has no column of the model, so that it is no row of it; `advice` says what it is."""
     found = f"{NO_COLUMN}, but {format_names(keys)}" if keys else NO_COLUMN
-    return Reject(row, "", shorten(found), f"at least one of {format_names(wanted)}", file)
+    return Reject(row, "", shorten(found), f"at least one of {format_names(wanted)}{advice and f'; {advice}'}", file)
 
 
 def is_foreign(reject: Reject) -> bool:

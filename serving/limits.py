@@ -15,9 +15,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordLimits(msgspec.Struct, frozen=True):
-    """What a record may hold, and how many reasons an anomaly gets."""
+    """What a record may hold, what becomes of one without a value, and how many reasons an anomaly gets."""
 
     max_record: int  # bytes
     max_depth: int  # of nested lists and objects
     max_text: int  # characters of one cell
     reasons: int = 3
+    skip_tombstones: bool = False  # else they are dead letters

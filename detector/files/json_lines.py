@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from detector.batch import RecordBatch, Scalar
 from detector.columns import foreign_record
+from detector.files.envelopes import describe_envelope
 from detector.files.stream import BOM
 from detector.rejects import Reject, shorten
 
@@ -96,7 +97,7 @@ class LineDecoder:
         except BAD_JSON as error:
             return Reject(row, "", show(text), f"a JSON object ({error})", self._file)
         if not self._accept_foreign and not any(key in decoded for key in self._wanted):
-            return foreign_record(row, tuple(decoded), self._wanted, self._file)
+            return foreign_record(row, tuple(decoded), self._wanted, self._file, describe_envelope(decoded, self._wanted))
         record: dict[str, Scalar] = {}
         for key in self._wanted:
             raw = decoded.get(key, NULL)

@@ -96,6 +96,10 @@ def stream(
             "the latest record.",
         ),
     ] = None,
+    tombstones: Annotated[
+        Literal["dead-letter", "skip"] | None,
+        typer.Option(help="What to do with tombstones, records of a topic without a value: write a dead letter, or skip them."),
+    ] = None,
     kafka: KAFKA = None,
     kafka_config: KAFKA_CONFIG = None,
     state: Annotated[
@@ -160,6 +164,7 @@ def stream(
             guarantee=guarantee,
             start=start,
             on_lost_position=on_lost_position,
+            tombstones=tombstones,
             state=state,
             rotation_idle=rotation_idle,
             changelog=changelog,

@@ -34,6 +34,12 @@ from serving.stream.changelog_records import ChangelogRecord
 Headers = Sequence[tuple[str, bytes | None]]
 DeadLetterReason = Literal[
     "not JSON",
+    "schema-registry frame",
+    "Avro",
+    "compressed",
+    "UTF-16",
+    "binary",
+    "tombstone",
     "no column of this model",
     "wrong type",
     "too big",
@@ -191,6 +197,7 @@ class ScoredRecords(NamedTuple):
     indices: Sequence[int]  # in the batch, of each verdict's record
     dead_letters: Sequence[DeadLetter]
     changes: Sequence[ChangelogRecord] = ()  # to the windows of series
+    skipped: int = 0  # tombstones, if the settings say so
 
 
 class StreamSink(Protocol):

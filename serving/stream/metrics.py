@@ -19,7 +19,9 @@ STAGE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 
 AGE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600)  # seconds
 
 METRICS = {
-    "records": MetricDefinition("counter", "residuum_stream_records", "Records that were answered.", ("outcome",)),
+    "records": MetricDefinition(
+        "counter", "residuum_stream_records", "Records, by outcome: scored, dead_letter, or skipped (tombstones).", ("outcome",)
+    ),
     "dead_letters": MetricDefinition("counter", "residuum_stream_dead_letters", "Records that could not be scored.", ("reason",)),
     "batches": MetricDefinition(
         "counter", "residuum_stream_transactions", "Batches, by whether they were delivered.", ("result",)
@@ -96,6 +98,7 @@ class StreamMetrics:
         self._histograms["rows"].observe(len(scored.batch))
         self._counters["records"].labels("scored").inc(len(scored.verdicts))
         self._counters["records"].labels("dead_letter").inc(len(scored.dead_letters))
+        self._counters["records"].labels("skipped").inc(scored.skipped)
         for dead_letter in scored.dead_letters:
             self._counters["dead_letters"].labels(dead_letter.reason).inc()
         now = time.time()

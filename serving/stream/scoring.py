@@ -29,6 +29,7 @@ from serving.limits import RecordLimits
 from serving.log import error_fields, log
 from serving.model import ServedModel
 from serving.stream.base import DeadLetter, DeadLetterReason, PolledBatch, RecordVerdict, ScoredRecords
+from serving.stream.formats import recognize
 from serving.stream.series_state import ReadState, SeriesState
 
 MISSING = "None"  # how a reject shows a missing cell
@@ -61,7 +62,8 @@ class RecordScorer:
         dead_letters = [
             DeadLetter(reject.row, self._dead_letter_reason(reject, reasons), reject) for part in parts for reject in part.rejects
         ]
-        return ScoredRecords(batch, verdicts, at, sorted(dead_letters), list(self._series.changes()))
+        skipped = list(batch.values).count(None) if self._limits.skip_tombstones else 0
+        return ScoredRecords(batch, verdicts, at, sorted(dead_letters), list(self._series.changes()), skipped)
 
     def _by_partition(
         self, records: RecordBatch, batch: PolledBatch, reasons: dict[int, DeadLetterReason], read_state: ReadState
@@ -111,7 +113,7 @@ class RecordScorer:
     def _decode_each(self, batch: PolledBatch, reasons: dict[int, DeadLetterReason]) -> RecordBatch:
         rows, records, rejects = [], [], []
         for at, value in enumerate(batch.values):
-            if batch.is_blank(at):
+            if batch.is_blank(at) or (value is None and self._limits.skip_tombstones):
                 continue
             record = self._check_limits(at, value, reasons) or self._decoder.read_line(value or b"", at)
             if isinstance(record, Reject):
@@ -126,13 +128,17 @@ class RecordScorer:
         """Reject a record that must not be decoded."""
         limits = self._limits
         if value is None:
-            return Reject(at, "", "no value", "a JSON object")
+            reasons[at] = "tombstone"
+            return Reject(at, "", "no value (a tombstone)", "a JSON object")
         if len(value) > limits.max_record:
             reasons[at] = "too big"
             return Reject(at, "", f"{len(value):,} bytes", f"at most {limits.max_record:,}")
-        if value.count(b"{") + value.count(b"[") > limits.max_depth and (found := depth(value)) > limits.max_depth:
+        if found := recognize(value):
+            reasons[at] = found.reason
+            return Reject(at, "", found.found, found.expected)
+        if value.count(b"{") + value.count(b"[") > limits.max_depth and (levels := depth(value)) > limits.max_depth:
             reasons[at] = "too deep"
-            return Reject(at, "", f"{found} levels", f"at most {limits.max_depth} levels")
+            return Reject(at, "", f"{levels} levels", f"at most {limits.max_depth} levels")
         return None
 
     def _without_long_texts(self, records: RecordBatch, reasons: dict[int, DeadLetterReason]) -> RecordBatch:

@@ -17,6 +17,7 @@ from serving.log import LogFormat
 from serving.stream.addresses import Address, Topic
 
 Guarantee = Literal["exactly-once", "at-least-once"]
+Tombstones = Literal["dead-letter", "skip"]
 LostPosition = Literal["stop", "earliest", "latest"]
 MIB = 2**20
 
@@ -42,6 +43,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: int | None = None
     log: LogFormat = "auto"
 
+    tombstones: Tombstones = "dead-letter"  # records without a value
     max_batch: int = 2000  # records
     max_batch_bytes: int = 4 * MIB
     linger: float = 0.05  # that a batch waits for more records
@@ -54,7 +56,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def limits(self) -> RecordLimits:
         """The limits of a record."""
-        return RecordLimits(self.max_record, self.max_depth, self.max_text, self.reasons)
+        return RecordLimits(self.max_record, self.max_depth, self.max_text, self.reasons, self.tombstones == "skip")
 
     @property
     def dead_letters_to(self) -> Address:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from pathlib import Path
 
+from detector.files.stream import BOM
 from serving.stream.kafka.sink import CombinedSink
 from tests.serving.stream.conftest import StartThread, Topics, check, rows, until, values
 from tests.serving.stream.fakes import FakeEndpoints, FakeSink
@@ -40,7 +42,7 @@ def test_verdicts_and_dead_letters_carry_key_headers_and_timestamp(
     in_order = [by_number[FRAME.height + number] for number in range(len(bad))]
     assert [dead_letter.value for dead_letter in in_order] == bad
     reasons = [dead_letter.headers["__residuum.errors.reason"].decode() for dead_letter in in_order]
-    assert reasons == ["wrong type", *["not JSON"] * 3, "too deep", "too big", "too big", *["not JSON"] * 2]
+    assert reasons == ["wrong type", "not JSON", "tombstone", "not JSON", "too deep", "too big", "too big", *["not JSON"] * 2]
     headers = in_order[0].headers
     assert headers["trace"] == b"8"
     assert headers["__residuum.errors.column"] == b"temperature"
@@ -61,6 +63,42 @@ def test_verdicts_and_dead_letters_carry_key_headers_and_timestamp(
     lag = {"topic": topics.readings, "partition": "0"}
     until(lambda: worker.registry.get_sample_value("residuum_stream_lag", lag) is not None)
     worker.stop()
+
+
+def test_tombstones_may_be_skipped(topics: Topics, start_thread: StartThread) -> None:
+    topics.send([None, *values(FRAME)[:3], None])
+    worker = start_thread(topics.settings(tombstones="skip"))
+    until(lambda: worker.metric("residuum_stream_records_total", outcome="skipped") == 2)
+    until(lambda: worker.metric("residuum_stream_records_total", outcome="scored") == 3)
+    topics.send([None])  # a batch without any other record
+    until(lambda: worker.metric("residuum_stream_records_total", outcome="skipped") == 3)
+    worker.stop()
+    assert worker.metric("residuum_stream_records_total", outcome="dead_letter") == 0
+    assert len(topics.read(topics.verdicts, 3)) == 3
+
+
+def test_other_formats_and_envelopes_are_named(topics: Topics, start_thread: StartThread) -> None:
+    row = FRAME.rows(named=True)[0]
+    change = {"before": None, "after": row, "op": "c"}
+    records = {
+        b"\x00\x00\x00\x00\x2a\x02press": ("schema-registry frame", "schema ID 42"),
+        gzip.compress(b"{}"): ("compressed", "gzip"),
+        "\ufeff{}".encode("utf-16"): ("UTF-16", "UTF-16"),
+        b"{}": ("no column of this model", "no column of this model"),
+        json.dumps({"Temperature": 1}).encode(): ("no column of this model", "'Temperature'"),
+        json.dumps(change).encode(): ("no column of this model", "'before', 'after', 'op'"),
+    }
+    topics.send(records)
+    topics.send([BOM + values(FRAME)[0]], len(records))  # a mark that text may begin with
+    worker = start_thread(topics.settings())
+    dead_letters = sorted(topics.read(topics.dead_letters, len(records)), key=lambda dead_letter: dead_letter.number)
+    assert len(topics.read(topics.verdicts, 1)) == 1
+    worker.stop()
+    for dead_letter, (value, (reason, found)) in zip(dead_letters, records.items(), strict=True):
+        assert dead_letter.value == value
+        assert dead_letter.headers["__residuum.errors.reason"].decode() == reason
+        assert found in dead_letter.headers["__residuum.errors.found"].decode()
+    assert b"the columns are in 'after'" in dead_letters[-1].headers["__residuum.errors.expected"]
 
 
 def test_the_first_of_two_sinks_is_durable_before_the_second_commits() -> None:
