@@ -81,11 +81,17 @@ def serve(
     max_depth: Annotated[int | None, _option("Nesting depth of JSON.", LIMITS)] = None,
     max_line: Annotated[int | None, _option("The size of a line of NDJSON.", LIMITS)] = None,
     max_header: Annotated[int | None, _option("The size of a request's header section.", LIMITS)] = None,
-    max_requests: Annotated[int | None, _option("Requests in progress at the same time.", LIMITS)] = None,
+    max_requests: Annotated[
+        int | None, _option("Requests scored at the same time; those whose bodies still arrive do not count.", LIMITS)
+    ] = None,
     max_queue: Annotated[int | None, _option("Requests that wait to be scored.", LIMITS)] = None,
     max_keys: Annotated[int | None, _option("Keys of series kept by one request, and by all sessions together.", LIMITS)] = None,
     session_timeout: Annotated[float | None, _option("Time until an unused session is dropped.", LIMITS)] = None,
     header_timeout: Annotated[float | None, _option("Time to receive a request's header section.", LIMITS)] = None,
+    body_timeout: Annotated[
+        float | None, _option("Time to receive a body, beside what its bytes take at --min-body-rate; of NDJSON, a line.", LIMITS)
+    ] = None,
+    min_body_rate: Annotated[int | None, _option("The least rate of a body after that time, bytes per second.", LIMITS)] = None,
     idle_timeout: Annotated[float | None, _option("Time that a client may neither send nor receive.", LIMITS)] = None,
     drain_delay: Annotated[
         float | None,

@@ -84,7 +84,6 @@ def _scoring_routes(scoring: ScoringApi) -> Iterable[Route]:
             query=(REASONS, ONLY, HEATMAP),
             request={**ROWS, RAW: bytes, PNG: ImageFile, JPEG: ImageFile},
             response={**VERDICTS, RAW: bytes, PNG: ImageFile},
-            limited=True,
         ),
     )
     yield from _with_version(
@@ -100,7 +99,6 @@ def _scoring_routes(scoring: ScoringApi) -> Iterable[Route]:
             label="infer",
             request={JSON: InferenceRequest},
             response={JSON: InferenceResponse},
-            limited=True,
         ),
     )
 
@@ -124,7 +122,6 @@ def _session_routes(sessions: SessionsApi) -> Iterable[Route]:
         query=(REASONS, ONLY),
         request=ROWS,
         response=VERDICTS,
-        limited=True,
     )
     end = msgspec.structs.replace(state, method="DELETE", handler=sessions.end, summary="Forget a session of {name}")
     for route in (score, state, end):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 
@@ -149,9 +150,10 @@ class ScoringApi:
         return CodecOptions(limits=self._limits, reasons=0, json_length=request.headers.get(HEADER_LENGTH, b""))
 
     async def _score_body(self, request: Request, factory: CodecFactory, model: ServedModel, options: CodecOptions) -> Response:
-        body = await request.body(self._settings.max_body)
+        body = await self._limiter.receive(request, self._settings.max_body)
         size = MAX_INLINE_BYTES + 1 if options.heatmap else len(body)  # drawing is slow, however small the image
-        return await self._limiter.run(request, size, partial(self._answer, request, factory, model, options, body))
+        with self._limiter.admitted():
+            return await self._limiter.run(request, size, partial(self._answer, request, factory, model, options, body))
 
     def _answer(
         self,
@@ -169,10 +171,17 @@ class ScoringApi:
 
     async def _chunks(self, exchange: ScoringExchange, request: Request) -> AsyncGenerator[bytes, None]:
         """Yield the answer chunk by chunk, while the body arrives."""
-        async for data in request.chunks():
-            if answer := await self._limiter.run_step(len(data), partial(exchange.step, data, final=False)):
-                yield answer
-        yield await self._limiter.run_step(0, partial(exchange.step, b"", final=True))
+        with contextlib.ExitStack() as stack:
+            is_admitted = False
+            async for data in request.chunks():
+                if b"\n" in data:
+                    request.restart_body_time()  # it has rows: a client may send one now and then
+                    if not is_admitted:
+                        is_admitted = True
+                        stack.enter_context(self._limiter.admitted_stream())
+                if answer := await self._limiter.run_step(len(data), partial(exchange.step, data, final=False)):
+                    yield answer
+            yield await self._limiter.run_step(0, partial(exchange.step, b"", final=True))
 
     def _observers(self, request_id: str) -> list[Observer]:
         observers: list[Observer] = [lambda model, _, verdicts: self._alarms.record(model, verdicts, request_id)]

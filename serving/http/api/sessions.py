@@ -51,7 +51,11 @@ class SessionsApi:
         address = _address(request)
         self._scoring.session_codec(request)  # raises before the body is read
         await self._model(request)
-        body = await request.body(self._settings.max_body)
+        body = await self._limiter.receive(request, self._settings.max_body)
+        with self._limiter.admitted():
+            return await self._score_in_turn(request, address, body)
+
+    async def _score_in_turn(self, request: Request, address: SessionAddress, body: bytes) -> Response:
         async with self._sessions.turn(address) as stored:
             model = await self._model(request)  # another version may answer by now
             session = stored.resume(model, address.key)

@@ -71,12 +71,11 @@ class App:
         """Answer a request on its route; returns the status."""
         forwarded = route.on_worker_0 and self._forward is not None
         handler = self._forward if forwarded and self._forward else route.handler
-        with self._limiter.admitted() if route.limited and not forwarded else contextlib.nullcontext():
-            response = await handler(request)
-            if isinstance(response, StreamedResponse):
-                return await self._stream(response, request, send)
-            compress = partial(compressed, response, request.headers)
-            return await self._send(await self._limiter.run_step(len(response.body), compress), request, send)
+        response = await handler(request)
+        if isinstance(response, StreamedResponse):
+            return await self._stream(response, request, send)
+        compress = partial(compressed, response, request.headers)
+        return await self._send(await self._limiter.run_step(len(response.body), compress), request, send)
 
     async def _send(self, response: Response, request: Request, send: Send) -> int:
         """Send a complete response; returns its status. Drop a client that does not read in time."""

@@ -1,4 +1,8 @@
-"""Limits on concurrent work: requests being answered, and requests waiting to be scored; more are refused at once.
+"""Limits on concurrent work: requests being scored, and requests waiting to be scored; more are refused at once.
+
+A request counts once its body is complete, and until its rows are scored, so that clients that send or read slowly take no place
+from others. While bodies arrive, their bytes are limited: to what as many requests may hold as may be scored. A stream, which is
+scored while it arrives, counts from its first row, and only among streams.
 
 Requests that arrive while the event loop scores a small body wait in the system's buffers until the next turn of the loop,
 and then arrive together. So the requests of one turn are the queue of the inline path, and `max_queue` limits them too.
@@ -23,51 +27,84 @@ MAX_INLINE_BYTES = 64 * 1024  # scoring so much takes about a millisecond: less 
 class ConcurrencyLimiter:
     """Limits concurrent requests, and runs large ones in threads."""
 
-    def __init__(self, max_requests: int, max_queue: int, threads: int) -> None:
+    def __init__(self, max_requests: int, max_queue: int, threads: int, max_body: int) -> None:
         self._max_requests = max_requests
+        self._max_buffered = max_requests * max_body
+        self._buffered = 0  # bytes of bodies that are incomplete
         self._max_queue = max_queue
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "scoring")
-        self.active_requests = 0
+        self.active_requests = 0  # whose bodies are complete
+        self.active_streams = 0
         self.pending_jobs = 0  # submitted to the threads and not done
         self._inline_requests = 0  # scored in this turn of the loop
 
+    async def receive(self, request: Request, max_bytes: int) -> bytes:
+        """Read a whole body.
+
+        Raises:
+            HttpProblem: it has more than `max_bytes` bytes, or the bodies that are arriving have too many together.
+            ClientGone: the client disconnects before its end.
+        """
+        buffered = 0
+
+        def count(size: int) -> None:
+            nonlocal buffered
+            buffered += size
+            self._buffered += size
+            if self._buffered > self._max_buffered:
+                raise HttpProblem(429, "bodies", f"the bodies that are arriving have {self._buffered:,} bytes, the limit")
+
+        try:
+            return await request.body(max_bytes, count)
+        finally:
+            self._buffered -= buffered
+
     @contextlib.contextmanager
     def admitted(self) -> Iterator[None]:
-        """Count a request as active while the block runs.
+        """Count a request with a complete body as active while the block runs.
 
         Raises:
             HttpProblem: too many are active.
         """
-        if not self.try_acquire():
-            raise HttpProblem(429, "requests", f"{self.active_requests} requests are being answered, which is the limit")
+        self._require_place()
+        self.active_requests += 1
         try:
             yield
         finally:
-            self.release()
+            self.active_requests -= 1
 
-    def try_acquire(self) -> bool:
-        """Count a request as active, and return whether there was room for it; if so, call `release` later."""
-        if self.active_requests >= self._max_requests:
-            return False
-        self.active_requests += 1
-        return True
+    @contextlib.contextmanager
+    def admitted_stream(self) -> Iterator[None]:
+        """Count a stream as active while the block runs.
 
-    def release(self) -> None:
-        """Count a request as finished."""
-        self.active_requests -= 1
+        Raises:
+            HttpProblem: too many are active.
+        """
+        if self.active_streams >= self._max_requests:
+            raise HttpProblem(429, "streams", f"{self.active_streams} streams are being answered, which is the limit")
+        self.active_streams += 1
+        try:
+            yield
+        finally:
+            self.active_streams -= 1
 
     def admit_inline(self) -> None:
         """Count a small body that is about to be scored in the event loop.
 
         Raises:
-            HttpProblem: too many came before it in this turn of the loop.
+            HttpProblem: too many are active, or came before it in this turn of the loop.
         """
+        self._require_place()
         if not self._inline_requests:
             asyncio.get_running_loop().call_soon(self._end_turn)
         elif self._inline_requests > self._max_queue:
             raise _queue_is_full(self._max_queue)
         self._inline_requests += 1
+
+    def _require_place(self) -> None:
+        if self.active_requests >= self._max_requests:
+            raise HttpProblem(429, "requests", f"{self.active_requests} requests are being answered, which is the limit")
 
     def _end_turn(self) -> None:
         self._inline_requests = 0

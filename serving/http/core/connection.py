@@ -59,6 +59,8 @@ class ClientConnection(HttpToolsProtocol):
         # What the timeout is for: part of a request, the next request after a fast response, or nothing.
         self._awaiting: Literal["head", "body", "next request", ""] = "head"
         self._waiting_since = self.loop.time()
+        self._body_since = 0.0  # when the time for the body began
+        self._body_bytes = 0  # received since then
         self._head_bytes = 0  # received, including bytes that the parser has not yet consumed
         self._parsed_bytes = 0  # of the URL and the headers
         self._timer: asyncio.TimerHandle | None = None
@@ -121,6 +123,7 @@ class ClientConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start the request on the fast path or in the ASGI app."""
         self._awaiting, self._head_bytes = "body", 0
+        self._restart_body_time()
         self._fast_request = self._accept_fast_request()
         if self._fast_request is None:
             self._start_app_request()
@@ -134,7 +137,7 @@ class ClientConnection(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect_100_continue
         self.headers += headers  # in place: the scope holds this list
-        self.scope["extensions"] = {EXTENSION: {"transport": self.transport}}
+        self.scope["extensions"] = {EXTENSION: {"transport": self.transport, "restart_body_time": self._restart_body_time}}
 
     def _accept_fast_request(self) -> FastPathRequest | None:
         """Return a fast request, unless a response is being sent, is unread, or needs more than the fast path does."""
@@ -149,6 +152,7 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Receive a chunk of a body."""
+        self._body_bytes += len(body)
         if self._fast_request is None:
             super().on_body(body)
         else:
@@ -202,7 +206,15 @@ class ClientConnection(HttpToolsProtocol):
     @property
     def _deadline(self) -> float:
         settings = self._settings
-        return self._waiting_since + (settings.header_timeout if self._awaiting == "head" else settings.idle_timeout)
+        if self._awaiting == "head":
+            return self._waiting_since + settings.header_timeout
+        idle = self._waiting_since + settings.idle_timeout
+        if self._awaiting != "body":
+            return idle
+        return min(idle, self._body_since + settings.body_timeout + self._body_bytes / settings.min_body_rate)
+
+    def _restart_body_time(self) -> None:
+        self._body_since, self._body_bytes = self.loop.time(), 0
 
     def _check_deadline(self) -> None:
         """Refuse the request, or close an idle connection, if the deadline has passed."""
@@ -211,6 +223,7 @@ class ClientConnection(HttpToolsProtocol):
             return
         if self._awaiting == "body" and self.flow.read_paused:  # the service does not read, so the client is not late
             self._waiting_since = self.loop.time()
+            self._restart_body_time()
         if self.loop.time() < self._deadline:
             self._start_timer()
         elif self._awaiting == "next request":

@@ -1,7 +1,7 @@
 """The fast path for small bodies: no task and no ASGI; the connection passes the body in and writes the response.
 
-It takes a request if nothing has to be awaited: the length of the body is known and small, the model is open, and the limits
-have room. All others, including those with invalid options, go through `app`, under the same rules.
+It takes a request if nothing has to be awaited: the length of the body is known and small, and the model is open.
+All others, including those with invalid options, go through `app`, under the same rules.
 """
 
 from __future__ import annotations
@@ -46,14 +46,11 @@ class FastPathRequest:
             response = compressed(self._score(body), self.head.headers)
         except Exception as error:  # noqa: BLE001 - the access log decides what the client may know
             response = problem_response(self._access_log.record_error(error, self.head), self.head)
-        finally:  # also for a panic in polars, which is no Exception
-            self._limiter.release()
         self._access_log.record_response(self.head, self._label, response.status, self._began)
         return response
 
     def abandon(self) -> None:
         """Record a request whose client disconnected before its body was complete."""
-        self._limiter.release()
         self._access_log.record_response(self.head, self._label, CLIENT_CLOSED, self._began)
 
 
@@ -91,6 +88,6 @@ class FastPath:
             score = found.route.inline(head, int(length))
         except HttpProblem:
             return None
-        if score is None or not self._limiter.try_acquire():
+        if score is None:
             return None
         return FastPathRequest(head, found.route.label, score, self._limiter, self._access_log)

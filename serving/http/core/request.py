@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Transport
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import parse_qsl
@@ -15,7 +15,7 @@ from serving.http.core.problem_details import ClientGone, HttpProblem
 from serving.http.core.request_id import request_id
 
 Header = tuple[bytes, bytes]
-EXTENSION = "residuum"  # ASGI extension with the connection's transport
+EXTENSION = "residuum"  # ASGI extension with what requests need of the connection
 
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
@@ -68,8 +68,8 @@ class Request(RequestHead):
         transport: Transport = self.scope["extensions"][EXTENSION]["transport"]
         return transport
 
-    async def body(self, max_bytes: int) -> bytes:
-        """Read the whole body.
+    async def body(self, max_bytes: int, count: Callable[[int], None] | None = None) -> bytes:
+        """Read the whole body; `count` receives the size of each chunk.
 
         Raises:
             HttpProblem: it has more than `max_bytes` bytes, decompressed, or cannot be decompressed.
@@ -83,6 +83,8 @@ class Request(RequestHead):
             size += len(chunk)
             if size > max_bytes:
                 raise _too_large(max_bytes)
+            if count:
+                count(len(chunk))
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -108,16 +110,16 @@ class Request(RequestHead):
             ClientGone: the client disconnects before its end.
         """
         if not self._codings:
-            async for chunk in self.raw_chunks():
+            async for chunk in self._raw_chunks():
                 yield chunk
             return
         decompressor = BodyDecompressor(self._codings)
-        async for chunk in self.raw_chunks():
+        async for chunk in self._raw_chunks():
             for piece in decompressor.decompress(chunk):
                 yield piece
         decompressor.finish()
 
-    async def raw_chunks(self) -> AsyncIterator[bytes]:
+    async def _raw_chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it was sent.
 
         Raises:
@@ -144,6 +146,10 @@ class Request(RequestHead):
         """
         if self._transport.is_closing():
             raise ClientGone
+
+    def restart_body_time(self) -> None:
+        """Start the time for the body again, for the rest of it."""
+        self.scope["extensions"][EXTENSION]["restart_body_time"]()
 
     def abort(self) -> None:
         """Close the connection at once, and discard what the client has not read."""

@@ -50,7 +50,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     request: Mapping[str, Any] = _NO_CONTENT
     response: Mapping[str, Any] = _NO_CONTENT
     series_only: bool = False  # OpenAPI describes it for models of series only
-    limited: bool = False  # counts towards --max-requests
     on_worker_0: bool = False  # other workers forward it
     inline: InlineHandler | None = None  # how the fast path answers a small body, if it can
 

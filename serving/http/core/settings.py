@@ -47,8 +47,10 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", fo
     max_line: int = MIB  # of NDJSON
     max_header: int = 32 * 1024
     header_timeout: float = 10.0
+    body_timeout: float = 20.0  # and as long again as the bytes take at this rate; of NDJSON for each line:
+    min_body_rate: int = 256  # bytes a second
     idle_timeout: float = 30.0
-    max_requests: int = 256  # being answered concurrently
+    max_requests: int = 256  # whose rows are being scored
     max_queue: int = 64  # of these, waiting to be scored
     max_keys: int = 10_000  # of series, kept by one request and by all sessions
     session_timeout: float = 3600.0  # after which an unused session expires

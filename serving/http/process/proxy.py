@@ -8,6 +8,7 @@ from pathlib import Path
 import httpcore
 import msgspec
 
+from serving.http.core.concurrency import ConcurrencyLimiter
 from serving.http.core.problem_details import ClientGone, HttpProblem
 from serving.http.core.readiness import Readiness
 from serving.http.core.request import Header, Request
@@ -37,14 +38,17 @@ NOT_FORWARDED = frozenset(
         b"x-request-id",
     )
 )
+OF_THE_BODY = frozenset((b"content-length", b"content-encoding"))  # as the client sent it; it is forwarded decompressed
 UNAVAILABLE = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.RemoteProtocolError)
 
 
 class Proxy:
     """A client of worker 0's internal API."""
 
-    def __init__(self, socket: Path, readiness: Readiness, settings: HttpSettings) -> None:
+    def __init__(self, socket: Path, readiness: Readiness, limiter: ConcurrencyLimiter, settings: HttpSettings) -> None:
         self._readiness = readiness
+        self._limiter = limiter
+        self._max_body = settings.max_body
         keep_alive = min(KEEP_ALIVE, settings.idle_timeout / 2)
         self._pool = httpcore.AsyncConnectionPool(
             uds=str(socket), max_connections=settings.max_requests, keepalive_expiry=keep_alive
@@ -53,25 +57,25 @@ class Proxy:
         self._extensions = {"timeout": {"connect": CONNECT_TIMEOUT, "pool": CONNECT_TIMEOUT, "read": timeout, "write": timeout}}
 
     async def forward(self, request: Request) -> StreamedResponse:
-        """Forward a request, and return the response; both bodies are streamed.
+        """Forward a request once its body is complete, so that slow clients hold no connection; return the response as it comes.
 
         Raises:
-            HttpProblem: worker 0 does not respond.
+            HttpProblem: worker 0 does not respond, or the body is too large or cannot be decompressed.
             ClientGone: the client has disconnected, or, while the response is read, worker 0 has; the connection to the
                 client is then closed.
         """
         scope = request.scope
-        headers = [*_forwarded(scope["headers"]), (b"host", HOST), (b"x-request-id", request.id.encode())]
-        is_chunked = b"transfer-encoding" in request.headers
-        has_body = is_chunked or b"content-length" in request.headers
-        if is_chunked:
-            headers.append((b"transfer-encoding", b"chunked"))
+        sent = (header for header in scope["headers"] if header[0] not in OF_THE_BODY)
+        headers = [*_forwarded(sent), (b"host", HOST), (b"x-request-id", request.id.encode())]
+        body = await self._limiter.receive(request, self._max_body)
+        if body or b"content-length" in request.headers:
+            headers.append((b"content-length", b"%d" % len(body)))
         target = scope["raw_path"] + (b"?" + request.query if request.query else b"")
         forwarded = httpcore.Request(
             request.method,
             _url(target),
             headers=headers,
-            content=request.raw_chunks() if has_body else None,
+            content=body,
             extensions=self._extensions,
         )
         try:

@@ -67,7 +67,7 @@ class HttpService:
         """
         self.readiness = Readiness()
         self.metrics = HttpMetrics(identity.worker)
-        self.limiter = ConcurrencyLimiter(settings.max_requests, settings.max_queue, SCORING_THREADS)
+        self.limiter = ConcurrencyLimiter(settings.max_requests, settings.max_queue, SCORING_THREADS, settings.max_body)
         self.models = ModelRegistry(path, settings.device, self.metrics.count_load, settings.shadow_share, settings.max_keys)
         self.settings = settings
         self._identity = identity
@@ -76,7 +76,7 @@ class HttpService:
         self._aggregator = Aggregator(
             self.models, self._alarms, self.metrics.count_failed_report, is_single=identity.socket is None
         )
-        self._proxy = _proxy(identity, self.readiness, settings)
+        self._proxy = _proxy(identity, self.readiness, self.limiter, settings)
         sessions = SessionStore(settings.max_keys, settings.session_timeout)
         scoring = ScoringApi(self.models, self.limiter, self._alarms, settings)
         apis = Apis(
@@ -86,7 +86,7 @@ class HttpService:
             LivePage(self.models, self._aggregator, self.readiness),
         )
         self._routes = build_routes(apis, self.models, self.readiness, self.metrics, tokens=self._tokens is not None)
-        self.metrics.observe_in_flight(lambda: self.limiter.active_requests)
+        self.metrics.observe_in_flight(lambda: self.limiter.active_requests + self.limiter.active_streams)
         register_model_metrics(self.metrics.registry, self.models, sessions)
 
     def listener(self) -> Listener:
@@ -137,10 +137,10 @@ class HttpService:
         self._aggregator.update()
 
 
-def _proxy(identity: WorkerIdentity, readiness: Readiness, settings: HttpSettings) -> Proxy | None:
+def _proxy(identity: WorkerIdentity, readiness: Readiness, limiter: ConcurrencyLimiter, settings: HttpSettings) -> Proxy | None:
     """Return the proxy to worker 0, unless this is worker 0."""
     if identity.socket is None or identity.worker == 0:
         return None
     from serving.http.process.proxy import Proxy  # a single worker never imports httpcore
 
-    return Proxy(identity.socket, readiness, settings)
+    return Proxy(identity.socket, readiness, limiter, settings)

@@ -31,6 +31,7 @@ from tests.tables import normal_rows, planted_anomalies
 OPERATE = "operate-secret"
 TRY = "/v1/models/pumps/thresholds?dry_run=1"
 BY = {"threshold": 5.0}
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
@@ -109,10 +110,10 @@ def test_every_worker_knows_the_rows_of_all(service: ServiceProcess, workers: li
         response = worker.post(TRY, json=BY, headers={"x-request-id": "mine"})
         assert response.headers.get_list("x-request-id") == ["mine"]
         assert response.json()["latest"]["alarms"] == sum(score > 5 for score in scores)
-    one, other = (worker.post(TRY, content=b"{", headers={"x-request-id": "bad"}) for worker in workers)
+    one, other = (worker.post(TRY, content=b"{", headers={"x-request-id": "bad", **JSON}) for worker in workers)
     assert (one.status_code, one.json(), set(one.headers)) == (400, other.json(), set(other.headers))
     assert one.json()["request_id"] == "bad"
-    large = workers[1].post(TRY, content=b" " * 2**20)
+    large = workers[1].post(TRY, content=b" " * 2**20, headers=JSON)
     assert (large.status_code, large.json()["request_id"]) == (413, large.headers["x-request-id"])
     assert workers[1].get(TRY).status_code == 405
     first, second = (worker.get("/metrics").text for worker in workers)  # each request is counted by the worker that received it

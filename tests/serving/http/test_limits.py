@@ -103,33 +103,97 @@ def test_a_slow_client_that_keeps_sending_is_served(narrow: Service) -> None:
 
 
 def test_too_many_requests_at_once(start: Start) -> None:
-    service = start("--max-requests", 2)
-    waiting = [service.connect() for _ in range(2)]
-    try:
+    service = start("--max-requests", 1)
+    statuses = statuses_of(service, 8)
+    assert set(statuses) == {200, 429}
+    assert Read(service).value("residuum_http_refused_total", reason="requests") == statuses.count(429)
+    assert service.post([{"temperature": 60}]).status_code == 200
+
+
+def statuses_of(service: Service, clients: int) -> list[int]:
+    """Send large bodies at the same time; return the statuses of the answers."""
+    body = json.dumps([{"temperature": "60"}] * 20_000).encode()
+    ask = partial(ASK.post, f"{service.url}/v1/models/pumps/score", content=body, headers={"content-type": "application/json"})
+    with ThreadPoolExecutor(clients) as pool:
+        return [done.status_code for done in pool.map(lambda _: ask(), range(clients))]
+
+
+SLOW = {
+    "small": HEAD + b"content-length: 1000\r\n\r\n[",
+    "large": HEAD + b"content-length: 1000000\r\n\r\n[" + b" " * 100_000,
+    "chunked": HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n[\r\n",
+    "lines": HEAD.replace(b"json", b"x-ndjson") + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n",
+    "inference": HEAD.replace(b"v1", b"v2").replace(b"/score", b"/infer") + b"content-length: 1000\r\n\r\n{",
+}
+
+
+def test_slow_bodies_take_no_place_and_end_with_408(start: Start) -> None:
+    """Single bytes extend the time for a body by what they take at the least rate, and no more."""
+    service = start("--max-requests", 2, "--body-timeout", 1.5, "--min-body-rate", 1000)
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        waiting = [(sent, stack.enter_context(service.connect())) for sent in SLOW.values() for _ in range(3)]
+        for sent, sock in waiting:
+            sock.sendall(sent)
+        while time.monotonic() - began < 1.2:
+            time.sleep(0.2)
+            assert service.post([{"temperature": 60}]).status_code == 200
+            lines = {"content-type": "application/x-ndjson"}
+            assert (
+                ASK.post(f"{service.url}/v1/models/pumps/score", content=b'{"flow": 1}\n' * 9, headers=lines).status_code == 200
+            )
+            for sent, sock in waiting:
+                sock.sendall(b"1\r\n \r\n" if b"chunked" in sent else b" ")
+        assert {answered(sock)[0] for sent, sock in waiting if sent != SLOW["large"]} == {408}
+        assert time.monotonic() - began < 10
+        for sock in (sock for sent, sock in waiting if sent == SLOW["large"]):  # which is worth 100 seconds
+            sock.sendall(b" " * (1_000_000 - 100_020) + b"]")
+            sock.settimeout(0.2)
+    until(lambda: Read(service).value("residuum_http_requests_in_flight") == 0)
+    assert Read(service).value("residuum_http_refused_total", reason="body_timeout") == 12
+
+
+@pytest.mark.long
+def test_260_clients_that_send_a_byte_every_20_seconds(start: Start) -> None:
+    service = start()
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(service.connect()) for _ in range(260)]
         for sock in waiting:
-            sock.sendall(HEAD + b"connection: close\r\ncontent-length: 4\r\n\r\n[")
-        time.sleep(0.3)
-        began = time.monotonic()
-        done = service.post([{}])
-        assert (done.status_code, done.headers["retry-after"]) == (429, "1")
-        assert time.monotonic() - began < 2
-        assert ASK.get(f"{service.url}/livez").status_code == 200
+            sock.sendall(SLOW["small"])
+        while time.monotonic() - began < 18:
+            assert service.post([{"temperature": 60}]).status_code == 200
+            time.sleep(0.5)
+        assert {answered(sock)[0] for sock in waiting} == {408}
+    assert time.monotonic() - began < 30
+
+
+def test_a_stream_of_lines_may_last_longer_than_a_body(start: Start) -> None:
+    service = start("--body-timeout", 0.6, "--min-body-rate", 1_000_000)
+
+    def rows() -> Iterator[bytes]:
+        for _ in range(5):
+            yield b'{"temperature": 60}\n'
+            time.sleep(0.3)
+
+    done = ASK.post(f"{service.url}/v1/models/pumps/score", content=rows(), headers={"content-type": "application/x-ndjson"})
+    assert done.status_code == 200
+    assert len(done.text.splitlines()) == 6
+
+
+def test_bodies_that_arrive_are_limited_together(start: Start) -> None:
+    service = start("--max-requests", 2, "--max-body", 200_000)
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(service.connect()) for _ in range(4)]
         for sock in waiting:
-            sock.sendall(b"{}]")
-            assert answered(sock)[0] == 200
-        assert service.post([{}]).status_code == 200
-    finally:
-        for sock in waiting:
-            sock.close()
+            sock.sendall(HEAD + b"content-length: 190000\r\n\r\n[" + b" " * 180_000)
+        until(lambda: (Read(service).value("residuum_http_refused_total", reason="bodies") or 0) > 0)
+        assert service.post([{"temperature": 60}]).status_code == 200
 
 
 def test_a_full_queue(start: Start) -> None:
     service = start("--max-queue", 1)
-    body = json.dumps([{"temperature": "60"}] * 20_000).encode()
-    ask = partial(ASK.post, f"{service.url}/v1/models/pumps/score", content=body, headers={"content-type": "application/json"})
-    with ThreadPoolExecutor(8) as pool:
-        statuses = {done.status_code for done in pool.map(lambda _: ask(), range(8))}
-    assert statuses == {200, 429}
+    assert set(statuses_of(service, 8)) == {200, 429}
     assert service.post([{}]).status_code == 200
 
 
