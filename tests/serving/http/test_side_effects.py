@@ -24,6 +24,7 @@ import pytest
 
 from tests.ports import free_port
 from tests.serving.http.conftest import ASK, MAIN, START_TIMEOUT, ServiceProcess, copy, until
+from tests.serving.http.test_reloads import two_free_ports
 from tests.serving.http.test_workers import children_of
 from tests.tables import normal_rows, planted_anomalies
 
@@ -119,6 +120,12 @@ def serving(models: Path, log: Log, folder: Path, *options: object) -> Iterator[
 def ready(service: ServiceProcess) -> bool:
     with contextlib.suppress(httpx.HTTPError):
         return ASK.get(f"{service.url}/readyz").status_code == 200
+    return False
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5):
+        return True
     return False
 
 
@@ -244,7 +251,7 @@ def test_failing_side_effects_under_load(workers: int, tmp_path: Path) -> None:
     """No answer changes while log, metrics port, feedback file and page fail at random; SIGTERM ends the service in time."""
     copy(tmp_path / "models", "pumps", 1)
     random_ = random.Random(SEED)  # noqa: S311 - no secret
-    log, port = StuckPipe(), free_port()
+    log, port = StuckPipe(), two_free_ports()
     answers: set[tuple[int, str]] = set()
     ended = threading.Event()
 
@@ -256,16 +263,20 @@ def test_failing_side_effects_under_load(workers: int, tmp_path: Path) -> None:
 
     options = ("--workers", workers, "--metrics-port", port)
     with serving(tmp_path / "models", log, tmp_path, *options) as service:
+        for worker in range(workers):
+            until(lambda worker=worker: listens(port + worker), START_TIMEOUT)
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:
             thread.start()
-        failures = Failures(service, tmp_path / "models", log.reader, port, random_)
-        for _ in range(ROUNDS):
-            failures.fail()
-            time.sleep(random_.uniform(0, 0.2))
-        ended.set()
-        for thread in threads:
-            thread.join()
+        try:
+            failures = Failures(service, tmp_path / "models", log.reader, port, random_)
+            for _ in range(ROUNDS):
+                failures.fail()
+                time.sleep(random_.uniform(0, 0.2))
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
         assert [status for status, _ in answers] == [200]
         children = children_of(service.process.pid)
         assert stopped(service) == 0
