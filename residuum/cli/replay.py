@@ -50,4 +50,8 @@ def replay(
     if done.incomplete:
         advice = "their headers topic, partition and offset say where the originals are"
         facts.append(("not replayed", f"{describe.count(done.incomplete, 'dead letter')} too large to be kept whole: {advice}"))
+    if done.expired:
+        facts.append(
+            ("expired", f"{describe.count(done.expired, 'dead letter')} before they were replayed: keep them for longer")
+        )
     output.print_facts(facts)

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from serving.log import log
 from serving.stream.base import Headers, Origin, RetryBatch, SourceObserver
+from serving.stream.batch_range import format_range
 from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.kafka.changelog import Changelog
 from serving.stream.kafka.errors import check_consumer_error, describe, error_of, exception_for, reaction, translate_errors
@@ -214,12 +215,14 @@ class KafkaSource:
             batch.position.check()
             self._consumer.commit(offsets=batch.position.offsets, asynchronous=False)
         except RetryBatch:
-            log().warning("offsets not committed: another worker has the partitions, and scores the batch again")
+            event = "offsets not committed: another worker has the partitions, and scores the batch again"
+            log().warning(event, records=format_range(batch))
         except KafkaException as exception:
             error = error_of(exception)
             if reaction(error) in {"fenced", "stop"}:
                 raise exception_for("commit offsets", error) from exception
-            log().warning("offsets not committed", error=describe("commit offsets", error))  # the next commit includes them
+            # The next commit includes them.
+            log().warning("offsets not committed", error=describe("commit offsets", error), records=format_range(batch))
 
     def read_state(self, partitions: Sequence[int]) -> Iterable[ChangelogRecord]:
         """Yield the changelog's records of these partitions."""

@@ -23,11 +23,12 @@ METADATA_TIMEOUT = 30.0  # seconds
 
 
 class ReplayCounts(NamedTuple):
-    """How many dead letters were replayed, how many have another reason, and how many were too large to be kept whole."""
+    """How many dead letters were replayed, have another reason, were too large to be kept whole, or expired before."""
 
     replayed: int = 0
     skipped: int = 0
     incomplete: int = 0
+    expired: int = 0
 
 
 class ReplayJob(NamedTuple):
@@ -67,7 +68,9 @@ def _replay_all(job: ReplayJob, producer: KafkaProducer, on_progress: Callable[[
     counts, finished = ReplayCounts(), set[int]()
     try:
         # Without these ends the replay would not end: a record that fails again becomes a new dead letter.
-        ends = _end_offsets(consumer, job.source.name)
+        watermarks = _watermarks(consumer, job.source.name)
+        ends = {partition: end for partition, (_, end) in watermarks.items()}
+        counts = counts._replace(expired=_count_expired(consumer, job.source.name, watermarks))
         consumer.subscribe([job.source.name])
         while True:
             messages = cast("list[KafkaRecord]", consumer.consume(BATCH_RECORDS, POLL_TIMEOUT))
@@ -83,6 +86,7 @@ def _replay_all(job: ReplayJob, producer: KafkaProducer, on_progress: Callable[[
                     counts.replayed + len(selected),
                     counts.skipped + len(records) - len(matching),
                     counts.incomplete + len(matching) - len(selected),
+                    counts.expired,
                 )
                 on_progress(counts)
             elif (assigned := {each.partition for each in consumer.assignment()}) and assigned <= finished:
@@ -97,17 +101,24 @@ def _original_message(record: KafkaRecord) -> Message:
     return record.value(), record.key(), headers, max(0, record.timestamp()[1]), BY_KEY
 
 
-def _end_offsets(consumer: Consumer, topic: str) -> dict[int, int]:
-    """Return the current end of each partition."""
+def _watermarks(consumer: Consumer, topic: str) -> dict[int, tuple[int, int]]:
+    """Return the current start and end of each partition."""
     partitions = consumer.list_topics(topic, METADATA_TIMEOUT).topics[topic].partitions
-    return {partition: _end_offset(consumer, TopicPartition(topic, partition)) for partition in partitions}
+    return {partition: _watermarks_of(consumer, TopicPartition(topic, partition)) for partition in partitions}
 
 
-def _end_offset(consumer: Consumer, partition: TopicPartition) -> int:
+def _watermarks_of(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
     watermarks = cast("tuple[int, int] | None", consumer.get_watermark_offsets(partition, METADATA_TIMEOUT))
     if watermarks is None:
         raise ConnectionLost("the brokers did not return the end of the dead letters")
-    return watermarks[1]
+    return watermarks
+
+
+def _count_expired(consumer: Consumer, topic: str, watermarks: Mapping[int, tuple[int, int]]) -> int:
+    """Return how many offsets after the group's positions have expired."""
+    partitions = [TopicPartition(topic, partition) for partition in watermarks]
+    positions = consumer.committed(partitions, METADATA_TIMEOUT)
+    return sum(max(0, watermarks[each.partition][0] - each.offset) for each in positions if each.offset >= 0)
 
 
 def _records(messages: Sequence[KafkaRecord], ends: Mapping[int, int], finished: set[int]) -> list[KafkaRecord]:

@@ -18,6 +18,7 @@ import msgspec
 import polars as pl
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # documented, but not exported
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -154,6 +155,12 @@ class Topics:
             self._producer.produce(self.readings, value, key)
         self._producer.poll(0)
 
+    def put_partition(self, partition: int, values: Iterable[bytes]) -> None:
+        """Send records to a partition."""
+        for value in values:
+            self._producer.produce(self.readings, value, partition=partition)
+        self.flush()
+
     def flush(self) -> None:
         """Wait until sent records are delivered."""
         assert self._producer.flush(TIMEOUT) == 0
@@ -163,6 +170,12 @@ class Topics:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group, **QUIET})
         consumer.commit(offsets=[TopicPartition(self.readings, partition, offset)], asynchronous=False)
         consumer.close()
+
+    def expire(self, topic: str, offset: int) -> None:
+        """Delete the records before an offset of the first partition, as retention does."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, **QUIET})
+        for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
+            future.result(30)
 
     def read(self, topic: str, count: int, timeout: float = TIMEOUT) -> list[ReadRecord]:
         """Read committed records from a topic's beginning until there are `count`, and those that follow at once."""

@@ -7,15 +7,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # documented, but not exported
 
 from detector.errors import SettingError, StreamError
 from serving.log import configure_logging
 from serving.stream.kafka.positions import EARLIEST, LATEST, GapObserver, PositionPolicy
 from serving.stream.metrics import StreamMetrics
 from serving.stream.run import open_worker
-from tests.kafka.brokers import QUIET
 from tests.serving.stream.conftest import StartThread, Topics, WorkerThread, rows, until, values
 
 VALUES = values(rows(20))
@@ -26,13 +23,6 @@ def one_partition(broker: str) -> Topics:
     """Topics of one partition."""
     configure_logging("json")
     return Topics(broker, 1)
-
-
-def expire(topics: Topics, offset: int) -> None:
-    """Delete the records before an offset, as retention does."""
-    admin = AdminClient({"bootstrap.servers": topics.bootstrap, **QUIET})
-    for future in admin.delete_records([TopicPartition(topics.readings, 0, offset)]).values():
-        future.result(30)
 
 
 def is_scored(worker: WorkerThread, count: int) -> Callable[[], bool]:
@@ -59,7 +49,7 @@ def test_expired_records_are_told_with_their_range(
     topics.send(VALUES[:5])
     score(start_thread, topics, 5, kafka=kafka)
     topics.send(VALUES[5:12], 5)
-    expire(topics, 10)  # 5 records and a mark of the transaction
+    topics.expire(topics.readings, 10)  # 5 records and a mark of the transaction
     position = topics.readings, "0"
     worker = score(start_thread, topics, 2, kafka=kafka)
     labels = dict(zip(("topic", "partition"), position, strict=True))
@@ -79,7 +69,7 @@ def test_a_lost_position_may_stop_the_worker_or_skip_to_the_end(
     topics.send(VALUES[:5])
     score(start_thread, topics, 5)
     topics.send(VALUES[5:12], 5)
-    expire(topics, 10)
+    topics.expire(topics.readings, 10)
     worker = start_thread(topics.settings(on_lost_position="stop"))
     with pytest.raises(StreamError, match=f"topic {topics.readings}, partition 0, offset 5: .*offsets 5 to 9 expired"):
         worker.join()
@@ -131,6 +121,31 @@ def test_start_is_a_word_or_a_time_and_needs_a_topic(pumps: object, one_partitio
         open_worker(pumps, one_partition.settings(start="yesterday"), lambda _: None)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="need a topic"):
         open_worker(pumps, one_partition.settings(source=None, start="latest"), lambda _: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.long
+def test_a_gap_of_compaction_is_told(broker: str, start_thread: StartThread, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("json")
+    compaction = {"cleanup.policy": "compact", "segment.ms": "100", "max.compaction.lag.ms": "100"}
+    topics = Topics(broker, 1, 1, {**compaction, "min.cleanable.dirty.ratio": "0.01"})
+    topics.put_keyed(zip("abc", VALUES[:3], strict=True))
+    topics.flush()
+    score(start_thread, topics, 3)
+    sent = 3
+
+    def is_compacted() -> bool:
+        nonlocal sent
+        topics.put_keyed(zip("abc", VALUES[:3], strict=True))
+        topics.flush()
+        sent += 3
+        return topics.read(topics.readings, 1)[0].offset > 3
+
+    until(is_compacted)
+    left = topics.read(topics.readings, 1)
+    worker = score(start_thread, topics, len(left))
+    gone = sent - 3 - len(left)
+    assert worker.metric("residuum_stream_skipped_records_total", topic=topics.readings, partition="0", cause="compacted") == gone
+    assert "records skipped: compaction removed them" in capsys.readouterr().err
 
 
 def test_gaps_are_counted_once_and_their_offsets_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,16 @@ def test_dead_letters_are_replayed_once(topics: Topics, start_thread: StartThrea
     assert sorted(record.value or b"" for record in records) == sorted([b'{"temperature": "hot"}'] * 6 + [b"{"] * 4)
 
 
+def test_dead_letters_that_expired_are_told(topics: Topics) -> None:
+    source, to = Topic(topics.bootstrap, topics.readings), Topic(topics.bootstrap, topics.verdicts)
+    job = ReplayJob(source, to, topics.group, None, {})
+    topics.commit(0, 2)
+    topics.put_partition(0, [b"{"] * 6)
+    topics.expire(topics.readings, 5)
+    assert replay(job, lambda _: None) == ReplayCounts(replayed=1, expired=3)
+    assert replay(job, lambda _: None) == ReplayCounts()
+
+
 def test_one_transaction_needs_the_same_brokers() -> None:
     with pytest.raises(SettingError, match="must name the same brokers"):
         replay(ReplayJob(Topic("a:9092", "x.dlq"), Topic("b:9092", "x"), "group", None, {}), lambda _: None)
