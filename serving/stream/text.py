@@ -16,6 +16,7 @@ from detector.errors import OutputError, StreamError
 from detector.files.blocks import MAX_RECORD_BYTES, count
 from detector.files.stream import BOM
 from serving.files.output import STDOUT, output_errors
+from serving.log import log
 from serving.stream import dead_letters
 from serving.stream.base import Headers, Origin, ScoredRecords
 from serving.stream.changelog_records import ChangelogRecord
@@ -215,7 +216,10 @@ class LineSink:
 
 
 class AppendFile:
-    """A file that grows by complete lines; opening it removes a last line that a sudden end left unfinished."""
+    """A file that grows by complete lines; opening it removes a last line that a sudden end left unfinished.
+
+    A regular file that was renamed or deleted, as rotation does, is opened anew under its name before the next lines.
+    """
 
     def __init__(self, path: str) -> None:
         """Open the file.
@@ -225,10 +229,7 @@ class AppendFile:
         """
         self._path = path
         with output_errors(path):
-            self._file = sys.stdout.fileno() if path == STDOUT else os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            self._is_regular = path != STDOUT and Path(path).is_file()
-            if self._is_regular:
-                _truncate_unfinished_line(self._file)
+            self._open()
 
     def write(self, lines: bytes) -> None:
         """Write lines.
@@ -238,6 +239,11 @@ class AppendFile:
         """
         remaining = memoryview(lines)
         with output_errors(self._path):
+            if self._is_regular and not self._has_name():
+                renamed = self._file
+                self._open()
+                os.close(renamed)
+                log().info("output was renamed or deleted: writing a new file", file=self._path)
             while remaining:
                 remaining = remaining[os.write(self._file, remaining) :]
 
@@ -255,6 +261,20 @@ class AppendFile:
         """Close the file, unless it is standard output."""
         if self._path != STDOUT:
             os.close(self._file)
+
+    def _open(self) -> None:
+        path = self._path
+        self._file = sys.stdout.fileno() if path == STDOUT else os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._is_regular = path != STDOUT and Path(path).is_file()
+        if self._is_regular:
+            _truncate_unfinished_line(self._file)
+
+    def _has_name(self) -> bool:
+        """Return whether the open file still has its name."""
+        try:
+            return os.path.samestat(Path(self._path).stat(), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
 
 
 def _in_record_order(scored: ScoredRecords) -> bytes:

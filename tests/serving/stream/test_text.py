@@ -106,6 +106,20 @@ def test_opening_a_file_removes_an_unfinished_last_line(tmp_path: Path, monkeypa
     assert path.stat().st_size == 11
 
 
+def test_an_output_that_is_rotated_is_opened_anew(tmp_path: Path) -> None:
+    path, old = tmp_path / "verdicts", tmp_path / "verdicts.1"
+    with contextlib.closing(AppendFile(str(path))) as file:
+        file.write(b"a\n")
+        path.rename(old)
+        file.write(b"b\n")
+        path.unlink()
+        file.write(b"c\n")
+        file.flush()
+        os.truncate(path, 0)  # as copytruncate does
+        file.write(b"d\n")
+    assert (old.read_bytes(), path.read_bytes()) == (b"a\n", b"d\n")
+
+
 def test_a_full_disk_stops_the_worker_with_one_line(pumps: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "readings.ndjson", tmp_path / "out"
     path.write_bytes(b"".join(LINES))
