@@ -11,18 +11,42 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 
+from detector.date_format import FIRST_SECOND, LAST_SECOND, is_numeric, seconds_of_numbers, seconds_of_texts
+from detector.number_format import PLAIN, NumberFormat
+
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
+PLACEHOLDERS = frozenset(  # what spreadsheets, databases and people write in place of a number, a date or a boolean
+    [
+        *("-", "--", "---", "\u2013", "\u2014", "?", "??", "???", ".", "..", "...", "*", "#", "-nan", "nat", "nil", "nd", "n/d"),
+        *(
+            "n.a.",
+            "n.a",
+            "no data",
+            "not available",
+            "(null)",
+            "<null>",
+            "[null]",
+            "\\n",
+            "<na>",
+            "<nan>",
+            "#n/a",
+            "#n/a n/a",
+            "#na",
+        ),
+        *("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!", "#error!", "#error", "#spill!", "#calc!", "#nv", "#wert!"),
+        *("#bezug!", "#zahl!", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+    ]
+)
 BOOLEANS = {"true": 1, "yes": 1, "t": 1, "1": 1, "false": 0, "no": 0, "f": 0, "0": 0}
 DAY = 86_400  # seconds
-LAST_SECOND = 253_402_300_800  # the end of the year 9999
 FEW = 64  # numbers that Python formats faster than a call of polars takes
 INFINITE = r"^[+-]?inf(inity)?$"
 INTEGRAL = re.compile(r"([+-]?\d+)\.0+")
-DATE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M:%S%.f", "%d.%m.%Y", "%d.%m.%Y %H:%M")
-ZONED_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+NUMBERS = "numbers"  # the format of a time that is no date: it counts in a unit of its own
 
 
 class Parsed(NamedTuple):
@@ -30,7 +54,12 @@ class Parsed(NamedTuple):
 
     values: np.ndarray  # float64[rows], NaN = missing
     bad: np.ndarray | None = None  # bool[rows]: cells that cannot be read; None = none
-    infinite: int = 0  # cells with an infinity, which are missing now
+    infinite: int = 0  # cells with an infinity
+
+    @property
+    def unread(self) -> int:
+        """The number of cells that cannot be read."""
+        return 0 if self.bad is None else int(np.count_nonzero(self.bad))
 
 
 def missing_words(more: Iterable[str] = ()) -> frozenset[str]:
@@ -38,35 +67,67 @@ def missing_words(more: Iterable[str] = ()) -> frozenset[str]:
     return MISSING | {word.strip().lower() for word in more}
 
 
-def numbers(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
-    """Parse numbers. An infinity is missing and counted; a finite literal beyond float64 cannot be read."""
+@functools.cache
+def number_words(words: frozenset[str]) -> frozenset[str]:
+    """Return all words that mean a missing cell in a column of numbers, dates or booleans, where a placeholder is no value."""
+    return words | PLACEHOLDERS
+
+
+def numbers(series: pl.Series, words: frozenset[str] = MISSING, written: NumberFormat = PLAIN) -> Parsed:
+    """Parse numbers, in texts as they are `written`.
+
+    An infinity lies beyond all finite numbers, unless a word for a missing cell spells one; a finite literal beyond
+    float64 cannot be read.
+    """
     if series.dtype == pl.String:
-        return _numbers_in_text(series, words)
+        return _numbers_in_text(series, words, written)
     if not (series.dtype.is_numeric() or series.dtype in {pl.Boolean, pl.Null}):
-        return _numbers_in_text(_as_text(series), words)
+        return _numbers_in_text(_as_text(series), words, written)
     values = series.cast(pl.Float64).to_numpy()
     infinite = np.isinf(values)
-    missing_numbers = sentinels(words)
-    missing = infinite | np.isin(values, missing_numbers) if missing_numbers else infinite
+    missing = np.isin(values, sentinels(words)) if sentinels(words) else np.zeros(len(values), dtype=bool)
+    if infinity_is_missing(words):
+        missing |= infinite
     if missing.any():
         values = np.where(missing, np.nan, values)
     return Parsed(values, infinite=int(np.count_nonzero(infinite)))
 
 
-def dates(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
-    """Parse dates as epoch seconds, in UTC unless a cell states its offset; numbers are epoch seconds already."""
-    if series.dtype.is_numeric():
-        return numbers(series, words)
+def dates(series: pl.Series, words: frozenset[str] = MISSING, date_format: str = "") -> Parsed:
+    """Parse dates as epoch seconds, in UTC unless a cell states its offset; numbers only in the format's unit."""
     if series.dtype == pl.Date:  # not by a cast to datetime, in which polars panics on far dates
-        return Parsed(series.cast(pl.Int32).cast(pl.Float64).to_numpy() * DAY)
+        return _in_calendar(series.cast(pl.Int32).cast(pl.Float64).to_numpy() * DAY)
     if series.dtype == pl.Datetime:
-        return Parsed(_seconds(series))
-    return _dates_in_text(_as_text(series), words)
+        return _in_calendar(series.dt.epoch("us").cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6)
+    if series.dtype.is_numeric():
+        found = numbers(series, words).values
+        seconds = seconds_of_numbers(found, date_format)
+        return Parsed(seconds, np.isnan(seconds) & ~np.isnan(found))
+    trimmed = texts(series, number_words(words))
+    seconds = seconds_of_texts(trimmed, date_format)
+    unread = np.isnan(seconds) & trimmed.is_not_null().to_numpy()
+    if unread.any() and is_numeric(date_format):
+        seconds = np.where(unread, seconds_of_numbers(_numbers_in_text(trimmed, words, PLAIN).values, date_format), seconds)
+    bad = np.isnan(seconds) & trimmed.is_not_null().to_numpy()
+    if sentinels(words):
+        bad &= ~np.isin(_numbers_in_text(trimmed, MISSING, PLAIN).values, sentinels(words))
+    return Parsed(seconds, bad)
+
+
+def _in_calendar(seconds: np.ndarray) -> Parsed:
+    """Return dates of which those before the year 1000 or after 9999 cannot be read."""
+    bad = (seconds < FIRST_SECOND) | (seconds >= LAST_SECOND)
+    return Parsed(np.where(bad, np.nan, seconds), bad) if bad.any() else Parsed(seconds)
+
+
+def times(series: pl.Series, words: frozenset[str] = MISSING, time_format: str = "") -> Parsed:
+    """Parse what orders the rows of a series: dates, or numbers in a unit of their own if the format is `NUMBERS`."""
+    return numbers(series, number_words(words)) if time_format == NUMBERS else dates(series, words, time_format)
 
 
 def booleans(series: pl.Series, words: frozenset[str] = MISSING) -> Parsed:
     """Parse true/false, yes/no, t/f and 1/0, in any case, as 1 and 0."""
-    return _by_distinct_text(series, words, lambda text: BOOLEANS.get(category_text(text).lower()))
+    return _by_distinct_text(series, number_words(words), lambda text: BOOLEANS.get(category_text(text).lower()))
 
 
 def categories(series: pl.Series, words: frozenset[str], coding: Mapping[str, int], unseen: int) -> Parsed:
@@ -105,21 +166,31 @@ def date_texts(values: np.ndarray) -> pl.Series:
     return pl.select(pl.coalesce(pl.lit(dates), pl.lit(number_texts(values)))).to_series()
 
 
-def _numbers_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
-    trimmed = texts(series, words)
+def _numbers_in_text(series: pl.Series, words: frozenset[str], written: NumberFormat) -> Parsed:
+    trimmed = texts(series, number_words(words))
     infinite = trimmed.str.to_lowercase().str.contains(INFINITE).fill_null(value=False).to_numpy()
-    parsed = trimmed.cast(pl.Float64, strict=False)
+    plain = trimmed if written.is_plain else written.plain(trimmed)
+    parsed = plain.cast(pl.Float64, strict=False)
     values = parsed.fill_null(np.nan).to_numpy()
-    beyond = np.isinf(values) & ~infinite
-    bad = (trimmed.is_not_null() & parsed.is_null()).to_numpy() | beyond
-    values = np.where(infinite | bad | np.isin(values, sentinels(words)), np.nan, values)
-    return Parsed(values, bad & ~infinite, int(np.count_nonzero(infinite)))
+    bad = (trimmed.is_not_null() & parsed.is_null()).to_numpy() | np.isinf(values)
+    bad &= ~infinite
+    values = np.where(bad | np.isin(values, sentinels(words)), np.nan, values)
+    if infinite.any():
+        beyond = np.where(trimmed.str.starts_with("-").fill_null(value=False).to_numpy(), -np.inf, np.inf)
+        values = np.where(infinite, np.nan if infinity_is_missing(words) else beyond, values)
+    return Parsed(values, bad, int(np.count_nonzero(infinite)))
+
+
+@functools.cache
+def infinity_is_missing(words: frozenset[str]) -> bool:
+    """Return whether one of the user's words for a missing cell spells an infinity: then each of them is missing."""
+    return any(re.fullmatch(INFINITE, word) for word in words)
 
 
 @functools.cache
 def sentinels(words: frozenset[str]) -> tuple[float, ...]:
     """Return the numbers among the user's words for a missing cell, such as -999."""
-    return tuple(float(word) for word in words - MISSING if _is_number(word))
+    return tuple(float(word) for word in words - MISSING if _is_number(word) and not re.fullmatch(INFINITE, word))
 
 
 def _is_number(word: str) -> bool:
@@ -128,31 +199,6 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _dates_in_text(series: pl.Series, words: frozenset[str]) -> Parsed:
-    """Parse texts as dates; each format is tried on the texts that no earlier format matched."""
-    trimmed = texts(series, words)
-    plain = trimmed.str.replace("T", " ", literal=True).str.replace(r"(?i)\s?z$", "+00:00").str.replace_all("/", "-")
-    instants, present = _instants(plain, DATE_FORMATS[0]), trimmed.is_not_null()
-    for date_format in (*DATE_FORMATS[1:], *ZONED_FORMATS):
-        if not (instants.is_null() & present).any():
-            return Parsed(_seconds(instants))
-        instants = instants.zip_with(instants.is_not_null(), _instants(plain, date_format))
-    undated = instants.is_null().to_numpy()
-    epoch = _numbers_in_text(trimmed, words)
-    return Parsed(np.where(undated, epoch.values, _seconds(instants)), undated & np.asarray(epoch.bad), epoch.infinite)
-
-
-def _instants(texts: pl.Series, date_format: str) -> pl.Series:
-    """Parse dates of one format; null for a text in another format."""
-    if date_format in ZONED_FORMATS:
-        return texts.str.to_datetime(date_format, time_unit="us", time_zone="UTC", strict=False).dt.replace_time_zone(None)
-    return texts.str.to_datetime(date_format, time_unit="us", strict=False)
-
-
-def _seconds(instants: pl.Series) -> np.ndarray:
-    return instants.dt.epoch("us").cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6
 
 
 def _by_distinct_text(series: pl.Series, words: frozenset[str], value_of: Callable[[str], int | None]) -> Parsed:
@@ -177,11 +223,45 @@ def _by_distinct_text(series: pl.Series, words: frozenset[str], value_of: Callab
 
 
 def _as_text(series: pl.Series) -> pl.Series:
-    """Return a column as text, so that a value has the same text whatever its source."""
+    """Return a column as text, so that a value has the same text whatever its source; bytes are text if they are UTF-8."""
     if series.dtype == pl.String:
         return series
     if series.dtype.is_float():
         return series.fill_nan(None).cast(pl.String)
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Duration, pl.Object):  # polars cannot cast these
-        return pl.Series(series.name, [None if cell is None else str(cell) for cell in series.to_list()], dtype=pl.String)
+        return pl.Series(series.name, [None if cell is None else cell_text(cell) for cell in series], dtype=pl.String)
     return series.cast(pl.String)
+
+
+def cell_text(cell: object) -> str:
+    """Return any cell as text: lists and structs as JSON, bytes as they are if they are UTF-8, else escaped."""
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "backslashreplace")
+    if isinstance(cell, pl.Series | list | dict):
+        return msgspec.json.encode(_without_bytes(cell), enc_hook=str).decode()
+    return str(cell)
+
+
+def _without_bytes(cell: object) -> object:
+    """Return a nested cell with text in place of bytes, which JSON lacks."""
+    if isinstance(cell, dict):
+        return {key: _without_bytes(value) for key, value in cell.items()}
+    if isinstance(cell, pl.Series | list):
+        return [_without_bytes(value) for value in cell]
+    return cell_text(cell) if isinstance(cell, bytes) else cell
+
+
+def not_text(series: pl.Series) -> np.ndarray | None:
+    """Return which cells are bytes that are no UTF-8; None if the column holds no bytes."""
+    if series.dtype != pl.Binary:
+        return None
+    return np.array([cell is not None and not is_utf8(cell) for cell in series.to_list()], dtype=bool)
+
+
+def is_utf8(cell: bytes) -> bool:
+    """Return whether bytes are text."""
+    try:
+        cell.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from detector import cells
+from detector import cells, date_format
 from detector.errors import TableError
+from detector.number_format import NumberFormat
 from detector.rejects import Reject, shorten
 
 Kind = Literal["number", "category", "boolean", "date"]
@@ -27,6 +28,8 @@ EXPECTED = {
     "boolean": "true or false",
     "date": "a date such as 2026-01-31 18:30:00",
 }
+SHORTEST_START = 3  # characters of a name that may stand for all of it
+FINITE = "a finite number (--missing inf reads an infinity as missing)"
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +37,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
 
     A category's code is its index in `vocabulary`. All rare values share the code after the vocabulary, and a value never
     seen in training has the code after that (`unseen`). `lowest` and `highest` are the range of numbers in the training
-    rows (dates: epoch seconds).
+    rows (dates: epoch seconds). `unit`, `thousands` and `decimal` say how its texts write numbers
+    (`detector.number_format`), `date_format` how it writes dates (`detector.date_format`). `note` is what training says about
+    a doubtful column.
     """
 
     name: str
@@ -45,6 +50,26 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     missing_rate: float = 0.0
     lowest: float | None = None
     highest: float | None = None
+    unit: str = ""
+    thousands: str = ""
+    decimal: str = "."
+    date_format: str = ""
+    note: str = ""
+
+    @property
+    def number_format(self) -> NumberFormat:
+        """How its texts write numbers."""
+        return NumberFormat(self.unit, self.thousands, self.decimal)
+
+    @property
+    def expected(self) -> str:
+        """What its cells hold, for messages."""
+        if self.kind == "number":
+            return f"{EXPECTED['number']} {self.number_format.describe()}".strip()
+        if self.kind == "date" and self.date_format:
+            what = date_format.describe(self.date_format)
+            return f"a date in {what}" if self.date_format in date_format.UNITS else f"a date {what}"
+        return EXPECTED[self.kind]
 
     @property
     def codes(self) -> int:
@@ -78,7 +103,7 @@ class Encoded(NamedTuple):
     matrix: np.ndarray  # float64[accepted rows, columns], NaN = missing
     accepted: np.ndarray  # bool[rows of the frame]
     rejects: list[Reject]
-    infinite: int  # cells with an infinity, which are missing now
+    infinite: int  # cells with an infinity
 
 
 def encode(
@@ -88,11 +113,12 @@ def encode(
     *,
     file: str = "",
     missing: Iterable[str] = (),
+    finite: bool = False,
 ) -> Encoded:
     """Convert the cells of a table to `float64[rows, columns]`.
 
     `rows` are the row numbers to report in rejects; `missing` are additional words for a missing cell. A row with a cell
-    that cannot be read is left out, and rejected for its first such cell.
+    that cannot be read is left out, and rejected for its first such cell; with `finite`, as for training, an infinity cannot.
 
     Raises:
         TableError: the table lacks a column.
@@ -103,11 +129,14 @@ def encode(
     first_bad = np.full(frame.height, -1)  # the index of each row's first column that cannot be read
     infinite = 0
     for index, column in enumerate(columns):
-        parsed = _parse(frame[column.name], column, words)
+        series = frame[column.name]
+        parsed = parse(series, column, words)
         matrix[:, index] = parsed.values
         infinite += parsed.infinite
-        if parsed.bad is not None:
-            first_bad[parsed.bad & (first_bad < 0)] = index
+        beyond = np.isinf(parsed.values) if finite and parsed.infinite else None
+        for bad in (parsed.bad, cells.not_text(series), beyond):
+            if bad is not None:
+                first_bad[bad & (first_bad < 0)] = index
     accepted = first_bad < 0
     if accepted.all():
         return Encoded(matrix, accepted, [], infinite)
@@ -148,8 +177,23 @@ def is_foreign(reject: Reject) -> bool:
 
 def suggest_names(wanted: Iterable[str], names: Sequence[str]) -> str:
     """Return similar names as a suffix of a message; empty if there are none."""
-    similar = {name for word in wanted for name in difflib.get_close_matches(word, names, n=2)}
+    similar = {name for word in wanted for name in similar_names(word, names)}
     return f" (near: {format_names(sorted(similar))})" if similar else ""
+
+
+def similar_names(word: str, names: Sequence[str], count: int = 2) -> list[str]:
+    """Return the names that a word may stand for: misspelt, in another case, the start of one, or one with an ending."""
+    lower = {name: name.lower() for name in names}
+    start = word.lower()
+    near = difflib.get_close_matches(start, lower.values(), n=count)
+    found = [name for name, text in lower.items() if text in near]
+    if len(start) >= SHORTEST_START:
+        found += [
+            name
+            for name, text in lower.items()
+            if text.startswith(start) or (len(text) >= SHORTEST_START and start.startswith(text))
+        ]
+    return list(dict.fromkeys(found))[:count]
 
 
 def format_names(names: Iterable[str], max_names: int = 20) -> str:
@@ -158,12 +202,13 @@ def format_names(names: Iterable[str], max_names: int = 20) -> str:
     return ", ".join(quoted[:max_names]) + (f" and {len(quoted) - max_names} more" if len(quoted) > max_names else "")
 
 
-def _parse(series: pl.Series, column: Column, words: frozenset[str]) -> cells.Parsed:
+def parse(series: pl.Series, column: Column, words: frozenset[str]) -> cells.Parsed:
+    """Parse the cells of a column as it is written."""
     match column.kind:
         case "number":
-            return cells.numbers(series, words)
+            return cells.numbers(series, words, column.number_format)
         case "date":
-            return cells.dates(series, words)
+            return cells.dates(series, words, column.date_format)
         case "boolean":
             return cells.booleans(series, words)
         case "category":
@@ -189,5 +234,20 @@ def _cells(values: np.ndarray, column: Column) -> pl.Series:
 
 
 def _reject(frame: pl.DataFrame, column: Column, row: int, at: int, file: str) -> Reject:
-    found = shorten(repr(frame[column.name][at]))
-    return Reject(row=row, column=column.name, found=found, expected=EXPECTED[column.kind], file=file)
+    series, expected = frame[column.name], column.expected
+    if (undecoded := cells.not_text(series[at : at + 1])) is not None and undecoded[0]:
+        expected = "UTF-8"
+    elif column.kind == "number" and cells.numbers(series[at : at + 1]).infinite:
+        expected = FINITE
+    return Reject(row=row, column=column.name, found=shorten(found_text(series, at)), expected=expected, file=file)
+
+
+def found_text(series: pl.Series, at: int) -> str:
+    """Return a cell as a reject shows it: lists and structs as JSON."""
+    try:
+        cell = series[at]
+    except pl.exceptions.PanicException:  # Python has no such date
+        return str(series[at : at + 1].to_physical()[0])
+    if isinstance(cell, pl.Series | list | dict):
+        return cells.cell_text(cell)
+    return repr(cells.cell_text(cell) if isinstance(cell, bytes) and cells.is_utf8(cell) else cell)

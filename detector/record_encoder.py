@@ -22,7 +22,7 @@ from detector.windows import Window
 
 EPOCH, MICROSECOND = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.timedelta(microseconds=1)
 MAX_KNOWN = 10_000  # texts whose code a column remembers
-PLAIN_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}")
+PLAIN_DATE = re.compile(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}")
 PLAIN_TIME = re.compile(PLAIN_DATE.pattern + r"(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})?")
 
 Read = Callable[[Scalar], float]  # raises `NotPlain`
@@ -87,6 +87,8 @@ class TimeKeyEncoder:
         return key
 
     def _time(self, cell: Scalar) -> float:
+        if isinstance(cell, str) == (self._window.time_format == cells.NUMBERS):
+            raise NotPlain
         if isinstance(cell, str):
             if not PLAIN_TIME.fullmatch(cell):
                 raise NotPlain
@@ -110,7 +112,7 @@ def _reader(column: Column, words: frozenset[str]) -> Read:
         case "date":
             return _date
         case "boolean":
-            return _TextReader(words, lambda text: cells.BOOLEANS.get(text.lower()))
+            return _TextReader(cells.number_words(words), lambda text: cells.BOOLEANS.get(text.lower()))
         case "category":
             coding, unseen = column.coding, column.unseen
             return _TextReader(words, lambda text: coding.get(text, unseen))
@@ -124,9 +126,11 @@ def _number(sentinels: tuple[float, ...]) -> Read:
             return math.nan
         if type(cell) is float or type(cell) is int:
             try:
-                return math.nan if cell in sentinels else float(cell)
+                number = math.nan if cell in sentinels else float(cell)
             except OverflowError:
                 raise NotPlain from None
+            if not math.isinf(number):
+                return number
         raise NotPlain
 
     return read

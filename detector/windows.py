@@ -28,6 +28,9 @@ import msgspec
 import numpy as np
 
 from detector.alarm import AlarmState
+from detector.cells import NUMBERS
+from detector.columns import EXPECTED
+from detector.date_format import describe
 from detector.errors import SettingError
 
 SCORED, WARMING_UP, BETWEEN_WINDOWS, TOO_OLD = range(4)
@@ -44,7 +47,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
     `time` orders the rows of each `key` (None: all rows are one series). A window holds `length` rows, and one is cut at
     every `stride`-th row. A step in time above `max_gap` (seconds, or the unit of a time that is no date) starts it anew.
-    Reasons describe the mean of the newest `tail` rows.
+    Reasons describe the mean of the newest `tail` rows. `time_format` is as `detector.date_format` knows it, or "numbers".
     """
 
     time: str
@@ -53,6 +56,14 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     stride: int = 1
     max_gap: float
     tail: int = 1
+    time_format: str = ""
+
+    @property
+    def expected_time(self) -> str:
+        """What its time holds, for messages."""
+        if self.time_format == NUMBERS:
+            return "a number"
+        return f"a date {describe(self.time_format)}" if self.time_format else EXPECTED["date"]
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -304,6 +304,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     numeric: Names = (),
     ignore: Names = (),
     date: Names = (),
+    date_format: Names = (),
     missing: Names = (),
     time: str | None = None,
     key: str | None = None,
@@ -331,7 +332,10 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         numeric: Columns to treat as numbers.
         ignore: Columns to leave out.
         date: Columns to treat as dates.
-        missing: Texts that mark a missing cell, besides the empty text, NA, NaN, null and None.
+        date_format: How dates are written, where a column leaves doubt: "dd/mm/yyyy", directives such as "%d/%m/%y", or a unit
+            of numbers ("s", "ms", "us", "ns" since 1970, "serial" as in spreadsheets); for one column "name=format".
+        missing: Texts that mark a missing cell, besides the empty text, NA, NaN, null and None, and in numbers, dates and
+            booleans such as "-" and "#N/A"; "inf" reads infinities as missing.
         time: The column that orders the rows; the newest rows then calibrate. Default: the rows are shuffled.
         key: The column that identifies a series, such as the name of a machine. With `window` only.
         window: Score windows of this many rows of a series, in the order of `time`. Default: score single rows.
@@ -352,7 +356,8 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         OutputError: the bundle cannot be written.
 
     Warns:
-        UserWarning: rows could not be read and were left out, or the default false-alarm rate was raised.
+        UserWarning: rows could not be read and were left out, the default false-alarm rate was raised, or a column may be of
+            another kind than was inferred.
 
     Example:
         >>> import numpy as np
@@ -376,7 +381,13 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         false_alarm_rate=false_alarm_rate,
         seed=seed,
         columns=ColumnOptions(
-            category=_names(category), numeric=_names(numeric), date=_names(date), ignore=_names(ignore), time=time, key=key
+            category=_names(category),
+            numeric=_names(numeric),
+            date=_names(date),
+            ignore=_names(ignore),
+            time=time,
+            key=key,
+            date_format=_names(date_format),
         ),
         missing=_names(missing),
         device=device,
@@ -403,6 +414,9 @@ def warn(trained: TrainedDetector | TrainingResult) -> None:
             f"too few rows to promise a false-alarm rate of {trained.lowered_from:g}: the smallest they can promise is {rate:g}",
             stacklevel=3,
         )
+    for column in trained.manifest.columns:
+        if column.note:
+            warnings.warn(f"column {column.name!r}: {column.note}", stacklevel=3)
     if trained.rejects:
         first = trained.rejects[0]
         warnings.warn(f"{len(trained.rejects)} rows cannot be read and were left out; row {first.row}: {first}", stacklevel=3)

@@ -71,6 +71,17 @@ def columns(manifest: Manifest, max_names: int = 4) -> str:
     )
 
 
+def written(manifest: Manifest) -> str:
+    """Return how columns write numbers and dates, where not as in ISO 8601 or a program: `weight in kg; when like %d/%m/%y`."""
+    from detector.date_format import describe as describe_date_format
+
+    numbers = [
+        f"{column.name} {column.number_format.describe()}" for column in manifest.columns if not column.number_format.is_plain
+    ]
+    dates = [f"{column.name} {describe_date_format(column.date_format)}" for column in manifest.columns if column.date_format]
+    return "; ".join([*numbers, *dates])
+
+
 def image(image: ImageSpec) -> str:
     """Return what the detector sees of an image: `24x16 pixels, grey`."""
     return f"{image.size} pixels, {'grey' if image.mode == 'grey' else 'in colour'}"

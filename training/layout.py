@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from detector import cells
-from detector.columns import Column
+from detector.columns import Column, parse
 from detector.images import ImageSpec
 from detector.manifest import IgnoredColumn
 from training.scaling import IDENTITY, Scaling, fit_scaling
@@ -95,8 +95,7 @@ def build_layout(matrix: np.ndarray, columns: list[Column], *, scaled: bool = Tr
 def _with_vocabulary(column: Column, series: pl.Series, missing: frozenset[str]) -> Column | None:
     """Return a column with the vocabulary of its training cells; None if these are all missing."""
     if column.kind != "category":
-        parse = {"boolean": cells.booleans, "number": cells.numbers, "date": cells.dates}[column.kind]
-        if not np.isfinite(parse(series, missing).values).any():
+        if not np.isfinite(parse(series, column, missing).values).any():
             return None
         return msgspec.structs.replace(column, vocabulary=("false", "true")) if column.kind == "boolean" else column
     texts = cells.texts(series, missing).drop_nulls()

@@ -21,9 +21,6 @@ from detector.files.lenient_reader import LenientBlock, LenientReader
 from detector.files.source import ReadOptions, SourceBase, check_wanted
 from detector.files.stream import ByteStream
 
-DECIMAL_COMMA = r"^(?:(\s*[-+]?[0-9]+),([0-9]*)|(\s*[-+]?),([0-9]+))((?:[eE][-+]?[0-9]+)?\s*)$"
-DECIMAL_POINT = "${1}${3}.${2}${4}${5}"
-
 
 class DelimitedSource(SourceBase):
     """A table in delimited text."""
@@ -87,8 +84,6 @@ class DelimitedSource(SourceBase):
         return batch._replace(rejects=block.rejects, blank=block.blank)
 
     def _batch(self, frame: pl.DataFrame, rows: npt.NDArray[np.int64], wanted: list[str]) -> TableBatch:
-        """Select the wanted columns, and convert decimal commas in text to points."""
+        """Select the wanted columns."""
         frame = frame if frame.columns == wanted else frame[wanted]
-        if self._options.decimal_comma:
-            frame = frame.with_columns(pl.col(pl.String).str.replace(DECIMAL_COMMA, DECIMAL_POINT))
         return TableBatch(frame, rows.astype(np.int64, copy=False), [], 0)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import polars as pl
 
-from detector.cells import MISSING
+from detector.cells import MISSING, PLACEHOLDERS
 from detector.files.shape_check import has_shape
 from detector.files.source import ReadOptions
 from detector.files.stream import BOM
@@ -51,7 +51,7 @@ class FastReader:
         """
         if block.startswith(MISREAD_PREFIXES):
             return None
-        frame = self._parse(block, self._typed_schema, self._missing) if self._numbers else None
+        frame = self._parse(block, self._typed_schema, self._missing) if self._may_be_numbers(block) else None
         if frame is not None and not self._has_shape(block, frame):
             return None
         if frame is not None and not has_infinity(frame, self._numbers):
@@ -61,6 +61,10 @@ class FastReader:
             return None
         self._remember_missing(frame)
         return frame
+
+    def _may_be_numbers(self, block: bytes) -> bool:
+        """Return whether polars reads numbers as we do: where decimals have a comma, it also takes a point for one."""
+        return bool(self._numbers) and not (self._options.decimal_comma and (self._separator == "," or b"." in block))
 
     def _parse(self, block: bytes, schema: Mapping[str, pl.DataType], missing: dict[str, str]) -> pl.DataFrame | None:
         try:
@@ -91,7 +95,7 @@ class FastReader:
 
 def spellings(more: Iterable[str]) -> list[str]:
     """Return the usual spellings of a missing cell."""
-    words = [word.strip() for word in (*MISSING, *more)]
+    words = [word.strip() for word in (*MISSING, *PLACEHOLDERS, *more)]
     return sorted({spelling for word in words if word for spelling in (word, word.upper(), word.title())})
 
 

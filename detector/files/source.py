@@ -16,8 +16,8 @@ from detector.errors import TableError
 class ReadOptions(msgspec.Struct, frozen=True):
     """How cells are written, which a file itself does not state.
 
-    `missing` holds additional words for a missing cell (besides empty, NA, N/A, NaN, null and None). `decimal_comma`: 1,5
-    is one and a half.
+    `missing` holds additional words for a missing cell (besides empty, NA, N/A, NaN, null and None). `decimal_comma`: a
+    comma does not separate fields where another character may, and numbers that are requested as such have decimal commas.
     """
 
     missing: tuple[str, ...] = ()

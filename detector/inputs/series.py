@@ -18,7 +18,7 @@ from detector import cells
 from detector.alarm import AlarmRule
 from detector.batch import Batch, MatrixBatch, RecordBatch, TableBatch
 from detector.column_reasons import rank
-from detector.columns import EXPECTED, Column, Encoded, format_names, suggest_names
+from detector.columns import Column, Encoded, format_names, suggest_names
 from detector.decision import Calibration, Decision
 from detector.errors import TableError
 from detector.graph import Outputs
@@ -234,7 +234,7 @@ class SeriesSession:
         A window that holds an impossible code has no verdict.
         """
         windows = batch.matrix
-        rows = encode_matrix(windows.reshape(-1, windows.shape[2]), self._input.columns)
+        rows = encode_matrix(windows.reshape(-1, windows.shape[2]), self._input.columns, self._input.missing)
         accepted = np.asarray(rows.accepted.reshape(windows.shape[:2]).all(axis=1))
         matrix = np.zeros((len(rows.accepted), windows.shape[2]))
         matrix[rows.accepted] = rows.matrix
@@ -273,14 +273,14 @@ def keyed_rows(
 ) -> tuple[KeyedRows, list[Reject]]:
     """Return the accepted rows that have a time and a key, and reject the others; also those of another key than `only`."""
     frame, numbers, words = batch.frame, batch.rows, cells.missing_words(missing)
-    times = cells.dates(frame[window.time], words).values
+    times = cells.times(frame[window.time], words, window.time_format).values
     keys = _keys(frame, window, words, only)
-    has_no_time = np.isnan(times)
+    has_no_time = ~np.isfinite(times)
     has_no_key = np.zeros(frame.height, dtype=bool) if keys is None else keys.is_null().to_numpy()
     rejects = []
     for row in np.flatnonzero(encoded.accepted & (has_no_time | has_no_key)).tolist():
         column = window.time if has_no_time[row] or window.key is None else window.key
-        expected = EXPECTED["date"] if column == window.time else KEY
+        expected = window.expected_time if column == window.time else KEY
         rejects.append(Reject(int(numbers[row]), column, shorten(repr(frame[column][row])), expected, batch.file))
     takes_part = encoded.accepted & ~has_no_time & ~has_no_key
     at = np.flatnonzero(takes_part)

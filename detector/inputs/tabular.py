@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from detector.batch import Batch, MatrixBatch, RecordBatch, Scalar
+from detector.cells import infinity_is_missing, missing_words
 from detector.column_reasons import rank
 from detector.columns import EXPECTED, Column, Encoded, encode
 from detector.decision import Calibration, Decision
@@ -52,7 +53,7 @@ class TabularInput:
     def encode(self, batch: Batch) -> Encoded:
         """Return `float64[accepted rows, columns]`; a few plain records are encoded without making a table."""
         if isinstance(batch, MatrixBatch):
-            return encode_matrix(batch.matrix, self._columns)
+            return encode_matrix(batch.matrix, self._columns, self._missing)
         if isinstance(batch, RecordBatch) and (matrix := self._encode_records(batch)) is not None:
             accepted = ALL_ACCEPTED[: len(matrix)] if len(matrix) <= FEW else np.ones(len(matrix), dtype=bool)
             return Encoded(matrix, accepted, [], 0)
@@ -83,11 +84,11 @@ class TabularInput:
         return ReasonLists(dict(zip(at, reasons, strict=True)))
 
 
-def encode_matrix(matrix: np.ndarray, columns: tuple[Column, ...]) -> Encoded:
-    """Check encoded rows, `float64[rows, columns]`: an infinity is missing, a row with an impossible code is rejected."""
+def encode_matrix(matrix: np.ndarray, columns: tuple[Column, ...], missing: tuple[str, ...]) -> Encoded:
+    """Check encoded rows, `float64[rows, columns]`: a row with an impossible code is rejected."""
     infinite = np.isinf(matrix)
     count = int(np.count_nonzero(infinite))
-    if count:
+    if count and infinity_is_missing(missing_words(missing)):
         matrix = np.where(infinite, np.nan, matrix)
     faulty = np.full(len(matrix), -1)
     for index, column in enumerate(columns):

@@ -87,13 +87,24 @@ def train(
     date: Annotated[
         Names, typer.Option(help="A column to treat as dates; repeatable.", show_default=False, rich_help_panel=COLUMNS)
     ] = None,
+    date_format: Annotated[
+        Names,
+        typer.Option(
+            help="How dates are written, where a column leaves doubt: dd/mm/yyyy, directives such as %d/%m/%y, or a unit of "
+            "numbers (s, ms, us, ns since 1970, serial as in spreadsheets); for one column NAME=FORMAT; repeatable.",
+            metavar="[NAME=]FORMAT",
+            show_default=False,
+            rich_help_panel=COLUMNS,
+        ),
+    ] = None,
     ignore: Annotated[
         Names, typer.Option(help="A column to leave out; repeatable.", show_default=False, rich_help_panel=COLUMNS)
     ] = None,
     missing: Annotated[
         Names,
         typer.Option(
-            help="A text that marks a missing cell, besides the empty cell, NA, NaN, null and None; repeatable.",
+            help="A text that marks a missing cell, besides the empty cell, NA, NaN, null and None (in numbers, dates and "
+            "booleans also -, ?, #N/A, \\\\N and the like); inf: infinities are missing; repeatable.",
             show_default=False,
             rich_help_panel=COLUMNS,
         ),
@@ -181,6 +192,8 @@ def train(
         ignore=tuple(ignore or ()),
         time=time,
         key=key,
+        date_format=tuple(date_format or ()),
+        decimal_comma=decimal_comma,
     )
     default = DEFAULT_OF_WINDOWS if window is not None else FOR_IMAGES if shape else DEFAULT
     variant, settings = _variant_and_settings(variant, config, set or [], default)
@@ -289,6 +302,8 @@ def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:
         ("rejected", describe.count(len(trained.rejects), noun) if trained.rejects else ""),
         *output.first_rejects(trained.rejects[:SHOWN_REJECTS], numbered=noun == "row"),
         ("columns", "" if image else describe.columns(manifest)),
+        ("written", describe.written(manifest)),
+        *(("note", f"{column.name}: {column.note}") for column in manifest.columns if column.note),
         ("seen as", describe.image(image) if image else ""),
         ("left out", describe.join_names(f"{ignored.name} ({ignored.reason})" for ignored in manifest.ignored)),
         ("constant", describe.join_names(column.name for column in manifest.columns if column.constant)),

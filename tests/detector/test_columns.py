@@ -71,7 +71,7 @@ def test_any_text_is_either_read_or_rejected(texts: list[str | None], kind: Kind
     found = encoded(texts, kind, missing=tuple(missing), dtype=pl.String)
     assert len(found.matrix) + len(found.rejects) == len(texts)
     assert np.flatnonzero(~found.accepted).tolist() == [reject.row for reject in found.rejects]
-    assert not np.isinf(found.matrix).any()
+    assert np.isinf(found.matrix).sum() <= found.infinite
     if kind == "category":
         assert not found.rejects
 
@@ -99,11 +99,11 @@ def test_a_matrix_becomes_cells_that_encode_to_it() -> None:
         Column(name="open", kind="boolean", vocabulary=("false", "true")),
         Column(name="at", kind="date"),
     ]
-    matrix = np.array([[1.5, 0, 1, 1.76e9], [-1e300, 1, 0, 0], [np.nan] * 4, [0, 2, 1, 1e15]])
+    matrix = np.array([[1.5, 0, 1, 1.76e9], [-1e300, 1, 0, 0], [np.nan] * 4, [0, 2, 1, 1e11]])
     frame = as_frame(matrix, columns)
     assert frame["machine"].to_list() == ["press", "7", None, "crane"]
     assert frame["open"].to_list() == [True, False, None, True]
-    assert frame["at"].to_list() == ["2025-10-09 08:53:20", "1970-01-01 00:00:00", None, "1000000000000000"]
+    assert frame["at"].to_list() == ["2025-10-09 08:53:20", "1970-01-01 00:00:00", None, "5138-11-16 09:46:40"]
     np.testing.assert_array_equal(encode(frame, columns, np.arange(4)).matrix, matrix)
     text = pl.read_csv(frame.write_csv().encode(), infer_schema=False)
     np.testing.assert_array_equal(encode(text, columns, np.arange(4)).matrix, matrix)

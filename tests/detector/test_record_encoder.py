@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import datetime as dt
+
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -56,8 +59,11 @@ def test_unreadable_cells_are_left_to_the_full_parser(row: tuple[Scalar, ...]) -
 
 
 WINDOW = Window(time="ts", key="machine", length=3, max_gap=10.0)
+FIRST = dt.datetime(1000, 1, 1)  # noqa: DTZ001 - cells without an offset
 OFFSETS = st.sampled_from(["", "Z", "z", "+02:00", "-11:30", "+0200", " UTC", "+25:00"])
-TIMES = st.tuples(st.datetimes(), st.sampled_from([" ", "T", "  "]), OFFSETS).map(lambda it: it[0].isoformat(it[1][:1]) + it[2])
+TIMES = st.tuples(st.datetimes(FIRST), st.sampled_from([" ", "T", "  "]), OFFSETS).map(
+    lambda it: it[0].isoformat(it[1][:1]) + it[2]
+)
 KEYS = st.sampled_from(["press", " press ", "7", "7.0", 7, 7.0, "", "N/A", "unknown", None, True, "PRESS"])
 
 
@@ -79,7 +85,11 @@ def test_times_and_keys_agree_with_those_of_a_table(rows: list[tuple[Scalar, Sca
     "time", ["2026-01-31 18:30:00", "2026-01-31T18:30:00.25Z", "2026-01-31T18:30:00+02:00", 1.5, 1_769_000_000]
 )
 def test_plain_times_take_the_fast_path(time: Scalar) -> None:
-    encoder = TimeKeyEncoder(WINDOW, MISSING)
+    of_dates, of_numbers = (
+        TimeKeyEncoder(each, MISSING) for each in (WINDOW, msgspec.structs.replace(WINDOW, time_format="numbers"))
+    )
+    encoder, other = (of_dates, of_numbers) if isinstance(time, str) else (of_numbers, of_dates)
+    assert other.encode({"ts": [time], "machine": ["press"]}) is None
     assert encoder.encode({"ts": [time], "machine": ["press"]}) is not None
     assert encoder.encode({"ts": [time], "machine": [None]}, "press") is not None
     assert encoder.encode({"ts": [time], "machine": [None]}) is None

@@ -12,11 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.cells import missing_words
+from detector.columns import Column
 from detector.errors import SettingError
-from training.kinds import ColumnOptions, infer
+from training.kinds import ColumnOptions, infer, parse_date_format
 
 ROWS = 200
 RANDOM = np.random.default_rng(0)
+
+
+LEFT_OUT = ": every new value will look unusual; --numeric keeps it"
 
 
 def kind_or_reason(cells: Any, missing: tuple[str, ...] = (), **options: Any) -> str:  # noqa: ANN401 - columns of any type
@@ -61,10 +65,20 @@ def repeated(*texts: object) -> list[object]:
         (pl.Series([None] * ROWS, dtype=pl.Float64), "holds no number at all"),
         (repeated(float("inf"), float("nan")), "holds no number at all"),
         ([f"id-{n}" for n in range(ROWS)], "looks like an identifier: 200 different texts in 200 rows"),
-        ([*range(1, ROWS + 1)], "counts the rows one by one; --numeric keeps it"),
-        ([str(n) for n in range(ROWS)], "counts the rows one by one; --numeric keeps it"),
-        ([n + 0.5 for n in range(ROWS)], "number"),
-        ([n * 2 for n in range(ROWS)], "number"),
+        ([*range(1, ROWS + 1)], f"counts the rows one by one{LEFT_OUT}"),
+        ([str(n) for n in range(ROWS)], f"counts the rows one by one{LEFT_OUT}"),
+        ([n + 0.5 for n in range(ROWS)], f"only rises{LEFT_OUT}"),
+        ([f"{1e6 - n * 2:,.0f}" for n in range(ROWS)], f"only falls{LEFT_OUT}"),
+        ([n // 3 for n in range(ROWS)], f"only rises{LEFT_OUT}"),
+        ([0] * 100 + [1] * 100, "number"),
+        ([(n * 77) % 457 for n in range(ROWS)], f"never repeats a value, as an identifier{LEFT_OUT}"),
+        ([10_000_000 + (n * 1_234_577) % 40_000_003 for n in range(ROWS)], f"never repeats a value, as an identifier{LEFT_OUT}"),
+        ([(n * 1_234_577) % 40_000_003 for n in range(ROWS)], "number"),
+        ([((n * 77) % 457) / 10 for n in range(ROWS)], "number"),
+        (
+            [1_769_884_200 + 60 * n for n in range(ROWS)],
+            f"only rises{LEFT_OUT}, --date reads it as dates (seconds since 1970)",
+        ),
     ],
 )
 def test_kinds_are_inferred_from_all_cells(cells: Any, kind: str) -> None:  # noqa: ANN401
@@ -75,16 +89,181 @@ def test_the_order_of_rows_does_not_matter() -> None:
     assert kind_or_reason(["1"] * 300 + ["a"] * 300) == kind_or_reason(["a"] * 300 + ["1"] * 300) == "category"
 
 
+def column(cells: list[Any], **options: Any) -> Column:  # noqa: ANN401
+    """Return the only column of a table."""
+    (found,) = infer(pl.DataFrame({"c": cells}), ColumnOptions(**options), missing_words()).columns
+    return found
+
+
+def numbers(form: str = "{}", seed: int = 0) -> list[str]:
+    return [form.format(number) for number in np.random.default_rng(seed).integers(1, 5000, ROWS)]
+
+
+@pytest.mark.parametrize("text", ["-", "?", ".", "#N/A", "#DIV/0!", "\\N", "<NA>"])
+def test_placeholders_are_missing_numbers_and_noted(text: str) -> None:
+    found = column([text if n % 10 == 0 else number for n, number in enumerate(numbers())])
+    assert (found.kind, found.note) == ("number", f"20 cells with {text!r} read as missing")
+    assert column(repeated("yes", text, "no", "no")).kind == "boolean"
+    assert column(repeated("a", text, "b", "c")).kind == "category"
+    assert column(repeated("2026-01-31", text, "2026-02-01", "")).kind == "date"
+    assert kind_or_reason(repeated(text)).startswith(f"holds only {text!r}, which mean no value")
+
+
+@pytest.mark.parametrize(
+    ("form", "unit", "thousands", "decimal"),
+    [
+        ("{}%", "%", "", "."),
+        ("{} kg", "kg", "", "."),
+        ("{}.5 \u00b0C", "\u00b0C", "", "."),
+        ("{} km/h", "km/h", "", "."),
+        ("{} m\u00b2", "m\u00b2", "", "."),
+        ("{} m3", "m3", "", "."),
+        ("${:,}", "$", ",", "."),
+        ("\u20ac {}.25", "\u20ac", "", "."),
+        ("{} EUR", "EUR", "", "."),
+        ("CHF {}", "CHF", "", "."),
+        ("-{}%", "%", "", "."),
+        ("{:,}", "", ",", "."),
+        ("{:,}.75", "", ",", "."),
+    ],
+)
+def test_units_and_thousands_are_found(form: str, unit: str, thousands: str, decimal: str) -> None:
+    found = column(numbers(form))
+    assert (found.kind, found.unit, found.thousands, found.decimal) == ("number", unit, thousands, decimal)
+
+
+@pytest.mark.parametrize("separator", [" ", "\u00a0", "\u202f", "'", "\u2019"])
+def test_other_separators_between_thousands(separator: str) -> None:
+    found = column([text.replace(",", separator) for text in numbers("{:,}")])
+    assert (found.kind, found.thousands) == ("number", "'" if separator in "'\u2019" else " ")
+
+
+def test_points_between_thousands_need_a_proof() -> None:
+    small = [text.replace(",", ".") for text in numbers("{:,}")]
+    assert column(small).thousands == ""
+    assert (column(["1.234.567", *small]).thousands, column(["1.234.567", *small]).decimal) == (".", ",")
+    assert (column(small, decimal_comma=True).thousands, column(small, decimal_comma=True).decimal) == (".", ",")
+    assert kind_or_reason([f"{number}.5" for number in numbers()], decimal_comma=True) != "number"  # never a decimal point
+
+
+def test_decimal_commas_that_are_no_thousands() -> None:
+    advice = "--decimal-comma reads them as numbers, --category keeps the texts"
+    assert kind_or_reason(numbers("0,{:04}")).endswith(advice)
+    assert kind_or_reason([text.replace(",", "x").replace(".", ",").replace("x", ".") for text in numbers("{:,}.25")]).endswith(
+        advice
+    )
+
+
+@pytest.mark.parametrize("form", ["pump-{}", "T{}", "v{}", "A{}B"])
+def test_names_with_numbers_are_no_units(form: str) -> None:
+    assert kind_or_reason([form.format(n % 7) for n in range(ROWS)]) == "category"
+
+
+def test_units_that_differ_are_noted() -> None:
+    found = column([f"{n % 7} {'kg' if n % 2 else 'lb'}" for n in range(ROWS)])
+    assert found.kind == "category"
+    assert "numbers beside symbols that differ" in found.note
+    assert "--numeric c reads those in the most frequent unit" in found.note
+    assert column([f"{n % 7} {'kg' if n % 3 else 'lb'}" for n in range(ROWS)], numeric=("c",)).unit == "kg"
+
+
+def days(form: str, first: str = "2026-01-12", count: int = ROWS, hours: int = 12) -> list[str]:
+    start = dt.datetime.fromisoformat(first)
+    return [(start + dt.timedelta(hours=hours * n)).strftime(form) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("form", "date_format"),
+    [
+        ("%d/%m/%y %H:%M", "%d/%m/%y"),
+        ("%d/%m/%y", "%d/%m/%y"),
+        ("%m/%d/%y", "%m/%d/%y"),
+        ("%d.%m.%y", "%d.%m.%y"),
+        ("%d.%m.%y %H:%M:%S", "%d.%m.%y"),
+        ("%y-%m-%d", "%y-%m-%d"),
+        ("%d-%m-%y %H:%M", "%d-%m-%y"),
+        ("%d/%m/%Y %H:%M", "%d/%m/%Y"),
+        ("%m/%d/%Y %I:%M %p", "%m/%d/%Y"),
+        ("%d-%m-%Y", "%d-%m-%Y"),
+        ("%d %b %Y", "%d %B %Y"),
+        ("%d-%b-%y", "%d-%B-%y"),
+        ("%B %d, %Y %H:%M", "%B %d, %Y"),
+        ("%d.%m.%Y", ""),
+        ("%Y/%m/%d %H:%M", ""),
+        ("%Y-%m-%dT%H:%M:%SZ", ""),
+    ],
+)
+def test_orders_of_day_month_and_year_that_the_column_decides(form: str, date_format: str) -> None:
+    found = column(days(form))
+    assert (found.kind, found.date_format) == ("date", date_format)
+
+
+@pytest.mark.parametrize(
+    ("cells", "choices"),
+    [
+        (days("%d/%m/%Y", "2026-01-01", 48, 6), "--date-format c=%d/%m/%Y or --date-format c=%m/%d/%Y"),
+        (days("%d/%m/%y", "2026-01-01", 48, 6), "--date-format c=%d/%m/%y or"),
+        (days("%y-%m-%d", "2026-01-13", 40, 2), "--date-format c=%d-%m-%y or --date-format c=%y-%m-%d"),
+        ([f"01-{month:02}-{year}" for year in range(20, 25) for month in range(1, 13)], "--date-format c=%d-%m-%y or"),
+    ],
+)
+def test_dates_in_doubt_are_left_out_with_the_option_that_reads_them(cells: list[str], choices: str) -> None:
+    reason = kind_or_reason(cells)
+    assert reason.startswith("looks like dates, but day, month and year of ")
+    assert choices in reason
+    with pytest.raises(SettingError, match="--date c: day, month and year of"):
+        kind_or_reason(cells, date=("c",))
+    with pytest.raises(SettingError, match="--time c: day, month and year of"):
+        kind_or_reason(cells, time="c")
+    given = choices.split()[1]
+    assert column(cells, date_format=(given,)).date_format == given.removeprefix("c=")
+    assert column(cells, date_format=(given.removeprefix("c="),)).date_format == given.removeprefix("c=")
+
+
+@pytest.mark.parametrize(
+    ("number_of", "date_format"),
+    [
+        (lambda moment: moment.timestamp(), "s"),
+        (lambda moment: int(moment.timestamp() * 1e3), "ms"),
+        (lambda moment: int(moment.timestamp()) * 10**6, "us"),
+        (lambda moment: int(moment.timestamp()) * 10**9, "ns"),
+        (lambda moment: moment.timestamp() / 86_400 + 25_569, "serial"),
+        (lambda moment: int(moment.strftime("%Y%m%d")), "%Y%m%d"),
+        (lambda moment: int(moment.strftime("%Y%m%d%H%M")), "%Y%m%d%H%M"),
+    ],
+)
+def test_numbers_named_as_dates_have_one_unit(number_of: Any, date_format: str) -> None:  # noqa: ANN401
+    start = dt.datetime(2026, 1, 12, 6, tzinfo=dt.UTC)
+    values = [number_of(start + dt.timedelta(hours=7 * n)) for n in range(50)]
+    for cells in (values, list(map(str, values))):
+        assert column(cells, date=("c",)).date_format == date_format
+    with pytest.raises(SettingError, match="is no date in a format or unit that all its cells share"):
+        column([*values, *range(50)], date=("c",))
+
+
+def test_patterns_name_formats_of_dates() -> None:
+    assert parse_date_format("dd/mm/yy hh:mm") == "%d/%m/%y %H:%M"
+    assert parse_date_format("MM/DD/YYYY") == "%m/%d/%Y"
+    assert parse_date_format("ms") == "ms"
+    with pytest.raises(SettingError, match="--date-format tomorrow is no format of dates"):
+        parse_date_format("tomorrow")
+
+
+def test_growing_numbers_are_kept_on_demand_with_a_note() -> None:
+    found = column([100_000 + 3 * n for n in range(ROWS)], numeric=("c",))
+    assert found.note == "only rises: every new value will look unusual"
+
+
 @given(st.integers(20, 400), st.integers(0, 12), st.randoms(use_true_random=False))
 def test_a_few_unreadable_texts_do_not_change_the_kind(rows: int, unreadable: int, random: Any) -> None:  # noqa: ANN401
     for good, kind in (("1.5", "number"), ("2026-01-31", "date")):
-        cells = [good] * rows + ["?"] * unreadable
+        cells = [good] * rows + ["gone"] * unreadable
         random.shuffle(cells)
         assert kind_or_reason(cells) == (kind if unreadable <= max(1, 0.01 * (rows + unreadable)) else "category")
 
 
 def test_with_few_rows_there_are_no_unreadable_texts_identifiers_or_counters() -> None:
-    assert kind_or_reason(["1"] * 18 + ["?"]) == "category"
+    assert kind_or_reason(["1"] * 18 + ["gone"]) == "category"
     assert kind_or_reason([f"id-{n}" for n in range(19)]) == "category"
     assert kind_or_reason([*range(19)]) == "number"
     assert kind_or_reason([*range(20)]).startswith("counts the rows")
@@ -142,9 +321,14 @@ def test_the_error_without_columns_has_a_reason_for_each() -> None:
 
 
 def test_mostly_numbers_are_ignored_with_a_hint() -> None:
-    cells = [str(n * 1.37) if n % 40 else "?" for n in range(ROWS)]
-    assert kind_or_reason(cells).endswith("195 of them numbers: --numeric keeps it, --missing names a text that means none")
-    assert kind_or_reason(cells, missing=("?",)) == kind_or_reason(cells, numeric=("c",)) == "number"
+    cells = [str(n * 37 % 101 * 1.37) if n % 40 else "gone" for n in range(1, ROWS + 1)]
+    hint = "--numeric c keeps it and rejects these, --missing names a text that means none"
+    assert column(cells).note == f"is a category; 195 of 200 texts are numbers, but not 'gone': {hint}"
+    assert kind_or_reason(cells, missing=("gone",)) == kind_or_reason(cells, numeric=("c",)) == "number"
+    unique = [str(n * 1.37) if n % 40 else f"gone {n}" for n in range(1, ROWS + 1)]
+    assert kind_or_reason(unique).startswith(
+        "looks like an identifier: 200 different texts in 200 rows, 195 of 200 texts are numbers"
+    )
 
 
 def test_decimal_commas_are_ignored_with_a_hint() -> None:

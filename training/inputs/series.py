@@ -67,7 +67,8 @@ class SeriesTrainingData(TrainingData):
         window = _window_of(recipe)
         missing = cells.missing_words(recipe.missing)
         inferred = infer(table.frame, recipe.columns, missing)
-        readable = encode(table.frame, inferred.columns, table.rows, missing=recipe.missing)
+        readable = encode(table.frame, inferred.columns, table.rows, missing=recipe.missing, finite=True)
+        window = msgspec.structs.replace(window, time_format=inferred.time_format)
         keyed, rejects = keyed_rows(TableBatch(table.frame, table.rows, []), readable, window, recipe.missing)
         if recipe.max_gap is None:
             window = msgspec.structs.replace(window, max_gap=window.length * median_step(keyed))

@@ -69,9 +69,9 @@ class TabularTrainingData(TrainingData):
         missing = cells.missing_words(recipe.missing)
         inferred = infer(table.frame, cls._column_options(table.frame, recipe), missing)
         cls._check_columns(len(inferred.columns), recipe)
-        readable = encode(table.frame, inferred.columns, table.rows, missing=recipe.missing)
+        readable = encode(table.frame, inferred.columns, table.rows, missing=recipe.missing, finite=True)
         frame = table.frame.filter(pl.Series(readable.accepted))
-        order = _time_order(frame, recipe.columns.time, missing)
+        order = _time_order(frame, recipe.columns.time, missing, inferred.time_format)
         rejects = table.locate([*table.rejects, *readable.rejects])
         try:
             parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
@@ -178,11 +178,11 @@ class TabularTrainingData(TrainingData):
         return Whitening(inverse, np.linalg.inv(inverse))
 
 
-def _time_order(frame: pl.DataFrame, time_column: str | None, missing: frozenset[str]) -> np.ndarray | None:
+def _time_order(frame: pl.DataFrame, time_column: str | None, missing: frozenset[str], time_format: str) -> np.ndarray | None:
     """Return the rows' order in time; None without a time column."""
     if time_column is None:
         return None
-    parsed = cells.dates(frame[time_column], missing)
+    parsed = cells.times(frame[time_column], missing, time_format)
     unreadable = int(np.isnan(parsed.values).sum())
     if unreadable:
         raise TableError(
