@@ -42,7 +42,7 @@ reloads: .venv/set-up  ## Change versions under load for a minute and print the 
 	@RESIDUUM_RELOADS=60 $(BIN)/pytest -q -s tests/serving/http/test_reloads.py
 
 torture: .venv/set-up  ## Interrupt the stream worker hundreds of times, rotate its files, let logs and other side effects fail; needs a JDK and Maven
-	@RESIDUUM_TORTURE=1 RESIDUUM_CI=1 $(BIN)/pytest tests/serving/stream -m 'long or not long' -k 'exactly_once or malformed or goes_away or soak or rotation' --durations 0
+	@RESIDUUM_TORTURE=1 RESIDUUM_CI=1 $(BIN)/pytest tests/serving/stream -m 'long or not long' -k 'exactly_once or malformed or goes_away or soak or rotation or state_file' --durations 0
 	@RESIDUUM_TORTURE=1 $(BIN)/pytest tests/serving/http/test_side_effects.py -m 'long or not long' --durations 0
 
 check: .venv/set-up  ## Check style, format, types and the direction of imports

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -104,6 +107,40 @@ def test_a_log_that_fails_changes_neither_verdicts_nor_the_exit(log: str, pumps:
         assert process.wait(10) == 0
     finally:
         process.kill()
+
+
+@pytest.mark.long
+def test_a_state_file_that_is_locked_changes_no_verdict_and_holds_up_no_shutdown(
+    start_process: StartProcess, pumps: Path, tmp_path: Path
+) -> None:
+    source, out, state = tmp_path / "readings.ndjson", tmp_path / "verdicts.ndjson", tmp_path / "state"
+    lines = [value + b"\n" for value in values(FRAME)]
+    options = ("--from", source, "--to", out, "--state", state, "--deadline", 2)
+    source.write_bytes(b"".join(lines[:100]))
+    worker = start_process(*options, bundle=pumps)
+    until(lambda: state.exists() and out.exists() and out.read_bytes().count(b"\n") == 100)
+    until(lambda: bool(state_rows(state)))
+    with contextlib.closing(sqlite3.connect(state, isolation_level=None)) as other:
+        other.execute("begin exclusive")  # as a backup does
+        source.write_bytes(b"".join(lines))
+        until(lambda: out.read_bytes().count(b"\n") == FRAME.height)
+        began = time.monotonic()
+        assert worker.stop() in {0, 2}
+        assert time.monotonic() - began < 8
+    worker = start_process(*options, bundle=pumps)
+    until(lambda: state_rows(state) == [FRAME.height + 1])
+    assert worker.stop() == 0
+    found = [json.loads(line) for line in out.read_bytes().splitlines()]
+    by_row = {verdict["origin"]["row"]: verdict for verdict in found}
+    assert sorted(by_row) == list(range(1, FRAME.height + 1))
+    assert all(verdict == by_row[verdict["origin"]["row"]] for verdict in found)
+
+
+def state_rows(state: Path) -> list[int]:
+    """Return the number of the next line in a state file."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(state)) as connection:
+        return [json.loads(said)["row"] for (said,) in connection.execute("select said from position")]
+    return []
 
 
 def test_the_deadline_ends_a_worker_that_waits_for_brokers(start_process: StartProcess) -> None:
