@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import itertools
 import json
 import os
@@ -30,8 +31,8 @@ from tests.tables import normal_rows, planted_anomalies
 
 OPERATE = "operate-secret"
 TRY = "/v1/models/pumps/thresholds?dry_run=1"
-BY = {"threshold": 5.0}
 JSON = {"content-type": "application/json"}
+BY = {"threshold": 5.0}
 
 
 @pytest.fixture
@@ -110,7 +111,10 @@ def test_every_worker_knows_the_rows_of_all(service: ServiceProcess, workers: li
         response = worker.post(TRY, json=BY, headers={"x-request-id": "mine"})
         assert response.headers.get_list("x-request-id") == ["mine"]
         assert response.json()["latest"]["alarms"] == sum(score > 5 for score in scores)
-    one, other = (worker.post(TRY, content=b"{", headers={"x-request-id": "bad", **JSON}) for worker in workers)
+    packed = gzip.compress(json.dumps(BY).encode())
+    one, other = (worker.post(TRY, content=packed, headers=JSON | {"content-encoding": "gzip"}) for worker in workers)
+    assert (one.status_code, one.json()) == (200, other.json())
+    one, other = (worker.post(TRY, content=b"{", headers=JSON | {"x-request-id": "bad"}) for worker in workers)
     assert (one.status_code, one.json(), set(one.headers)) == (400, other.json(), set(other.headers))
     assert one.json()["request_id"] == "bad"
     large = workers[1].post(TRY, content=b" " * 2**20, headers=JSON)
