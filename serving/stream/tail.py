@@ -191,7 +191,12 @@ class TailSource(LineSource):
         """Open the oldest file that was not read; None if there is none yet."""
         if not self._path.exists() and not self._is_scan_due():
             return None
-        return self._open_next(Generations(self._path).since(self._since))
+        return self._open_next(self._unread(Generations(self._path)))
+
+    def _unread(self, generations: Generations) -> list[NamedFile]:
+        """Return the files after the one that was left, oldest first; without one, those that its time says are newer."""
+        left = self._left and self._named(generations, self._left)
+        return generations.after(left, self._since) if left else generations.since(self._since)
 
     def _read(self, file: TailedFile) -> bool:
         """Read new bytes or go to another file, and return whether there was one or the other."""
@@ -213,13 +218,7 @@ class TailSource(LineSource):
     def _read_skipped(self, file: TailedFile) -> None:
         """Go back to what was written before this file: it may be truncated after a copy was made, before a line was read."""
         generations = Generations(self._path)
-        if self._left is None:
-            following = generations.since(self._since)
-        elif left := self._named(generations, self._left):
-            following = generations.after(left, self._since)
-        else:
-            return
-        name = self._named(generations, file)
+        following, name = self._unread(generations), self._named(generations, file)
         if name in following and (skipped := following[: following.index(name)]) and (opened := self._open_next(skipped)):
             file.content.close()
             self._file = opened
