@@ -82,7 +82,7 @@ def numbers(series: pl.Series, words: frozenset[str] = MISSING, written: NumberF
     if series.dtype == pl.String:
         return _numbers_in_text(series, words, written)
     if not (series.dtype.is_numeric() or series.dtype in {pl.Boolean, pl.Null}):
-        return _numbers_in_text(_as_text(series), words, written)
+        return _numbers_in_text(as_text(series), words, written)
     values = series.cast(pl.Float64).to_numpy()
     infinite = np.isinf(values)
     missing = np.isin(values, sentinels(words)) if sentinels(words) else np.zeros(len(values), dtype=bool)
@@ -144,7 +144,7 @@ def category_text(text: str) -> str:
 
 def texts(series: pl.Series, words: frozenset[str] = MISSING) -> pl.Series:
     """Return a column as trimmed text, with null for every missing cell."""
-    trimmed = _as_text(series).str.strip_chars()
+    trimmed = as_text(series).str.strip_chars()
     missing = trimmed.str.to_lowercase().is_in(list(words))
     return pl.select(pl.when(~missing).then(trimmed)).to_series().rename(series.name)
 
@@ -203,7 +203,7 @@ def _is_number(word: str) -> bool:
 
 def _by_distinct_text(series: pl.Series, words: frozenset[str], value_of: Callable[[str], int | None]) -> Parsed:
     """Call `value_of` once per distinct text; a text for which it returns None cannot be read."""
-    series = _as_text(series)
+    series = as_text(series)
     distinct = series.unique().drop_nulls()
     values_by_text = {text: float("nan") if text.strip().lower() in words else value_of(text) for text in distinct}
     readable = {text: value for text, value in values_by_text.items() if value is not None}
@@ -222,7 +222,7 @@ def _by_distinct_text(series: pl.Series, words: frozenset[str], value_of: Callab
     return Parsed(numbers, series.is_in(unreadable).fill_null(value=False).to_numpy())
 
 
-def _as_text(series: pl.Series) -> pl.Series:
+def as_text(series: pl.Series) -> pl.Series:
     """Return a column as text, so that a value has the same text whatever its source; bytes are text if they are UTF-8."""
     if series.dtype == pl.String:
         return series

@@ -37,7 +37,7 @@ def generate(
     output_files.check(to, (), force=force)
     decoder = Decoder.open(model, device)
     blocks = decoder.generate(rows, seed, mean=mean)
-    sink = open_sink(to, image)
+    sink = open_sink(to, image, force=force)
     done = 0
     with committed(sink), output.progress("generating", rows) as advance:
         for block in blocks:

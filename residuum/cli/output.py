@@ -58,10 +58,10 @@ def first_rejects(rejects: Iterable[Reject], *, numbered: bool = True) -> list[F
 
 
 def skipped_text(blank_lines: int, infinite: int) -> str:
-    """Return how many blank lines were skipped and infinite numbers read as missing; empty if none."""
+    """Return how many blank lines were skipped and infinite numbers found; empty if none."""
     parts = [
         f"{count(blank_lines, 'blank line')} skipped" if blank_lines else "",
-        f"{count(infinite, 'infinite number')} read as missing" if infinite else "",
+        f"{count(infinite, 'infinite number')} (train with --missing inf to read them as missing)" if infinite else "",
     ]
     return ", ".join(filter(None, parts))
 

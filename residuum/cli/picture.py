@@ -47,7 +47,7 @@ def picture(
         rows, rejected = _embed_tables(scorer, paths, label, decimal_comma=decimal_comma)
     score = scorer.manifest.score
     title = f"Latent space of {scorer.manifest.name}, version {scorer.manifest.version} ({scorer.manifest.variant})"
-    output_files.write(to, draw(rows, PlotLabels(title, f"{score.name} ({score.unit})", label)))
+    output_files.write(to, draw(rows, PlotLabels(title, f"{score.name} ({score.unit})", label)), force=force)
     anomalies = int(rows.is_anomaly.sum())
     output.print_facts(
         [

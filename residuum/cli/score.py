@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from serving.files.scoring import ScoringJob, VerdictProvider
     from serving.files.summary import ScoringSummary
 
-SOME_REJECTED = 3  # exit code under --strict
+SOME_REJECTED = 3  # exit code: rows were rejected under --strict, or no row could be scored
 
 
 def _help() -> dict[str, OptionHelp]:
@@ -63,7 +63,10 @@ def score(
     reasons: Annotated[Literal["anomalies", "all", "none"] | None, typer.Option(help="The rows that get reasons.")] = None,
     device: DEVICE = "auto",
     force: FORCE = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 3 if rows were rejected.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with code 3 if any row was rejected; without it, only if no row could be scored."),
+    ] = False,
     decimal_comma: DECIMAL_COMMA = False,
 ) -> None:
     """Score files: write a verdict for each row, with reasons for the anomalies."""
@@ -83,7 +86,7 @@ def score(
         with reading_progress(paths, noun=describe.row_noun(scorer.manifest)) as progress:
             summary = score_files(scorer, job, progress)
     output.print_facts(_facts(scorer, source, job, summary), sys.stderr if to == "-" else sys.stdout)
-    if strict and summary.rejected:
+    if (strict and summary.rejected) or summary.is_empty:
         raise typer.Exit(SOME_REJECTED)
 
 

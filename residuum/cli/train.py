@@ -273,7 +273,7 @@ def _rejects_file(path: str | None, inputs: list[str]) -> Iterator[Callable[[lis
         yield lambda _rejects: None
         return
     output_files.check(path, inputs, force=False)
-    sink = LazySink(path)
+    sink = LazySink(path, force=False)
     with committed(sink):
         yield lambda rejects: sink.add(reject_table(rejects, several_files=len(inputs) > 1)) if rejects else None
 

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from detector.files import expand
 from detector.manifest import Manifest
 from residuum.cli import output
 from residuum.cli.optional_dependencies import require_plotting
 from residuum.cli.output import Fact
-from residuum.cli.score import find_inputs, reading_progress
+from residuum.cli.score import SOME_REJECTED, find_inputs, reading_progress
 from serving.files.scoring import rejects_beside
 from serving.files.transform import Transform, TransformJob, TransformSummary, transform_files
 
@@ -37,6 +39,8 @@ def transform(rewriter: Transform, job: TransformJob, folder: Path, action: str)
     with reading_progress(job.paths, action) as progress:
         result = transform_files(rewriter, job, progress)
     print_result(job.to, _facts(result, job, folder, action))
+    if result.rejected and not result.rows:
+        raise typer.Exit(SOME_REJECTED)
 
 
 def print_result(to: str, facts: Sequence[Fact]) -> None:

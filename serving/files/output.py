@@ -41,9 +41,12 @@ class OutputFile(Protocol):
 class AtomicFile:
     """A regular file, written under a temporary name."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, force: bool = True) -> None:
+        """Without `force`, a file of this name that appears meanwhile is not replaced."""
         self.path = Path(os.path.realpath(path))  # a link stays a link
         self._temporary = temporary_path(self.path)
+        self._force = force
+        self._is_new = False  # whether there is a file of ours that replaced none
 
     @functools.cached_property
     def file(self) -> BinaryIO:
@@ -63,12 +66,40 @@ class AtomicFile:
             self.file.close()
 
     def commit(self) -> None:
-        """Rename the temporary file."""
+        """Rename the temporary file.
+
+        Raises:
+            OutputError: there is a file of this name by now, which may not be replaced.
+        """
         with output_errors(str(self.path)):
+            if self._force:
+                self._temporary.replace(self.path)
+            else:
+                self._claim()
+                self._is_new = True
+
+    def _claim(self) -> None:
+        """Rename the temporary file unless the name is taken.
+
+        A hard link fails then; where the file system has none, so does creating an empty file of that name.
+        """
+        try:
+            self.path.hardlink_to(self._temporary)
+        except FileExistsError as error:
+            raise _exists(str(self.path)) from error
+        except OSError:
+            try:
+                self.path.touch(exist_ok=False)
+            except FileExistsError as error:
+                raise _exists(str(self.path)) from error
             self._temporary.replace(self.path)
+        else:
+            self._temporary.unlink()
 
     def discard(self) -> None:
-        """Delete the temporary file."""
+        """Delete the temporary file, and one that appeared but belongs to an output that failed."""
+        if self._is_new:
+            self.path.unlink(missing_ok=True)
         if opened := vars(self).get("file"):
             with contextlib.suppress(OSError):  # close() may flush to a full disk
                 opened.close()
@@ -119,9 +150,9 @@ def temporary_path(path: Path) -> Path:
     return folder / f".{secrets.token_hex(8)}.part"
 
 
-def open_output(path: str) -> OutputFile:
-    """Return the output for a path; `-` is standard output."""
-    return DirectOutput(path) if path == STDOUT or _is_special(Path(path)) else AtomicFile(Path(path))
+def open_output(path: str, *, force: bool = True) -> OutputFile:
+    """Return the output for a path; `-` is standard output. Without `force`, no file is replaced."""
+    return DirectOutput(path) if path == STDOUT or _is_special(Path(path)) else AtomicFile(Path(path), force=force)
 
 
 def check(path: str, inputs: Iterable[str], *, force: bool) -> None:
@@ -148,16 +179,20 @@ def _check(path: str, inputs: Iterable[str], *, force: bool) -> None:
     if any(os.path.realpath(path) == os.path.realpath(name) for name in inputs):
         raise OutputError(f"{path} is one of the files to read: write to another one")
     if target.exists() and not force:
-        raise OutputError(f"{path} exists already; --force replaces it")
+        raise _exists(path)
 
 
-def write(path: str, content: bytes) -> None:
-    """Write a complete file.
+def _exists(path: str) -> OutputError:
+    return OutputError(f"{path} exists already; --force replaces it")
+
+
+def write(path: str, content: bytes, *, force: bool = True) -> None:
+    """Write a complete file; without `force`, none is replaced.
 
     Raises:
         OutputError: it cannot be written; nothing is left of it then.
     """
-    output = open_output(path)
+    output = open_output(path, force=force)
     try:
         with output_errors(path):
             output.file.write(content)

@@ -132,7 +132,7 @@ def score_files(scorer: VerdictProvider, job: ScoringJob, progress: Progress = n
     batches = score_batches(scorer, request, progress)
     if job.heatmaps:
         batches = _with_heatmaps(scorer, job, batches)
-    sinks = open_sink(job.to), LazySink(job.rejects)
+    sinks = open_sink(job.to, force=job.force), LazySink(job.rejects, force=job.force)
     verdicts, rejects = sinks
     with committed(*sinks):
         for scored in batches:

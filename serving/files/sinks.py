@@ -15,6 +15,7 @@ from typing import IO, Protocol, cast
 
 import polars as pl
 
+from detector.cells import as_text
 from detector.errors import SettingError
 from serving.files.output import OutputFile, open_output, output_errors
 
@@ -83,15 +84,16 @@ class TextFileSink:
 
 
 class LazySink:
-    """A file that exists only if rows were added; without any, `commit` deletes the file of an earlier run."""
+    """A file that exists only if rows were added; without any, `commit` deletes the file of an earlier run, with `force`."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, force: bool = True) -> None:
         self._path = path
+        self._force = force
         self._sink: FileSink | None = None
 
     def add(self, frame: pl.DataFrame) -> None:
         """Append rows; the first ones create the file."""
-        self._sink = self._sink or open_sink(self._path)
+        self._sink = self._sink or open_sink(self._path, force=self._force)
         self._sink.add(frame)
 
     def flush(self) -> None:
@@ -103,7 +105,7 @@ class LazySink:
         """Make the file appear, or an old one disappear."""
         if self._sink:
             self._sink.commit()
-        elif Path(self._path).is_file():
+        elif self._force and Path(self._path).is_file():
             Path(self._path).unlink()
 
     def discard(self) -> None:
@@ -112,18 +114,18 @@ class LazySink:
             self._sink.discard()
 
 
-def open_sink(path: str, image: str | None = None) -> FileSink:
+def open_sink(path: str, image: str | None = None, *, force: bool = True) -> FileSink:
     """Return the sink for a path's suffixes; `-` is CSV on standard output.
 
-    With `image`, a size such as 28x28, rows are drawn as a contact sheet, a .png.
+    With `image`, a size such as 28x28, rows are drawn as a contact sheet, a .png. Without `force`, no file is replaced.
 
     Raises:
         SettingError: the suffix names a format that cannot be written, or `image` is not a size.
     """
     if image is not None:
-        return _open_contact_sheet(path, image)
+        return _open_contact_sheet(path, image, force=force)
     name, compression = format_of(path)
-    output = open_output(path)
+    output = open_output(path, force=force)
     if name == "parquet":
         from serving.files.parquet import ParquetSink
 
@@ -131,14 +133,14 @@ def open_sink(path: str, image: str | None = None) -> FileSink:
     return TextFileSink(path, output, _encode_ndjson if name == "ndjson" else _encode_csv, compression)
 
 
-def _open_contact_sheet(path: str, image: str) -> FileSink:
+def _open_contact_sheet(path: str, image: str, *, force: bool) -> FileSink:
     from detector.images import parse_size
     from serving.files.contact_sheet import ContactSheetSink
 
     size = parse_size(image, "--image")
     if PurePath(path).suffix.lower() != ".png":
         raise SettingError(f"{path}: images are written as .png")
-    return ContactSheetSink(path, open_output(path), size)
+    return ContactSheetSink(path, open_output(path, force=force), size)
 
 
 def format_of(path: str) -> tuple[str, str]:
@@ -173,11 +175,16 @@ def committed(*sinks: FileSink) -> Iterator[None]:
 
 
 def _encode_csv(frame: pl.DataFrame, to: IO[bytes], is_first: bool) -> None:  # noqa: FBT001 - `Encode`
-    frame.write_csv(to, include_header=is_first)
+    frame.with_columns(_as_texts(frame)).write_csv(to, include_header=is_first)
+
+
+def _as_texts(frame: pl.DataFrame) -> list[pl.Series]:
+    """Return the columns that CSV has no type for, as text: lists and structs as JSON."""
+    return [as_text(series) for series in frame if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object)]
 
 
 def _encode_ndjson(frame: pl.DataFrame, to: IO[bytes], is_first: bool) -> None:  # noqa: FBT001, ARG001 - `Encode`
-    frame.write_ndjson(to)
+    frame.with_columns(as_text(series) for series in frame if series.dtype in (pl.Binary, pl.Object)).write_ndjson(to)
 
 
 def _compressor(file: IO[bytes], compression: str) -> IO[bytes]:

@@ -38,6 +38,11 @@ class ScoringSummary(msgspec.Struct, frozen=True, kw_only=True):
         return self.anomalies / self.rows if self.rows else 0.0
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no row was scored, though there were some: such a run is no success."""
+        return not self.rows and bool(self.rejected or self.not_scored)
+
+    @property
     def rows_per_second(self) -> float:
         """Rows scored per second."""
         return self.rows / max(self.seconds, 1e-9)

@@ -114,7 +114,7 @@ def transform_files(transform: Transform, job: TransformJob, progress: Progress 
     check_outputs(job.to, job.rejects, job.paths, force=job.force)
     summary = TransformSummary()
     several_files, are_images = len(job.paths) > 1, transform.image is not None
-    rows_sink, rejects_sink = open_sink(job.to, job.image), LazySink(job.rejects)
+    rows_sink, rejects_sink = open_sink(job.to, job.image, force=job.force), LazySink(job.rejects, force=job.force)
     with committed(rows_sink, rejects_sink):
         for batch, encoded in _batches(transform, job, progress):
             rejects = sorted([*batch.rejects, *encoded.rejects], key=lambda reject: reject.row)
@@ -147,7 +147,7 @@ def interpolate(scorer: Scorer, decoder: Decoder, job: TransformJob, between: tu
     if steps < MIN_STEPS:
         raise SettingError(f"--steps counts both ends, so there are at least {MIN_STEPS}; got {steps}")
     check_outputs(job.to, "", job.paths, force=job.force)
-    sink = open_sink(job.to, job.image)
+    sink = open_sink(job.to, job.image, force=job.force)
     start, end = scorer.graph.latent(_find_rows(scorer, job, between)).astype(np.float64)
     rows = as_frame(decoder.decode(latent_path(start, end, steps)), decoder.columns)
     with committed(sink):
