@@ -24,6 +24,7 @@ import pytest
 
 from tests.ports import free_port
 from tests.serving.http.conftest import ASK, MAIN, START_TIMEOUT, ServiceProcess, copy, until
+from tests.serving.http.test_limits import HEAD
 from tests.serving.http.test_reloads import two_free_ports
 from tests.serving.http.test_workers import children_of
 from tests.tables import normal_rows, planted_anomalies
@@ -178,9 +179,7 @@ def test_two_signals_end_a_service_whose_log_has_no_reader(tmp_path: Path) -> No
     copy(tmp_path / "models", "pumps", 1)
     log = Pipe()
     with serving(tmp_path / "models", log, tmp_path, "--drain-timeout", 60) as service, service.connect() as sock:
-        sock.sendall(
-            b"POST /v1/models/pumps/score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n["
-        )
+        sock.sendall(HEAD + b"content-length: 9\r\n\r\n[")
         time.sleep(0.3)
         service.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
