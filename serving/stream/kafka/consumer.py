@@ -22,7 +22,7 @@ from serving.stream.changelog_records import ChangelogRecord
 from serving.stream.kafka.changelog import Changelog
 from serving.stream.kafka.errors import check_consumer_error, describe, error_of, exception_for, reaction, translate_errors
 from serving.stream.kafka.offsets import OffsetCommit
-from serving.stream.kafka.positions import GapObserver, PositionPolicy, Positions
+from serving.stream.kafka.positions import FoundPosition, GapObserver, PositionPolicy, Positions
 
 IDLE_POLL = 0.1  # seconds
 LAG_INTERVAL = 1.0  # seconds between two updates of the lag
@@ -171,6 +171,8 @@ class KafkaSource:
         self._assignments: dict[int, int] = {}  # assigned partitions, and the numbers of their assignments
         self._positions = Positions(consumer, topic, policy, observer)
         self._gaps: GapObserver | None = None
+        self._started: set[int] = set()  # assigned partitions whose position is usable: records came, or it was found
+        self._found: dict[int, FoundPosition] = {}  # positions that replaced others, by assigned partition
         self._paused = False
         self._lag_updated = 0.0
         with translate_errors("join the group"):
@@ -194,6 +196,8 @@ class KafkaSource:
         records = [message for message in messages if message.error() is None and message.partition() in assignments]
         if len(records) < len(messages):
             self._check_errors(messages)
+        if len(self._started) < len(assignments):
+            self._started.update(record.partition() for record in records)
         if self._gaps and records:
             with translate_errors("look up the position"):
                 self._gaps.read((record.partition(), record.offset()) for record in records)
@@ -263,26 +267,45 @@ class KafkaSource:
             self._consumer.close()
 
     def _check_errors(self, messages: Sequence[KafkaRecord]) -> None:
-        """Check the errors among messages, such as a lost position, a transport error, or a moved coordinator."""
+        """Check the errors among messages, such as lost positions, a transport error, or a moved coordinator."""
+        lost: dict[int, int | None] = {}
         for message in messages:
             if not (error := message.error()):
                 continue
             if error.code() != KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the client's own errors begin so
                 check_consumer_error(f"read{_place(message)}", error)
             elif message.partition() in self._assignments:
-                with translate_errors(f"find a position{_place(message)}"):
-                    self._reset(message.partition(), message.offset())
+                offset = cast("int | None", message.offset())  # None where there is no position
+                lost[message.partition()] = None if offset is None or offset < 0 else offset
+        if lost:
+            with translate_errors(f"find positions in topic {self._topic}, partitions {sorted(lost)}"):
+                self._reset(lost)
 
-    def _reset(self, partition: int, lost: int | None) -> None:
-        """Continue in a partition whose position is missing or gone."""
-        is_missing = lost is None or lost < 0
-        position = TopicPartition(self._topic, partition, self._positions.find(partition, None if is_missing else lost))
-        self._consumer.incremental_unassign([position])  # the client refuses to seek in this state
-        self._consumer.incremental_assign([position])
+    def _reset(self, lost: Mapping[int, int | None]) -> None:
+        """Continue in partitions whose position is missing or gone; the client returns their errors one at a time."""
+        # The client may return an error again after it was dealt with.
+        again = {partition for partition, offset in lost.items() if self._is_known(partition, offset)}
+        new = {partition: offset for partition, offset in lost.items() if partition not in again}
+        fresh = self._assignments.keys() - self._started - lost.keys()
+        found = self._positions.find(new, sorted(fresh)) if new else {}
+        self._found |= found
+        offsets = {partition: position.offset for partition, position in found.items()}
+        for each in self._consumer.position([TopicPartition(self._topic, partition) for partition in again]):
+            offsets[each.partition] = max(each.offset, self._found[each.partition].offset)
+        positions = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
+        self._consumer.incremental_unassign(positions)  # the client refuses to seek in this state
+        self._consumer.incremental_assign(positions)
+        self._started |= offsets.keys()
         if self._gaps:
-            self._gaps.set_position(partition, position.offset)
+            for partition, offset in offsets.items():
+                self._gaps.set_position(partition, offset)
         if self._paused:
-            self._pause([position])
+            self._pause(positions)
+
+    def _is_known(self, partition: int, lost: int | None) -> bool:
+        """Return whether another position has replaced one that is gone."""
+        found = self._found.get(partition)
+        return found is not None and found.lost == lost
 
     def _committed(self, partition: int) -> int:
         """Return the group's position in a partition; negative if there is none."""
@@ -340,6 +363,8 @@ class KafkaSource:
         consumer.incremental_unassign(partitions)
         for each in partitions:
             self._assignments.pop(each.partition, None)
+            self._started.discard(each.partition)
+            self._found.pop(each.partition, None)
             if self._gaps:
                 self._gaps.forget(each.partition)
         self._report_change(event, partitions)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -42,6 +42,13 @@ class PositionPolicy(NamedTuple):
         return cls(TIMES[start] if start in TIMES else _milliseconds(start), on_lost)
 
 
+class FoundPosition(NamedTuple):
+    """Where to continue in a partition."""
+
+    offset: int
+    lost: int | None  # the position that is gone; None if there was none
+
+
 class Positions:
     """Finds positions in the partitions of one topic."""
 
@@ -51,27 +58,44 @@ class Positions:
         self._policy = policy
         self._observer = observer
 
-    def find(self, partition: int, lost: int | None) -> int:
-        """Return the offset to continue at; `lost` is the position that is gone, None if there was none.
+    def find(self, lost: Mapping[int, int | None], fresh: Collection[int]) -> dict[int, FoundPosition]:
+        """Return where to continue, by partition.
+
+        `lost` has the partitions without a usable position: the one that is gone, or None if there was none. `fresh` partitions
+        have not been read yet; those among them without a usable position are found at once, and not one after the other.
 
         Raises:
             KafkaException: the brokers do not answer.
-            StreamError: the position is gone, and the policy is to stop.
+            StreamError: a position is gone, and the policy is to stop.
         """
-        low, high = self._offset(partition, EARLIEST), self._offset(partition, LATEST)
-        offset = self._start(partition, low, high) if lost is None else self._after_loss(partition, lost, low, high)
-        if lost is not None or offset != low:
-            self._commit(partition, offset)  # a restart before the first batch finds it, and not a later end
-        return offset
+        committed = self._committed(fresh)
+        partitions = [*lost, *fresh]
+        low, high = self._offsets(partitions, EARLIEST), self._offsets(partitions, LATEST)
+        is_usable = {partition: low[partition] <= committed[partition] <= high[partition] for partition in fresh}
+        gone = {**lost, **{each: committed[each] if committed[each] >= 0 else None for each in fresh if not is_usable[each]}}
+        missing = [partition for partition, position in gone.items() if position is None]
+        starts = self._starts(missing, low, high) if missing else {}
+        found, commits = {}, []
+        for partition, position in gone.items():
+            ends = low[partition], high[partition]
+            offset = starts[partition] if position is None else self._after_loss(partition, position, *ends)
+            found[partition] = FoundPosition(offset, position)
+            if position is not None or offset != low[partition]:
+                commits.append(TopicPartition(self._topic, partition, offset))
+        if commits:
+            self._commit(commits)  # a restart before the first batch finds them, and not later ends
+        return found
 
-    def _start(self, partition: int, low: int, high: int) -> int:
+    def _starts(self, partitions: Sequence[int], low: Mapping[int, int], high: Mapping[int, int]) -> dict[int, int]:
+        """Return where to start in partitions without a position."""
         start = self._policy.start
-        if start == EARLIEST or self._is_known_group():  # a known group has not seen this partition yet: it is new
-            offset = low
-        elif (offset := self._offset(partition, start)) < 0:  # no record is that new
-            offset = high
-        log().info("no position yet: starting", **self._place(partition), position=offset, earliest=low, latest=high)
-        return offset
+        if start == EARLIEST or self._is_known_group():  # a known group has not seen these partitions yet: they are new
+            found = {partition: low[partition] for partition in partitions}
+        else:
+            offsets = self._offsets(partitions, start)
+            found = {each: offset if offset >= 0 else high[each] for each, offset in offsets.items()}  # -1: no record is that new
+        log().info("no position yet: starting", topic=self._topic, positions=found)
+        return found
 
     def _after_loss(self, partition: int, lost: int, low: int, high: int) -> int:
         if lost < low:
@@ -92,33 +116,39 @@ class Positions:
             f"; the records at offsets {low} to {offset - 1} are skipped: --on-lost-position is latest" if offset > low else ""
         )
         log().warning(
-            f"position lost: {problem}{reset}", **self._place(partition), position=lost, continued_at=offset, remedy=remedy
+            f"position lost: {problem}{reset}",
+            topic=self._topic,
+            partition=partition,
+            position=lost,
+            continued_at=offset,
+            remedy=remedy,
         )
         return offset
 
     def _is_known_group(self) -> bool:
         """Return whether the group has a position in any partition."""
         partitions = self._consumer.list_topics(self._topic, TIMEOUT).topics[self._topic].partitions
-        committed = self._consumer.committed([TopicPartition(self._topic, each) for each in partitions], TIMEOUT)
-        return any(each.offset >= 0 for each in committed)
+        return any(offset >= 0 for offset in self._committed(partitions).values())
 
-    def _offset(self, partition: int, timestamp: int) -> int:
-        """Return the first offset at or after a time; -1 if there is none."""
-        (found,) = self._consumer.offsets_for_times([TopicPartition(self._topic, partition, timestamp)], TIMEOUT)
-        if found.error:
-            raise KafkaException(found.error)
-        return found.offset
+    def _committed(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the group's positions; negative where it has none."""
+        wanted = [TopicPartition(self._topic, each) for each in partitions]
+        return {each.partition: each.offset for each in self._consumer.committed(wanted, TIMEOUT)} if wanted else {}
 
-    def _commit(self, partition: int, offset: int) -> None:
+    def _offsets(self, partitions: Sequence[int], timestamp: int) -> dict[int, int]:
+        """Return the first offset of each partition at or after a time; -1 if there is none."""
+        found = self._consumer.offsets_for_times([TopicPartition(self._topic, each, timestamp) for each in partitions], TIMEOUT)
+        for each in found:
+            if each.error:
+                raise KafkaException(each.error)
+        return {each.partition: each.offset for each in found}
+
+    def _commit(self, positions: list[TopicPartition]) -> None:
         try:
-            self._consumer.commit(offsets=[TopicPartition(self._topic, partition, offset)], asynchronous=False)
+            self._consumer.commit(offsets=positions, asynchronous=False)
         except KafkaException as exception:  # the next batch commits a position, too
-            log().warning(
-                "position not committed", **self._place(partition), error=describe("commit offsets", error_of(exception))
-            )
-
-    def _place(self, partition: int) -> dict[str, object]:
-        return {"topic": self._topic, "partition": partition}
+            error = describe("commit offsets", error_of(exception))
+            log().warning("positions not committed", topic=self._topic, positions=str(positions), error=error)
 
 
 class GapObserver:

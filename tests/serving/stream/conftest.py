@@ -171,10 +171,18 @@ class Topics:
         consumer.commit(offsets=[TopicPartition(self.readings, partition, offset)], asynchronous=False)
         consumer.close()
 
-    def expire(self, topic: str, offset: int) -> None:
-        """Delete the records before an offset of the first partition, as retention does."""
+    def ends(self) -> list[int]:
+        """Return the end of each partition of the readings."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group, **QUIET})
+        partitions = [TopicPartition(self.readings, each) for each in range(self._partitions)]
+        ends = [consumer.get_watermark_offsets(each, TIMEOUT)[1] for each in partitions]
+        consumer.close()
+        return ends
+
+    def expire(self, topic: str, offset: int, partition: int = 0) -> None:
+        """Delete the records before an offset of a partition, as retention does."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap, **QUIET})
-        for future in admin.delete_records([TopicPartition(topic, 0, offset)]).values():
+        for future in admin.delete_records([TopicPartition(topic, partition, offset)]).values():
             future.result(30)
 
     def read(self, topic: str, count: int, timeout: float = TIMEOUT) -> list[ReadRecord]:

@@ -62,6 +62,24 @@ def test_expired_records_are_told_with_their_range(
     assert "position lost" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_each_partition_is_told_once(protocol: str, broker: str, start_thread: StartThread) -> None:
+    """The client returns the errors of partitions one at a time, and some of them twice."""
+    topics, kafka, partitions = Topics(broker, 12), {"group.protocol": protocol}, range(12)
+    topics.send(VALUES * 6)
+    began = time.monotonic()
+    score(start_thread, topics, 120, kafka=kafka)
+    assert time.monotonic() - began < 5  # half a second for each partition before
+    ends = topics.ends()
+    for partition in partitions:
+        topics.put_partition(partition, VALUES[:5])
+        topics.expire(topics.readings, ends[partition] + 3, partition)
+    worker = score(start_thread, topics, 24, kafka=kafka)
+    position = {"topic": topics.readings, "cause": "expired"}
+    skipped = [worker.metric("residuum_stream_skipped_records_total", **position, partition=str(each)) for each in partitions]
+    assert skipped == [3 if ends[each] else 0 for each in partitions]
+
+
 def test_a_lost_position_may_stop_the_worker_or_skip_to_the_end(
     one_partition: Topics, start_thread: StartThread, capsys: pytest.CaptureFixture[str]
 ) -> None:
