@@ -58,7 +58,7 @@ class DelimitedSource(SourceBase):
 
     def _blocks(self, wanted: list[str], numbers: Collection[str]) -> Iterator[TableBatch]:
         fast = FastReader(self.columns, self._header.separator, wanted, numbers, self._options)
-        lenient = LenientReader(self.name, self.columns, self._header.separator)
+        lenient = LenientReader(self.name, self.columns, self._header.separator, {*wanted} - {*self._options.ignored})
         splitter = BlockSplitter(self._stream, blocks.BLOCK_BYTES)
         line = self._header.lines + 1
         while data := splitter.next_block(line):

@@ -20,10 +20,7 @@ SAMPLE_LINES = 5
 BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)*")
 QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*"', re.MULTILINE)
 BARE_RETURN = re.compile(r"\r(?!\n)")
-UTF16 = "is written in UTF-16: save it as UTF-8"
 OTHER_FORMATS = {  # first bytes of files that are not text -> what the file is, and what to do
-    b"\xff\xfe": UTF16,
-    b"\xfe\xff": UTF16,
     b"\x1f\x8b": "is compressed with gzip: end its name in .gz, or unpack it first",
     b"\x28\xb5\x2f\xfd": "is compressed with zstd: end its name in .zst, or unpack it first",
     b"PAR1": "is Parquet: give it as a file that ends in .parquet",
@@ -71,6 +68,8 @@ def first_text(stream: ByteStream, size: int) -> str:
     advice = next((advice for start, advice in OTHER_FORMATS.items() if data.startswith(start)), None)
     if advice:
         raise TableError(f"{stream.name} {advice}")
+    if data[:2].count(0) == 1 == data[2:4].count(0):
+        raise TableError(f"{stream.name} looks like UTF-16: read it with --encoding utf-16-le or utf-16-be")
     is_all = len(data) < size
     lines = data if is_all else data[: data.rfind(b"\n") + 1]
     if data and not lines:
@@ -122,7 +121,7 @@ def check_bytes(name: str, header: str) -> None:
         TableError: it is not; the message says what to save instead.
     """
     if UNDECODED.search(header):
-        raise TableError(f"{name}: the header is not UTF-8: save the file as UTF-8")
+        raise TableError(f"{name}: the header is not UTF-8: name its encoding, such as --encoding cp1252 or latin-1")
     if BARE_RETURN.search(header):
         raise TableError(f"{name}: its lines end in bare carriage returns: save it with LF or CRLF")
 

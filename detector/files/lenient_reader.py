@@ -6,13 +6,15 @@ next line, so the records around it are kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from detector.files import blocks
 from detector.files.record import BrokenRecord, UnterminatedQuote, read_record
 from detector.files.utf8 import UNDECODED, decode, encode, printable
 from detector.rejects import Reject, shorten
+
+ENCODING = "UTF-8, or the encoding of the file named, such as --encoding cp1252 or latin-1"
 
 
 @dataclass
@@ -35,8 +37,9 @@ class LenientBlock:
 class LenientReader:
     """Reads the blocks of one file record by record."""
 
-    def __init__(self, file: str, columns: Sequence[str], separator: str) -> None:
+    def __init__(self, file: str, columns: Sequence[str], separator: str, wanted: Collection[str]) -> None:
         self._file = file
+        self._is_wanted = [column in wanted for column in columns]
         self._columns = columns
         self._separator = separator
 
@@ -79,7 +82,10 @@ class LenientReader:
         if count != columns:
             raise BrokenRecord(columns, f"{count} fields", f"{columns} fields")
         if not text.isascii() and UNDECODED.search(text, start, stop):
-            return self._reject(undecodable(self.fields(record)), stop, block)
+            broken = undecodable(self.fields(record), self._is_wanted)
+            if broken:
+                return self._reject(broken, stop, block)
+            record = printable(record) if isinstance(record, str) else [printable(text) for text in record]
         block.rows.append(block.line)
         block.records.append(record)
         return stop
@@ -101,7 +107,7 @@ def is_blank(line: str, columns: int) -> bool:
     return not (line.strip() if columns > 1 else line.removesuffix("\r"))
 
 
-def undecodable(fields: Sequence[str]) -> BrokenRecord:
-    """Return the error for the first field that is not UTF-8."""
-    index = next(index for index, text in enumerate(fields) if UNDECODED.search(text))
-    return BrokenRecord(index, fields[index], "UTF-8")
+def undecodable(fields: Sequence[str], is_wanted: Sequence[bool]) -> BrokenRecord | None:
+    """Return the error for the first field that is read and is not UTF-8; None if there is none."""
+    index = next((index for index, text in enumerate(fields) if is_wanted[index] and UNDECODED.search(text)), None)
+    return None if index is None else BrokenRecord(index, fields[index], ENCODING)

@@ -30,7 +30,7 @@ def open_source(path: str, options: ReadOptions = DEFAULT_OPTIONS) -> TableSourc
     if suffixes and suffixes[-1] in PARQUET:
         return ParquetSource(path)
     compression = suffixes.pop() if suffixes and suffixes[-1] in COMPRESSED else ""
-    stream = ByteStream(path, compression)
+    stream = ByteStream(path, compression, options.encoding)
     try:
         is_ndjson = starts_with_object(stream) if path == STDIN else bool(suffixes) and suffixes[-1] in NDJSON
         return NdjsonSource(stream) if is_ndjson else DelimitedSource(stream, options)

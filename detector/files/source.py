@@ -18,10 +18,14 @@ class ReadOptions(msgspec.Struct, frozen=True):
 
     `missing` holds additional words for a missing cell (besides empty, NA, N/A, NaN, null and None). `decimal_comma`: a
     comma does not separate fields where another character may, and numbers that are requested as such have decimal commas.
+    `encoding` is that of text files without a byte order mark; "" is UTF-8. `ignored` are requested
+    columns of which no cell matters, nor its encoding.
     """
 
     missing: tuple[str, ...] = ()
     decimal_comma: bool = False
+    encoding: str = ""
+    ignored: tuple[str, ...] = ()
 
 
 class TableSource(Protocol):

@@ -11,24 +11,39 @@ from typing import BinaryIO
 
 from detector.errors import TableError
 from detector.files.compression import DECOMPRESSORS, ByteReader, DamagedFile
+from detector.files.encoding import BOM, MARKS, UTF8, TranscodingReader, WrongEncoding, find_codec
 from detector.files.paths import STDIN, missing_file_message
 
-BOM = b"\xef\xbb\xbf"
+__all__ = ["BOM", "ByteStream", "CountedFile"]
 
 
 class ByteStream:
     """The decompressed content of a file."""
 
-    def __init__(self, name: str, compression: str = "") -> None:
-        """Open the file.
+    def __init__(self, name: str, compression: str = "", encoding: str = "") -> None:
+        """Open the file; text in another encoding than UTF-8, named or told by a byte order mark, is converted.
 
         Raises:
             TableError: the file does not exist, is a folder, or cannot be opened.
+            SettingError: there is no such encoding.
         """
         self.name = name
+        codec = find_codec(encoding)
         self.file = CountedFile(name)
         self._bytes: ByteReader = DECOMPRESSORS[compression](self.file) if compression else self.file
         self._peeked = b""
+        try:
+            self._convert(codec)
+        except BaseException:
+            self.close()
+            raise
+
+    def _convert(self, codec: str) -> None:
+        """Convert what is read to UTF-8; a byte order mark wins over the named encoding."""
+        start = self.peek(max(map(len, MARKS)))
+        codec = next((of_mark for mark, of_mark in MARKS.items() if start.startswith(mark)), codec)
+        if codec != UTF8:
+            self._bytes, self._peeked = TranscodingReader(self._peeked, self._bytes, codec), b""
 
     def read(self, size: int) -> bytes:
         """Read `size` bytes; fewer only at the end.
@@ -57,6 +72,8 @@ class ByteStream:
     def _read_piece(self, size: int) -> bytes:
         try:
             return self._bytes.read(size)
+        except WrongEncoding as error:
+            raise TableError(f"{self.name} is not written in {error}: name its encoding by --encoding") from error
         except DamagedFile as error:
             raise TableError(f"{self.name} is damaged or cut short ({error}): write or fetch it again") from error
         except OSError as error:

@@ -9,7 +9,7 @@ import typer
 from residuum import describe
 from residuum.cli import output
 from residuum.cli.optional_dependencies import require_training
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, MODEL, NORMAL_VALUES
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, MODEL, NORMAL_VALUES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,6 +62,7 @@ def calibrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the effect without writing a version.")] = False,
     device: DEVICE = "auto",
     decimal_comma: DECIMAL_COMMA = False,
+    encoding: ENCODING = "",
 ) -> None:
     """Move the threshold, to a false-alarm rate or by labelled rows, and write it as the next version."""
     require_training()
@@ -81,18 +82,22 @@ def calibrate(
     scorer = Scorer.open(model, device)
     if criterion:
         scorer.only_rows("a threshold from labels")
-    rows = _labelled(scorer, options, decimal_comma=decimal_comma) if criterion else None
+    rows = _labelled(scorer, options, decimal_comma=decimal_comma, encoding=encoding) if criterion else None
     decision = _decide(scorer, options, criterion, rows)
     output.print_tables(_effect(scorer, decision, rows))
     if not dry_run:
         _write(scorer, decision)
 
 
-def _labelled(scorer: Scorer, options: ThresholdOptions, *, decimal_comma: bool) -> LabelledScores:
+def _labelled(scorer: Scorer, options: ThresholdOptions, *, decimal_comma: bool, encoding: str) -> LabelledScores:
     from residuum.cli.labelled import LabelledFiles, score_labelled
 
     files = LabelledFiles(
-        files=options.labels, label=options.label, normal_values=options.normal_values, decimal_comma=decimal_comma
+        files=options.labels,
+        label=options.label,
+        normal_values=options.normal_values,
+        decimal_comma=decimal_comma,
+        encoding=encoding,
     )
     return score_labelled(scorer, files)
 

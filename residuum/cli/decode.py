@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, IMAGE, MODEL, TO
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, FORCE, IMAGE, MODEL, TO
 
 STEPS = 10
 
@@ -31,6 +31,7 @@ def decode(
     device: DEVICE = "auto",
     force: FORCE = False,
     decimal_comma: DECIMAL_COMMA = False,
+    encoding: ENCODING = "",
 ) -> None:
     """Decode codes (the columns latent_1, latent_2 ... that `embed` writes) into rows, or interpolate between two rows."""
     from detector import bundle, repository
@@ -42,7 +43,7 @@ def decode(
 
     if steps is not None and between is None:
         raise SettingError("--steps needs --between and two row numbers")
-    job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image)
+    job = job_of(files, to, force=force, decimal_comma=decimal_comma, encoding=encoding, image=image)
     opened = bundle.read(repository.find(model))
     decoder = Decoder(opened, device)
     if between is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from residuum import describe
 from residuum.cli import output
 from residuum.cli.optional_dependencies import require_training
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORMAT, LABEL_OR_FOLDER, MODEL, NAMES, NORMAL_VALUES
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, FORMAT, LABEL_OR_FOLDER, MODEL, NAMES, NORMAL_VALUES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +28,7 @@ def evaluate(
     normal_value: NORMAL_VALUES = None,
     device: DEVICE = "auto",
     decimal_comma: DECIMAL_COMMA = False,
+    encoding: ENCODING = "",
     format: FORMAT = "text",  # noqa: A002 - the option's name
 ) -> None:
     """Compare verdicts with labels: ranking, false alarms, and the share found of each kind of anomaly."""
@@ -38,7 +39,12 @@ def evaluate(
 
     scorer = Scorer.open(model, device)
     labelled = LabelledFiles(
-        files=tuple(files), label=label, normal_values=tuple(normal_value or ()), decimal_comma=decimal_comma, names=names
+        files=tuple(files),
+        label=label,
+        normal_values=tuple(normal_value or ()),
+        decimal_comma=decimal_comma,
+        encoding=encoding,
+        names=names,
     )
     rows = score_labelled(scorer, labelled)
     evaluation = compare(rows.scores, rows.flagged, rows.labels, rows.kinds)

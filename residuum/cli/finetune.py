@@ -9,7 +9,7 @@ import typer
 from residuum import describe
 from residuum.cli import output
 from residuum.cli.optional_dependencies import require_training
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, MODEL, NORMAL_VALUES
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, MODEL, NORMAL_VALUES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,6 +36,7 @@ def finetune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compare without writing a version.")] = False,
     device: DEVICE = "auto",
     decimal_comma: DECIMAL_COMMA = False,
+    encoding: ENCODING = "",
 ) -> None:
     """Train a classifier on a few labelled rows; if it beats the score, it becomes the next version. Verdicts do not change."""
     require_training()
@@ -47,7 +48,7 @@ def finetune(
     opened = bundle.read(repository.find(model))
     scorer = Scorer(opened, device).only_rows("finetune")
     labelled = LabelledFiles(
-        files=tuple(files), label=label, normal_values=tuple(normal_value or ()), decimal_comma=decimal_comma
+        files=tuple(files), label=label, normal_values=tuple(normal_value or ()), decimal_comma=decimal_comma, encoding=encoding
     )
     examples, left_out = _examples(scorer, labelled)
     comparison = compare_with_score(opened, examples, mode, seed)

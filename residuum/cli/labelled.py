@@ -30,6 +30,7 @@ class LabelledFiles(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None
     normal_values: tuple[str, ...] = ()
     decimal_comma: bool = False
+    encoding: str = ""
     names: str | None = None
 
     @property
@@ -76,6 +77,7 @@ def score_labelled(
         paths=find_inputs(scorer.manifest, labelled.files),
         keep=(labelled.label,),
         decimal_comma=labelled.decimal_comma,
+        encoding=labelled.encoding,
         explain="none",
     )
     scores, flagged, labels, rejected = [], [], [], 0

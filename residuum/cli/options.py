@@ -40,6 +40,13 @@ IMAGE = Annotated[
 FORCE = Annotated[bool, typer.Option("--force", help="Replace existing output.")]
 DEVICE = Annotated[Device, typer.Option(help="Where to compute; auto uses a GPU if there is one.")]
 DECIMAL_COMMA = Annotated[bool, typer.Option("--decimal-comma", help="Numbers have a decimal comma: 1,5.")]
+ENCODING = Annotated[
+    str,
+    typer.Option(
+        help="The encoding of text files, such as latin-1, cp1252 or utf-16; a byte order mark decides by itself.",
+        show_default="utf-8",
+    ),
+]
 FORMAT = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
 LABEL_OR_FOLDER = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from residuum.cli.optional_dependencies import require_plotting
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, FORCE, MODEL
 
 if TYPE_CHECKING:
     from detector.images import ImageSpec
@@ -24,6 +24,7 @@ def picture(
     device: DEVICE = "auto",
     force: FORCE = False,
     decimal_comma: DECIMAL_COMMA = False,
+    encoding: ENCODING = "",
 ) -> None:
     """Plot rows in the latent space, anomalies ringed; more than two latents are projected on two principal components."""
     require_plotting()
@@ -44,7 +45,7 @@ def picture(
     if image and image.files:
         rows, rejected = _embed_images(scorer, image, paths, label)
     else:
-        rows, rejected = _embed_tables(scorer, paths, label, decimal_comma=decimal_comma)
+        rows, rejected = _embed_tables(scorer, paths, label, decimal_comma=decimal_comma, encoding=encoding)
     score = scorer.manifest.score
     title = f"Latent space of {scorer.manifest.name}, version {scorer.manifest.version} ({scorer.manifest.variant})"
     output_files.write(to, draw(rows, PlotLabels(title, f"{score.name} ({score.unit})", label)), force=force)
@@ -58,7 +59,9 @@ def picture(
     )
 
 
-def _embed_tables(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, decimal_comma: bool) -> tuple[LatentRows, int]:
+def _embed_tables(
+    scorer: Scorer, paths: tuple[str, ...], label: str | None, *, decimal_comma: bool, encoding: str
+) -> tuple[LatentRows, int]:
     """Return the rows of tables with codes, verdicts and labels, and the number of rejected rows."""
     import numpy as np
 
@@ -74,7 +77,7 @@ def _embed_tables(scorer: Scorer, paths: tuple[str, ...], label: str | None, *, 
     codes, scores, rejected = [], [], 0
     labels: list[str | None] = []
     with reading_progress(paths, "drawing") as progress:
-        for batch in read(paths, scorer.columns, ReadOptions(missing, decimal_comma), keep, progress):
+        for batch in read(paths, scorer.columns, ReadOptions(missing, decimal_comma, encoding), keep, progress):
             encoded = encode(batch.frame, scorer.columns, batch.rows, file=batch.file, missing=missing)
             codes.append(scorer.graph.latent(encoded.matrix))
             scores.append(scorer.graph.scores(encoded.matrix))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, IMAGE, MODEL, TO
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, FORCE, IMAGE, MODEL, TO
 
 
 def reconstruct(
@@ -14,6 +14,7 @@ def reconstruct(
     device: DEVICE = "auto",
     force: FORCE = False,
     decimal_comma: DECIMAL_COMMA = False,
+    encoding: ENCODING = "",
 ) -> None:
     """Write each row as the detector reconstructs it: expected values in the units of the input, missing cells filled."""
     from detector.scorer import Scorer
@@ -21,5 +22,5 @@ def reconstruct(
     from serving.files.transform import reconstruction_transform
 
     scorer = Scorer.open(model, device).only_rows("reconstruct")
-    job = job_of(files, to, force=force, decimal_comma=decimal_comma, image=image, manifest=scorer.manifest)
+    job = job_of(files, to, force=force, decimal_comma=decimal_comma, encoding=encoding, image=image, manifest=scorer.manifest)
     transform(reconstruction_transform(scorer), job, scorer.folder, "reconstructed")

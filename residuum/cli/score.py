@@ -16,7 +16,7 @@ from residuum import describe
 from residuum.cli import output
 from residuum.cli.command import OptionHelp, allow_interrupted_reads, given, help_of, lazy_help
 from residuum.cli.optional_dependencies import require_client
-from residuum.cli.options import DECIMAL_COMMA, DEVICE, FILES, FORCE, MODEL, TO, Device
+from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, FORCE, MODEL, TO, Device
 from residuum.cli.output import Fact
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def score(
         typer.Option("--strict", help="Exit with code 3 if any row was rejected; without it, only if no row could be scored."),
     ] = False,
     decimal_comma: DECIMAL_COMMA = False,
+    encoding: ENCODING = "",
 ) -> None:
     """Score files: write a verdict for each row, with reasons for the anomalies."""
     from serving.files.scoring import ScoringJob, ScoringRequest, rejects_beside, score_files
@@ -76,7 +77,9 @@ def score(
         paths = find_inputs(scorer.manifest, files)
         kept = tuple(dict.fromkeys(keep or ()))
         job = ScoringJob(
-            request=ScoringRequest(paths=paths, keep=kept, decimal_comma=decimal_comma, **given(top=top, explain=reasons)),
+            request=ScoringRequest(
+                paths=paths, keep=kept, decimal_comma=decimal_comma, encoding=encoding, **given(top=top, explain=reasons)
+            ),
             to=to,
             rejects=rejects_beside(to) if rejects is None else rejects,
             heatmaps=heatmaps or "",

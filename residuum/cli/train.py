@@ -14,7 +14,7 @@ from residuum.cli import output
 from residuum.cli.command import OptionHelp, allow_interrupted_reads, given, help_of, lazy_help
 from residuum.cli.durations import parse_seconds
 from residuum.cli.optional_dependencies import require_training
-from residuum.cli.options import DECIMAL_COMMA, FILES, Device
+from residuum.cli.options import DECIMAL_COMMA, ENCODING, FILES, Device
 from residuum.cli.output import Fact
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def train(
         Device | None, typer.Option(help="Where to compute; auto uses a GPU if there is one.", show_default=False)
     ] = None,
     decimal_comma: DECIMAL_COMMA = False,
+    encoding: ENCODING = "",
     category: Annotated[
         Names,
         typer.Option(help="A column to treat as categories; repeatable.", show_default=False, rich_help_panel=COLUMNS),
@@ -219,7 +220,9 @@ def train(
         if are_images and shape:
             table, blank_lines = _read_images(paths, shape), 0
         else:
-            table, blank_lines = read(paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma))
+            table, blank_lines = read(
+                paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma, encoding=encoding, ignored=columns.ignore)
+            )
             check_options(columns, table.frame.columns)
         from training.train import train as train_on  # imports torch, which takes seconds: all checks come before it
 

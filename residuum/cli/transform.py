@@ -24,6 +24,7 @@ def job_of(
     *,
     force: bool,
     decimal_comma: bool,
+    encoding: str,
     image: str | None = None,
     manifest: Manifest | None = None,
 ) -> TransformJob:
@@ -31,7 +32,9 @@ def job_of(
     if image is not None:
         require_plotting()
     paths = find_inputs(manifest, files) if manifest else tuple(expand(files))
-    return TransformJob(paths=paths, to=to, rejects=rejects_beside(to), force=force, decimal_comma=decimal_comma, image=image)
+    return TransformJob(
+        paths=paths, to=to, rejects=rejects_beside(to), force=force, decimal_comma=decimal_comma, encoding=encoding, image=image
+    )
 
 
 def transform(rewriter: Transform, job: TransformJob, folder: Path, action: str) -> None:

@@ -62,6 +62,7 @@ class ScoringRequest(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[str, ...]
     keep: tuple[str, ...] = ()
     decimal_comma: bool = False
+    encoding: str = ""
     explain: Explain = "anomalies"
     top: int = 3
 
@@ -181,7 +182,7 @@ def _batches(scorer: VerdictProvider, request: ScoringRequest, progress: Progres
 
         local_scorer(scorer)
         return read_images(request.paths, scorer.input.image, progress)
-    options = ReadOptions(missing=scorer.manifest.missing, decimal_comma=request.decimal_comma)
+    options = ReadOptions(missing=scorer.manifest.missing, decimal_comma=request.decimal_comma, encoding=request.encoding)
     further = [name for name in scorer.input.required if name not in {column.name for column in scorer.columns}]
     return read(request.paths, scorer.columns, options, (*request.keep, *further), progress)
 

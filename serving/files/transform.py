@@ -48,12 +48,13 @@ class TransformJob(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     rejects: str = ""
     decimal_comma: bool = False
+    encoding: str = ""
     force: bool = False
     image: str | None = None  # a size such as 28x28, to write a contact sheet
 
     def read_options(self, missing: tuple[str, ...]) -> ReadOptions:
         """Return how cells are written."""
-        return ReadOptions(missing=missing, decimal_comma=self.decimal_comma)
+        return ReadOptions(missing=missing, decimal_comma=self.decimal_comma, encoding=self.encoding)
 
 
 class TransformSummary(msgspec.Struct, kw_only=True):
@@ -186,16 +187,15 @@ def _batches(transform: Transform, job: TransformJob, progress: Progress) -> Ite
 
 
 def _without_missing_cells(encoded: Encoded, batch: TableBatch, columns: Sequence[Column]) -> Encoded:
-    """Reject the rows with a missing cell."""
-    is_missing = np.isnan(encoded.matrix)
+    """Reject the rows with a cell that is missing or infinite."""
+    is_missing = ~np.isfinite(encoded.matrix)
     is_incomplete = is_missing.any(axis=1)
     positions = np.flatnonzero(encoded.accepted)
-    rejects = [
-        Reject(
-            int(batch.rows[positions[row]]), columns[int(is_missing[row].argmax())].name, "nothing", "a finite number", batch.file
-        )
-        for row in np.flatnonzero(is_incomplete)
-    ]
+    rejects = []
+    for row in np.flatnonzero(is_incomplete):
+        at = int(is_missing[row].argmax())
+        found = "nothing" if np.isnan(encoded.matrix[row, at]) else f"{encoded.matrix[row, at]}"
+        rejects.append(Reject(int(batch.rows[positions[row]]), columns[at].name, found, "a finite number", batch.file))
     accepted = encoded.accepted.copy()
     accepted[positions[is_incomplete]] = False
     return Encoded(encoded.matrix[~is_incomplete], accepted, [*encoded.rejects, *rejects], encoded.infinite)

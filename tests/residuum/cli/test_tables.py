@@ -105,3 +105,53 @@ def test_a_run_that_scores_nothing_is_no_success(run: Run, rows: pl.DataFrame) -
         assert result.exit_code == 3, result.output
     rows.with_columns(flow=pl.Series(["x", *["7.5"] * 5])).write_csv("in.csv")
     score(run, "in.csv")
+
+
+def test_only_columns_that_are_read_must_be_utf8(run: Run, rows: pl.DataFrame) -> None:
+    rows.with_columns(operator=pl.Series(["Moller", *["Smith"] * 5])).write_csv("in.csv")
+    Path("in.csv").write_bytes(Path("in.csv").read_bytes().replace(b"Moller", b"M\xf6ller"))
+    assert score(run, "in.csv").height == 6
+    assert score(run, "in.csv", "--keep", "operator").height == 5
+    assert pl.read_csv("out.rejects.csv")["column", "expected"].rows() == [
+        ("operator", "UTF-8, or the encoding of the file named, such as --encoding cp1252 or latin-1")
+    ]
+    assert score(run, "in.csv", "--keep", "operator", "--encoding", "latin-1")["operator"].to_list() == ["Möller", *["Smith"] * 5]
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("utf-16", ()),
+        ("utf-16", ("--encoding", "latin-1")),
+        ("utf-8-sig", ("--encoding", "cp1252")),
+        ("utf-32", ()),
+        ("utf-16-le", ("--encoding", "utf-16-le")),
+        ("utf-16-be", ("--encoding", "UTF-16BE")),
+        ("cp1252", ("--encoding", "cp1252")),
+        ("iso8859-15", ("--encoding", "iso-8859-15")),
+    ],
+)
+def test_encodings(run: Run, rows: pl.DataFrame, codec: str, options: tuple[str, ...]) -> None:
+    text = rows.with_columns(Betreiberin=pl.Series(["Zoë – €" if codec != "iso8859-15" else "Zoë €"] * 6)).write_csv()
+    Path("in.csv").write_bytes(text.encode(codec))
+    assert (
+        score(run, "in.csv", "--keep", "Betreiberin", *options)["Betreiberin"].to_list()
+        == [text.split("\n")[1].split(",")[-1]] * 6
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        (b"temperature,\xfc\n1,2\n", (), "the header is not UTF-8: name its encoding, such as --encoding cp1252 or latin-1"),
+        ("temperature,a\n1,2\n".encode("utf-16-le"), (), "--encoding utf-16-le"),
+        (b"\xdc\x00\x00a\x00\n", ("--encoding", "utf-16-be"), "in.csv is not written in utf-16-be"),
+        (b"temperature,a\n1,2\n", ("--encoding", "klingon"), "--encoding klingon is not known"),
+        (b"temperature,a\n1,2\n", ("--encoding", "base64"), "is no encoding of text"),
+    ],
+)
+def test_errors_name_the_encoding_and_the_option(run: Run, data: bytes, options: tuple[str, ...], message: str) -> None:
+    Path("in.csv").write_bytes(data)
+    result = run("score", KEPT, "in.csv", "--to", "out.csv", *options)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
