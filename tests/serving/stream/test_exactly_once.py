@@ -218,6 +218,7 @@ def start_and_stop(start: Callable[[], WorkerProcess], *, kills: bool) -> list[W
             assert leaving.stop() == 0, leaving.log
         elif kills and number:
             workers.pop(0).kill()
+    until(lambda: all('"streaming"' in worker.log for worker in workers))  # before that, SIGTERM ends them with 143
     return workers
 
 
