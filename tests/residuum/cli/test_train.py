@@ -1,4 +1,4 @@
-"""`residuum train`: what it message, and what it will not do."""
+"""`residuum train`: what it prints, and what it refuses."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def test_the_list_names_each_variant_and_its_paper(run: Run) -> None:
         assert f"choose it {variant.choose_when}" in message
         assert variant.paper in message
     assert "tied=true" in message
-    assert "latent=0" not in message  # what all share is message where one variant is
+    assert "latent=0" not in message  # the settings that all share are shown with a single variant
 
 
 def test_the_list_reads_well_in_a_hundred_columns(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
