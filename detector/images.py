@@ -268,7 +268,7 @@ def _open_image(file: BinaryIO) -> PillowImage:
         raise UnreadableImage("far too many pixels", f"an image of at most {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # Pillow's parsers raise errors of many types
         is_empty = file.seek(0, os.SEEK_END) == 0
-        raise UnreadableImage("an empty file" if is_empty else "no PNG or JPEG, despite its name") from error
+        raise UnreadableImage("an empty file" if is_empty else "not a PNG or JPEG, despite its name") from error
     width, height = opened.size
     if width * height > MAX_PIXELS:
         opened.close()

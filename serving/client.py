@@ -423,7 +423,7 @@ def _reason_count(explain: Explain, top: int) -> int:
         SettingError: every row is to be explained.
     """
     if explain == "all":
-        raise SettingError("a service explains anomalies only: leave --reasons all out")
+        raise SettingError("a service explains anomalies only: leave out --reasons all")
     return 0 if explain == "none" else top
 
 

@@ -124,7 +124,7 @@ def parse_date_format(text: str) -> str:
     if "%d" in found and "%m" in found and "%y" in found.lower():
         return found
     units = ", ".join(date_format.UNITS)
-    raise SettingError(f"--date-format {text} is no format of dates: give directives such as %d/%m/%Y, or a unit: {units}")
+    raise SettingError(f"--date-format {text} is not a date format: give directives such as %d/%m/%Y, or a unit: {units}")
 
 
 def _column_or_reason(series: pl.Series, options: ColumnOptions, missing: frozenset[str]) -> Column | IgnoredColumn:
@@ -152,7 +152,7 @@ def _reason_to_ignore(series: pl.Series, options: ColumnOptions) -> str:
     reasons.update(dict.fromkeys(options.ignore, "ignored by option"))
     undecoded = cells.not_text(series)
     if undecoded is not None and not is_readable(int(undecoded.sum()), len(series)):
-        reasons.setdefault(series.name, "holds bytes that are no UTF-8 text")
+        reasons.setdefault(series.name, "holds bytes that are not UTF-8 text")
     return reasons.get(series.name, "")
 
 
@@ -211,7 +211,7 @@ def _habit(values: np.ndarray) -> str:
         span = distinct[-1] - distinct[0] + 1
         is_code = len(values) >= MANY_ROWS and distinct[0] >= 10.0 ** (FEWEST_DIGITS - 1) and distinct[-1] < 10 * distinct[0]
         if is_code or len(values) ** 2 / (2 * span) >= EXPECTED_REPEATS:
-            return "never repeats a value, as an identifier"
+            return "never repeats a value, like an identifier"
     return ""
 
 

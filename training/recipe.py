@@ -101,11 +101,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         names = [name for name, given in is_given.items() if given]
         if names:
             are = "is" if len(names) == 1 else "are"
-            raise SettingError(f"--{' and --'.join(names)} {are} for windows of a series: set the rows of a window by --window")
+            raise SettingError(
+                f"--{' and --'.join(names)} {are} for windows of a series: set the number of rows of a window with --window"
+            )
 
     def _check_window(self, length: int) -> None:
         if self.columns.time is None:
-            raise SettingError("windows need rows in the order of time: name the time column by --time")
+            raise SettingError("windows need rows in the order of time: name the time column with --time")
         if self.image is not None:
             raise SettingError("rows are either the pixels of an image or a series: leave out --image or --window")
         if not MIN_WINDOW <= length <= MAX_LENGTH:

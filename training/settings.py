@@ -24,7 +24,7 @@ Rate = Annotated[float, Meta(gt=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e6)]  # bounded: with an infinite weight nothing is learned
 
 Sizes = Annotated[tuple[Size, ...], Meta(description="the encoder's hidden layers; the decoder mirrors them")]
-Activation = Annotated[Literal["silu", "relu", "sigmoid", "tanh"], Meta(description="between layers")]
+Activation = Annotated[Literal["silu", "relu", "sigmoid", "tanh"], Meta(description="the function between layers")]
 
 
 class VariantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,15 +55,17 @@ class WindowSettings(VariantSettings, frozen=True, kw_only=True):
     score: Annotated[
         Literal["level-energy", "whitened"],
         Meta(
-            description="level-energy: the shift of a level, times how unusual the latest movement is (one column: or a single "
-            "row); whitened: of the newest row"
+            description="level-energy: how far the level shifted, times how unusual the latest movement is (with one column also "
+            "a single row); whitened: the newest row alone"
         ),
     ] = "level-energy"
-    smoothing: Annotated[int, Meta(ge=1, le=4096, description="span of the score's exponential mean, windows; 1 for none")] = 1
+    smoothing: Annotated[
+        int, Meta(ge=1, le=4096, description="span of the exponential mean over scores, in windows; 1 for none")
+    ] = 1
     m: Annotated[Vote, Meta(description="an alarm begins when m of the newest n scores are above the threshold")] = 1
     n: Annotated[Vote, Meta(description="see m")] = 1
     release: Annotated[float, Meta(gt=0, le=1, description="share of the threshold at or below which a score is quiet")] = 0.65
-    quiet: Annotated[int, Meta(ge=1, le=1_000_000, description="an alarm ends after so many quiet scores in a row")] = 5
+    quiet: Annotated[int, Meta(ge=1, le=1_000_000, description="an alarm ends after this many quiet scores in a row")] = 5
 
 
 class ConvolutionalWindowSettings(WindowSettings, frozen=True, kw_only=True):
@@ -75,7 +77,7 @@ class ConvolutionalWindowSettings(WindowSettings, frozen=True, kw_only=True):
 class RecurrentWindowSettings(WindowSettings, frozen=True, kw_only=True):
     """The settings of recurrent networks."""
 
-    sizes: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=1, description="the width of its state")] = (32,)
+    sizes: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=1, description="the width of the recurrent state")] = (32,)
     cell: Annotated[Literal["lstm", "gru"], Meta(description="the recurrent layer of encoder and decoder")] = "lstm"
 
 

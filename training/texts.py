@@ -91,8 +91,10 @@ def choices(name: str, present: pl.Series, found: FoundDateFormat) -> str:
     """Return why the format of dates cannot be told, and how the user tells it."""
     examples = " or ".join(f"--date-format {name}={each}" for each in found.choices[:3] or ("%d/%m/%Y",))
     if found.choices:
-        return f"day, month and year of {present[0]} cannot be told apart in this column: {examples} does"
-    return f"{present[0]} is no date in a format or unit that all its cells share: name it, such as {examples}"
+        return f"day, month and year of {present[0]} cannot be told apart in this column: choose {examples}"
+    return (
+        f"{present[0]} is not a date in a format or unit that all cells of the column share: name the format, such as {examples}"
+    )
 
 
 def _placeholder_note(placeholders: pl.Series) -> str:
@@ -114,7 +116,7 @@ def _doubt(name: str, present: pl.Series, numbers: cells.Parsed) -> str:
     symbols = numbers_with_symbols(present)
     if 2 * int(symbols.sum()) > len(present):
         return (
-            f"its texts are numbers beside symbols that differ, such as {format_names(others, 2)}: --numeric {name} reads those "
+            f"its texts are numbers with different symbols, such as {format_names(others, 2)}: --numeric {name} reads those "
             f"in the most frequent unit and rejects the others, --category {name} keeps the texts"
         )
     if are_mostly_dates(present):

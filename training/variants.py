@@ -260,7 +260,7 @@ VARIANTS = {
     ),
     "stacked": Variant(
         summary="a deep plain autoencoder: several layers on either side of the code",
-        choose_when="for wide tables, and images as rows, if rows are many",
+        choose_when="for wide tables, and images given as rows of pixels, if there are many rows",
         paper="Hinton & Salakhutdinov 2006",
         settings=StackedSettings,
         model=_plain,
@@ -303,7 +303,7 @@ VARIANTS = {
     ),
     "adversarial": Variant(
         summary="a discriminator forces its codes into the shape of a prior",
-        choose_when="where rows are to be generated and those of a variational one are too blurred",
+        choose_when="where rows are to be generated and those of the variational variant are too blurred",
         paper="Makhzani et al. 2016; Goodfellow et al. 2014",
         settings=AdversarialSettings,
         model=_adversarial,
@@ -319,7 +319,7 @@ VARIANTS = {
         score=_image_score,
         windowed=WindowedVariant(ConvolutionalWindowSettings, _convolutional_windows),
         takes_instead=(
-            "images, a folder of them or rows of pixels with --image 28x28, and windows of a series, named by --time and --window"
+            "images (a folder of them, or rows of pixels with --image 28x28) and windows of a series (with --time and --window)"
         ),
     ),
     "recurrent": Variant(
@@ -329,7 +329,7 @@ VARIANTS = {
         settings=RecurrentWindowSettings,
         model=None,
         windowed=WindowedVariant(RecurrentWindowSettings, _recurrent_windows),
-        takes_instead="windows of a series: name the column of time by --time and the rows of a window by --window",
+        takes_instead="windows of a series: name the time column with --time and the number of rows of a window with --window",
     ),
 }
 DEFAULT = "denoising"
@@ -358,7 +358,7 @@ def check_input(name: str, *, images: bool) -> None:
     """
     variant = named(name)
     if images and variant.settings is not ConvolutionalSettings:
-        raise SettingError(f"images are learnt by --variant {FOR_IMAGES}")
+        raise SettingError(f"images need --variant {FOR_IMAGES}")
     if variant.takes_instead and not images:
         raise SettingError(f"{name} takes {variant.takes_instead}")
 

@@ -33,7 +33,7 @@ def find_codec(encoding: str) -> str:
     except (LookupError, ValueError) as error:
         raise SettingError(f"--encoding {encoding} is not known: name one such as utf-8, latin-1, cp1252 or utf-16") from error
     if not getattr(found, "_is_text_encoding", True):
-        raise SettingError(f"--encoding {encoding} is no encoding of text: name one such as utf-8, latin-1, cp1252 or utf-16")
+        raise SettingError(f"--encoding {encoding} is not a text encoding: name one such as utf-8, latin-1, cp1252 or utf-16")
     return UTF8 if found.name in {UTF8, "utf-8-sig"} else found.name
 
 

@@ -34,7 +34,7 @@ class ParquetSource(SourceBase):
             self.columns = tuple(self._scan.collect_schema())
             self._rows = int(self._scan.select(pl.len()).collect().item())
         except READ_ERRORS as error:
-            raise TableError(f"{path} is no Parquet file, or is damaged ({first_line(error)}): write it again") from error
+            raise TableError(f"{path} is not a Parquet file, or is damaged ({first_line(error)}): write it again") from error
         self._done = 0
 
     @property

@@ -73,7 +73,7 @@ class ByteStream:
         try:
             return self._bytes.read(size)
         except WrongEncoding as error:
-            raise TableError(f"{self.name} is not written in {error}: name its encoding by --encoding") from error
+            raise TableError(f"{self.name} is not written in {error}: name its encoding with --encoding") from error
         except DamagedFile as error:
             raise TableError(f"{self.name} is damaged or cut short ({error}): write or fetch it again") from error
         except OSError as error:

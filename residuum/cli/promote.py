@@ -21,7 +21,7 @@ NAME = Annotated[Path, typer.Argument(help="A model's folder of versions: models
 URL = Annotated[
     str | None,
     typer.Option(
-        help="Change the version in use at a running service, such as http://localhost:8080; MODEL is then the model's name "
+        help="Change the version in use of a running service, such as http://localhost:8080; MODEL is then the model's name "
         "there. The environment variable RESIDUUM_TOKEN holds a token with the role operate.",
         show_default=False,
     ),

@@ -110,7 +110,9 @@ def find_inputs(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
     if scores_images and not images.are_image_paths(paths):
         raise SettingError(f"{manifest.name} scores images: give PNG or JPEG files or folders of them; {paths[0]} is neither")
     if not scores_images and images.are_image_paths(paths):
-        raise SettingError(f"{manifest.name} scores rows of tables: give CSV, Parquet or NDJSON files; {paths[0]} is none")
+        raise SettingError(
+            f"{manifest.name} scores rows of tables: give CSV, Parquet or NDJSON files; {paths[0]} is none of these"
+        )
     if not scores_images:
         return tuple(paths)
     require_images()

@@ -47,8 +47,8 @@ def serve(
     allowed_host: Annotated[
         list[str] | None,
         _option(
-            "A name or address, sent as Host, by which clients may call the service, beside localhost and the address that it "
-            "listens on; *.example.com for all names below, * for any. Repeatable."
+            "A name or address, sent as Host, by which clients may call the service, besides localhost and the address that it "
+            "listens on; *.example.com for all names below it, * for any. Repeatable."
         ),
     ] = None,
     cors_origin: Annotated[
@@ -59,7 +59,7 @@ def serve(
         ),
     ] = None,
     token_file: Annotated[
-        Path | None, _option("A file of bearer tokens: one per line, its SHA-256 digest and its roles.")
+        Path | None, _option("A file of bearer tokens: on each line, the SHA-256 digest of a token and its roles.")
     ] = None,
     tls_certificate: Annotated[Path | None, _option("The certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, _option("The certificate's private key, PEM.")] = None,
@@ -82,22 +82,27 @@ def serve(
     max_line: Annotated[int | None, _option("The size of a line of NDJSON.", LIMITS)] = None,
     max_header: Annotated[int | None, _option("The size of a request's header section.", LIMITS)] = None,
     max_requests: Annotated[
-        int | None, _option("Requests scored at the same time; those whose bodies still arrive do not count.", LIMITS)
+        int | None, _option("Requests scored at the same time; those whose bodies are still arriving do not count.", LIMITS)
     ] = None,
     max_queue: Annotated[int | None, _option("Requests that wait to be scored.", LIMITS)] = None,
     max_keys: Annotated[int | None, _option("Keys of series kept by one request, and by all sessions together.", LIMITS)] = None,
     session_timeout: Annotated[float | None, _option("Time until an unused session is dropped.", LIMITS)] = None,
     header_timeout: Annotated[float | None, _option("Time to receive a request's header section.", LIMITS)] = None,
     body_timeout: Annotated[
-        float | None, _option("Time to receive a body, beside what its bytes take at --min-body-rate; of NDJSON, a line.", LIMITS)
+        float | None,
+        _option("Time to receive a body, plus the time that its bytes take at --min-body-rate; for NDJSON, each line.", LIMITS),
     ] = None,
-    min_body_rate: Annotated[int | None, _option("The least rate of a body after that time, bytes per second.", LIMITS)] = None,
-    idle_timeout: Annotated[float | None, _option("Time that a client may neither send nor receive.", LIMITS)] = None,
+    min_body_rate: Annotated[
+        int | None, _option("The lowest rate at which a body may arrive after that time, in bytes per second.", LIMITS)
+    ] = None,
+    idle_timeout: Annotated[
+        float | None, _option("Time after which a client that neither sends nor receives is disconnected.", LIMITS)
+    ] = None,
     drain_delay: Annotated[
         float | None,
-        _option("Time from SIGTERM in which /readyz says 503 and new connections are accepted still.", LIMITS),
+        _option("Time after SIGTERM during which /readyz says 503 and new connections are still accepted.", LIMITS),
     ] = None,
-    drain_timeout: Annotated[float | None, _option("Time that it then waits for requests in progress.", LIMITS)] = None,
+    drain_timeout: Annotated[float | None, _option("Time that the service then waits for requests in progress.", LIMITS)] = None,
 ) -> None:
     """Serve bundles over HTTP, until SIGTERM or Ctrl-C."""
     given = {name: value for name, value in locals().items() if name not in {"models", "config"}}

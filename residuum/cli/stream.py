@@ -62,7 +62,7 @@ def stream(
         str | None,
         typer.Option(
             help="Where records go that cannot be scored.",
-            show_default="for topics the topic with the suffix .dlq, for lines the sink",
+            show_default="the topic's name with the suffix .dlq; without a topic, the sink",
         ),
     ] = None,
     group: Annotated[
@@ -113,7 +113,7 @@ def stream(
         float | None,
         typer.Option(
             min=0,
-            help="Time without new lines after which a source file that was rotated is left for the next one.",
+            help="Time without new lines after which the worker leaves a rotated source file for the next one.",
             rich_help_panel=LIMITS,
         ),
     ] = None,
@@ -144,7 +144,9 @@ def stream(
             rich_help_panel=LIMITS,
         ),
     ] = None,
-    deadline: Annotated[float | None, typer.Option(min=0, help="Time from SIGTERM to the exit.", rich_help_panel=LIMITS)] = None,
+    deadline: Annotated[
+        float | None, typer.Option(min=0, help="The longest time from SIGTERM to the exit.", rich_help_panel=LIMITS)
+    ] = None,
 ) -> None:
     """Score a stream: Kafka topics, standard input and output, growing files; until SIGTERM or Ctrl-C."""
     require_streaming(kafka=any(address and "://" in address for address in (source, to, dead_letters)))

@@ -63,7 +63,7 @@ def train(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="A TOML file of settings, and of the variant; the command line overrides it.", show_default=False),
+        typer.Option(help="A TOML file with settings and the variant; the command line overrides it.", show_default=False),
     ] = None,
     false_alarm_rate: Annotated[
         float | None, typer.Option(help="The share of normal rows that may be flagged.", show_default=False)
@@ -91,7 +91,7 @@ def train(
     date_format: Annotated[
         Names,
         typer.Option(
-            help="How dates are written, where a column leaves doubt: dd/mm/yyyy, directives such as %d/%m/%y, or a unit of "
+            help="How dates are written, if a column leaves this in doubt: dd/mm/yyyy, directives such as %d/%m/%y, or a unit of "
             "numbers (s, ms, us, ns since 1970, serial as in spreadsheets); for one column NAME=FORMAT; repeatable.",
             metavar="[NAME=]FORMAT",
             show_default=False,
@@ -105,7 +105,7 @@ def train(
         Names,
         typer.Option(
             help="A text that marks a missing cell, besides the empty cell, NA, NaN, null and None (in numbers, dates and "
-            "booleans also -, ?, #N/A, \\\\N and the like); inf: infinities are missing; repeatable.",
+            "booleans also -, ?, #N/A, \\N and the like); inf: infinities are missing; repeatable.",
             show_default=False,
             rich_help_panel=COLUMNS,
         ),
@@ -113,7 +113,9 @@ def train(
     time: Annotated[
         str | None,
         typer.Option(
-            help="The column that orders the rows: the newest rows calibrate.", show_default=False, rich_help_panel=COLUMNS
+            help="The column that orders the rows: the newest rows calibrate the threshold.",
+            show_default=False,
+            rich_help_panel=COLUMNS,
         ),
     ] = None,
     window: Annotated[

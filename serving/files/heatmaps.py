@@ -33,7 +33,7 @@ class HeatMaps:
             raise OutputError(f"{folder} is a file: heat maps are written into a folder")
         for path in paths:
             if self._path(path).exists() and not force:
-                raise OutputError(f"{self._path(path)} is there already; --force replaces it")
+                raise OutputError(f"{self._path(path)} exists already; --force replaces it")
 
     def add(self, files: Sequence[str], verdicts: Verdicts) -> None:
         """Draw the heat maps of scored images; each one appears when it is complete.

@@ -97,14 +97,14 @@ METRICS = (
         MetricDefinition(
             "counter",
             "residuum_unknown_columns",
-            "Keys and columns that the model does not read, in rows that were looked at.",
+            "Keys and columns that the model does not read, in the rows that were checked.",
             MODEL,
         ),
         lambda model: {(): model.differences.unknown},
     ),
     ModelMetric(
         MetricDefinition(
-            "counter", "residuum_missing_columns", "Rows without a key for a column, of those looked at.", (*MODEL, "column")
+            "counter", "residuum_missing_columns", "Rows without a key for a column, among those checked.", (*MODEL, "column")
         ),
         lambda model: {(name,): count for name, count in model.differences.missing.items()},
     ),

@@ -42,5 +42,5 @@ def parse_address(text: str) -> Address:
     url = urlsplit(f"//{rest}")
     name = url.path.strip("/")
     if not url.netloc or not name or "/" in name or url.query or "@" in url.netloc:
-        raise SettingError(f"{text} is not a topic: write {TOPIC_FORM}, and pass other settings by --kafka key=value")
+        raise SettingError(f"{text} is not a topic: write {TOPIC_FORM}, and pass other settings with --kafka key=value")
     return Topic(url.netloc, name)

@@ -111,7 +111,7 @@ class StateStore:
             yield
         except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
             message = f"{self._path} is not a valid state file: {error}"
-            raise StreamError(f"{message}; name another one by --state, or delete it to start again") from error
+            raise StreamError(f"{message}; name another one with --state, or delete it to start again") from error
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

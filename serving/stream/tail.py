@@ -117,7 +117,9 @@ class TailSource(LineSource):
         if path.exists() and not path.is_file():
             raise StreamError(f"{path} is not a regular file: read it by `residuum stream --from - < {path}`")
         if path.suffix in DECOMPRESSORS:
-            raise StreamError(f"{path} is compressed, and does not grow by lines: decompress it into `residuum stream --from -`")
+            raise StreamError(
+                f"{path} is compressed and does not grow line by line: decompress it and pipe it into `residuum stream --from -`"
+            )
         self._path = path
         self._store = StateStore(state)
         self._linger = linger
@@ -357,7 +359,7 @@ class TailSource(LineSource):
     def _warn_of_truncation(self) -> None:
         if not self._has_warned:
             self._has_warned = True
-            advice = "lines written between copy and truncation are lost, and nobody can count them: rotate by create instead"
+            advice = "lines written between copy and truncation are lost and cannot be counted: rotate by create instead"
             log().warning("file is rotated by copytruncate", file=str(self._path), advice=advice)
 
     @contextlib.contextmanager

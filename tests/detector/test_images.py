@@ -112,8 +112,8 @@ def other(kind: str, mode: str, **options: object) -> bytes:
 
 BAD: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "empty": (lambda: b"", "an empty file", "a PNG or JPEG image"),
-    "no image": (lambda: b"temperature,pressure\n1,2\n", "no PNG or JPEG, despite its name", "a PNG or JPEG image"),
-    "a GIF": (lambda: other("gif", "L"), "no PNG or JPEG", "a PNG or JPEG image"),
+    "no image": (lambda: b"temperature,pressure\n1,2\n", "not a PNG or JPEG, despite its name", "a PNG or JPEG image"),
+    "a GIF": (lambda: other("gif", "L"), "not a PNG or JPEG", "a PNG or JPEG image"),
     "cut off": (lambda: whole()[:1500], "a damaged image", "a whole PNG or JPEG image"),
     "changed": (lambda: whole()[:600] + b"\0" * 200 + whole()[800:], "a damaged image", "a whole PNG or JPEG image"),
     "a bomb": (lambda: png_head(50_000, 50_000), "far too many pixels", "at most 50,000,000 pixels"),

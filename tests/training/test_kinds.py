@@ -71,8 +71,11 @@ def repeated(*texts: object) -> list[object]:
         ([f"{1e6 - n * 2:,.0f}" for n in range(ROWS)], f"only falls{LEFT_OUT}"),
         ([n // 3 for n in range(ROWS)], f"only rises{LEFT_OUT}"),
         ([0] * 100 + [1] * 100, "number"),
-        ([(n * 77) % 457 for n in range(ROWS)], f"never repeats a value, as an identifier{LEFT_OUT}"),
-        ([10_000_000 + (n * 1_234_577) % 40_000_003 for n in range(ROWS)], f"never repeats a value, as an identifier{LEFT_OUT}"),
+        ([(n * 77) % 457 for n in range(ROWS)], f"never repeats a value, like an identifier{LEFT_OUT}"),
+        (
+            [10_000_000 + (n * 1_234_577) % 40_000_003 for n in range(ROWS)],
+            f"never repeats a value, like an identifier{LEFT_OUT}",
+        ),
         ([(n * 1_234_577) % 40_000_003 for n in range(ROWS)], "number"),
         ([((n * 77) % 457) / 10 for n in range(ROWS)], "number"),
         (
@@ -162,7 +165,7 @@ def test_names_with_numbers_are_no_units(form: str) -> None:
 def test_units_that_differ_are_noted() -> None:
     found = column([f"{n % 7} {'kg' if n % 2 else 'lb'}" for n in range(ROWS)])
     assert found.kind == "category"
-    assert "numbers beside symbols that differ" in found.note
+    assert "numbers with different symbols" in found.note
     assert "--numeric c reads those in the most frequent unit" in found.note
     assert column([f"{n % 7} {'kg' if n % 3 else 'lb'}" for n in range(ROWS)], numeric=("c",)).unit == "kg"
 
@@ -237,7 +240,7 @@ def test_numbers_named_as_dates_have_one_unit(number_of: Any, date_format: str) 
     values = [number_of(start + dt.timedelta(hours=7 * n)) for n in range(50)]
     for cells in (values, list(map(str, values))):
         assert column(cells, date=("c",)).date_format == date_format
-    with pytest.raises(SettingError, match="is no date in a format or unit that all its cells share"):
+    with pytest.raises(SettingError, match="is not a date in a format or unit that all cells of the column share"):
         column([*values, *range(50)], date=("c",))
 
 
@@ -245,7 +248,7 @@ def test_patterns_name_formats_of_dates() -> None:
     assert parse_date_format("dd/mm/yy hh:mm") == "%d/%m/%y %H:%M"
     assert parse_date_format("MM/DD/YYYY") == "%m/%d/%Y"
     assert parse_date_format("ms") == "ms"
-    with pytest.raises(SettingError, match="--date-format tomorrow is no format of dates"):
+    with pytest.raises(SettingError, match="--date-format tomorrow is not a date format"):
         parse_date_format("tomorrow")
 
 

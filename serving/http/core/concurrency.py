@@ -53,7 +53,9 @@ class ConcurrencyLimiter:
             buffered += size
             self._buffered += size
             if self._buffered > self._max_buffered:
-                raise HttpProblem(429, "bodies", f"the bodies that are arriving have {self._buffered:,} bytes, the limit")
+                raise HttpProblem(
+                    429, "bodies", f"the bodies that are arriving hold {self._buffered:,} bytes, which is the limit"
+                )
 
         try:
             return await request.body(max_bytes, count)

@@ -33,7 +33,7 @@ FEEDBACK = MetricDefinition("counter", "residuum_feedback", "Feedback on verdict
 REPORTS_FAILED = MetricDefinition(
     "counter",
     "residuum_worker_reports_failed",
-    "Reports to worker 0 that failed: it was `away` and the report is retried, or has that `version` not open.",
+    "Reports to worker 0 that failed: it was `away` and the report is retried, or it does not have that `version` open.",
     ("reason",),
 )
 DEFINITIONS = (REQUESTS, DURATION, IN_FLIGHT, REFUSED, LOADS, FEEDBACK, REPORTS_FAILED)

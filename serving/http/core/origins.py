@@ -72,14 +72,14 @@ class OriginPolicy:
         headers = request.headers
         host, origin, site = headers.get(b"host"), headers.get(b"origin"), headers.get(b"sec-fetch-site")
         if host is not None and not self._hosts.allow(host):
-            detail = "the service is not known by the name in the header Host; add names by --allowed-host"
+            detail = "the service does not accept the name in the header Host; add it with --allowed-host"
             raise HttpProblem(421, "host", detail, path="Host", found=host.decode("latin-1")[:80])
         if origin is not None:
             text = origin.decode("latin-1").lower()
             if ANY in self._cors_origins or text in self._cors_origins:
                 return
             if not _is_same_origin(text, (host or b"").decode("latin-1")):
-                detail = "the request comes from a web page of another origin; allow its origin by --cors-origin"
+                detail = "the request comes from a web page of another origin; allow its origin with --cors-origin"
                 raise HttpProblem(403, "origin", detail, path="Origin", found=text[:80])
         if site is not None and site not in OWN_PAGES and request.method not in SAFE_METHODS:
             detail = "the request comes from a web page of another site"

@@ -64,7 +64,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         content_type = request.content_type
         if content_type == JSON_TYPE or not (content_type or (self.request and request.has_body)):
             return
-        detail = f"an operation takes {JSON_TYPE}; send the header Content-Type"
+        detail = f"an operation takes {JSON_TYPE}; send it as Content-Type"
         raise HttpProblem(415, "content_type", detail, path="Content-Type", found=content_type[:80], expected=JSON_TYPE)
 
 

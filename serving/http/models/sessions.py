@@ -204,7 +204,9 @@ class SessionMetricsCollector(Collector):
         for name, count in self._sessions.counts().items():
             sessions.add_metric([name], count)
         dropped = CounterMetricFamily(
-            "residuum_sessions_forgotten", "Sessions that were dropped, being idle or for room.", labels=("model", "reason")
+            "residuum_sessions_forgotten",
+            "Sessions that were dropped, because they were idle or to make room.",
+            labels=("model", "reason"),
         )
         for (name, reason), count in self._sessions.dropped().items():
             dropped.add_metric([name, reason], count)

@@ -170,7 +170,7 @@ class KafkaConnector:
             command = f"kafka-topics.sh {server} --alter --topic {name} --partitions {partitions}"
             raise StreamError(
                 f"{changelog} has {found} partitions but needs {partitions}, as many as {source}; "
-                f"{'name another topic by --changelog' if found > partitions else command}"
+                f"{'name another topic with --changelog' if found > partitions else command}"
             )
         if (policy := _topic_setting(admin, changelog, "cleanup.policy")) != "compact":
             raise StreamError(

@@ -201,7 +201,7 @@ ERRORS = {
     "rows to generate": (("generate", "{model}", "--to", "new.csv"), "on a table with one column per pixel and without --image"),
     "another variant": (
         ("train", "today", "--to", "new", "--variant", "denoising"),
-        "images are learnt by --variant convolutional",
+        "images need --variant convolutional",
     ),
     "a size that is none": (
         ("train", "today", "--to", "new", "--size", "big"),
@@ -259,7 +259,7 @@ def test_scoring_needs_neither_torch_nor_matplotlib_and_says_when_pillow_is_miss
 
 def test_existing_heat_maps_are_kept_without_force(model: Path, today: Path, run: Run) -> None:
     run("score", model, today, "--to", "out.csv", "--heatmaps", "heat")
-    assert "is there already; --force" in error_line(run, "score", model, today, "--to", "more.csv", "--heatmaps", "heat")
+    assert "exists already; --force" in error_line(run, "score", model, today, "--to", "more.csv", "--heatmaps", "heat")
     assert run("score", model, today, "--to", "out.csv", "--heatmaps", "heat", "--force").exit_code == 0
 
 
@@ -279,7 +279,7 @@ def test_a_service_scores_an_image(model: Path, today: Path, run: Run) -> None:
         assert verdict["anomaly_score"] == pytest.approx(scored["anomaly_score"], rel=1e-4)
         assert verdict["reasons"][0]["column"] == scored["reasons"][0]["column"]
         (bad,) = ASK.post(address, content=b"no image", headers=image).json()["verdicts"]
-        assert bad["rejected"]["found"] == "no PNG or JPEG, despite its name"
+        assert bad["rejected"]["found"] == "not a PNG or JPEG, despite its name"
         drawn = ASK.post(f"{address}?heatmap=1", content=Path(scored["file"]).read_bytes(), headers=image)
         assert drawn.headers["content-type"] == "image/png", drawn.text
         shown = np.asarray(pillow.open(io.BytesIO(drawn.content))).astype(int)
@@ -287,7 +287,7 @@ def test_a_service_scores_an_image(model: Path, today: Path, run: Run) -> None:
         assert shown.shape == filed.shape
         assert np.abs(shown - filed).max() <= 1  # alone and among others a score differs by 1e-7
         undrawn = ASK.post(f"{address}?heatmap=1", content=b"no image", headers=image)
-        assert (undrawn.status_code, undrawn.json()["found"]) == (422, "no PNG or JPEG, despite its name")
+        assert (undrawn.status_code, undrawn.json()["found"]) == (422, "not a PNG or JPEG, despite its name")
         assert ASK.post(f"{address}?heatmap=1", json=[]).json()["expected"] == "1, for an image"
         row = dict(zip((column.name for column in SEEN.columns()), images.spotted(1, 2, SEEN)[0].tolist(), strict=True))
         assert ASK.post(address, json=[row]).json()["anomalies"] == 1

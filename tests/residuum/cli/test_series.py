@@ -169,7 +169,7 @@ def test_commands_for_single_rows_are_errors(run: Run, model: Path, table: Path,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--window", "12"), "name the time column by --time"),
+        (("--window", "12"), "name the time column with --time"),
         (("--window", "12", "--time", "when"), "no column 'when'"),
         (("--window", "200", "--time", "ts", "--key", "machine"), "too few to train on"),
         (("--window", "12", "--time", "ts", "--max-gap", "soon"), "a duration such as 90s"),

@@ -147,7 +147,7 @@ def test_encodings(run: Run, rows: pl.DataFrame, codec: str, options: tuple[str,
         ("temperature,a\n1,2\n".encode("utf-16-le"), (), "--encoding utf-16-le"),
         (b"\xdc\x00\x00a\x00\n", ("--encoding", "utf-16-be"), "in.csv is not written in utf-16-be"),
         (b"temperature,a\n1,2\n", ("--encoding", "klingon"), "--encoding klingon is not known"),
-        (b"temperature,a\n1,2\n", ("--encoding", "base64"), "is no encoding of text"),
+        (b"temperature,a\n1,2\n", ("--encoding", "base64"), "is not a text encoding"),
     ],
 )
 def test_errors_name_the_encoding_and_the_option(run: Run, data: bytes, options: tuple[str, ...], message: str) -> None:

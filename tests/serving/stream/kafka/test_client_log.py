@@ -1,4 +1,4 @@
-"""Why a connection fails is told once, with a remedy."""
+"""Why a connection fails is logged once, with a remedy."""
 
 from __future__ import annotations
 
