@@ -34,13 +34,13 @@ class VerdictFields(msgspec.Struct):
     is_anomaly: Annotated[bool | None, Meta(description="Whether the score is above the threshold; in a series, the alarm")]
     state: Annotated[
         Literal["scored", "warming up", "between windows"] | UnsetType,
-        Meta(description="Of a row of a series: whether it has a score"),
+        Meta(description="For a row of a series: whether it has a score"),
     ] = UNSET
-    class_: Annotated[str | UnsetType, Meta(description="The most probable class, of a fine-tuned model")] = msgspec.field(
+    class_: Annotated[str | UnsetType, Meta(description="The most probable class, if the model was fine-tuned")] = msgspec.field(
         default=UNSET, name="class"
     )
     class_probability: Annotated[float | UnsetType, Meta(description="The probability of that class")] = UNSET
-    reasons: Annotated[list[Reason] | UnsetType, Meta(description="The columns to blame, of an anomaly")] = UNSET
+    reasons: Annotated[list[Reason] | UnsetType, Meta(description="For an anomaly: the columns to blame")] = UNSET
 
 
 FIELDS = {field.encode_name: field for field in msgspec.structs.fields(VerdictFields)}

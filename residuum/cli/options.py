@@ -43,7 +43,7 @@ DECIMAL_COMMA = Annotated[bool, typer.Option("--decimal-comma", help="Numbers ha
 ENCODING = Annotated[
     str,
     typer.Option(
-        help="The encoding of text files, such as latin-1, cp1252 or utf-16; a byte order mark decides by itself.",
+        help="The encoding of text files, such as latin-1, cp1252 or utf-16; a byte order mark overrides it.",
         show_default="utf-8",
     ),
 ]

@@ -74,7 +74,7 @@ METRICS = (
         lambda model: {(): model.statistics.recent.anomalies},
     ),
     ModelMetric(
-        MetricDefinition("counter", "residuum_alarms", "Alarms that began, of a series; each lasts for some rows.", MODEL),
+        MetricDefinition("counter", "residuum_alarms", "Alarms of a series that began; each lasts for some rows.", MODEL),
         lambda model: {(): model.statistics.recent.alarms} if model.scorer.manifest.window else {},
     ),
     ModelMetric(

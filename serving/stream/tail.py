@@ -258,7 +258,7 @@ class TailSource(LineSource):
         if opened is None:
             return False
         if is_gone and file.content.offset:
-            self._lost(file.content.offset, None, "the file was deleted or moved away, perhaps with newer ones")
+            self._lost(file.content.offset, None, "the file was deleted or moved away, perhaps together with newer ones")
         # The next file was written later; a file that was compressed may have a later time.
         self._since = max(self._since, min(file.content.stat.st_mtime_ns, opened.content.stat.st_mtime_ns - 1))
         if self._left:

@@ -123,7 +123,7 @@ def _session_routes(sessions: SessionsApi) -> Iterable[Route]:
         request=ROWS,
         response=VERDICTS,
     )
-    end = msgspec.structs.replace(state, method="DELETE", handler=sessions.end, summary="Forget a session of {name}")
+    end = msgspec.structs.replace(state, method="DELETE", handler=sessions.end, summary="End a session of {name}")
     for route in (score, state, end):
         yield from _with_version("/v1/models/{name}", "/sessions/{key}", route)
 

@@ -28,7 +28,7 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", fo
     port: int = 8080
     workers: int = 1
     device: Device = "auto"
-    allowed_host: tuple[str, ...] | None = None  # names of the service beside localhost and the host; *.example.com: all below
+    allowed_host: tuple[str, ...] | None = None  # names of the service besides localhost and the host; *.example.com: all below
     cors_origin: tuple[str, ...] | None = None  # whose pages may use the service, such as https://dash.example.com
     token_file: Path | None = None
     tls_certificate: Path | None = None
@@ -47,14 +47,14 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", fo
     max_line: int = MIB  # of NDJSON
     max_header: int = 32 * 1024
     header_timeout: float = 10.0
-    body_timeout: float = 20.0  # and as long again as the bytes take at this rate; of NDJSON for each line:
+    body_timeout: float = 20.0  # plus the time that the bytes take at this rate; for NDJSON, each line:
     min_body_rate: int = 256  # bytes a second
     idle_timeout: float = 30.0
     max_requests: int = 256  # whose rows are being scored
     max_queue: int = 64  # of these, waiting to be scored
-    max_keys: int = 10_000  # of series, kept by one request and by all sessions
+    max_keys: int = 10_000  # of series, kept by one request, and by all sessions together
     session_timeout: float = 3600.0  # after which an unused session expires
-    drain_delay: float = 0.0  # from SIGTERM, in which new connections are accepted still, but readiness is false
+    drain_delay: float = 0.0  # after SIGTERM, while new connections are still accepted, but readiness is false
     drain_timeout: float = 20.0  # after that
 
     @property
