@@ -156,7 +156,7 @@ def _exit_after(seconds: float) -> None:
 
 
 def _exit() -> None:
-    log().warning("the time to drain has passed: stopped without waiting any longer")
+    log().warning("the drain timeout has passed: stopped without waiting any longer")
     end_background()
     os._exit(0)
 
