@@ -143,6 +143,9 @@ def fit(
     optimisers = [_PhaseOptimiser(phase, steps) for phase in model.phases()]
     held_out = _ValidationLoss(model, validation, corrupt, seed)
     hide = model.hiding(training)
+    if not optimisers:  # nothing is trained by gradients
+        model.eval()
+        return FitResult(0, 0, held_out.compute())
     best, weights, best_step, step = held_out.compute(), copy.deepcopy(model.state_dict()), 0, 0
     try:
         for step in range(1, steps + 1):

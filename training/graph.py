@@ -16,6 +16,7 @@ from training.features import Cells, Features, select_columns
 from training.layout import DATE_FEATURES, FeatureLayout
 from training.scores import RowScore, ScoreTerms
 
+USUAL = 20  # a cell that is missing, or present, in one of so many rows is no event of its own in a fused score
 MIN_EVIDENCE = 1000  # rows that a constant column counts for at least
 
 
@@ -29,11 +30,17 @@ class DetectorGraph(nn.Module):
         self.features = features
         self.score = score
         in_nats = score.unit == "nats"
-        self.never_seen = math.log(layout.rows + 2) if in_nats else 1.0 / len(layout.columns)
+        is_fused = score.unit == "points"
+        self.never_seen = math.log(layout.rows + 2) if in_nats or is_fused else 1.0 / len(layout.columns)
         self.changed = max(layout.rows, MIN_EVIDENCE) / (2 if in_nats else len(layout.columns))
+        if is_fused:
+            self.changed = math.log(layout.rows + 2)
         rates = torch.tensor([column.missing_rate for column in layout.columns], dtype=torch.float64)
-        self.if_missing = nn.Buffer(-torch.log(rates) * in_nats, persistent=False)
-        self.if_there = nn.Buffer(-torch.log1p(-rates) * in_nats, persistent=False)
+        if_missing, if_there = -torch.log(rates), -torch.log1p(-rates)
+        if is_fused:  # only rare events count: the terms of usual ones would vary as much as the score does
+            if_missing, if_there = (torch.relu(each - math.log(USUAL)) for each in (if_missing, if_there))
+        self.if_missing = nn.Buffer(if_missing * (in_nats or is_fused), persistent=False)
+        self.if_there = nn.Buffer(if_there * (in_nats or is_fused), persistent=False)
         constants = torch.tensor(layout.constant_values, dtype=torch.float64)
         self.constant_values = nn.Buffer(constants, persistent=False)
         self.unseen = nn.Buffer(torch.tensor([float(codes) for codes in layout.code_counts]), persistent=False)

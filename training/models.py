@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from training import corruption, penalty
 from training.features import Cells, Features
 from training.likelihood import LOG_VARIANCE, Reconstruction, row_loss
+from training.memory import Memory
 from training.networks import Network
 from training.penalty import GaussianCode, Penalty, kl_divergence
 
@@ -57,6 +58,9 @@ class RowModel(nn.Module):
     def initialize(self, training: Cells) -> None:
         """Set, before the first step, the weights that are computed rather than trained."""
 
+    def remember(self, normal: Cells) -> None:
+        """Learn, before the first step, from all rows that are not held out for calibration."""
+
     def hiding(self, training: Cells) -> Callable[[Cells, torch.Generator], Cells]:
         """Return the function that hides cells in training, so that the network learns about missing cells.
 
@@ -98,6 +102,47 @@ class Autoencoder(RowModel):
     def encode(self, cells: Cells) -> Tensor:
         """Return the code, `[rows, latent]`."""
         return self.network.encode(self.features.inputs(cells))
+
+
+class MemoryAutoencoder(Autoencoder):
+    """A memory, which recalls the normal rows that a row is like; nothing is trained by gradients."""
+
+    network: Memory
+
+    def __init__(self, features: Features, prototypes: int, seed: int = 0) -> None:
+        """Keep at most so many prototypes."""
+        super().__init__(features, Memory(features), features.outputs)
+        self.prototypes = prototypes
+        self.seed = seed
+
+    def remember(self, normal: Cells) -> None:
+        """Keep prototypes of the rows."""
+        self.network.learn(self.features.inputs(normal), self.prototypes, self.seed)
+
+    def phases(self) -> list[Phase]:
+        """Return no phases."""
+        return []
+
+    def loss(self, noisy: Cells, clean: Cells, context: StepContext) -> Tensor:
+        """Return the negative log-density of the clean rows, `[rows]`, in nats."""
+        del noisy, context
+        crowd: Tensor = self.network(self.features.inputs(clean)).crowd
+        return crowd.squeeze(1)
+
+
+class HybridAutoencoder(Autoencoder):
+    """A network, with a memory beside it."""
+
+    def __init__(self, features: Features, network: Network, latent: int, prototypes: int, seed: int = 0) -> None:
+        """Keep at most so many prototypes."""
+        super().__init__(features, network, latent)
+        self.memory = Memory(features)
+        self.prototypes = prototypes
+        self.seed = seed
+
+    def remember(self, normal: Cells) -> None:
+        """Keep prototypes of the rows."""
+        self.memory.learn(self.features.inputs(normal), self.prototypes, self.seed)
 
 
 class VariationalAutoencoder(RowModel):

@@ -56,6 +56,9 @@ class RowScore(nn.Module):
         bernoulli = ("outside [0, 1]",) if self.model.bernoulli else ()
         return (*bernoulli, *(("discriminator",) if self.joined else ()))
 
+    def standardise(self, validation: Cells) -> None:
+        """Measure on validation rows what the score compares rows with, beyond its arguments."""
+
     def other_terms(self, cells: Cells, code: Tensor) -> Tensor:
         """Return the terms that belong to no column, `[rows, extra terms]`."""
         terms = [cells.codes[:, :0]]

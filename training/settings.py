@@ -97,6 +97,32 @@ class DenoisingSettings(PointSettings, frozen=True, kw_only=True):
     level: Annotated[Rate, Meta(description="share of cells that are corrupted; for gaussian a standard deviation")] = 0.2
 
 
+Prototypes = Annotated[
+    int, Meta(ge=2, le=65_536, description="how many prototypes the memory keeps at most; fewer rows are kept as they are")
+]
+
+
+class MemorySettings(VariantSettings, frozen=True, kw_only=True):
+    """The settings of a memory without a network."""
+
+    sizes: Annotated[tuple[Size, ...], Meta(max_length=0, description="a memory has no layers")] = ()
+    latent: Annotated[int, Meta(ge=0, le=0, description="the code is the row that is recalled")] = 0
+    likelihood: Annotated[Literal["gaussian"], Meta(description="bernoulli is for networks")] = "gaussian"
+    score: Annotated[
+        Literal["both", "crowd", "recall"],
+        Meta(description="crowd: the density of normal rows; recall: the distance from those that are like the row"),
+    ] = "both"
+    prototypes: Prototypes = 512
+
+
+class HybridSettings(DenoisingSettings, frozen=True, kw_only=True):
+    """The settings of a denoising autoencoder with a memory beside it."""
+
+    likelihood: Annotated[Literal["gaussian"], Meta(description="bernoulli is for other variants")] = "gaussian"
+    score: Annotated[Literal["fused"], Meta(description="crowd and recall of the memory, whitened residual of the network")] = "fused"  # type: ignore[assignment]  # fewer choices
+    prototypes: Prototypes = 512
+
+
 class ConvolutionalSettings(PointSettings, frozen=True, kw_only=True):
     """The settings of convolutions over images."""
 

@@ -18,6 +18,8 @@ from training.settings import (
     ConvolutionalWindowSettings,
     DenoisingSettings,
     DropoutSettings,
+    HybridSettings,
+    MemorySettings,
     PointSettings,
     RecurrentWindowSettings,
     SparseSettings,
@@ -77,6 +79,22 @@ def _variational_score(model: RowModel, settings: VariationalSettings, _precisio
     return NegativeElbo(model, seed, divergence=settings.score == "elbo")
 
 
+def _memory_score(model: RowModel, settings: MemorySettings, _precision: Tensor, _seed: int) -> RowScore:
+    from training.fused_scores import MemoryScore
+    from training.models import MemoryAutoencoder
+
+    assert isinstance(model, MemoryAutoencoder)  # noqa: S101 - by the variant's `model`
+    return MemoryScore(model, settings.score)
+
+
+def _hybrid_score(model: RowModel, _settings: HybridSettings, precision: Tensor, _seed: int) -> RowScore:
+    from training.fused_scores import HybridScore
+    from training.models import HybridAutoencoder
+
+    assert isinstance(model, HybridAutoencoder)  # noqa: S101 - by the variant's `model`
+    return HybridScore(model, precision)
+
+
 def _image_score(model: RowModel, settings: ConvolutionalSettings, precision: Tensor, _seed: int) -> RowScore:
     from training.image_model import build_image_score
     from training.models import Autoencoder
@@ -133,6 +151,20 @@ def _plain(features: Features, settings: VariantSettings) -> RowModel:
 
     latent = settings.latent or _undercomplete(features)
     return Autoencoder(features, Dense(_shape(features, settings, latent)), latent, bernoulli=_is_bernoulli(settings))
+
+
+def _memory(features: Features, settings: MemorySettings) -> RowModel:
+    from training.models import MemoryAutoencoder
+
+    return MemoryAutoencoder(features, settings.prototypes)
+
+
+def _hybrid(features: Features, settings: HybridSettings) -> RowModel:
+    from training.models import HybridAutoencoder
+    from training.networks import Dense
+
+    latent = settings.latent or _undercomplete(features)
+    return HybridAutoencoder(features, Dense(_shape(features, settings, latent)), latent, settings.prototypes)
 
 
 def _tied(features: Features, settings: VariantSettings) -> RowModel:
@@ -249,6 +281,23 @@ VARIANTS = {
         settings=DenoisingSettings,
         model=_plain,
         corruption=_corruption,
+    ),
+    "hybrid": Variant(
+        summary="a denoising autoencoder with a memory of normal rows beside it; their scores are added up",
+        choose_when="where finding more matters more than speed",
+        paper="Vincent et al. 2008; Gong et al. 2019",
+        settings=HybridSettings,
+        model=_hybrid,
+        corruption=_corruption,
+        score=_hybrid_score,
+    ),
+    "memory": Variant(
+        summary="recalls the normal rows that a row is like, by attention over prototypes; no network, trained in seconds",
+        choose_when="for few rows, or where training must be shortest",
+        paper="Nadaraya 1964; Watson 1964; Abramson 1982; Gong et al. 2019",
+        settings=MemorySettings,
+        model=_memory,
+        score=_memory_score,
     ),
     "plain": Variant(
         summary="compresses a row into a code narrower than the table; a linear one is principal component analysis",

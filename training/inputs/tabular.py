@@ -105,9 +105,11 @@ class TabularTrainingData(TrainingData):
         training = _scale(features, self.matrix[self.split.training], device)
         validation = _scale(features, self.matrix[self.split.validation], device)
         model.initialize(training)
+        model.remember(Cells(*(torch.cat(parts) for parts in zip(training, validation, strict=True))))
         result = fit(model, training, validation, self.plan.corruption(), seed, on_progress)
         whitening = self._whitening(model, validation)
         score = self.plan.score(model, torch.from_numpy(whitening.precision).to(device), seed)
+        score.standardise(validation)
         return FittedDetector(build_graph(features, score).cpu().eval(), result, whitening.covariance)
 
     def without_training_rows(self) -> Self:
