@@ -13,10 +13,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from training import rare_events
 from training.features import Cells
+from training.layout import FeatureLayout
 from training.likelihood import Reconstruction
-from training.memory import QUANTILES, Memory, Recalled
-from training.models import Autoencoder, HybridAutoencoder, MemoryAutoencoder
+from training.models import HybridAutoencoder, MemoryAutoencoder
+from training.networks.memory import QUANTILES, Memory, Recalled
+from training.rare_events import RareEvents
 from training.scores import RowScore, ScoreTerms, WhitenedResidual
 
 MIN_SPREAD = 1e-9
@@ -43,8 +46,9 @@ class FusedScore(RowScore):
         features, categories, rest = (torch.stack(terms).sum(dim=0) for terms in zip(*scaled, strict=True))
         return ScoreTerms(features, categories, rest, reconstruction, latent)
 
-    def standardise(self, validation: Cells) -> None:
-        """Measure how normal rows score in the parts that were not measured in training."""
+    def rare_events(self, layout: FeatureLayout) -> RareEvents:
+        """Return what rare events add to the score."""
+        return rare_events.bounded(layout)
 
 
 class MemoryScore(FusedScore):

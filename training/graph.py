@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -16,12 +14,9 @@ from training.features import Cells, Features, select_columns
 from training.layout import DATE_FEATURES, FeatureLayout
 from training.scores import RowScore, ScoreTerms
 
-USUAL = 20  # a cell that is missing, or present, in one of so many rows is no event of its own in a fused score
-MIN_EVIDENCE = 1000  # rows that a constant column counts for at least
-
 
 class DetectorGraph(nn.Module):
-    """Features, model and score, and the terms that all scores share (missingness only for scores in nats)."""
+    """Features, model and score, and the terms of rare events."""
 
     def __init__(self, features: Features, score: RowScore) -> None:
         """Register missing rates and constant values as constants of the graph."""
@@ -29,18 +24,9 @@ class DetectorGraph(nn.Module):
         layout = features.layout
         self.features = features
         self.score = score
-        in_nats = score.unit == "nats"
-        is_fused = score.unit == "points"
-        self.never_seen = math.log(layout.rows + 2) if in_nats or is_fused else 1.0 / len(layout.columns)
-        self.changed = max(layout.rows, MIN_EVIDENCE) / (2 if in_nats else len(layout.columns))
-        if is_fused:
-            self.changed = math.log(layout.rows + 2)
-        rates = torch.tensor([column.missing_rate for column in layout.columns], dtype=torch.float64)
-        if_missing, if_there = -torch.log(rates), -torch.log1p(-rates)
-        if is_fused:  # only rare events count: the terms of usual ones would vary as much as the score does
-            if_missing, if_there = (torch.relu(each - math.log(USUAL)) for each in (if_missing, if_there))
-        self.if_missing = nn.Buffer(if_missing * (in_nats or is_fused), persistent=False)
-        self.if_there = nn.Buffer(if_there * (in_nats or is_fused), persistent=False)
+        self.never_seen, self.changed, if_missing, if_there = score.rare_events(layout)
+        self.if_missing = nn.Buffer(if_missing, persistent=False)
+        self.if_there = nn.Buffer(if_there, persistent=False)
         constants = torch.tensor(layout.constant_values, dtype=torch.float64)
         self.constant_values = nn.Buffer(constants, persistent=False)
         self.unseen = nn.Buffer(torch.tensor([float(codes) for codes in layout.code_counts]), persistent=False)
@@ -87,11 +73,7 @@ class DetectorGraph(nn.Module):
         return parts
 
     def _constant_terms(self, row: Tensor) -> list[Tensor]:
-        """Return the terms of columns that were constant in training, if any.
-
-        Any change scores n / 2 nats: a squared error of n, under the variance that a single different row among n would
-        have given. n is the number of training rows, at least `MIN_EVIDENCE`.
-        """
+        """Return the terms of columns that were constant in training, if any."""
         if not self.features.layout.constants:
             return []
         found = select_columns(row, self.features.layout.constants)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from training import corruption, penalty
 from training.features import Cells, Features
 from training.likelihood import LOG_VARIANCE, Reconstruction, row_loss
-from training.memory import Memory
 from training.networks import Network
+from training.networks.memory import Memory
 from training.penalty import GaussianCode, Penalty, kl_divergence
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.networks import ImageNetwork, Network, Tied
+from training.networks import ImageNetwork, Memory, Network, Tied
 
 Penalty = Callable[[Network, Tensor, Tensor, torch.Generator], Tensor]
 
@@ -114,7 +114,7 @@ def _gradient(function: Callable[[Tensor], Tensor], point: Tensor, weights: Tens
 
 def _single_layer(network: Network) -> tuple[nn.Linear, nn.Module] | None:
     """Return the encoder's layer and activation; None if it has more than one layer."""
-    if isinstance(network, ImageNetwork):
+    if isinstance(network, ImageNetwork | Memory):
         return None
     stack = [*network.layers, network.code_activation] if isinstance(network, Tied) else list(network.encoder)
     layer, *others = stack

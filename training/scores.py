@@ -18,12 +18,15 @@ from scipy.stats import norm, qmc
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training import rare_events
 from training.adversarial import AdversarialAutoencoder
 from training.features import Cells
+from training.layout import FeatureLayout
 from training.likelihood import Reconstruction, category_loss, feature_loss, outside_loss
 from training.missing_cells import complete
 from training.models import Autoencoder, RowModel, VariationalAutoencoder
 from training.penalty import kl_divergence
+from training.rare_events import RareEvents
 
 DRAWS = 16  # latents for each row
 
@@ -55,6 +58,10 @@ class RowScore(nn.Module):
         """The names of the terms that belong to no column."""
         bernoulli = ("outside [0, 1]",) if self.model.bernoulli else ()
         return (*bernoulli, *(("discriminator",) if self.joined else ()))
+
+    def rare_events(self, layout: FeatureLayout) -> RareEvents:
+        """Return what rare events add to the score."""
+        return rare_events.in_nats(layout)
 
     def standardise(self, validation: Cells) -> None:
         """Measure on validation rows what the score compares rows with, beyond its arguments."""
@@ -129,6 +136,10 @@ class MeanSquaredError(PointScore):
 
     name = "mean squared error"
     unit = "squared error"
+
+    def rare_events(self, layout: FeatureLayout) -> RareEvents:
+        """Return what rare events add to the score."""
+        return rare_events.as_mean_over_columns(layout)
 
     def by_feature(self, cells: Cells, reconstruction: Reconstruction, present: Tensor) -> Tensor:
         """Return each feature's term, `float64[rows, features]`."""

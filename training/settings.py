@@ -27,6 +27,15 @@ Sizes = Annotated[tuple[Size, ...], Meta(description="the encoder's hidden layer
 Activation = Annotated[Literal["silu", "relu", "sigmoid", "tanh"], Meta(description="the function between layers")]
 
 
+Prototypes = Annotated[
+    int, Meta(ge=2, le=65_536, description="how many prototypes the memory keeps at most; fewer rows are kept as they are")
+]
+Corruptions = Annotated[
+    Literal["swap", "gaussian", "masking", "salt-and-pepper", "dropout"], Meta(description="how cells are corrupted in training")
+]
+Level = Annotated[Rate, Meta(description="share of cells that are corrupted; for gaussian a standard deviation")]
+
+
 class VariantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings that all variants share."""
 
@@ -90,23 +99,15 @@ class StackedSettings(PointSettings, frozen=True, kw_only=True):
 class DenoisingSettings(PointSettings, frozen=True, kw_only=True):
     """The settings of a denoising autoencoder."""
 
-    corruption: Annotated[
-        Literal["swap", "gaussian", "masking", "salt-and-pepper", "dropout"],
-        Meta(description="how cells are corrupted in training"),
-    ] = "swap"
-    level: Annotated[Rate, Meta(description="share of cells that are corrupted; for gaussian a standard deviation")] = 0.2
-
-
-Prototypes = Annotated[
-    int, Meta(ge=2, le=65_536, description="how many prototypes the memory keeps at most; fewer rows are kept as they are")
-]
+    corruption: Corruptions = "swap"
+    level: Level = 0.2
 
 
 class MemorySettings(VariantSettings, frozen=True, kw_only=True):
     """The settings of a memory without a network."""
 
     sizes: Annotated[tuple[Size, ...], Meta(max_length=0, description="a memory has no layers")] = ()
-    latent: Annotated[int, Meta(ge=0, le=0, description="the code is the row that is recalled")] = 0
+    latent: Annotated[int, Meta(ge=0, description="the code is the row that is recalled; its width cannot be chosen")] = 0
     likelihood: Annotated[Literal["gaussian"], Meta(description="bernoulli is for networks")] = "gaussian"
     score: Annotated[
         Literal["both", "crowd", "recall"],
@@ -115,11 +116,12 @@ class MemorySettings(VariantSettings, frozen=True, kw_only=True):
     prototypes: Prototypes = 512
 
 
-class HybridSettings(DenoisingSettings, frozen=True, kw_only=True):
+class HybridSettings(VariantSettings, frozen=True, kw_only=True):
     """The settings of a denoising autoencoder with a memory beside it."""
 
     likelihood: Annotated[Literal["gaussian"], Meta(description="bernoulli is for other variants")] = "gaussian"
-    score: Annotated[Literal["fused"], Meta(description="crowd and recall of the memory, whitened residual of the network")] = "fused"  # type: ignore[assignment]  # fewer choices
+    corruption: Corruptions = "swap"
+    level: Level = 0.2
     prototypes: Prototypes = 512
 
 

@@ -48,7 +48,7 @@ def _no_corruption(_settings: VariantSettings) -> Corruption:
     return no_corruption
 
 
-def _corruption(settings: DenoisingSettings | ConvolutionalSettings) -> Corruption:
+def _corruption(settings: DenoisingSettings | HybridSettings | ConvolutionalSettings) -> Corruption:
     from training.corruption import corruption_named
 
     return corruption_named(settings.corruption, settings.level)
@@ -156,6 +156,8 @@ def _plain(features: Features, settings: VariantSettings) -> RowModel:
 def _memory(features: Features, settings: MemorySettings) -> RowModel:
     from training.models import MemoryAutoencoder
 
+    if settings.latent not in {0, features.outputs}:
+        raise SettingError(f"latent={settings.latent} is not possible: the code of a memory has {features.outputs} numbers here")
     return MemoryAutoencoder(features, settings.prototypes)
 
 

@@ -98,10 +98,11 @@ class TrainedCase(NamedTuple):
 BERNOULLI = ("likelihood", "bernoulli")
 ROW_VARIANTS = [name for name, variant in variants.VARIANTS.items() if not variant.takes_instead]  # others: `test_series`
 # The short run has one variant of each kind of score; `make proofs` has them all.
-SHORT_VARIANTS = {"plain", "variational", "adversarial"}
+SHORT_VARIANTS = {"plain", "variational", "adversarial", "hybrid"}
 LONG = [pytest.mark.long]
 GAUSSIAN_CASES = [pytest.param(Case(name), marks=[] if name in SHORT_VARIANTS else LONG) for name in ROW_VARIANTS]
-BERNOULLI_CASES = [pytest.param(Case(name, (BERNOULLI,)), marks=LONG) for name in ROW_VARIANTS]
+WITH_MEMORY = {"memory", "hybrid"}
+BERNOULLI_CASES = [pytest.param(Case(name, (BERNOULLI,)), marks=LONG) for name in ROW_VARIANTS if name not in WITH_MEMORY]
 TABULAR_CASES = [*GAUSSIAN_CASES, *BERNOULLI_CASES]
 SMALL = (("sizes", "8"), ("components", "8"), ("places", "1"))
 IMAGE_CASES = [

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-from scipy.special import rel_entr
+from scipy.special import logsumexp, rel_entr, softmax
 from torch import nn
 
 from tests.training import image_oracle
+from training.fused_scores import HybridScore, MemoryScore
 from training.graph import DetectorGraph
 from training.image_model import ImageGraph
 from training.layout import FeatureLayout
-from training.networks import Dense, Tied, TopK
+from training.networks import Dense, Memory, Tied, TopK
 from training.scores import LikelihoodScore, NegativeElbo, RowScore, WhitenedResidual
 
 DAY, WEEK, MONDAY = 86_400, 604_800, 345_600
@@ -27,7 +28,7 @@ def score(graph: DetectorGraph, row: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the score of a row, `float64[columns]`, and the contribution of each column and extra term."""
     if isinstance(graph, ImageGraph):
         return image_oracle.score(graph, row)
-    layout, in_nats = graph.features.layout, graph.score.unit == "nats"
+    layout, in_nats, is_fused = graph.features.layout, graph.score.unit == "nats", graph.score.unit == "points"
     values, present = _features(layout, row)
     codes = [row[index] for index in layout.categories]
     flags = [0.0 if np.isnan(row[index]) else 1.0 for index in layout.modelled]
@@ -42,12 +43,14 @@ def score(graph: DetectorGraph, row: np.ndarray) -> tuple[float, np.ndarray]:
     for i, index in enumerate(layout.dates):
         by_column[index] = by_feature[numbers + 4 * i : numbers + 4 * i + 4].sum()
     for i, index in enumerate(layout.categories):
-        by_column[index] = by_category[i] if codes[i] != layout.code_counts[i] else math.log(layout.rows + 2)
+        by_column[index] = by_category[i] + (math.log(layout.rows + 2) if codes[i] == layout.code_counts[i] else 0.0)
     for index, value in zip(layout.constants, layout.constant_values, strict=True):
-        by_column[index] = max(layout.rows, 1000) / 2 if not np.isnan(row[index]) and row[index] != value else 0.0
+        evidence = math.log(layout.rows + 2) if is_fused else max(layout.rows, 1000) / 2
+        by_column[index] = evidence if not np.isnan(row[index]) and row[index] != value else 0.0
     for index, column in enumerate(layout.columns):
         rate = column.missing_rate
-        by_column[index] += in_nats * (-math.log(rate) if np.isnan(row[index]) else -math.log(1 - rate))
+        surprise = -math.log(rate) if np.isnan(row[index]) else -math.log(1 - rate)
+        by_column[index] += max(0.0, surprise - math.log(20)) if is_fused else in_nats * surprise
     contribution = np.append(by_column, extra)
     return float(contribution.sum()), contribution
 
@@ -167,8 +170,67 @@ def _bernoulli(values: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     return rel_entr(found, 1 / (1 + np.exp(-odds))) + rel_entr(1 - found, 1 / (1 + np.exp(odds)))
 
 
+def _memory(graph: DetectorGraph, inputs: np.ndarray, _values: np.ndarray, present: np.ndarray, codes: list[float]) -> Parts:
+    assert isinstance(graph.score, MemoryScore)
+    network = graph.score.model.network
+    parts = _memory_parts(graph.features.layout, network, inputs, present, codes)
+    return _fused([part for name, part in parts.items() if graph.score.parts in {"both", name}])
+
+
+def _hybrid(graph: DetectorGraph, inputs: np.ndarray, values: np.ndarray, present: np.ndarray, codes: list[float]) -> Parts:
+    assert isinstance(graph.score, HybridScore)
+    parts = _memory_parts(graph.features.layout, graph.score.model.memory, inputs, present, codes)
+    by_feature, by_category, _ = _whitened(graph, inputs, values, present, codes)
+    return _fused([*parts.values(), (by_feature, by_category, 0.0, _to_numpy(graph.score.residual_quantiles))])
+
+
+MemoryPart = tuple[np.ndarray, np.ndarray, float, np.ndarray]
+
+
+def _memory_parts(
+    layout: FeatureLayout, memory: Memory, inputs: np.ndarray, present: np.ndarray, codes: list[float]
+) -> dict[str, MemoryPart]:
+    features = layout.feature_count
+    plain = np.concatenate([inputs[:features], *_one_hots(layout, codes)])
+    known = np.concatenate(
+        [present, *(np.full(size, not np.isnan(c)) for size, c in zip(layout.code_counts, codes, strict=True))]
+    )
+    values = np.clip((plain - _to_numpy(memory.centre)) / _to_numpy(memory.spread), -20, 20)
+    likeness, bandwidths = [], _to_numpy(memory.bandwidth)
+    for prototype, weight, bandwidth in zip(_to_numpy(memory.prototypes), _to_numpy(memory.log_weight), bandwidths, strict=True):
+        squared = ((values - prototype) ** 2 * known).sum()
+        likeness.append(weight - known.sum() / 2 * math.log(bandwidth) - squared / (2 * bandwidth))
+    attention = softmax(likeness)
+    mean = attention @ _to_numpy(memory.prototypes)
+    squared = (values - mean) ** 2 * known
+    crowd = 0.5 * (attention / bandwidths).sum() * squared
+    crowd_quantiles, usual = _to_numpy(memory.crowd_quantiles), _to_numpy(memory.usual_recall)
+    density = -logsumexp(likeness) + (1 - known).sum() * crowd_quantiles[0] / len(values)
+    return {
+        "crowd": (*_by_column(layout, crowd), density - crowd.sum(), crowd_quantiles),
+        "recall": (*_by_column(layout, squared), ((1 - known) * usual).sum(), _to_numpy(memory.recall_quantiles)),
+    }
+
+
+def _by_column(layout: FeatureLayout, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    by_feature, codes = np.split(values, [layout.feature_count])
+    return by_feature, np.array([part.sum() for part in np.split(codes, np.cumsum(layout.code_counts)[:-1])])
+
+
+def _fused(parts: list[MemoryPart]) -> Parts:
+    by_feature, by_category, rest = 0.0, 0.0, 0.0
+    for features, categories, other, (median, high) in parts:
+        above = (features.sum() + categories.sum() + other - median) / (high - median)
+        factor = (math.log1p(above) / above if above > 1e-9 else 1.0) / (high - median)
+        by_feature, by_category = by_feature + features * factor, by_category + categories * factor
+        rest += (other - median) * factor
+    return by_feature, by_category, np.array([rest])
+
+
 PARTS: dict[type[RowScore], Callable[..., Parts]] = {
     WhitenedResidual: _whitened,
     LikelihoodScore: _cross_entropy,
     NegativeElbo: _elbo,
+    MemoryScore: _memory,
+    HybridScore: _hybrid,
 }

@@ -15,8 +15,9 @@ from tests.tables import normal_rows
 from tests.training.conftest import BERNOULLI, LONG, Case, TrainedCase, train_once
 from training.assembly import build_graph
 from training.features import Cells
-from training.graph import MIN_EVIDENCE, DetectorGraph
+from training.graph import DetectorGraph
 from training.models import Autoencoder, VariationalAutoencoder
+from training.rare_events import MIN_EVIDENCE
 from training.scores import MeanSquaredError, NegativeElbo, RowScore, sobol_normal
 
 

@@ -5,8 +5,8 @@ They are independent of columns, losses and scores.
 
 from training.networks.dense import Dense, Shape, Tied, TopK
 from training.networks.image import ImageNetwork, ImageShape
-from training.memory import Memory
+from training.networks.memory import Memory
 
 Network = Dense | Tied | ImageNetwork | Memory
 
-__all__ = ["Dense", "ImageNetwork", "ImageShape", "Network", "Shape", "Tied", "TopK"]
+__all__ = ["Dense", "ImageNetwork", "ImageShape", "Memory", "Network", "Shape", "Tied", "TopK"]

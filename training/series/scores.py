@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.graph import MIN_EVIDENCE
 from training.missing_cells import complete
+from training.rare_events import MIN_EVIDENCE
 from training.series.channels import FLAG, WindowChannels
 from training.series.model import Levels, SeriesModel
 

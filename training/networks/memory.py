@@ -45,7 +45,7 @@ class Recalled(NamedTuple):
 
 
 class Memory(nn.Module):
-    """A network whose code is what it recalls: it takes the inputs of other networks, and is learned in one pass, without gradients."""
+    """A network whose code is the row that it recalls; it is learned in one pass, without gradients."""
 
     centre: Tensor  # float64[values]
     spread: Tensor  # float64[values]
@@ -78,7 +78,8 @@ class Memory(nn.Module):
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Return what rows recall, `[rows, inputs] -> [rows, values]`."""
-        return self(inputs).mean.to(inputs.dtype)
+        recalled: Recalled = self(inputs)
+        return recalled.mean.to(inputs.dtype)
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return scaled features and logits, `[..., values]`."""
