@@ -57,7 +57,7 @@ pictures: .venv/set-up  ## Draw the pictures of the documentation from real runs
 
 bench: .venv/set-up  ## Measure every claim of the README; compare with peers
 	@$(call install,bench)
-	@set -e; for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script; done
+	@set -e; for script in benchmarks/[a-z]*.py benchmarks/quality/[a-z]*.py; do $(BIN)/python $$script; done
 
 .venv/bin/python:
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -104,6 +104,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     alarm: AlarmRule | None = None  # of a series: how scores become alarms
     prior: Prior | None = None  # the distribution of codes, to generate rows; None: training imposed none
     classes: tuple[str, ...] = ()  # of `classifier.onnx`, in its output order
+    stored_rows: int = 0  # training rows that the bundle's memory holds as they are
     image: ImageSpec | None = None  # rows are images; for image files the JSON omits `columns`, which follow from this
     libraries: dict[str, str]
     files: dict[str, FileDigest]

@@ -41,6 +41,16 @@ def row_noun(manifest: Manifest) -> str:
     return "image" if manifest.image and manifest.image.files else "row"
 
 
+def stored_rows(manifest: Manifest) -> str:
+    """Return a warning that the bundle holds training rows; empty if it holds none."""
+    if not manifest.stored_rows:
+        return ""
+    return (
+        f"the bundle holds {manifest.stored_rows:,} training rows as they are; where that must not be, choose a variant "
+        "without a memory, such as --variant denoising"
+    )
+
+
 def promise(manifest: Manifest, lowered_from: float | None = None) -> str:
     """Return what the threshold promises; `lowered_from` is the default rate, if the rows are too few to promise it."""
     decision, training, noun = manifest.decision, manifest.training, row_noun(manifest)

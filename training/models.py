@@ -58,6 +58,11 @@ class RowModel(nn.Module):
     def initialize(self, training: Cells) -> None:
         """Set, before the first step, the weights that are computed rather than trained."""
 
+    @property
+    def stored_rows(self) -> int:
+        """How many training rows the model holds as they are."""
+        return 0
+
     def remember(self, normal: Cells) -> None:
         """Learn, before the first step, from all rows that are not held out for calibration."""
 
@@ -115,6 +120,11 @@ class MemoryAutoencoder(Autoencoder):
         self.prototypes = prototypes
         self.seed = seed
 
+    @property
+    def stored_rows(self) -> int:
+        """How many training rows the model holds as they are."""
+        return self.network.stored_rows
+
     def remember(self, normal: Cells) -> None:
         """Keep prototypes of the rows."""
         self.network.learn(self.features.inputs(normal), self.prototypes, self.seed)
@@ -139,6 +149,11 @@ class HybridAutoencoder(Autoencoder):
         self.memory = Memory(features)
         self.prototypes = prototypes
         self.seed = seed
+
+    @property
+    def stored_rows(self) -> int:
+        """How many training rows the model holds as they are."""
+        return self.memory.stored_rows
 
     def remember(self, normal: Cells) -> None:
         """Keep prototypes of the rows."""

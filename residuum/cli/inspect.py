@@ -74,6 +74,7 @@ def _decision(manifest: Manifest) -> list[output.Fact]:
         ("score", f"{score.name}, in {score.unit}{extra_terms}"),
         ("threshold", f"{decision.threshold:.6g}, by {decision.criterion}"),
         ("promise", describe.promise(manifest)),
+        ("privacy", describe.stored_rows(manifest)),
         ("anomaly", f"a p-value of at most {decision.false_alarm_rate:g}" if by_p_value else "a score above the threshold"),
         ("windows", describe.window(window) if window else ""),
         ("alarm", describe.alarm(manifest.alarm) if manifest.alarm else ""),

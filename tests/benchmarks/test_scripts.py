@@ -21,11 +21,14 @@ SMALL = {
     "service": ("--rows", "1000"),
     "series": ("--rows", "50"),
     "stream": ("--rows", "50000"),
+    "quality/tables": ("--rows", "100"),
 }
 
 
 def test_every_script_is_listed(project: Path) -> None:
-    assert {path.stem for path in (project / "benchmarks").glob("[a-z]*.py")} == SMALL.keys()
+    folder = project / "benchmarks"
+    scripts = [*folder.glob("[a-z]*.py"), *(folder / "quality").glob("[a-z]*.py")]
+    assert {path.relative_to(folder).with_suffix("").as_posix() for path in scripts} == SMALL.keys()
 
 
 @pytest.mark.long
@@ -37,6 +40,6 @@ def test_runs_and_writes_its_figures(project: Path, tmp_path: Path, name: str) -
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     written = json.loads(figures.read_text())
-    assert written["benchmark"] == name
+    assert written["benchmark"] == name.replace("/", "_")
     assert written["lines"] or written["left_out"]
     assert all(line["low"] <= line["high"] for line in written["lines"])

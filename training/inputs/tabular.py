@@ -133,8 +133,9 @@ class TabularTrainingData(TrainingData):
         return RowCounts(len(parts.training), len(parts.validation), len(calibration), len(self.rejects))
 
     def manifest_fields(self, fitted: FittedDetector) -> dict[str, Any]:
-        """Return the prior of the codes, if there is one."""
-        return {"prior": decoder.prior_of(fitted.graph.score.model)}
+        """Return the prior of the codes, if there is one, and how many training rows the model holds."""
+        model = fitted.graph.score.model
+        return {"prior": decoder.prior_of(model), "stored_rows": model.stored_rows}
 
     def proof_examples(self) -> np.ndarray:
         """Return the calibration rows, `float64[rows, columns]`."""

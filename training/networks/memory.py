@@ -72,9 +72,9 @@ class Memory(nn.Module):
             self.register_buffer(name, torch.ones(shape, dtype=torch.float64))
 
     @property
-    def stores_rows(self) -> bool:
-        """Whether each prototype is a training row, so that the bundle holds these rows."""
-        return bool((self.log_weight == 0).all())
+    def stored_rows(self) -> int:
+        """How many prototypes are training rows as they are: all, or none where they are centroids."""
+        return len(self.prototypes) if bool((self.log_weight == 0).all()) else 0
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Return what rows recall, `[rows, inputs] -> [rows, values]`."""
@@ -176,7 +176,7 @@ class Memory(nn.Module):
         return FACTORS[best]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:  # noqa: ANN401 - torch's
-        """Take the number of prototypes from the weights."""
+        """Read the number of prototypes from the weights."""
         for name in ("prototypes", "log_weight", "bandwidth"):
             setattr(self, name, torch.empty_like(state_dict[prefix + name]))
         super()._load_from_state_dict(state_dict, prefix, *arguments)

@@ -1,0 +1,1 @@
+"""Benchmarks of detection quality; `NOTES.md` lists what was tried."""
