@@ -52,7 +52,9 @@ def test_a_missing_cell_takes_part_in_no_distance() -> None:
 
 def test_the_summary_says_that_rows_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    pl.DataFrame({"x": np.random.default_rng(0).normal(size=120).tolist(), "y": np.linspace(0, 1, 120) ** 2}).write_csv("normal.csv")
+    pl.DataFrame({"x": np.random.default_rng(0).normal(size=120).tolist(), "y": np.linspace(0, 1, 120) ** 2}).write_csv(
+        "normal.csv"
+    )
     command = ["train", "normal.csv", "--to", "small", "--variant", "memory", "--numeric", "x", "--numeric", "y"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
