@@ -25,7 +25,7 @@ Row = bytes | msgspec.Raw
 def with_differences(batch: RecordBatch, rows: Callable[[], Sequence[Row | None]], model: ServedModel) -> RecordBatch:
     """Return a batch with the differences between its keys and a model's columns; `rows` returns its rows, undecoded."""
     step = 1 + (len(batch.rows) + len(batch.rejects)) // (MAX_ROWS + 1)
-    is_same = batch.flat and isinstance(batch.values, Records) and not batch.values.have_missing(step)
+    is_same = batch.flat and type(batch.values) is Records and not batch.values.have_missing(step)
     return batch if is_same else batch._replace(differences=_differences(rows()[::step], model))
 
 

@@ -70,11 +70,12 @@ class RollingStatistics:
             scored = verdicts.is_scored
             scores, p_values, is_anomaly, matrix = scores[scored], p_values[scored], is_anomaly[scored], matrix[scored]
         with self._lock:
-            self.recent.rejected += len(rejects)
-            self._delta.rejected += len(rejects)
+            if rejects:
+                self.recent.rejected += len(rejects)
+                self._delta.rejected += len(rejects)
+                self.rejected.update(map(self._reject_reason, rejects))
             self.recent.alarms += verdicts.alarms
             self._delta.alarms += verdicts.alarms
-            self.rejected.update(map(self._reject_reason, rejects))
             start = 0
             while start < len(matrix):
                 start += self._buffer(scores[start:], p_values[start:], is_anomaly[start:], matrix[start:])
