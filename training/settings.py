@@ -28,7 +28,12 @@ Activation = Annotated[Literal["silu", "relu", "sigmoid", "tanh"], Meta(descript
 
 
 Prototypes = Annotated[
-    int, Meta(ge=2, le=65_536, description="how many prototypes the memory keeps at most; fewer rows are kept as they are")
+    int,
+    Meta(
+        ge=2,
+        le=65_536,
+        description="the largest number of prototypes; a memory of no more rows than that keeps the rows themselves",
+    ),
 ]
 Corruptions = Annotated[
     Literal["swap", "gaussian", "masking", "salt-and-pepper", "dropout"], Meta(description="how cells are corrupted in training")

@@ -157,7 +157,9 @@ def _memory(features: Features, settings: MemorySettings) -> RowModel:
     from training.models import MemoryAutoencoder
 
     if settings.latent not in {0, features.outputs}:
-        raise SettingError(f"latent={settings.latent} is not possible: the code of a memory has {features.outputs} numbers here")
+        raise SettingError(
+            f"latent={settings.latent} is not possible: the code of a memory has {features.outputs} numbers for this table"
+        )
     return MemoryAutoencoder(features, settings.prototypes)
 
 
@@ -286,7 +288,7 @@ VARIANTS = {
     ),
     "hybrid": Variant(
         summary="a denoising autoencoder with a memory of normal rows beside it; their scores are added up",
-        choose_when="where finding more matters more than speed",
+        choose_when="where finding more anomalies matters more than speed",
         paper="Vincent et al. 2008; Gong et al. 2019",
         settings=HybridSettings,
         model=_hybrid,
