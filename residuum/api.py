@@ -107,6 +107,8 @@ class Detector:
         """
         if reasons not in get_args(Explain):
             raise SettingError(f"reasons must be one of {format_names(get_args(Explain))}; got {reasons!r}")
+        if not isinstance(top, int):
+            raise SettingError(f"top is the largest number of reasons, a whole number; got {top!r}")
         window = self.manifest.window
         if isinstance(rows, np.ndarray):
             if window is not None:
@@ -289,7 +291,7 @@ def load(path: str | Path, device: Device = "auto") -> Detector:
         >>> detector = residuum.load("models/pumps")
         >>> threshold = detector.threshold
     """
-    return Detector(Scorer.open(Path(path), device))
+    return Detector(Scorer.open(as_path(path), device))
 
 
 def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
@@ -377,7 +379,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
 
     recipe = Recipe(
         variant=variant or (DEFAULT if window is None else DEFAULT_OF_WINDOWS),
-        settings=dict(settings or {}),
+        settings=as_settings(settings),
         false_alarm_rate=false_alarm_rate,
         seed=seed,
         columns=ColumnOptions(
@@ -394,14 +396,14 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         window=window,
         stride=stride,
         max_gap=max_gap,
-        image=make_spec(parse_size(image, "image"), "grey", "image", files=False) if image else None,
+        image=make_spec(parse_size(str(image), "image"), "grey", "image", files=False) if image else None,
     )
     if isinstance(normal, str | Path):
         raise TableError(f"{normal} is a path, and a frame or an array is needed: to train on files, use `residuum train`")
     if image and isinstance(normal, np.ndarray) and normal.ndim == 3:  # noqa: PLR2004 - images, height, width
         normal = normal.reshape(len(normal), -1)
     frame = frames.as_polars(normal)
-    trained = train_table(Table(frame, np.arange(frame.height), []), Path(to), recipe)
+    trained = train_table(Table(frame, np.arange(frame.height), []), as_path(to), recipe)
     warn(trained)
     return load(trained.folder, device)
 
@@ -423,7 +425,39 @@ def warn(trained: TrainedDetector | TrainingResult) -> None:
 
 
 def _names(names: Names) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+    """Return one name or several as a tuple.
+
+    Raises:
+        SettingError: it is neither.
+    """
+    if isinstance(names, str):
+        return (names,)
+    listed: object = names
+    if not isinstance(listed, tuple | list) or not all(isinstance(name, str) for name in listed):
+        raise SettingError(f"one name or a list of names is needed; got {names!r}")
+    return tuple(listed)
+
+
+def as_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return settings as a dictionary.
+
+    Raises:
+        SettingError: they are no mapping.
+    """
+    if settings is not None and not isinstance(settings, Mapping):
+        raise SettingError(f"settings are a mapping of names to values, such as {{'latent': 16}}; got {settings!r}")
+    return dict(settings or {})
+
+
+def as_path(path: str | Path) -> Path:
+    """Return a path.
+
+    Raises:
+        SettingError: it is none.
+    """
+    if not isinstance(path, str | Path):
+        raise SettingError(f"the path of a folder is needed, such as 'models/pumps'; got {path!r}")
+    return Path(path)
 
 
 def _with_empty_rows(result: pl.DataFrame, encoded: Encoded) -> pl.DataFrame:

@@ -18,11 +18,11 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from detector.errors import TableError
+from detector.errors import SettingError, TableError
 from detector.graph import Device
 from detector.versioning import write_version
-from residuum.api import Detector, warn
-from residuum.frames import as_polars
+from residuum.api import Detector, as_path, as_settings, warn
+from residuum.frames import as_polars, open_frame
 from training.recipe import Recipe, Table
 from training.split import MIN_ROWS_LENIENT
 from training.torch_scorer import torch_scorer
@@ -109,7 +109,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         frame = self._frame(X, reset=True)
         recipe = Recipe(
             variant=self.variant,
-            settings=dict(self.settings or {}),
+            settings=as_settings(self.settings),
             false_alarm_rate=self.false_alarm_rate,
             seed=self._seed(),
             device=self.device,
@@ -189,7 +189,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         """
         check_is_fitted(self)
         product = export_detector(copy.deepcopy(self._trained), self.device)
-        return write_version(Path(path), product.manifest, product.contents)[0]
+        return write_version(as_path(path), product.manifest, product.contents)[0]
 
     @property
     def detector_(self) -> Detector:
@@ -216,7 +216,10 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
     def _seed(self) -> int:
         if isinstance(self.random_state, Integral):
             return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(MAX_SEED))
+        try:
+            return int(check_random_state(self.random_state).randint(MAX_SEED))
+        except ValueError as error:
+            raise SettingError(f"random_state is a whole number, a RandomState or None; got {self.random_state!r}") from error
 
     def _frame(self, rows: Any, *, reset: bool) -> pl.DataFrame:  # noqa: ANN401 - an array or any frame
         """Validate rows as scikit-learn does; return them as a polars frame, columns renamed by position to those of `fit`."""
@@ -232,7 +235,21 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
 
 
 def _is_frame(rows: Any) -> bool:  # noqa: ANN401 - anything
-    return isinstance(nw.from_native(rows, eager_only=True, pass_through=True), nw.DataFrame)
+    """Return whether rows are a frame, not an array.
+
+    Raises:
+        TableError: they are a frame that cannot be used: lazy, or with column names that are not different texts.
+    """
+    try:
+        is_frame = isinstance(nw.from_native(rows, pass_through=True), nw.DataFrame | nw.LazyFrame)
+    except nw.exceptions.DuplicateError:
+        is_frame = True
+    if not is_frame:
+        return False
+    names = list(open_frame(rows).columns)
+    if len({type(name) for name in names}) > 1:
+        raise TableError(f"the names of columns are of several types, such as {names[0]!r} and {names[-1]!r}: name all by texts")
+    return True
 
 
 def _with_index(values: np.ndarray, rows: Any) -> Any:  # noqa: ANN401 - an array or any frame

@@ -24,7 +24,8 @@ class DetectorGraph(nn.Module):
         layout = features.layout
         self.features = features
         self.score = score
-        self.never_seen, self.changed, if_missing, if_there = score.rare_events(layout)
+        never_seen, self.changed, if_missing, if_there = score.rare_events(layout)
+        self.never_seen = nn.Buffer(never_seen, persistent=False)
         self.if_missing = nn.Buffer(if_missing, persistent=False)
         self.if_there = nn.Buffer(if_there, persistent=False)
         constants = torch.tensor(layout.constant_values, dtype=torch.float64)

@@ -37,6 +37,7 @@ class FeatureLayout(NamedTuple):
     constant_values: tuple[float, ...]  # one for each constant
     rows: int  # training rows
     image: ImageSpec | None = None  # columns are the pixels of one
+    closed: tuple[bool, ...] = ()  # for each category, whether training saw all its values so often that a new one is no chance
 
     @property
     def feature_count(self) -> int:
@@ -89,7 +90,14 @@ def build_layout(matrix: np.ndarray, columns: list[Column], *, scaled: bool = Tr
         scalings=tuple(scalings[index] for index in numbers),
         constant_values=tuple(float(matrix[np.isfinite(matrix[:, index]), index][0]) for index in constants),
         rows=len(matrix),
+        closed=tuple(_is_closed(columns[index], matrix[:, index]) for index in indices("category", "boolean")),
     )
+
+
+def _is_closed(column: Column, codes: np.ndarray) -> bool:
+    """Return whether a category has no rare values: each was seen at least `NEVER_RARE` times."""
+    counts = np.bincount(codes[np.isfinite(codes)].astype(np.int64))
+    return not column.rare and bool(counts[counts > 0].min(initial=NEVER_RARE) >= NEVER_RARE)
 
 
 def _with_vocabulary(column: Column, series: pl.Series, missing: frozenset[str]) -> Column | None:

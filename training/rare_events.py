@@ -17,26 +17,29 @@ USUAL = 20  # a cell that is missing, or present, in one of so many rows is no e
 class RareEvents(NamedTuple):
     """The terms of rare events."""
 
-    never_seen: float  # of a category
+    never_seen: Tensor  # of a new value: float64[categories]
     changed: float  # of a column that was constant
     if_missing: Tensor  # float64[columns]
     if_there: Tensor  # float64[columns]
 
 
 def in_nats(layout: FeatureLayout) -> RareEvents:
-    """Return terms in nats: -log p of a cell being missing or present, and of a category in n rows log(n + 2).
+    """Return terms in nats: -log p of a cell being missing or present, and of a new value in n rows log(n + 2).
 
     A changed constant scores n / 2: a squared error of n, under the variance that a single different row among n would have
-    given. n is the number of training rows, for constants at least `MIN_EVIDENCE`.
+    given; so does a new value in a column without rare ones, which therefore is flagged by itself. n is the number of
+    training rows, for these two at least `MIN_EVIDENCE`.
     """
-    return RareEvents(math.log(layout.rows + 2), max(layout.rows, MIN_EVIDENCE) / 2, *_surprises(layout))
+    changed = max(layout.rows, MIN_EVIDENCE) / 2
+    return RareEvents(_new_values(layout, math.log(layout.rows + 2), changed), changed, *_surprises(layout))
 
 
 def as_mean_over_columns(layout: FeatureLayout) -> RareEvents:
-    """Return terms of a mean squared error: an error of 1 for a category, of n for a constant; missing cells are no error."""
+    """Return terms of a mean squared error: an error of 1 for a new value, of n as for a constant where none was rare."""
     columns = len(layout.columns)
     nothing = torch.zeros(columns, dtype=torch.float64)
-    return RareEvents(1.0 / columns, max(layout.rows, MIN_EVIDENCE) / columns, nothing, nothing)
+    changed = max(layout.rows, MIN_EVIDENCE) / columns
+    return RareEvents(_new_values(layout, 1.0 / columns, changed), changed, nothing, nothing)
 
 
 def bounded(layout: FeatureLayout) -> RareEvents:
@@ -46,7 +49,15 @@ def bounded(layout: FeatureLayout) -> RareEvents:
     as the score does.
     """
     evidence = math.log(layout.rows + 2)
-    return RareEvents(evidence, evidence, *(torch.relu(each - math.log(USUAL)) for each in _surprises(layout)))
+    return RareEvents(
+        _new_values(layout, evidence, evidence), evidence, *(torch.relu(each - math.log(USUAL)) for each in _surprises(layout))
+    )
+
+
+def _new_values(layout: FeatureLayout, usual: float, closed: float) -> Tensor:
+    """Return what a new value of each category adds: `closed` where training saw every value often, else `usual`."""
+    is_closed = layout.closed or (False,) * len(layout.categories)
+    return torch.tensor([closed if each else usual for each in is_closed], dtype=torch.float64)
 
 
 def _surprises(layout: FeatureLayout) -> tuple[Tensor, Tensor]:

@@ -67,6 +67,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             SettingError: names the option and what would work.
         """
+        self._check_types()
         if not 0 <= self.seed <= MAX_SEED:
             raise SettingError(f"the seed {self.seed} is not between 0 and {MAX_SEED}")
         if self.false_alarm_rate is not None:
@@ -77,6 +78,18 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         else:
             self.windowed_plan()
             self._check_window(self.window)
+
+    def _check_types(self) -> None:
+        """Raise unless every option has its type, which Python does not check."""
+        try:
+            plain = msgspec.to_builtins(msgspec.structs.replace(self, settings={}), enc_hook=_plain)
+            msgspec.convert(plain, Recipe)
+        except (msgspec.ValidationError, TypeError) as error:
+            message, _, path = str(error).partition(" - at `$.")
+            name = path.rstrip("`").removeprefix("columns.").partition("[")[0].replace("_", " ")
+            raise SettingError(
+                f"the option {name} is not valid: {message}" if name else f"an option is not valid: {message}"
+            ) from error
 
     def plan(self) -> Plan:
         """Return the variant with its settings, for rows or images.
@@ -116,3 +129,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingError(f"a stride is from 1 to {MAX_LENGTH:,} rows; got {self.stride}")
         if self.max_gap is not None and not self.max_gap > 0:
             raise SettingError(f"the largest gap must be above 0; got {self.max_gap:g}")
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - anything
+    """Return a number of numpy as one of Python; anything else has no plain form."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no value of an option")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
@@ -21,6 +22,9 @@ from detector.files.lenient_reader import LenientBlock, LenientReader
 from detector.files.source import ReadOptions, SourceBase, check_wanted
 from detector.files.stream import ByteStream
 
+BLANKS = re.compile(rb"[ \t]+")
+OUTER_BLANKS = re.compile(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)")
+
 
 class DelimitedSource(SourceBase):
     """A table in delimited text."""
@@ -34,6 +38,8 @@ class DelimitedSource(SourceBase):
         self._stream = stream
         self._options = options
         self._header = read_header(stream, decimal_comma=options.decimal_comma)
+        self._is_blank_separated = self._header.separator == " "
+        self._separator = "\t" if self._is_blank_separated else self._header.separator
         self.name = stream.name
         self.columns = self._header.names
         self.size = stream.file.size
@@ -57,11 +63,13 @@ class DelimitedSource(SourceBase):
         return self._blocks(list(wanted), numbers)
 
     def _blocks(self, wanted: list[str], numbers: Collection[str]) -> Iterator[TableBatch]:
-        fast = FastReader(self.columns, self._header.separator, wanted, numbers, self._options)
-        lenient = LenientReader(self.name, self.columns, self._header.separator, {*wanted} - {*self._options.ignored})
+        fast = FastReader(self.columns, self._separator, wanted, numbers, self._options)
+        lenient = LenientReader(self.name, self.columns, self._separator, {*wanted} - {*self._options.ignored})
         splitter = BlockSplitter(self._stream, blocks.BLOCK_BYTES)
         line = self._header.lines + 1
         while data := splitter.next_block(line):
+            if self._is_blank_separated:
+                data = with_tabs(data)
             frame = fast.read(data)
             if frame is not None:
                 yield self._batch(frame, np.arange(line, line + frame.height), wanted)
@@ -87,3 +95,8 @@ class DelimitedSource(SourceBase):
         """Select the wanted columns."""
         frame = frame if frame.columns == wanted else frame[wanted]
         return TableBatch(frame, rows.astype(np.int64, copy=False), [], 0)
+
+
+def with_tabs(block: bytes) -> bytes:
+    """Return lines with a tab for each run of blanks between two fields."""
+    return BLANKS.sub(b"\t", OUTER_BLANKS.sub(b"", block))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from detector.columns import format_names
@@ -19,6 +20,11 @@ SEPARATORS_WITH_DECIMAL_COMMA = ";\t|,"  # on equal evidence a comma is a decima
 SAMPLE_LINES = 5
 BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)*")
 QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"[^"]*"', re.MULTILINE)
+SEPARATOR_LINE = re.compile(r'"?sep=(?P<separator>[,;|\t])"?[^\S\n]*\n', re.IGNORECASE)  # written by Excel, for Excel
+COMMENTS = re.compile(r"(?m)^#(?P<text>[^\n]*)\n")
+COMMENTS_END = re.compile(r"(?:(?:#[^\n]*|[^\S\n]*)\n)*")
+NUMBER = re.compile(r"[+-]?[0-9]*[.,]?[0-9]+")
+FIELDS = re.compile(r"\s*[,;\t|]\s*|\s+")
 BARE_RETURN = re.compile(r"\r(?!\n)")
 OTHER_FORMATS = {  # first bytes of files that are not text -> what the file is, and what to do
     b"\x1f\x8b": "is compressed with gzip: end its name in .gz, or unpack it first",
@@ -29,7 +35,10 @@ OTHER_FORMATS = {  # first bytes of files that are not text -> what the file is,
 
 
 class Header(NamedTuple):
-    """The column names, the separator, and the length of the header with the blank lines before it."""
+    """The column names, the separator, and the length of the header with the lines before it.
+
+    The separator " " stands for any run of blanks.
+    """
 
     names: tuple[str, ...]
     separator: str
@@ -88,8 +97,14 @@ def find_header(name: str, text: str, separators: str) -> Header:
     start = end_of_blank_lines(text)
     if start == len(text):
         raise TableError(f"{name} is empty: it has not even a header")
-    separator = detect_separator(text[start : start + FIRST_BYTES], separators)
-    fields, stop = read_record(text, start, separator)
+    named = SEPARATOR_LINE.match(text, start)
+    start = end_of_comments(text, named.end() if named else start)
+    separator = named["separator"] if named else detect_separator(text[start : start + FIRST_BYTES], separators)
+    if separator == " ":
+        stop = text.index("\n", start) + 1
+        fields = text[start:stop].split()
+    else:
+        fields, stop = read_record(text, start, separator)
     check_bytes(name, text[start:stop])
     names = tuple(field.strip() for field in fields)
     check_names(name, names)
@@ -102,6 +117,26 @@ def end_of_blank_lines(text: str) -> int:
     return blank.end() if blank else 0
 
 
+def end_of_comments(text: str, start: int) -> int:
+    """Return the start of the header after lines of comments; the last comment is the header if the next line is data."""
+    comments = list(COMMENTS.finditer(text, start, COMMENTS_END.match(text, start).end()))  # type: ignore[union-attr]  # matches always
+    if not comments:
+        return start
+    end = end_of_blank_lines_from(text, comments[-1].end())
+    line = text[end : text.find("\n", end)] if end < len(text) else ""
+    names = comments[-1]["text"].strip()
+    is_data = bool(line) and bool(NUMBER.match(line.replace('"', "").strip()))
+    if is_data and len(FIELDS.split(names)) == len(FIELDS.split(line.strip())):
+        return comments[-1].start("text")
+    return end if line else start
+
+
+def end_of_blank_lines_from(text: str, start: int) -> int:
+    """Return the position of the first line from `start` on that is not blank."""
+    blank = BLANK_LINES.match(text, start)
+    return blank.end() if blank else start
+
+
 def detect_separator(text: str, separators: str) -> str:
     """Return the separator that is in the header, is as frequent in the lines after it, and is the most frequent."""
     lines = QUOTED.sub("", text).split("\n", SAMPLE_LINES + 1)[: SAMPLE_LINES + 1]
@@ -111,7 +146,18 @@ def detect_separator(text: str, separators: str) -> str:
         count = header[separator]
         return count > 0, sum(sample[separator] == count for sample in samples), count
 
-    return max(separators, key=evidence)
+    best = max(separators, key=evidence)
+    return " " if not header[best] and has_columns_of_blanks(lines) else best
+
+
+def has_columns_of_blanks(lines: Sequence[str]) -> bool:
+    """Return whether runs of blanks separate as many names as there are cells, some of them numbers, in every line."""
+    names, *records = (line.split() for line in lines if line.strip())
+    return (
+        len(names) > 1
+        and bool(records)
+        and all(len(cells) == len(names) and any(NUMBER.fullmatch(cell) for cell in cells) for cells in records)
+    )
 
 
 def check_bytes(name: str, header: str) -> None:

@@ -65,6 +65,10 @@ class ByteStream:
         self._peeked = data + self._peeked
         return data
 
+    def unread(self, data: bytes) -> None:
+        """Put bytes in front of those that are read next."""
+        self._peeked = data + self._peeked
+
     def close(self) -> None:
         """Close the file."""
         self.file.close()

@@ -22,7 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import residuum
 from detector.decision import TOLERANCE
-from detector.errors import SettingError, TableError
+from detector.errors import ResiduumError, SettingError, TableError
 from residuum import AutoencoderDetector
 from tests.tables import normal_rows, planted_anomalies
 from training import fit
@@ -186,3 +186,21 @@ def test_other_columns_are_refused(fitted: AutoencoderDetector, rows: pd.DataFra
         fitted.predict(rows.rename(columns={"flow": "stream"}))
     with pytest.raises(ValueError, match="X has 9 features"), warnings.catch_warnings(action="ignore"):
         fitted.predict(rows.drop(columns="flow").to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("rows", "parameters", "message"),
+    [
+        (pd.DataFrame([[1.0, 2.0]] * 30, columns=["a", "a"]), {}, "two columns of the frame have the same name"),
+        (pd.DataFrame([[1.0, 2.0]] * 30, columns=["a", 1]), {}, "names of columns are of several types"),
+        (pl.LazyFrame({"a": [1.0]}), {}, "LazyFrame is not a table"),
+        (np.zeros((30, 2)), {"variant": 3}, "the option variant is not valid"),
+        (np.zeros((30, 2)), {"settings": 5}, "settings are a mapping"),
+        (np.zeros((30, 2)), {"false_alarm_rate": "0.1"}, "the option false alarm rate is not valid"),
+        (np.zeros((30, 2)), {"device": "tpu"}, "the option device is not valid"),
+        (np.zeros((30, 2)), {"random_state": "x"}, "random_state is a whole number"),
+    ],
+)
+def test_invalid_rows_and_parameters_raise_our_errors(rows: Any, parameters: dict[str, Any], message: str) -> None:  # noqa: ANN401
+    with pytest.raises(ResiduumError, match=message):
+        AutoencoderDetector(**parameters).fit(rows)

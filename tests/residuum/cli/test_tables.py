@@ -155,3 +155,50 @@ def test_errors_name_the_encoding_and_the_option(run: Run, data: bytes, options:
     result = run("score", KEPT, "in.csv", "--to", "out.csv", *options)
     assert result.exit_code == 2, result.output
     assert message in result.stderr
+
+
+def csv(rows: pl.DataFrame, separator: str = ",") -> str:
+    return rows.write_csv(separator=separator)
+
+
+FORMS = {
+    "sep": lambda rows: "sep=;\r\n" + csv(rows, ";"),
+    "SEP quoted": lambda rows: '"SEP=|"\n' + csv(rows, "|"),
+    "comments": lambda rows: "# exported by a tool, 2026\n#\n# two lines\n\n" + csv(rows),
+    "commented header": lambda rows: "# made today\n# " + csv(rows),
+    "blanks": lambda rows: "\n".join("  " + "   ".join(line.split("\t")) + " " for line in csv(rows, "\t").splitlines()) + "\n",
+    "blanks, commented header": lambda rows: "# " + csv(rows, "\t").replace("\t", "  "),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_csv(run: Run, rows: pl.DataFrame, form: str) -> None:
+    rows = rows.with_columns(pl.col("at").cast(pl.String).str.replace(" ", "T"))
+    Path("plain.csv").write_text(csv(rows))
+    Path("in.csv").write_text(FORMS[form](rows))
+    expected = score(run, "plain.csv")
+    found = score(run, "in.csv")
+    assert found.drop("row").equals(expected.drop("row"))
+    assert found["row"][0] == len(FORMS[form](rows).splitlines()) - 5
+
+
+def test_json_files(run: Run, rows: pl.DataFrame) -> None:
+    rows.write_csv("plain.csv")
+    expected = score(run, "plain.csv").drop("row")
+    records = rows.with_columns(pl.col("at").cast(pl.String)).to_dicts()
+    forms = [
+        json.dumps(records),
+        json.dumps(records, indent=2),
+        json.dumps({"rows": records}),
+        "".join(json.dumps(row) + "\n" for row in records),
+    ]
+    for form in forms:
+        Path("in.json").write_text(form)
+        found = score(run, "in.json")
+        assert found["row"].to_list() == [1, 2, 3, 4, 5, 6]
+        assert found.drop("row").equals(expected)
+    for form in ('{"temperature": {"0": 1}}', "[1,", ""):
+        Path("in.json").write_text(form)
+        result = run("score", KEPT, "in.json", "--to", "new.csv")
+        assert result.exit_code == 2, result.output
+        assert "a list of objects, [{...}, ...], is needed" in result.stderr
