@@ -135,11 +135,17 @@ class Memory(nn.Module):
         return Recalled(values, known, mean, sharpness, -highest - torch.log(total.double()))
 
     def _likeness(self, values: Tensor, known: Tensor) -> Tensor:
-        """Return the logarithm of each prototype's kernel at each row, weighted: `float64[rows, prototypes]`."""
-        squares = (values * values).sum(dim=1, keepdim=True) + known @ (self.prototypes**2).T
-        distance = torch.relu(squares - 2.0 * (values @ self.prototypes.T))
-        size = 0.5 * known.sum(dim=1, keepdim=True)
-        return self.log_weight - size * torch.log(self.bandwidth) - distance * (0.5 / self.bandwidth)
+        """Return the logarithm of each prototype's kernel at each row, weighted: `float64[rows, prototypes]`.
+
+        log w - (known / 2) log h - |values - prototype|^2 / (2 h), as one matrix product: passes over rows x prototypes would
+        take most of the time.
+        """
+        squares = (values * values).sum(dim=1, keepdim=True)
+        rows = torch.cat([values, known, squares, torch.ones_like(squares)], dim=1)
+        sharpness = 1.0 / self.bandwidth.unsqueeze(1)
+        by_known = -0.5 * (self.prototypes**2 * sharpness + torch.log(self.bandwidth).unsqueeze(1))
+        table = torch.cat([self.prototypes * sharpness, by_known, -0.5 * sharpness, self.log_weight.unsqueeze(1)], dim=1)
+        return rows @ table.T
 
     def _standardise(self, plain: Tensor, known: Tensor) -> None:
         """Measure the mean and the deviation of each value over the rows that have it; a category has one for all its codes."""
