@@ -130,7 +130,7 @@ def standard_input() -> BinaryIO:
         TableError: standard input is closed.
     """
     if sys.stdin is None:
-        raise TableError("standard input is closed: pipe a table into it, or name a file")
+        raise TableError("standard input is closed: pipe rows into it, or name a file")
     return sys.stdin.buffer
 
 

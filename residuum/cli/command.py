@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typer._click import Context  # typer's own copy of click
 
 BUG, USER_ERROR, HUNG_UP, INTERRUPTED, READER_GONE, TERMINATED = 1, 2, 129, 130, 141, 143
-SIGNAL_DELAY = 0.01  # seconds before a signal is sent again whose exception was ignored
+SIGNAL_DELAY = 0.01  # seconds before a signal is sent again whose exception was dropped
 
 _EXIT_CODES: dict[int, int] = {signal.SIGTERM: TERMINATED, signal.SIGHUP: HUNG_UP}
 
@@ -149,6 +149,8 @@ def reported_errors() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, typer.Exit | typer.Abort | typer.TyperException):
             raise
+        if ended := _signal_behind(error):  # as an ImportError of an extension module whose import it interrupted
+            raise ended from None
         _report(f"error: {type(error).__name__}: {error} (this is a bug in residuum: --debug shows the traceback)")
         raise typer.Exit(BUG) from error
 
@@ -161,6 +163,8 @@ def complete_output() -> Iterator[None]:
         with _exit_on_failed_write(stdout):
             yield
     except SystemExit as error:
+        if isinstance(error, _SignalExit):
+            error.has_arrived = True
         sys.stdout = stdout  # typer replaces it
         if error.code == BUG and isinstance(error.__context__, BrokenPipeError):  # as typer and rich exit
             error.code = READER_GONE
@@ -196,11 +200,22 @@ def allow_interrupted_reads() -> None:
 
 
 class _SignalExit(SystemExit):
-    """A signal that ends the process."""
+    """A signal that ends the process; sent again if somebody drops the exception before it ends the command.
+
+    Python drops exceptions of callbacks and of `__del__`, and extension modules those that come while they are imported.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(_EXIT_CODES[number])
-        self.number = number
+        self._number = number
+        self.has_arrived = False  # where it ends the process
+
+    def __del__(self) -> None:
+        """Send the signal again, once what has dropped the exception is over."""
+        if not self.has_arrived:
+            timer = threading.Timer(SIGNAL_DELAY, os.kill, (os.getpid(), self._number))
+            timer.daemon = True
+            timer.start()
 
 
 def exit_on_signals() -> None:
@@ -208,21 +223,24 @@ def exit_on_signals() -> None:
     signal.signal(signal.SIGTERM, _exit_on_signal)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
         signal.signal(signal.SIGHUP, _exit_on_signal)
-    sys.unraisablehook = _send_again
+    sys.unraisablehook = _report_unraisable
 
 
 def _exit_on_signal(number: int, _frame: object) -> None:
     raise _SignalExit(number)
 
 
-def _send_again(unraisable: sys.UnraisableHookArgs) -> None:
-    """Send a signal again whose exception Python has ignored, because it came within a callback of an import or a `__del__`."""
-    if isinstance(unraisable.exc_value, _SignalExit):
-        timer = threading.Timer(SIGNAL_DELAY, os.kill, (os.getpid(), unraisable.exc_value.number))
-        timer.daemon = True
-        timer.start()
-    else:
+def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Report an exception that Python has to drop, unless it is a signal, which is sent again."""
+    if not isinstance(unraisable.exc_value, _SignalExit):
         sys.__unraisablehook__(unraisable)
+
+
+def _signal_behind(error: BaseException | None) -> _SignalExit | None:
+    """Return the signal that an exception is, or that it was raised from or during."""
+    while error is not None and not isinstance(error, _SignalExit):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _report(line: str) -> None:

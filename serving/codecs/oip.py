@@ -221,11 +221,16 @@ def _records(request: InferenceRequest, tensors: bytes, model: ServedModel, limi
         if size is None:
             values[column.name] = _cells(column, rows, path)
             continue
+        if column.data is not None:
+            raise _invalid("an input has both data and a binary tensor", path, expected="one of them")
         if not 0 <= size <= len(tensors) - start:
             found, expected = f"{len(tensors) - start} bytes", f"{size} bytes"
             raise _invalid("the body ends before the tensor does", path, found, expected)
         values[column.name] = _unpacked(tensors[start : start + size], column.datatype, rows, path)
         start += size
+    if start != len(tensors):
+        detail = "bytes follow the JSON and the tensors that it describes"
+        raise _invalid(detail, "$.inputs", f"{len(tensors)} bytes", f"{start} bytes")
     absent = [name for name in model.columns if name not in values]
     if absent:
         expected = ", ".join(model.columns)[:1000]

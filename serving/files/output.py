@@ -120,7 +120,7 @@ class DirectOutput:
             OutputError: it cannot be opened.
         """
         with output_errors(self._path):
-            return sys.stdout.buffer if self._path == STDOUT else Path(self._path).open("wb")
+            return standard_output() if self._path == STDOUT else Path(self._path).open("wb")
 
     def flush(self) -> None:
         """Write the buffered bytes."""
@@ -132,6 +132,8 @@ class DirectOutput:
 
     def discard(self) -> None:
         """Write the buffered bytes, or drop them if that fails."""
+        if "file" not in vars(self):
+            return
         try:
             self._close()
         except OSError:
@@ -212,6 +214,17 @@ def output_errors(path: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def standard_output() -> BinaryIO:
+    """Return standard output.
+
+    Raises:
+        OutputError: it is closed, as by `>&-`.
+    """
+    if sys.stdout is None:
+        raise OutputError("cannot write standard output: it is closed")
+    return sys.stdout.buffer
 
 
 def discard_buffer(file: IO[bytes] | IO[str]) -> None:

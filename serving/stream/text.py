@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -14,8 +13,8 @@ import msgspec
 
 from detector.errors import OutputError, StreamError
 from detector.files.blocks import MAX_RECORD_BYTES, count
-from detector.files.stream import BOM
-from serving.files.output import STDOUT, output_errors
+from detector.files.stream import BOM, standard_input
+from serving.files.output import STDOUT, output_errors, standard_output
 from serving.log import log
 from serving.stream import dead_letters
 from serving.stream.base import Headers, Origin, ScoredRecords
@@ -144,7 +143,7 @@ class StdinSource(LineSource):
     def __init__(self, linger: float, file: int | None = None) -> None:
         """Read from a file descriptor; a batch waits up to `linger` seconds for more lines."""
         super().__init__()
-        self._file = sys.stdin.fileno() if file is None else file
+        self._file = standard_input().fileno() if file is None else file
         self._linger = linger
         self._buffer = LineBuffer(STDIN)
         self._ended = False
@@ -264,7 +263,7 @@ class AppendFile:
 
     def _open(self) -> None:
         path = self._path
-        self._file = sys.stdout.fileno() if path == STDOUT else os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        self._file = standard_output().fileno() if path == STDOUT else os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         self._is_regular = path != STDOUT and Path(path).is_file()
         if self._is_regular:
             _truncate_unfinished_line(self._file)

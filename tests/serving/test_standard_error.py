@@ -1,4 +1,4 @@
-"""Standard error that cannot fail: real pipes and devices."""
+"""Standard error that cannot fail, and signals and closed standard files: real pipes, devices and processes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from serving.standard_error import MAX_QUEUED, StandardError, lost_lines
+from tests.data.make_bundle import KEPT, VERDICTS
 
 DEVICE = "/dev/full"
 
@@ -89,10 +90,53 @@ def test_a_signal_within_a_callback_of_an_import_ends_the_command() -> None:
         "class Callback:\n"
         "    def __del__(self): os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.001)\n"
         "command.exit_on_signals()\n"
-        "callback = Callback()\n"
-        "del callback\n"
-        "time.sleep(20)\n"
+        "with command.complete_output():\n"
+        "    callback = Callback()\n"
+        "    del callback\n"
+        "    time.sleep(20)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, check=False, timeout=10)
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stderr == b""
+
+
+DROPPED = """
+import os, signal, time, typer, residuum.cli.command as command
+def import_extension():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM); time.sleep(0.001)
+    except BaseException as error:
+        if {replaced}: raise ImportError("initialization failed") from error
+command.exit_on_signals()
+with command.complete_output():
+    try:
+        with command.reported_errors():
+            import_extension()
+            time.sleep(20)
+    except typer.Exit as error:
+        raise SystemExit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_signal_within_the_import_of_an_extension_module_ends_the_command(*, replaced: bool) -> None:
+    """Such modules catch what comes while they are imported, and drop it or raise an ImportError instead."""
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED.format(replaced=replaced)], stderr=subprocess.PIPE, check=False, timeout=10
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (f"score {KEPT} {VERDICTS} --to - >&-", "error: cannot write standard output: it is closed"),
+        (f"stream {KEPT} --from - --to - >&- </dev/null", "error: cannot write standard output: it is closed"),
+        (f"stream {KEPT} --from - --to - <&-", "error: standard input is closed: pipe rows into it, or name a file"),
+    ],
+)
+def test_standard_files_that_are_closed_are_an_error_of_the_user(arguments: str, message: str) -> None:
+    command = f"exec {sys.executable} -m residuum {arguments}"
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, message)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detector.errors import ResiduumError
 from serving.codecs import oip
-from serving.http.api.bundle_problems import bundle_problem
 from serving.http.api.score import ScoringApi
 from serving.http.core.request import Request
 from serving.http.core.response import Response, json_response
@@ -52,10 +50,7 @@ class ModelInfoApi:
     async def load(self, request: Request) -> Response:
         """Activate the version of a model that is pinned or highest now."""
         name = request.path_params["name"]
-        try:
-            model = await self._scoring.load(name)
-        except ResiduumError as error:
-            raise bundle_problem(error, self._models.folder(name)) from error
+        model = await self._scoring.load(name)
         log().info("model reloaded", model=f"{model.name}/{model.version}")
         return json_response({"name": model.name, "version": str(model.version)})
 

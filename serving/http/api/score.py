@@ -9,6 +9,7 @@ from functools import partial
 
 import msgspec
 
+from detector.errors import ResiduumError
 from detector.inputs import Session
 from serving.codecs import arrow, raw
 from serving.codecs.base import CodecFactory, CodecOptions
@@ -16,6 +17,7 @@ from serving.codecs.image import ImageCodec
 from serving.codecs.json import JsonCodec
 from serving.codecs.ndjson import NdjsonCodec
 from serving.codecs.oip import HEADER_LENGTH, OipCodec
+from serving.http.api.bundle_problems import bundle_problem
 from serving.http.api.query_params import codec_options
 from serving.http.api.row_log import log_rows
 from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
@@ -125,12 +127,23 @@ class ScoringApi:
         async with self._opening:
             if model := self._models.find_open(name, version):
                 return model
-            return await self._limiter.run_in_thread(partial(self._models.open, name, version or ""))
+            return await self._open(name, partial(self._models.open, name, version or ""))
 
     async def load(self, name: str) -> ServedModel:
         """Switch to the version that is pinned, or highest, now."""
         async with self._opening:
-            return await self._limiter.run_in_thread(partial(self._models.load, name))
+            return await self._open(name, partial(self._models.load, name))
+
+    async def _open(self, name: str, work: Callable[[], ServedModel]) -> ServedModel:
+        """Open a version in a thread.
+
+        Raises:
+            HttpProblem: the version is missing or invalid.
+        """
+        try:
+            return await self._limiter.run_in_thread(work)
+        except ResiduumError as error:
+            raise bundle_problem(error, self._models.folder(name)) from error
 
     def _open_model(self, request: RequestHead, size: int) -> ServedModel | None:
         """Return the model that the path of a request names, if it is open and may read `size` bytes."""

@@ -126,9 +126,12 @@ class ClientConnection(HttpToolsProtocol):
         self._restart_body_time()
         self._fast_request = self._accept_fast_request()
         if self._fast_request is None:
+            is_1_0 = self.parser.get_http_version() == "1.0"
+            if is_1_0:  # which has no interim responses
+                self.expect_100_continue = False
             self._start_app_request()
             super().on_headers_complete()
-            if self.parser.get_http_version() == "1.0":  # which has no chunks: a response of unknown length ends by closing
+            if is_1_0:  # which has no chunks either: a response of unknown length ends by closing
                 self.cycle.chunked_encoding, self.cycle.expected_content_length = False, _AnyLength()
 
     def _start_app_request(self) -> None:
@@ -193,7 +196,7 @@ class ClientConnection(HttpToolsProtocol):
             self._refuse(HttpProblem(431, "header", "the head of the request is too large"))
             return
         try:
-            require_chunked(dict(self.headers or ()).get(b"transfer-encoding"))
+            require_chunked(self.headers or ())
             self._refuse(HttpProblem(400, "http", msg))
         except HttpProblem as problem:
             self._refuse(problem)

@@ -15,8 +15,11 @@ from serving.http.core.problem_details import HttpProblem
 
 MAX_CODINGS = 3  # of one body
 MAX_WINDOW = 8 * 2**20  # bytes, of zstd: RFC 9659
-PIECE = 256 * 1024  # bytes that are decompressed at a time
+PIECE = 256 * 1024  # bytes that come out at a time
+MAX_INPUT = 16 * 1024  # bytes that go in at a time
 MAX_RATIO, FREE_BYTES = 1100, 16 * 2**20  # above so many bytes, a body may expand so many times: gzip at most 1,032 times
+# What one coding leaves for the next is compressed itself: it may be larger than what was received, but not much.
+MAX_NESTED_RATIO, FREE_NESTED_BYTES = 4, 2**20
 MIN_BYTES = 1024  # of a response that is worth compressing
 LEVEL = 1  # the fastest
 GZIP, ZLIB, RAW = 31, zlib.MAX_WBITS, -zlib.MAX_WBITS  # window bits of zlib
@@ -51,6 +54,10 @@ class ZlibStream:
 
     def decompress(self, data: bytes, /) -> Iterator[bytes]:
         """Yield pieces of the content."""
+        for start in range(0, len(data), MAX_INPUT):  # what follows a member is copied: of a part that is no long copy
+            yield from self._decompress_part(data[start : start + MAX_INPUT])
+
+    def _decompress_part(self, data: bytes) -> Iterator[bytes]:
         piece = b""
         while data or len(piece) == PIECE:  # a full piece may have left more behind
             if self._stream is None:
@@ -116,7 +123,7 @@ class BodyDecompressor:
     def __init__(self, codings: Sequence[str]) -> None:
         self._codings = codings
         self._steps = [DECOMPRESSORS[name]() for name in reversed(codings)]
-        self._received = self._returned = 0
+        self._received = self._returned = self._nested = 0  # bytes
 
     def decompress(self, data: bytes) -> Iterator[bytes]:
         """Yield what the next bytes of a body decompress to.
@@ -126,12 +133,11 @@ class BodyDecompressor:
         """
         self._received += len(data)
         try:
-            for piece in _decompressed(self._steps, data):
+            for piece in self._decompressed(0, data):
                 yield piece
                 self._returned += len(piece)
                 if self._returned > max(FREE_BYTES, MAX_RATIO * self._received):
-                    detail = f"the body expands to more than {MAX_RATIO:,} times its size"
-                    raise HttpProblem(413, "content_encoding", detail, path="Content-Encoding")
+                    raise _too_large(f"the body expands to more than {MAX_RATIO:,} times its size")
         except DamagedFile as error:
             raise self._damaged(error) from error
 
@@ -147,9 +153,25 @@ class BodyDecompressor:
         except DamagedFile as error:
             raise self._damaged(error) from error
 
+    def _decompressed(self, index: int, data: bytes) -> Iterator[bytes]:
+        """Yield what data becomes by the steps from `index` on."""
+        if index == len(self._steps):
+            yield data
+            return
+        if index:
+            self._nested += len(data)
+            if self._nested > FREE_NESTED_BYTES + MAX_NESTED_RATIO * self._received:
+                raise _too_large(f"what lies between the codings of the body has more than {MAX_NESTED_RATIO} times its size")
+        for piece in self._steps[index].decompress(data):
+            yield from self._decompressed(index + 1, piece)
+
     def _damaged(self, error: DamagedFile) -> HttpProblem:
         detail = f"the body is not valid {', '.join(self._codings)}, as its Content-Encoding says: {error}"
         return HttpProblem(400, "content_encoding", detail, path="Content-Encoding")
+
+
+def _too_large(detail: str) -> HttpProblem:
+    return HttpProblem(413, "content_encoding", detail, path="Content-Encoding")
 
 
 @lru_cache(maxsize=256)
@@ -188,15 +210,6 @@ def response_coding(body: bytes, content_type: bytes, headers: Iterable[tuple[by
     if len(body) < MIN_BYTES or not content_type or content_type in NOT_COMPRESSIBLE:  # without a type: forwarded as it is
         return ""
     return "" if any(name == b"content-encoding" for name, _ in headers) else accepted_coding(accept_encoding)
-
-
-def _decompressed(steps: Sequence[Decompressor], data: bytes) -> Iterator[bytes]:
-    """Yield what data becomes by all steps, one after the other."""
-    if not steps:
-        yield data
-        return
-    for piece in steps[0].decompress(data):
-        yield from _decompressed(steps[1:], piece)
 
 
 def _tokens(value: bytes) -> Iterator[str]:

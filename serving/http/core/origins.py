@@ -56,7 +56,7 @@ class OriginPolicy:
     def __init__(self, hosts: AllowedHosts, cors_origins: Sequence[str]) -> None:
         """Allow these hosts, and requests of pages of these origins."""
         self._hosts = hosts
-        self._cors_origins = frozenset(origin.lower() for origin in cors_origins)
+        self._cors_origins = frozenset(map(serialised, cors_origins))
 
     def is_plain(self, headers: Mapping[bytes, bytes]) -> bool:
         """Return whether a request needs no further check: no browser has sent it, and it uses a name of this service."""
@@ -92,12 +92,18 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 
     return CORSMiddleware(
         app,
-        allow_origins=[*origins],
+        allow_origins=[*map(serialised, origins)],
         allow_methods=["GET", "HEAD", "POST", "DELETE"],
         allow_headers=["*"],
         expose_headers=["*"],
         allow_private_network=True,
     )
+
+
+def serialised(origin: str) -> str:
+    """Return an origin as browsers send it: in lower case, without the default port."""
+    scheme, _, host = origin.lower().partition("://")
+    return origin.lower().removesuffix(f":{DEFAULT_PORTS[scheme]}") if host and scheme in DEFAULT_PORTS else origin.lower()
 
 
 def _name(host: str) -> str:

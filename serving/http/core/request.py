@@ -99,7 +99,7 @@ class Request(RequestHead):
         Raises:
             HttpProblem: 415 for a content coding, 501 for a transfer coding beside chunked.
         """
-        require_chunked(self.headers.get(b"transfer-encoding"))
+        require_chunked(self.scope["headers"])
         self._codings = codings_of(self.scope["headers"])
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -156,15 +156,16 @@ class Request(RequestHead):
         self._transport.abort()
 
 
-def require_chunked(transfer_encoding: bytes | None) -> None:
+def require_chunked(headers: Iterable[Header]) -> None:
     """Raise if a body has another transfer coding than chunked.
 
     Raises:
         HttpProblem: it has.
     """
-    if transfer_encoding is not None and transfer_encoding.strip().lower() != b"chunked":
+    codings = b", ".join(value.strip() for name, value in headers if name == b"transfer-encoding")
+    if codings and codings.lower() != b"chunked":
         detail = "the only Transfer-Encoding that the service reads is chunked"
-        found = transfer_encoding.decode("latin-1")[:80]
+        found = codings.decode("latin-1")[:80]
         raise HttpProblem(501, "transfer_encoding", detail, path="Transfer-Encoding", found=found, expected="chunked")
 
 

@@ -16,7 +16,7 @@ from serving.log import LogFormat
 
 MIB = 2**20
 HOST = re.compile(r"\*|(\*\.)?[^\s/*]+")
-ORIGIN = re.compile(r"\*|https?://[^\s/*]+")
+ORIGIN = re.compile(r"\*|https?://[^\s/*]+", re.IGNORECASE)
 MAX_PORT = 2**16 - 1
 MAY_BE_ZERO = frozenset({"port", "access_share", "shadow_share", "drain_delay"})
 

@@ -86,6 +86,13 @@ def test_a_refused_body_that_waits_to_be_asked_for_closes_the_connection(service
     assert b"connection: close" in found
 
 
+def test_http_1_0_is_not_asked_for_a_body(service: Service) -> None:
+    with service.connect() as sock:
+        sock.sendall(SCORE % (0, b"json") + b"content-length: 2\r\nexpect: 100-continue\r\n\r\n[]")
+        found, _ = read(sock)
+    assert found.startswith(b"http/1.1 200")
+
+
 def test_a_body_that_is_too_large_is_not_asked_for(service: Service) -> None:
     with service.connect() as sock:
         sock.sendall(SCORE % (1, b"json") + b"content-length: 999999999\r\nexpect: 100-continue\r\n\r\n")

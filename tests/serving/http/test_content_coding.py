@@ -140,7 +140,28 @@ def test_an_endless_body_of_blank_lines_is_refused(service: Service) -> None:
     assert (done.status_code, "times its size" in done.text) == (413, True)
 
 
-@pytest.mark.parametrize("coding", ["gzip", "gzip, chunked", "deflate,chunked", "identity", "x"])
+@pytest.mark.parametrize("outer", ["gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("inner", "frame"),
+    [
+        ("gzip", gzip.compress(b"")),
+        ("zstd", zstandard.compress(b"")),
+        ("zstd", b"\x50\x2a\x4d\x18" + bytes(4)),
+    ],  # which is skipped
+)
+def test_codings_that_hide_an_endless_body_without_content_are_refused(
+    service: Service, inner: str, frame: bytes, outer: str
+) -> None:
+    """Frames without content make no piece whose bytes count, but each of them takes time."""
+    body = COMPRESS[outer](frame * (40_000_000 // len(frame)))
+    done = post(service, body, {"content-type": JSON, "content-encoding": f"{inner}, {outer}"})
+    assert (done.status_code, "between the codings" in done.text) == (413, True)
+    assert done.elapsed.total_seconds() < 2
+
+
+@pytest.mark.parametrize(
+    "coding", ["gzip", "gzip, chunked", "deflate,chunked", "identity", "x", "gzip\r\ntransfer-encoding: chunked"]
+)
 def test_other_transfer_codings_are_not_implemented(service: Service, coding: str) -> None:
     with service.connect() as sock:
         sock.sendall(HEAD + b"transfer-encoding: " + coding.encode() + b"\r\n\r\n0\r\n\r\n")

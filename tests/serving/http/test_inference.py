@@ -199,6 +199,10 @@ def test_broken_tensors(service: Service, table: pl.DataFrame) -> None:
     head, tensors = body[:size].replace(b'"FP64"', b'"FP32"'), body[size:]
     assert infer(service, head + tensors, headers).status_code == 422
     assert infer(service, body[:size].replace(b'"FP64"', b'"FOUR"') + tensors, headers).status_code == 422
+    assert "bytes follow" in infer(service, body + b"more", headers).json()["detail"]
+    both = body[:size].replace(b'"shape"', b'"data":[],"shape"', 1)
+    done = infer(service, both + tensors, {"Inference-Header-Content-Length": str(len(both))})
+    assert (done.status_code, "both" in done.json()["detail"]) == (422, True)
 
 
 def test_a_new_version_is_loaded_when_told(start: Start, tmp_path: Path) -> None:
@@ -221,6 +225,9 @@ def test_a_damaged_version_is_not_loaded(start: Start, tmp_path: Path) -> None:
     copy(tmp_path / "models", "pumps", 2)
     (tmp_path / "models" / "pumps" / "2" / "model.onnx").write_bytes(b"damaged")
     (tmp_path / "models" / "pumps" / "1" / "calibration.npy").write_bytes(b"damaged")
+    for route in ("v1/models/pumps/versions/2/score", "v2/models/pumps/versions/2/infer"):
+        done = ASK.post(f"{service.url}/{route}", json=[])
+        assert (done.status_code, "pumps/2/model.onnx" in done.json()["detail"]) == (409, True)
     for version in (2, 1):  # 1 is active
         done = ASK.post(load)
         assert done.status_code == 409

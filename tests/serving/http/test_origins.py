@@ -133,6 +133,15 @@ def test_pages_of_allowed_origins_use_the_service(start: Start) -> None:
     assert "access-control-allow-origin" not in service.post(rows).headers
 
 
+@pytest.mark.parametrize("option", ["https://Dash.Example", "HTTPS://dash.example:443"])
+def test_an_origin_may_be_given_in_other_spellings_than_browsers_send(start: Start, option: str) -> None:
+    service = start("--cors-origin", option)
+    page = {"origin": "https://dash.example"}
+    asked = page | {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    for done in (ASK.options(f"{service.url}/v1/models/pumps/score", headers=asked), service.post([{}], headers=page)):
+        assert (done.status_code, done.headers["access-control-allow-origin"]) == (200, page["origin"])
+
+
 def test_no_origin_is_allowed_by_default(service: Service) -> None:
     asked = {"origin": PAGE, "access-control-request-method": "POST"}
     done = ASK.options(f"{service.url}/v1/models/pumps/score", headers=asked)
