@@ -82,7 +82,7 @@ def test_a_single_version_cannot_be_changed(start: Start, folder: Path) -> None:
 @pytest.mark.parametrize("form", ["json", "ndjson", "arrow", "many"])
 def test_a_shadow_scores_but_does_not_answer(start: Start, folder: Path, form: str) -> None:
     service = start("--shadow-share", EVERY, at=folder)
-    rows = [*normal_rows(500 if form == "many" else 50, seed=5).to_dicts(), *planted_anomalies(20).to_dicts(), {"flow": "?"}]
+    rows = [*normal_rows(500 if form == "many" else 50, seed=5).to_dicts(), *planted_anomalies(20).to_dicts(), {"flow": "hot"}]
     anomalies = score(service, rows, form)
     until(lambda: shadow_of(service)["agreement"]["rows"] > 0)
     comparison = shadow_of(service)
