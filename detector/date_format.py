@@ -9,6 +9,7 @@ column.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ UNITS = {  # the seconds of one, and what a number counts
     "serial": (DAY, "days since 1899-12-30, as in spreadsheets"),
 }
 COMPACT = ("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")  # by 8, 12 and 14 digits
+PATTERNS = {"%d": "dd", "%m": "mm", "%y": "yy", "%Y": "yyyy"}  # what messages say where a format needs no other directive
 FIRST_NUMBER, LAST_NUMBER = 31_536_000.0, 4_102_444_800.0  # 1971 to 2099: a number in another unit lies outside of these
 FIRST_SECOND, LAST_SECOND = -30_610_224_000.0, 253_402_300_800.0  # of the years 1000 to 9999
 
@@ -40,7 +42,10 @@ def describe(date_format: str) -> str:
     """Return what a date looks like, for messages."""
     if date_format in UNITS:
         return UNITS[date_format][1]
-    return f"like {date_format}" if date_format else "like 2026-01-31 18:30:00"
+    if not date_format:
+        return "like 2026-01-31 18:30:00"
+    pattern = re.sub("|".join(PATTERNS), lambda directive: PATTERNS[directive[0]], date_format)
+    return f"like {date_format if '%' in pattern else pattern}"
 
 
 def seconds_of_numbers(values: np.ndarray, date_format: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from detector.alarm import AlarmRule
     from detector.images import ImageSpec
-    from detector.manifest import Manifest
+    from detector.manifest import Manifest, TrainingInfo
     from detector.windows import Window
 
 PLURALS: dict[str, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
@@ -73,6 +73,12 @@ def promise(manifest: Manifest, lowered_from: float | None = None) -> str:
     return text if lowered_from is None else f"{text}; too few for the default of {percentage(lowered_from)}"
 
 
+def loss(training: TrainingInfo) -> str:
+    """Return the validation loss and the step that reached it; a memory is trained without steps."""
+    steps = f" (best of {training.steps:,} steps at {training.best_step:,})" if training.steps else ""
+    return f"{training.loss:.4g}{steps}"
+
+
 def columns(manifest: Manifest, max_names: int = 4) -> str:
     """Return the number of columns of each kind, with the first names: `2 numbers (load, flow), 1 date (at)`."""
     by_kind = {kind: [column.name for column in manifest.columns if column.kind == kind] for kind in PLURALS}
@@ -82,7 +88,7 @@ def columns(manifest: Manifest, max_names: int = 4) -> str:
 
 
 def written(manifest: Manifest) -> str:
-    """Return how columns write numbers and dates, where not as in ISO 8601 or a program: `weight in kg; when like %d/%m/%y`."""
+    """Return how columns write numbers and dates, where not as in ISO 8601 or a program: `weight in kg; when like dd/mm/yy`."""
     from detector.date_format import describe as describe_date_format
 
     numbers = [

@@ -68,7 +68,8 @@ def _identity(folder: Path, manifest: Manifest) -> list[output.Fact]:
 def _decision(manifest: Manifest) -> list[output.Fact]:
     """Return how a score becomes a verdict, and what that promises."""
     decision, score, window = manifest.decision, manifest.score, manifest.window
-    extra_terms = f", with the extra terms {', '.join(score.extra_terms)}" if score.extra_terms else ""
+    unnamed = [term for term in score.extra_terms if term not in score.name]
+    extra_terms = f", with the extra terms {', '.join(unnamed)}" if unnamed else ""
     by_p_value = decision.promise == "false_alarm_rate" and not window
     return [
         ("score", f"{score.name}, in {score.unit}{extra_terms}"),
@@ -92,7 +93,8 @@ def _training(manifest: Manifest) -> list[output.Fact]:
         ("order", training.order),
         ("rejected", describe.count(training.rows.rejected, "row") if training.rows.rejected else ""),
         ("missing", f"also {', '.join(map(repr, manifest.missing))}" if manifest.missing else ""),
-        ("loss", f"{training.loss:.4g}, best of {training.steps:,} steps at {training.best_step:,}"),
+        ("written", describe.written(manifest)),
+        ("loss", describe.loss(training)),
         ("duration", f"{training.seconds:.3g} s on {training.device}, seed {training.seed}"),
     ]
 

@@ -336,5 +336,4 @@ def _short_dates(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> str:
     training = manifest.training
-    steps = f"best of {training.steps:,} steps at {training.best_step:,}"
-    return f"{manifest.variant}, validation loss {training.loss:.4g} ({steps}), {training.seconds:.3g} s on {training.device}"
+    return f"{manifest.variant}, validation loss {describe.loss(training)}, {training.seconds:.3g} s on {training.device}"

@@ -71,8 +71,9 @@ def connector(settings: StreamSettings, metrics: StreamMetrics, window: Callable
         SettingError: a setting is invalid.
     """
     exactly_once = settings.exactly_once
-    if not isinstance(settings.source, Topic) and (settings.start, settings.on_lost_position) != ("earliest", "earliest"):
-        raise SettingError("--start and --on-lost-position need a topic as --from")
+    of_topics = (settings.start, settings.on_lost_position, settings.tombstones)
+    if not isinstance(settings.source, Topic) and of_topics != ("earliest", "earliest", "dead-letter"):
+        raise SettingError("--start, --on-lost-position and --tombstones need a topic as --from")
     if any(isinstance(address, Topic) for address in (settings.source, settings.sink, settings.dead_letters_to)):
         from serving.stream.kafka import KafkaConnector
 

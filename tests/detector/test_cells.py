@@ -161,6 +161,19 @@ def test_dates_in_text(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("date_format", "expected"),
+    [
+        ("%d/%m/%Y", "a date like dd/mm/yyyy"),
+        ("%y-%m-%d", "a date like yy-mm-dd"),
+        ("%d %B %Y", "a date like %d %B %Y"),
+        ("ms", "a date in milliseconds since 1970"),
+    ],
+)
+def test_messages_say_how_dates_are_written(date_format: str, expected: str) -> None:
+    assert [reject.expected for reject in encoded(["never"], "date", date_format=date_format).rejects] == [expected]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "yesterday",

@@ -1,4 +1,4 @@
-"""The route table: one `Route` says everything about a route, and routing, roles, OpenAPI and metric labels derive from it."""
+"""Routing: `RouteTable` finds the `Route` of a request, which also gives its role, its metric label and its part of OpenAPI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The socket of the service."""
+"""The socket that clients connect to: bound here, whether one worker listens on it or several share its port; and its URL."""
 
 from __future__ import annotations
 

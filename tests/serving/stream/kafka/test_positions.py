@@ -139,6 +139,8 @@ def test_start_is_a_word_or_a_time_and_needs_a_topic(pumps: object, one_partitio
         open_worker(pumps, one_partition.settings(start="yesterday"), lambda _: None)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="need a topic"):
         open_worker(pumps, one_partition.settings(source=None, start="latest"), lambda _: None)  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="need a topic"):
+        open_worker(pumps, one_partition.settings(source=None, tombstones="skip"), lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.long
