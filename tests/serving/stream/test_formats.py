@@ -30,7 +30,7 @@ def parquet() -> bytes:
         (b"\x03\x00" + bytes(16) + b"x", "schema-registry frame", "AWS Glue"),
         (b"Obj\x01\x04\x14avro.codec", "Avro", "container"),
         (b"\xc3\x01" + bytes(8), "Avro", "single-object"),
-        (gzip.compress(b"{}"), "compressed", "gzip"),
+        (gzip.compress(b"{}", mtime=0), "compressed", "gzip"),
         (bz2.compress(b"{}"), "compressed", "bzip2"),
         (parquet(), "binary", "Parquet"),
         ("{}".encode("utf-16"), "UTF-16", "UTF-16"),
