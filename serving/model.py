@@ -31,6 +31,8 @@ class ServedModel:
         self.loaded = dt.datetime.now(dt.UTC)
         self.columns = scorer.input.required
         self.numbers = scorer.input.numbers
+        # Columns that training left out are no mistake of a client.
+        self.known = frozenset((*self.columns, *(ignored.name for ignored in scorer.manifest.ignored)))
         self._max_keys = max_keys
 
     @property

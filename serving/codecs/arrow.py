@@ -33,7 +33,7 @@ class ArrowCodec(WholeBody):
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
             raise BodyError(400, "arrow", "the body is not a readable Arrow stream") from error
         check_rows(frame.height, self._options.limits)
-        unknown = [name for name in frame.columns if name not in self._model.columns]
+        unknown = [name for name in frame.columns if name not in self._model.known]
         differences = ColumnDifferences(dict.fromkeys(unknown, frame.height))
         return TableBatch(frame, np.arange(frame.height), [], differences=differences)
 

@@ -31,12 +31,11 @@ def with_differences(batch: RecordBatch, rows: Callable[[], Sequence[Row | None]
 
 def _differences(rows: Sequence[Row | None], model: ServedModel) -> ColumnDifferences:
     """Count unknown and missing keys; rows without any key, such as those that are no objects, are not counted."""
-    known = frozenset(model.columns)
     unknown: Counter[str] = Counter()
     missing: Counter[str] = Counter()
     for keys, count in Counter(keys_of(row) for row in rows if row).items():
         if keys:
-            unknown.update(dict.fromkeys((key for key in keys if key not in known), count))
+            unknown.update(dict.fromkeys((key for key in keys if key not in model.known), count))
             missing.update(dict.fromkeys((column.name for column in model.scorer.columns if column.name not in keys), count))
     return ColumnDifferences({_shortened(name): unknown[name] for name in list(unknown)[:MAX_NAMES]}, missing)
 

@@ -235,7 +235,7 @@ def _records(request: InferenceRequest, tensors: bytes, model: ServedModel, limi
     if absent:
         expected = ", ".join(model.columns)[:1000]
         raise _invalid(f"the inputs lack {', '.join(absent[:20])}", "$.inputs", expected=expected)
-    unknown = {name[:MAX_LENGTH]: rows for name in values if name not in model.columns}
+    unknown = {name[:MAX_LENGTH]: rows for name in values if name not in model.known}
     wanted = {name: values[name] for name in model.columns}
     batch = RecordBatch(wanted, range(rows), [], numbers=model.numbers, differences=ColumnDifferences(unknown))
     return without_long_texts(batch, limits.max_text)
