@@ -31,6 +31,7 @@ test-all: .venv/set-up  ## Run all tests: kills and frozen workers, all variants
 
 proofs: .venv/set-up  ## Run what `make test` leaves out and CI needs: benchmarks on a few rows, README, compose, OpenAPI, all variants
 	@$(PYTEST) -m long tests/benchmarks tests/deploy tests/project tests/serving/http/test_openapi.py \
+		tests/serving/http/models/test_registry.py tests/serving/stream/kafka/test_size_limits.py \
 		tests/training/test_contract.py::test_planted_anomalies_score_higher_than_fresh_normal_rows \
 		tests/training/test_contract.py::test_the_same_seed_gives_the_same_bytes
 

@@ -36,7 +36,8 @@ def _rows(name: str, content: bytes) -> list[msgspec.Raw] | None:
             return msgspec.json.decode(content, type=list[msgspec.Raw])
         found = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
     except BAD_JSON as error:
-        if content.startswith(b"{") and b"\n" in content:
+        first, newline, _ = content.partition(b"\n")
+        if newline and (first.startswith(b"{") or _is_json(first)):
             return None
         raise TableError(f"{name} is no JSON ({error}): {EXPECTED}") from error
     lists = [key for key in LISTS if bytes(found.get(key, msgspec.Raw(b""))).lstrip().startswith(b"[")]
@@ -45,3 +46,12 @@ def _rows(name: str, content: bytes) -> list[msgspec.Raw] | None:
             raise TableError(f"{name} is a JSON object of columns: {EXPECTED}")
         return None
     return msgspec.json.decode(found[lists[0]], type=list[msgspec.Raw])
+
+
+def _is_json(text: bytes) -> bool:
+    """Return whether a text is one whole JSON value."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except BAD_JSON:
+        return False
+    return True

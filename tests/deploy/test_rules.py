@@ -107,6 +107,7 @@ def prometheus(project: Path, tmp_path: Path) -> Iterator[int]:
     server.wait()
 
 
+@pytest.mark.long
 def test_a_real_prometheus_fires_when_a_version_is_refused(
     start_process: StartProcess, models: Path, prometheus: int, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_row_without_cells_has_no_residual() -> None:
     assert np.array_equal(completed(residual, present, precision)[2], np.zeros(SIZE))
 
 
+@pytest.mark.long
 def test_the_onnx_translation_is_the_same_in_every_process() -> None:
     """Hashes of names differ between processes, and onnxscript keeps the variables of a loop in sets."""
     processes = [

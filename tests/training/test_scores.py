@@ -119,7 +119,7 @@ def _brier_scores(graph: DetectorGraph, matrix: np.ndarray) -> dict[int, np.ndar
     return errors
 
 
-@pytest.mark.parametrize("variant", ["plain", pytest.param("variational", marks=LONG)])
+@pytest.mark.parametrize("variant", [pytest.param(name, marks=LONG) for name in ("plain", "variational")])
 def test_a_value_outside_0_to_1_adds_a_named_term(variant: str, bundles: Path) -> None:
     trained = train_once(Case(variant, (BERNOULLI,)), bundles)
     index = len(trained.scorer.columns) + trained.scorer.manifest.score.extra_terms.index("outside [0, 1]")

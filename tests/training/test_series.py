@@ -266,6 +266,7 @@ def test_a_single_row_of_one_column_is_an_anomaly(tmp_path: Path) -> None:
     assert other.score[at] > 2 * one.score[at]
 
 
+@pytest.mark.long
 def test_rows_in_any_order_give_the_same_bytes(plain: TrainedSeries, tmp_path: Path) -> None:
     shuffled = normal().sample(fraction=1.0, shuffle=True, seed=3)
     again = train(shuffled, tmp_path / "again", plain.case.recipe).folder

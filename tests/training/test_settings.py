@@ -48,7 +48,7 @@ CASES = [
     "adversarial likelihood=bernoulli prior=uniform join=true activation=tanh",
     "adversarial score=mse discriminator=data join=true activation=relu",
 ]
-SHORT = ("sparse likelihood=bernoulli driver=top-k", "variational")
+SHORT = ("sparse likelihood=bernoulli driver=top-k",)
 
 
 def case_of(text: str) -> Case:

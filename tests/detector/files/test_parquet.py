@@ -33,7 +33,7 @@ def test_parquet_keeps_its_types_and_counts_rows_from_one(tmp_path: Path, monkey
 def test_a_file_that_is_not_parquet_is_a_one_line_error(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "t.parquet"
     path.write_bytes(data)
-    with pytest.raises(TableError, match="no Parquet file") as caught:
+    with pytest.raises(TableError, match="not a Parquet file") as caught:
         read(path)
     assert "\n" not in str(caught.value)
 

@@ -67,7 +67,7 @@ def test_a_better_classifier_becomes_the_next_version(mode: str, hot: int, model
 
 
 @pytest.mark.usefixtures("few_steps")
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["frozen", pytest.param("joint", marks=pytest.mark.long)])
 def test_fresh_rows_get_their_class_in_files_and_in_python(mode: str, model_copy: Path, run: Run) -> None:
     labelled_rows(hot=20).write_csv("labelled.csv")
     assert run("finetune", model_copy, "labelled.csv", "--label", "kind", "--mode", mode).exit_code == 0

@@ -295,6 +295,7 @@ def test_a_service_scores_an_image(model: Path, today: Path, run: Run) -> None:
         service.stop()
 
 
+@pytest.mark.long
 def test_rows_of_pixels_are_images_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.fit.STEPS", 150)
     small = ImageSpec(width=12, height=10)

@@ -155,7 +155,7 @@ def test_invalid_settings(options: list[str], message: str, run: Run, normal: Pa
         ("level = inf", "the setting level=inf is not valid; level takes a number above 0 but below 1"),
         ("level = true", "the setting level=True is not valid"),
         ("[settings]\nlevel = 0.1", "there is no setting 'settings'"),
-        ("variant = 3", "there is no variant '3'; there are denoising, plain,"),
+        ("variant = 3", "there is no variant '3'; there are denoising, hybrid,"),
     ],
     ids=["missing", "broken", "unknown", "infinite", "type", "nested", "variant"],
 )

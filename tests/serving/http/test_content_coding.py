@@ -133,6 +133,7 @@ def test_limits_apply_to_what_comes_out(start: Start, coding: str) -> None:
     assert post(service, bomb, headers, "v1/models/pumps/thresholds").status_code == 413
 
 
+@pytest.mark.long
 def test_an_endless_body_of_blank_lines_is_refused(service: Service) -> None:
     stream = zstandard.ZstdCompressor().compressobj()
     bomb = b"".join([stream.compress(b"\n" * 10**6) for _ in range(60)]) + stream.flush()

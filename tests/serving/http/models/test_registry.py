@@ -105,6 +105,7 @@ def test_a_rewritten_version_is_reopened(models: ModelRegistry, folder: Path) ->
     assert models.current("pumps").scorer.manifest.variant == "another"
 
 
+@pytest.mark.long
 def test_fifty_reloads_leak_no_memory(models: ModelRegistry, folder: Path) -> None:
     for version in range(2, 6):
         add(folder, version)

@@ -21,7 +21,8 @@ RANDOM = random.Random(1)  # noqa: S311 - no secret
 FRAME = rows(10)
 
 
-@pytest.mark.parametrize("guarantee", ["exactly-once", pytest.param("at-least-once", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("guarantee", ["exactly-once", "at-least-once"])
 def test_what_is_too_large_for_its_topic_is_omitted(
     guarantee: Guarantee, topics: Topics, start_thread: StartThread, capsys: pytest.CaptureFixture[str]
 ) -> None:
