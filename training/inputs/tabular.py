@@ -26,7 +26,7 @@ from training.graph import DetectorGraph
 from training.inputs.base import FittedDetector, ScoreFunction, Source, TrainingData, describe_rejects, require_table
 from training.kinds import ColumnOptions, infer
 from training.layout import FeatureLayout, build_layout, learn_vocabularies
-from training.models import Autoencoder, RowModel
+from training.models import Autoencoder, MemoryAutoencoder, RowModel
 from training.recipe import Recipe
 from training.settings import VariantSettings
 from training.split import Split, split
@@ -40,7 +40,7 @@ class Whitening(NamedTuple):
     """Statistics of a point autoencoder's residuals on validation rows; empty for other models."""
 
     precision: np.ndarray  # the weights of the score: float64[features, features], or of images as `energy_weights`
-    covariance: np.ndarray
+    covariance: np.ndarray  # or a vector of variances
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,6 +173,9 @@ class TabularTrainingData(TrainingData):
             mean = torch.cat([model.decode(model.encode(batch)).mean for batch in batches])
             residual = (validation.values - mean).double().cpu()
             present = model.features.presence(validation).double().cpu()
+        if isinstance(model, MemoryAutoencoder):  # its score whitens nothing, and many columns have a large covariance
+            rows = present.sum(dim=0).clamp(min=1.0)
+            return Whitening(np.zeros((0, 0)), ((residual**2 * present).sum(dim=0) / rows).numpy())
         return self._whiten(residual, present)
 
     def _whiten(self, residual: Tensor, present: Tensor) -> Whitening:
