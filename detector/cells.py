@@ -167,6 +167,10 @@ def date_texts(values: np.ndarray) -> pl.Series:
 
 
 def _numbers_in_text(series: pl.Series, words: frozenset[str], written: NumberFormat) -> Parsed:
+    if written.is_plain and not sentinels(words):  # most columns: all cells are finite numbers
+        values = series.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+        if np.isfinite(values).all():
+            return Parsed(values)
     trimmed = texts(series, number_words(words))
     infinite = trimmed.str.to_lowercase().str.contains(INFINITE).fill_null(value=False).to_numpy()
     plain = trimmed if written.is_plain else written.plain(trimmed)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from detector.manifest import Manifest, TrainingInfo
     from detector.windows import Window
 
+WIDE = 1000  # columns: `training.whitening.MAX_WHITENED`
 PLURALS: dict[str, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
 
 
@@ -39,6 +40,16 @@ def join_names(names: Iterable[str], max_names: int = 8) -> str:
 def row_noun(manifest: Manifest) -> str:
     """Return the noun for one scored item: `image` if the detector scores image files, else `row`."""
     return "image" if manifest.image and manifest.image.files else "row"
+
+
+def wide(manifest: Manifest) -> str:
+    """Return a note that a table has too many columns to be whitened; empty if it has not."""
+    if "whitened residual" not in manifest.score.name or len(manifest.columns) <= WIDE:
+        return ""
+    return (
+        f"more than {WIDE:,} columns: each residual is divided by its own deviation, and how columns vary together "
+        "is not used; --variant memory trains on such tables in seconds"
+    )
 
 
 def stored_rows(manifest: Manifest) -> str:

@@ -73,8 +73,13 @@ def numbers_with_symbols(texts: pl.Series) -> np.ndarray:
 
 def _best(texts: pl.Series, formats: list[NumberFormat]) -> NumberFormat:
     """Return the first of the formats that read most texts; points between thousands need a text with two of them."""
-    counts = {each: _readable(texts, each) for each in formats if not _is_guess(texts, each, formats)}
-    return max(counts, key=lambda each: counts[each]) if counts else PLAIN
+    best, most = PLAIN, -1
+    for each in formats:
+        if not _is_guess(texts, each, formats) and (count := _readable(texts, each)) > most:
+            best, most = each, count
+            if count == len(texts):
+                break
+    return best
 
 
 def _is_guess(texts: pl.Series, written: NumberFormat, formats: list[NumberFormat]) -> bool:

@@ -110,13 +110,15 @@ class WhitenedResidual(PointScore):
     name = "whitened residual"
 
     def __init__(self, model: Autoencoder, precision: Tensor, *, joined: bool = False) -> None:
-        """Whiten by `precision`, S^-1, `float64[features, features]`."""
+        """Whiten by `precision`, S^-1: `float64[features, features]`, or `float64[features]` if S is diagonal."""
         super().__init__(model, joined=joined)
         self.precision = nn.Buffer(precision, persistent=False)
 
     def by_feature(self, cells: Cells, reconstruction: Reconstruction, present: Tensor) -> Tensor:
         """Return each feature's term, `float64[rows, features]`."""
         residual = (cells.values - reconstruction.mean.double()) * present
+        if self.precision.ndim == 1:
+            return 0.5 * residual**2 * self.precision
         completed: Tensor = complete(residual, present, self.precision)
         return 0.5 * residual * (completed @ self.precision)
 

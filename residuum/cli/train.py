@@ -313,6 +313,7 @@ def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:
         ("left out", describe.join_names(f"{ignored.name} ({ignored.reason})" for ignored in manifest.ignored)),
         ("constant", describe.join_names(column.name for column in manifest.columns if column.constant)),
         ("warning", _short_dates(manifest)),
+        ("wide", describe.wide(manifest)),
         ("privacy", describe.stored_rows(manifest)),
         ("threshold", f"{manifest.decision.threshold:.4g} {manifest.score.unit}, {manifest.score.name}"),
         ("training", _training(manifest)),

@@ -31,7 +31,7 @@ from training.recipe import Recipe
 from training.settings import VariantSettings
 from training.split import Split, split
 from training.variants import Plan
-from training.whitening import precision
+from training.whitening import MAX_WHITENED, precision, variances
 
 MAX_SCALED_CELLS = 2**22  # at a time
 
@@ -39,7 +39,7 @@ MAX_SCALED_CELLS = 2**22  # at a time
 class Whitening(NamedTuple):
     """Statistics of a point autoencoder's residuals on validation rows; empty for other models."""
 
-    precision: np.ndarray  # the weights of the score: float64[features, features], or of images as `energy_weights`
+    precision: np.ndarray  # the weights of the score: float64[features, features] or [features], or of images as `energy_weights`
     covariance: np.ndarray  # or a vector of variances
 
 
@@ -174,12 +174,14 @@ class TabularTrainingData(TrainingData):
             residual = (validation.values - mean).double().cpu()
             present = model.features.presence(validation).double().cpu()
         if isinstance(model, MemoryAutoencoder):  # its score whitens nothing, and many columns have a large covariance
-            rows = present.sum(dim=0).clamp(min=1.0)
-            return Whitening(np.zeros((0, 0)), ((residual**2 * present).sum(dim=0) / rows).numpy())
+            return Whitening(np.zeros((0, 0)), variances(residual.numpy(), present.numpy()))
         return self._whiten(residual, present)
 
     def _whiten(self, residual: Tensor, present: Tensor) -> Whitening:
-        """Invert the covariance of residuals, `float64[rows, features]`."""
+        """Invert the covariance of residuals, `float64[rows, features]`; where features are many, their variances."""
+        if residual.shape[1] > MAX_WHITENED:
+            variance = variances(residual.numpy(), present.numpy())
+            return Whitening(1.0 / variance, variance)
         inverse = precision(residual.numpy(), present.numpy())
         return Whitening(inverse, np.linalg.inv(inverse))
 
