@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from detector import bundle
+from detector.columns import encode
 from detector.scorer import Scorer
 from residuum import describe
 from tests.tables import planted_shares, shares
@@ -30,6 +31,7 @@ def test_many_columns_are_divided_by_their_deviations(monkeypatch: pytest.Monkey
     scorer = Scorer.open(trained.folder, "cpu")
     graph = weights.load(bundle.read(trained.folder))
     assert graph.score.get_buffer("precision").ndim == 1
-    assert_close(torch_scores(graph, rows.to_numpy()), scorer.graph.scores(rows.to_numpy()))
+    matrix = encode(rows, scorer.columns, np.arange(rows.height)).matrix
+    assert_close(torch_scores(graph, matrix), scorer.graph.scores(matrix))
     normal, odd = (scorer.score(each, explain="none").score for each in (shares(200, seed=1), planted_shares()))
     assert np.median(odd) > np.median(normal)
