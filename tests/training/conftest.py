@@ -97,7 +97,7 @@ class TrainedCase(NamedTuple):
 
 BERNOULLI = ("likelihood", "bernoulli")
 ROW_VARIANTS = [name for name, variant in variants.VARIANTS.items() if not variant.takes_instead]  # others: `test_series`
-# The short run has one variant of each kind of score; `make proofs` has them all.
+# The short run has one variant of each kind of score; `make test-all` has them all.
 SHORT_VARIANTS = {"plain", "variational", "hybrid"}
 LONG = [pytest.mark.long]
 GAUSSIAN_CASES = [pytest.param(Case(name), marks=[] if name in SHORT_VARIANTS else LONG) for name in ROW_VARIANTS]

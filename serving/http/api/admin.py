@@ -27,7 +27,7 @@ from serving.http.core.request import Request
 from serving.http.core.response import Response, json_response
 from serving.http.models import feedback
 from serving.http.models.aggregator import Aggregator
-from serving.http.models.feedback import Feedback
+from serving.http.models.feedback import FeedbackBody
 from serving.http.models.registry import ModelRegistry
 from serving.log import log
 from serving.model import ServedModel
@@ -140,7 +140,7 @@ class AdminApi:
     async def feedback(self, request: Request) -> Response:
         """Write feedback on verdicts."""
         name = request.path_params["name"]
-        body = await _decode_body(request, Feedback | list[Feedback])
+        body = await _decode_body(request, FeedbackBody)
         folder, version = self._models.repository_folder(name), self._models.current(name).version
         items = body if isinstance(body, list) else [body]
         await _in_thread(folder, lambda: feedback.append(folder, version, items))

@@ -22,7 +22,7 @@ from serving.http.core.authentication import Role
 from serving.http.core.metrics import HttpMetrics
 from serving.http.core.readiness import Readiness
 from serving.http.core.routing import Handler, QueryParameter, Route, RouteTable
-from serving.http.models.feedback import Feedback
+from serving.http.models.feedback import FeedbackBody
 from serving.http.models.registry import ModelRegistry
 
 JSON, NDJSON, ARROW = "application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream"
@@ -40,7 +40,6 @@ DRY_RUN = QueryParameter("dry_run", Literal["0", "1"], "With 1: compute the effe
 
 ROWS = {JSON: RowsBody, NDJSON: bytes, ARROW: bytes}
 VERDICTS = {JSON: Answer, NDJSON: bytes, ARROW: bytes}
-ONE_OR_MORE_FEEDBACK = Feedback | Annotated[list[Feedback], Meta(extra_json_schema={"maxItems": 20})]
 # Exactly one of the two fields.
 NEW_THRESHOLD = Annotated[ThresholdRequest, Meta(extra_json_schema={"minProperties": 1, "maxProperties": 1})]
 
@@ -149,7 +148,7 @@ def _admin_routes(admin: AdminApi) -> Iterable[Route]:
     feedback = _post(f"{path}/feedback", admin.feedback, "operate", "Give feedback on verdicts of {name}", written)
     yield msgspec.structs.replace(promote, request={JSON: PromotionRequest})
     yield _post(f"{path}/rollback", admin.rollback, "operate", "Roll {name} back to its previous version", change)
-    yield msgspec.structs.replace(feedback, request={JSON: ONE_OR_MORE_FEEDBACK})
+    yield msgspec.structs.replace(feedback, request={JSON: FeedbackBody})
 
 
 def _page_routes(page: LivePage) -> Iterable[Route]:

@@ -27,6 +27,9 @@ class Feedback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     note: Annotated[str, Meta(max_length=1000)] | None = None
 
 
+FeedbackBody = Feedback | Annotated[list[Feedback], Meta(max_length=1000)]
+
+
 class FeedbackLine(msgspec.Struct, frozen=True):
     """A line of the file."""
 
