@@ -48,7 +48,7 @@ def wide(manifest: Manifest) -> str:
         return ""
     return (
         f"more than {WIDE:,} columns: each residual is divided by its own deviation, and how columns vary together "
-        "is not used; --variant memory trains on such tables in seconds"
+        "is not used; --variant memory trains faster on such tables"
     )
 
 

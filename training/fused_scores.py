@@ -18,7 +18,7 @@ from training.features import Cells
 from training.layout import FeatureLayout
 from training.likelihood import Reconstruction
 from training.models import HybridAutoencoder, MemoryAutoencoder
-from training.networks.memory import QUANTILES, Memory, Recalled
+from training.networks.memory import Memory, Recalled, quantiles
 from training.rare_events import RareEvents
 from training.scores import RowScore, ScoreTerms, WhitenedResidual
 
@@ -89,7 +89,7 @@ class HybridScore(FusedScore):
         with torch.no_grad():
             terms = self.residual(validation)
             sums = terms.features.sum(dim=1) + terms.categories.double().sum(dim=1)
-            self.residual_quantiles.copy_(torch.quantile(sums, torch.tensor(QUANTILES, dtype=torch.float64, device=sums.device)))
+            self.residual_quantiles.copy_(quantiles(sums))
 
     def forward(self, cells: Cells) -> ScoreTerms:
         """Return the terms of each row."""

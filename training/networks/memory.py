@@ -177,8 +177,8 @@ class Memory(nn.Module):
         self.bandwidth = usual * FACTORS[best]
         squared = (values - recalled[best].mean) ** 2
         self.usual_recall = squared.mean(dim=0)
-        self.crowd_quantiles = _quantiles(recalled[best].crowd)
-        self.recall_quantiles = _quantiles(squared.sum(dim=1))
+        self.crowd_quantiles = quantiles(recalled[best].crowd)
+        self.recall_quantiles = quantiles(squared.sum(dim=1))
         return FACTORS[best]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:  # noqa: ANN401 - torch's
@@ -211,5 +211,6 @@ def _bandwidths(prototypes: Tensor) -> Tensor:
     return torch.from_numpy(usual * (squared / usual) ** ADAPTIVE).to(prototypes.device)
 
 
-def _quantiles(scores: Tensor) -> Tensor:
-    return torch.quantile(scores.flatten()[:MAX_HELD_OUT], torch.tensor(QUANTILES, dtype=torch.float64, device=scores.device))
+def quantiles(scores: Tensor) -> Tensor:
+    """Return what scores of normal rows are compared by: their median and their 90th percentile, `float64[2]`."""
+    return torch.quantile(scores.flatten(), torch.tensor(QUANTILES, dtype=torch.float64, device=scores.device))

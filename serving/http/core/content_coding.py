@@ -54,7 +54,7 @@ class ZlibStream:
 
     def decompress(self, data: bytes, /) -> Iterator[bytes]:
         """Yield pieces of the content."""
-        for start in range(0, len(data), MAX_INPUT):  # what follows a member is copied: of a part that is no long copy
+        for start in range(0, len(data), MAX_INPUT):  # zlib copies what follows a member, so parts are short
             yield from self._decompress_part(data[start : start + MAX_INPUT])
 
     def _decompress_part(self, data: bytes) -> Iterator[bytes]:
