@@ -27,11 +27,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONG))
 
 
-def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name binary parameters by their argument: bytes that differ by run (a date in gzip) make pytest-xdist refuse to start."""
-    return argname if isinstance(val, bytes) and b"\0" in val else None
-
-
 @pytest.fixture(scope="session", autouse=True)
 def signals() -> Iterator[None]:
     """Replace ignored signals (nohup, `&` in a script) by empty handlers, so that the processes under test get the defaults."""
