@@ -95,6 +95,8 @@ def _texts_of_kind(described: _Cells, kind: str, columns: Sequence[Column]) -> t
         column = columns[described.column[0]]
         found = cells.texts(described.frame[column.name].gather(described.at)).str.replace(r"^([+-]?\d+)\.0+$", "$1")
         expected = pl.Series([column.text_of(code) for code in usual], dtype=pl.String)
+        if column.kind == "category" and (unseen := values == column.unseen).any():
+            found = (found + f", {column.unseen_note}").zip_with(pl.Series(unseen), found)
     missing = np.isnan(values)
     return found.zip_with(pl.Series(~missing), pl.Series([MISSING])) if missing.any() else found, expected
 

@@ -28,6 +28,7 @@ EXPECTED = {
     "boolean": "true or false",
     "date": "a date such as 2026-01-31 18:30:00",
 }
+MAX_RARE = 10_000  # rare values that a column remembers
 SHORTEST_START = 3  # characters of a name that may stand for all of it
 FINITE = "a finite number (--missing inf reads an infinity as missing)"
 
@@ -39,7 +40,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     seen in training has the code after that (`unseen`). `lowest` and `highest` are the range of numbers in the training
     rows (dates: epoch seconds). `unit`, `thousands` and `decimal` say how its texts write numbers
     (`detector.number_format`), `date_format` how it writes dates (`detector.date_format`). `note` is what training says about
-    a doubtful column.
+    a doubtful column. `bins` and `bin_rows` are the profile of its training cells (`detector.profile`): the edges between bins,
+    and the rows in each; empty for dates, which move on, for pixels, and in bundles of release 0.1.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     decimal: str = "."
     date_format: str = ""
     note: str = ""
+    bins: tuple[float, ...] = ()
+    bin_rows: tuple[int, ...] = ()
 
     @property
     def number_format(self) -> NumberFormat:
@@ -80,6 +84,11 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     def unseen(self) -> int:
         """The code of a value never seen in training."""
         return self.codes
+
+    @property
+    def unseen_note(self) -> str:
+        """What is said of such a value; of very many values training keeps only the most frequent."""
+        return "never seen in training" if len(self.rare) < MAX_RARE else "not among the most frequent values of training"
 
     def code_of(self, text: str) -> int:
         """Return the code of a category."""

@@ -77,7 +77,8 @@ class RowExplainer:
                 text_of = _date_text
                 expected_text = ANY_DATE if math.isnan(usual) else _date_text(float(np.round(usual / MINUTE)) * MINUTE)
             case _:
-                text_of = lambda _: cells.category_text(as_text(cell_of(index)) or "")  # noqa: E731 - one of three
+                note = f", {column.unseen_note}" if column.kind == "category" and found == column.unseen else ""
+                text_of = lambda _: cells.category_text(as_text(cell_of(index)) or "") + note  # noqa: E731 - one of three
                 expected_text = column.text_of(usual)
         return Reason(column.name, MISSING if math.isnan(found) else text_of(found), expected_text, share)
 

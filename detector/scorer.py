@@ -57,6 +57,16 @@ class Scorer:
         return cls(bundle.read(repository.find(path)), device)
 
     @property
+    def source(self) -> str:
+        """Where the detector is."""
+        return str(self.folder)
+
+    @property
+    def device(self) -> str:
+        """Where the graph runs."""
+        return self.graph.device
+
+    @property
     def columns(self) -> tuple[Column, ...]:
         """The columns that the detector reads, in the order of its matrix."""
         return self.manifest.columns

@@ -166,6 +166,15 @@ def _meaning(field: Any) -> str:  # noqa: ANN401 - msgspec's FieldInfo
     return next(filter(None, descriptions), "")
 
 
+def summary() -> str:
+    """Return the keys of the JSON summary of `score`, from the struct that holds them."""
+    from serving.files.summary import DERIVED, ScoringSummary
+
+    rows = [(_code(field.name), _meaning(field)) for field in msgspec.structs.fields(ScoringSummary)]
+    rows += [(_code(name), (getattr(ScoringSummary, name).__doc__ or "").rstrip(".").lower()) for name in DERIVED]
+    return table(("Key", "Meaning"), rows)
+
+
 # Variants
 
 
@@ -426,6 +435,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "serve_settings": serve_settings,
     "stream_settings": stream_settings,
+    "summary": summary,
     "variants": variants,
     "variant_settings": variant_settings,
     "http": http,

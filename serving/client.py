@@ -13,6 +13,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import cached_property
 from http import HTTPStatus
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ import polars as pl
 from detector.batch import Batch
 from detector.cells import category_text
 from detector.classifier import ClassPredictions
-from detector.columns import Column
+from detector.columns import Column, Encoded
 from detector.decision import CalibrationCounts
 from detector.errors import ResiduumError, SettingError, TableError
 from detector.inputs import Input, SeriesInput, Session, input_of
@@ -95,6 +96,8 @@ class RemoteScorer:
         """
         name, _, version = model.partition("/")
         self.url = url
+        self.source = f"{url} ({model})"
+        self.device = ""  # known to the service only
         self._path = f"v1/models/{quote(name, safe='')}" + (f"/versions/{quote(version)}" if version else "")
         self._tls = ssl.create_default_context()
         self._client = httpx.Client(
@@ -141,7 +144,7 @@ class RemoteScorer:
         """The columns that the detector reads."""
         return self.manifest.columns
 
-    @property
+    @cached_property
     def input(self) -> Input:
         """What the detector takes."""
         return input_of(self.manifest)
@@ -156,7 +159,8 @@ class RemoteScorer:
         path = f"{self._path}/score?reasons={_reason_count(explain, top)}"
         required = batch.frame.select(column.name for column in self.columns)
         parts = [self._score(part, path) for part in required.iter_slices(MAX_ROWS)]
-        return _verdicts_of_table(pl.concat(parts) if parts else self._score(required, path), batch)
+        results = pl.concat(parts) if parts else self._score(required, path)
+        return _verdicts_of_table(results, batch, self.input.encode(batch))
 
     def _score(self, frame: pl.DataFrame, path: str) -> pl.DataFrame:
         body = io.BytesIO()
@@ -234,7 +238,7 @@ class RemoteSeriesSession:
             raise
         key = self._input.window.key
         keys = [""] * frame.height if key is None else frame[key].cast(pl.String).to_list()
-        return _verdicts_of_lines(results, batch, self._count_alarms(results, keys))
+        return _verdicts_of_lines(results, batch, self._input.encode(batch), self._count_alarms(results, keys))
 
     def close(self) -> None:
         """End the stream, if one is open, and check that the service has read all of it.
@@ -432,7 +436,14 @@ def _retry_after(response: httpx.Response) -> float:
     return float(seconds) if seconds.isdigit() else 1.0
 
 
-def _verdicts_of_table(results: pl.DataFrame, batch: Batch) -> Verdicts:
+def _cells(encoded: Encoded, accepted: np.ndarray) -> np.ndarray:
+    """Return the cells of the rows that a service accepted, which returns no cells: `float64[accepted rows, columns]`."""
+    matrix = np.full((len(accepted), encoded.matrix.shape[1]), np.nan)
+    matrix[encoded.accepted] = encoded.matrix
+    return matrix if accepted.all() else matrix[accepted]
+
+
+def _verdicts_of_table(results: pl.DataFrame, batch: Batch, encoded: Encoded) -> Verdicts:
     """Return the verdicts of an Arrow response."""
     accepted = results["anomaly_score"].is_not_null().to_numpy()
     scored, rows = results.filter(accepted), np.asarray(batch.rows, np.int64)
@@ -450,14 +461,14 @@ def _verdicts_of_table(results: pl.DataFrame, batch: Batch) -> Verdicts:
         reasons=ReasonTable(ranked.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())),
         accepted=accepted,
         rejects=[*batch.rejects, *rejects],
-        infinite=0,  # a service does not count them
-        matrix=np.empty((scored.height, 0)),  # nor return its rows
+        infinite=encoded.infinite,
+        matrix=_cells(encoded, accepted),
         differences=batch.differences,
         classes=ClassPredictions(scored["class"].to_numpy(), scored["class_probability"].to_numpy()) if has_classes else None,
     )
 
 
-def _verdicts_of_lines(results: Sequence[_ResultLine], batch: Batch, alarms: int) -> Verdicts:
+def _verdicts_of_lines(results: Sequence[_ResultLine], batch: Batch, encoded: Encoded, alarms: int) -> Verdicts:
     """Return the verdicts of an NDJSON response."""
     rows, is_accepted = np.asarray(batch.rows, np.int64), np.array([result.rejected is None for result in results], dtype=bool)
     accepted = [result for result in results if result.rejected is None]
@@ -475,8 +486,8 @@ def _verdicts_of_lines(results: Sequence[_ResultLine], batch: Batch, alarms: int
         reasons=ReasonLists({index: result.reasons for index, result in enumerate(accepted) if result.reasons}),
         accepted=is_accepted,
         rejects=[*batch.rejects, *rejects],
-        infinite=0,  # a service does not count them
-        matrix=np.empty((len(accepted), 0)),  # nor return its rows
+        infinite=encoded.infinite,
+        matrix=_cells(encoded, is_accepted),
         row_status=row_status,
         alarms=alarms,
         differences=batch.differences,

@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 
 from detector import cells
-from detector.columns import Column, parse
+from detector.columns import MAX_RARE, Column, parse
 from detector.images import ImageSpec
 from detector.manifest import IgnoredColumn
+from detector.profile import bin_counts, bin_edges
 from training.scaling import IDENTITY, Scaling, fit_scaling
 
 DATE_FEATURES = 4
 MAX_VOCABULARY = 256
-MAX_RARE = 10_000
 RARE_SHARE = 100  # a value rarer than one in so many rows may be rare ...
 NEVER_RARE = 5  # ... unless it was seen so often
 
@@ -66,8 +66,10 @@ def learn_vocabularies(
     return kept, ignored
 
 
-def build_layout(matrix: np.ndarray, columns: list[Column], *, scaled: bool = True) -> FeatureLayout:
-    """Build the layout from the training matrix, `float64[rows, columns]`.
+def build_layout(
+    matrix: np.ndarray, columns: list[Column], validation: np.ndarray | None = None, *, scaled: bool = True
+) -> FeatureLayout:
+    """Build the layout from the training matrix, `float64[rows, columns]`; validation rows may say that a category is not closed.
 
     Without `scaled`, numbers are probabilities and stay as they are. Then a constant number is modelled too, since no
     value beyond 0 and 1 is possible and its certainty is bounded.
@@ -90,12 +92,21 @@ def build_layout(matrix: np.ndarray, columns: list[Column], *, scaled: bool = Tr
         scalings=tuple(scalings[index] for index in numbers),
         constant_values=tuple(float(matrix[np.isfinite(matrix[:, index]), index][0]) for index in constants),
         rows=len(matrix),
-        closed=tuple(_is_closed(columns[index], matrix[:, index]) for index in indices("category", "boolean")),
+        closed=tuple(
+            _is_closed(columns[index], matrix[:, index], None if validation is None else validation[:, index])
+            for index in indices("category", "boolean")
+        ),
     )
 
 
-def _is_closed(column: Column, codes: np.ndarray) -> bool:
-    """Return whether a category has no rare values: each was seen at least `NEVER_RARE` times."""
+def _is_closed(column: Column, codes: np.ndarray, validation: np.ndarray | None) -> bool:
+    """Return whether a category has no rare values: training saw each at least `NEVER_RARE` times, and validation no other.
+
+    Where validation rows, which may be newer, have new values, such values are usual: as strong evidence they would raise the
+    threshold above all other anomalies.
+    """
+    if validation is not None and (validation == column.unseen).any():
+        return False
     counts = np.bincount(codes[np.isfinite(codes)].astype(np.int64))
     return not column.rare and bool(counts[counts > 0].min(initial=NEVER_RARE) >= NEVER_RARE)
 
@@ -120,12 +131,16 @@ def _with_vocabulary(column: Column, series: pl.Series, missing: frozenset[str])
 
 
 def _with_range(column: Column, values: np.ndarray, *, scaled: bool) -> Column:
-    """Return a column with the range, constancy and missing rate of its training values."""
+    """Return a column with the range, constancy, missing rate and profile of its training values."""
     present = values[np.isfinite(values)]
     may_be_constant = column.kind in {"boolean", "category", *(["number"] if scaled else [])}
     constant = may_be_constant and bool(np.all(present == present[0]))
     missing_rate = (len(values) - len(present) + 1) / (len(values) + 2)
     column = msgspec.structs.replace(column, constant=constant, missing_rate=missing_rate)
+    if column.kind != "date":
+        edges = bin_edges(column, values)
+        bin_rows = bin_counts(edges, values).astype(int).tolist()
+        column = msgspec.structs.replace(column, bins=tuple(edges.tolist()), bin_rows=tuple(bin_rows))
     if column.kind in {"number", "date"}:
         return msgspec.structs.replace(column, lowest=float(present.min()), highest=float(present.max()))
     return column

@@ -1,7 +1,7 @@
 """What all commands share: `--debug`, one-line error messages, exit codes, and help that is filled in when it is shown.
 
 Exit codes: 0 success; 1 a bug in Residuum; 2 an error that the user can fix; 129 the terminal was closed; 130 interrupted; 141
-standard output was closed by its reader, as `head` does; 143 terminated. A command may add its own.
+standard output was closed by its reader, as `head` does; 143 terminated. A command may add its own, such as 3 and 4 of `score`.
 """
 
 from __future__ import annotations

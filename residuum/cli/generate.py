@@ -25,7 +25,7 @@ def generate(
 
     from detector.columns import as_frame
     from detector.decoder import Decoder
-    from residuum.cli import output
+    from residuum.cli import output, placeholders
     from residuum.cli.optional_dependencies import require_plotting
     from residuum.cli.transform import print_result, rows_fact
     from serving.files import output as output_files
@@ -34,6 +34,7 @@ def generate(
     if image is not None:
         require_plotting()
     began = time.monotonic()
+    to = placeholders.fill(to)
     output_files.check(to, (), force=force)
     decoder = Decoder.open(model, device)
     blocks = decoder.generate(rows, seed, mean=mean)

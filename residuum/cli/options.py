@@ -27,7 +27,9 @@ FILES = Annotated[
 TO = Annotated[
     str,
     typer.Option(
-        help="The output file: .csv or .ndjson (also .gz, .zst) or .parquet; - for standard output.", show_default=False
+        help="The output file: .csv or .ndjson (also .gz, .zst) or .parquet; - for standard output. {date} in a name is "
+        "today's date, such as 2026-11-28.",
+        show_default=False,
     ),
 ]
 IMAGE = Annotated[

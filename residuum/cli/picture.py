@@ -31,11 +31,12 @@ def picture(
     from detector.errors import SettingError
     from detector.scorer import Scorer
     from residuum import describe
-    from residuum.cli import output
+    from residuum.cli import output, placeholders
     from residuum.cli.score import find_inputs
     from residuum.latent_plot import PlotLabels, draw
     from serving.files import output as output_files
 
+    to = placeholders.fill(to)
     if not to.lower().endswith(".png"):
         raise SettingError(f"{to}: the picture must be a .png file")
     scorer = Scorer.open(model, device).only_rows("picture")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from residuum import describe
-from residuum.cli import output
+from residuum.cli import output, placeholders
 from residuum.cli.command import OptionHelp, allow_interrupted_reads, given, help_of, lazy_help
 from residuum.cli.optional_dependencies import require_client
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, FORCE, MODEL, TO, Device
@@ -21,10 +21,14 @@ from residuum.cli.output import Fact
 
 if TYPE_CHECKING:
     from detector.manifest import Manifest
-    from serving.files.scoring import ScoringJob, VerdictProvider
+    from serving.files.scoring import VerdictProvider
     from serving.files.summary import ScoringSummary
+    from serving.files.unseen import UnseenColumn
 
 SOME_REJECTED = 3  # exit code: rows were rejected under --strict, or no row could be scored
+ANOMALIES = 4  # exit code: a row was flagged under --fail-on-anomalies
+MAX_UNSEEN_VALUES = 5  # named in the summary, of each column
+MAX_UNSEEN_COLUMNS = 10
 
 
 def _help() -> dict[str, OptionHelp]:
@@ -67,13 +71,24 @@ def score(
         bool,
         typer.Option("--strict", help="Exit with code 3 if any row was rejected; without it, only if no row could be scored."),
     ] = False,
+    fail_on_anomalies: Annotated[
+        bool,
+        typer.Option(
+            "--fail-on-anomalies", help="Exit with code 4 if any row was flagged, once all output is written; code 3 comes first."
+        ),
+    ] = False,
+    summary: Annotated[
+        str | None,
+        typer.Option(help="A JSON file for what the command prints at its end, for programs.", show_default=False),
+    ] = None,
     decimal_comma: DECIMAL_COMMA = False,
     encoding: ENCODING = "",
 ) -> None:
     """Score files: write a verdict for each row, with reasons for the anomalies."""
     from serving.files.scoring import ScoringJob, ScoringRequest, rejects_beside, score_files
 
-    with _opened(model, url, device) as (scorer, source):
+    to = placeholders.fill(to)
+    with _opened(model, url, device) as scorer:
         paths = find_inputs(scorer.manifest, files)
         kept = tuple(dict.fromkeys(keep or ()))
         job = ScoringJob(
@@ -81,16 +96,19 @@ def score(
                 paths=paths, keep=kept, decimal_comma=decimal_comma, encoding=encoding, **given(top=top, explain=reasons)
             ),
             to=to,
-            rejects=rejects_beside(to) if rejects is None else rejects,
-            heatmaps=heatmaps or "",
+            rejects=rejects_beside(to) if rejects is None else placeholders.fill(rejects),
+            heatmaps=placeholders.fill(heatmaps or ""),
+            summary=placeholders.fill(summary or ""),
             only_anomalies=only_anomalies,
             force=force,
         )
         with reading_progress(paths, noun=describe.row_noun(scorer.manifest)) as progress:
-            summary = score_files(scorer, job, progress)
-    output.print_facts(_facts(scorer, source, job, summary), sys.stderr if to == "-" else sys.stdout)
-    if (strict and summary.rejected) or summary.is_empty:
+            result = score_files(scorer, job, progress)
+    output.print_facts(_facts(scorer.manifest, result), sys.stderr if "-" in {to, job.summary} else sys.stdout)
+    if (strict and result.rejected) or result.is_empty:
         raise typer.Exit(SOME_REJECTED)
+    if fail_on_anomalies and result.anomalies:
+        raise typer.Exit(ANOMALIES)
 
 
 def find_inputs(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
@@ -131,48 +149,77 @@ def reading_progress(paths: tuple[str, ...], action: str = "scored", noun: str =
 
 
 @contextlib.contextmanager
-def _opened(model: Path, url: str | None, device: Device) -> Iterator[tuple[VerdictProvider, tuple[str, str]]]:
-    """Open a bundle, or a model of a service; yields it with its name and its device, for the summary."""
+def _opened(model: Path, url: str | None, device: Device) -> Iterator[VerdictProvider]:
+    """Open a bundle, or a model of a service."""
     if url:
         require_client()
         from serving.client import RemoteScorer
 
         with contextlib.closing(RemoteScorer(url, model.as_posix(), os.environ.get("RESIDUUM_TOKEN", ""))) as service:
-            yield service, (f"{url} ({model.as_posix()})", "")
+            yield service
         return
     from detector.scorer import Scorer
 
-    scorer = Scorer.open(model, device)
-    yield scorer, (str(scorer.folder), f" on {scorer.graph.device}")
+    yield Scorer.open(model, device)
 
 
-def _facts(scorer: VerdictProvider, source: tuple[str, str], job: ScoringJob, summary: ScoringSummary) -> list[Fact]:
-    noun = describe.row_noun(scorer.manifest)
-    name, device = source
+def _facts(manifest: Manifest, summary: ScoringSummary) -> list[Fact]:
+    noun = describe.row_noun(manifest)
+    device = f" on {summary.device}" if summary.device else ""
     speed = f"{summary.seconds:.3g} s{device}, {summary.rows_per_second:,.0f} {noun}s/s"
     not_scored = (
         f"{describe.count(summary.not_scored, 'row')}: a window warms up, or the stride skips them" if summary.not_scored else ""
     )
     return [
-        (f"{noun}s", f"{summary.rows:,} scored by {name} in {speed}"),
+        (f"{noun}s", f"{summary.rows:,} scored by {summary.model} in {speed}"),
         ("not scored", not_scored),
-        ("anomalies", f"{summary.anomalies:,} ({describe.percentage(summary.alarm_rate)}){_expected_rate(scorer, summary)}"),
-        output.rejected_fact(summary.rejected, noun, job.rejects),
+        ("anomalies", f"{summary.anomalies:,} ({describe.percentage(summary.alarm_rate)}){_expected_rate(manifest, summary)}"),
+        output.rejected_fact(summary.rejected, noun, summary.rejects),
         *output.first_rejects(summary.first_rejects, numbered=noun == "row"),
         ("notes", output.skipped_text(summary.blank, summary.infinite)),
         output.unused_fact(summary.unused),
-        ("written", "" if job.to == "-" else job.to),
-        ("heat maps", job.heatmaps),
+        *_unseen_facts(manifest, summary.unseen),
+        ("drift", _drift_text(manifest, summary)),
+        ("written", "" if summary.written == "-" else summary.written),
+        ("heat maps", summary.heatmaps),
         ("warning", summary.warning),
     ]
 
 
-def _expected_rate(scorer: VerdictProvider, summary: ScoringSummary) -> str:
+def _unseen_facts(manifest: Manifest, columns: Sequence[UnseenColumn]) -> list[Fact]:
+    """Return a line for each column with values that training never saw: the most frequent ones, and how many rows."""
+    notes = {column.name: column.unseen_note for column in manifest.columns}
+    facts = []
+    for label, column in zip(["unseen", *[""] * MAX_UNSEEN_COLUMNS], columns[:MAX_UNSEEN_COLUMNS], strict=False):
+        named = [f"{each.value} ({describe.count(each.rows, 'row')})" for each in column.values[:MAX_UNSEEN_VALUES]]
+        others = column.rows - sum(each.rows for each in column.values[:MAX_UNSEEN_VALUES])
+        further = f" and others ({describe.count(others, 'row')})" if others else ""
+        facts.append((label, f"{column.column}: {', '.join(named)}{further}, {notes[column.column]}"))
+    rest = len(columns) - MAX_UNSEEN_COLUMNS
+    return [*facts, ("", f"and in {describe.count(rest, 'column')} more")] if rest > 0 else facts
+
+
+def _drift_text(manifest: Manifest, summary: ScoringSummary) -> str:
+    """Return the columns that have changed since training, and what to do; empty if none has."""
+    if not summary.drifted:
+        return ""
+    from detector.profile import LARGE_CHANGE
+
+    order = manifest.training.order
+    time = manifest.window.time if manifest.window else order.removeprefix("by ") if order.startswith("by ") else "COLUMN"
+    named = describe.join_names(f"{drift.column} ({drift.stability_index:.2f})" for drift in summary.drifted)
+    return (
+        f"{named} differ from the training rows (population stability index above {LARGE_CHANGE}): if these rows are normal, "
+        f"add them to the training rows and learn the newest state with `residuum train --time {time}`"
+    )
+
+
+def _expected_rate(manifest: Manifest, summary: ScoringSummary) -> str:
     """Return the false-alarm rate to compare the share of anomalies with."""
-    rate, noun = describe.percentage(summary.promise.rate), describe.row_noun(scorer.manifest)
-    if window := scorer.manifest.window:
+    rate, noun = describe.percentage(summary.promise.rate), describe.row_noun(manifest)
+    if window := manifest.window:
         alarms = describe.count(summary.alarms, "alarm")
         return f" in {alarms}; promised: alarms begin in at most {rate} of normal stretches of {window.length} rows"
-    if scorer.manifest.decision.promise == "false_alarm_rate":
+    if manifest.decision.promise == "false_alarm_rate":
         return f"; promised: at most {rate} of normal {noun}s"
     return f"; of the normal calibration {noun}s about {rate}"

@@ -10,7 +10,7 @@ import typer
 
 from detector.files import expand
 from detector.manifest import Manifest
-from residuum.cli import output
+from residuum.cli import output, placeholders
 from residuum.cli.optional_dependencies import require_plotting
 from residuum.cli.output import Fact
 from residuum.cli.score import SOME_REJECTED, find_inputs, reading_progress
@@ -31,7 +31,7 @@ def job_of(
     """Return the job for a command's options; `manifest` is that of the detector that reads the files, if one does."""
     if image is not None:
         require_plotting()
-    paths = find_inputs(manifest, files) if manifest else tuple(expand(files))
+    paths, to = find_inputs(manifest, files) if manifest else tuple(expand(files)), placeholders.fill(to)
     return TransformJob(
         paths=paths, to=to, rejects=rejects_beside(to), force=force, decimal_comma=decimal_comma, encoding=encoding, image=image
     )

@@ -37,6 +37,14 @@ class VerdictProvider(Protocol):
     """What scores files: a scorer in this process, or a service."""
 
     @property
+    def source(self) -> str:
+        """Where the detector is."""
+
+    @property
+    def device(self) -> str:
+        """Where its graph runs; "" where that is not known."""
+
+    @property
     def manifest(self) -> Manifest:
         """What the detector is."""
 
@@ -74,6 +82,7 @@ class ScoringJob(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     rejects: str = ""
     heatmaps: str = ""  # a folder; "" draws none
+    summary: str = ""  # a JSON file for the figures of the run; "" writes none
     only_anomalies: bool = False
     force: bool = False
 
@@ -116,7 +125,7 @@ def score_files(scorer: VerdictProvider, job: ScoringJob, progress: Progress = n
         OutputError: the output exists already or cannot be written; nothing of it is left then.
         SettingError: the output's format is not known, or a kept column has the name of an output column.
     """
-    summary = SummaryBuilder()
+    builder = SummaryBuilder(scorer.columns)
     request, reads_files = job.request, scorer.input.reads_files
     layout = Layout(
         several_files=len(request.paths) > 1,
@@ -130,6 +139,7 @@ def score_files(scorer: VerdictProvider, job: ScoringJob, progress: Progress = n
     _check_images(job, reads_files=reads_files)
     layout.check(classified=bool(scorer.manifest.classes), windowed=scorer.manifest.window is not None)
     check_outputs(job.to, job.rejects, request.paths, force=job.force)
+    _check_summary(job)
     batches = score_batches(scorer, request, progress)
     if job.heatmaps:
         batches = _with_heatmaps(scorer, job, batches)
@@ -137,11 +147,24 @@ def score_files(scorer: VerdictProvider, job: ScoringJob, progress: Progress = n
     verdicts, rejects = sinks
     with committed(*sinks):
         for scored in batches:
-            summary.add(scored.batch, scored.verdicts)
+            builder.add(scored.batch, scored.verdicts)
             verdicts.add(layout.verdicts(scored.kept(layout.kept), scored.verdicts, scored.batch.file))
             if job.rejects and scored.verdicts.rejects:
                 rejects.add(reject_table(scored.rejects, several_files=layout.several_files, images=reads_files))
-    return summary.summary(scorer.manifest, scorer.calibration_counts)
+    figures = builder.summary(scorer.manifest, scorer.calibration_counts)
+    summary = msgspec.structs.replace(
+        figures,
+        model=scorer.source,
+        version=scorer.manifest.version,
+        device=scorer.device,
+        files=request.paths,
+        written=job.to,
+        rejects=job.rejects if figures.rejected else "",
+        heatmaps=job.heatmaps,
+    )
+    if job.summary:
+        output.write(job.summary, msgspec.json.format(msgspec.json.encode(summary.record()), indent=2) + b"\n", force=job.force)
+    return summary
 
 
 def local_scorer(scorer: VerdictProvider) -> Scorer:
@@ -185,6 +208,14 @@ def _batches(scorer: VerdictProvider, request: ScoringRequest, progress: Progres
     options = ReadOptions(missing=scorer.manifest.missing, decimal_comma=request.decimal_comma, encoding=request.encoding)
     further = [name for name in scorer.input.required if name not in {column.name for column in scorer.columns}]
     return read(request.paths, scorer.columns, options, (*request.keep, *further), progress)
+
+
+def _check_summary(job: ScoringJob) -> None:
+    if not job.summary:
+        return
+    if job.summary == job.to == output.STDOUT:
+        raise SettingError("verdicts and summary cannot both go to standard output: name a file for one of them")
+    output.check(job.summary, [*job.request.paths, job.to, *filter(None, [job.rejects])], force=job.force)
 
 
 def _check_images(job: ScoringJob, *, reads_files: bool) -> None:

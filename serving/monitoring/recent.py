@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from detector.profile import evenly_spaced
 from detector.scorer import Scorer
 from serving.monitoring.drift import Martingale
-from serving.monitoring.population_stability import DECAY_ROWS, PopulationStability, evenly_spaced
+from serving.monitoring.population_stability import DECAY_ROWS, PopulationStability
 
 MAX_SCORES = 10_000  # kept, to try another threshold on
 MAX_BETS = 256  # rows of each block that the drift test bets on

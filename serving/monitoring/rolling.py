@@ -13,6 +13,7 @@ import numpy as np
 from detector.columns import EXPECTED, is_foreign
 from detector.rejects import Reject
 from detector.scorer import Scorer
+from detector.unseen import UnseenCategories
 from detector.verdicts import Verdicts
 from serving.monitoring.recent import RecentStatistics
 
@@ -50,8 +51,7 @@ class RollingStatistics:
         self._cell_buffer = np.empty((BLOCK_ROWS, len(columns)))
         self._delta, self._sample = StatisticsDelta(), bytearray()
         self._max_sample_rows = min(MAX_SAMPLE_ROWS, max(1, MAX_SAMPLE_CELLS // len(columns)))
-        self._categories = [index for index, column in enumerate(columns) if column.kind == "category"]
-        self._unseen_codes = np.array([columns[index].unseen for index in self._categories])
+        self._categories = UnseenCategories(columns)
         self.recent = RecentStatistics(scorer)
         self.created = dt.datetime.fromisoformat(scorer.manifest.created).timestamp()
         self.rejected: Counter[str] = Counter()  # by reason
@@ -128,7 +128,7 @@ class RollingStatistics:
         self.p_value_sum += float(p_values.sum())
         if np.isnan(matrix.sum()):  # a quick check whether any cell is missing
             self.missing += np.isnan(matrix).sum(axis=0)
-        self.unseen[self._categories] += (matrix[:, self._categories] == self._unseen_codes).sum(axis=0)
+        self.unseen[self._categories.indices] += self._categories.find(matrix).sum(axis=0)
         self.recent.add(rows, anomalies, scores, matrix)
         delta = self._delta
         delta.rows += rows

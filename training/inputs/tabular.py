@@ -95,7 +95,8 @@ class TabularTrainingData(TrainingData):
 
     def layout(self) -> FeatureLayout:
         """Build the layout from the training rows."""
-        return build_layout(self.matrix[self.split.training], self.columns, scaled=self.settings.likelihood == "gaussian")
+        training, validation = self.matrix[self.split.training], self.matrix[self.split.validation]
+        return build_layout(training, self.columns, validation, scaled=self.settings.likelihood == "gaussian")
 
     def fit_graph(self, layout: FeatureLayout, device: torch.device, on_progress: ProgressCallback) -> FittedDetector:
         """Train the network on a device and return the graph that scores with it, on the CPU."""

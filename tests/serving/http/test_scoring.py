@@ -110,6 +110,14 @@ def test_reasons_and_only(service: Service, rows: list[Any]) -> None:
     assert not any("reasons" in each for each in service.post(rows, params={"reasons": 0}).json()["verdicts"])
 
 
+@pytest.mark.parametrize("count", [1, 20, 1000])
+def test_a_category_never_seen_in_training_is_flagged_and_named(service: Service, count: int) -> None:
+    rows = normal_rows(20, seed=5, holes=0.0).with_columns(machine=pl.lit("saw")).to_dicts()
+    for verdict in service.post((rows * 50)[:count]).json()["verdicts"]:
+        assert verdict["is_anomaly"]
+        assert (verdict["reasons"][0]["column"], verdict["reasons"][0]["found"]) == ("machine", "saw, never seen in training")
+
+
 def test_the_description_names_every_model_and_needs_nothing_else(service: Service) -> None:
     said = ASK.get(f"{service.url}/openapi.json").json()
     assert said["openapi"] == "3.1.0"

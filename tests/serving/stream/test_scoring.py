@@ -8,6 +8,7 @@ import json
 import msgspec
 import numpy as np
 import onnx
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,6 +74,14 @@ def test_each_record_has_one_answer(records: list[bytes]) -> None:
     if good:
         found = [msgspec.json.decode(ENCODER.encode(verdicts[index])) for index in good]
         check(found, FRAME[[GOOD.index(lines[index]) for index in good]], KEPT)
+
+
+def test_a_category_never_seen_in_training_is_flagged_and_named() -> None:
+    scored = scorer()(batch_of(values(FRAME.with_columns(machine=pl.lit("saw")))), no_state)
+    assert len(scored.verdicts) == FRAME.height
+    for verdict in map(msgspec.json.decode, map(ENCODER.encode, scored.verdicts)):
+        assert verdict["is_anomaly"]
+        assert "saw, never seen in training" in {reason["found"] for reason in verdict["reasons"]}
 
 
 def failing_above(scorer: Scorer, column: str, limit: float) -> ServedModel:
