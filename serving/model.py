@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from functools import cached_property
 
 from detector.batch import Batch, ColumnDifferences
@@ -20,8 +21,8 @@ from serving.monitoring.shadow import ShadowModel
 class ServedModel:
     """One version of one name."""
 
-    def __init__(self, name: str, scorer: Scorer, max_keys: int = MAX_KEYS) -> None:
-        """Serve an open scorer; one session keeps at most `max_keys` series."""
+    def __init__(self, name: str, scorer: Scorer, max_keys: int = MAX_KEYS, label_names: Sequence[str] = ()) -> None:
+        """Serve an open scorer; one session keeps at most `max_keys` series; rows may hold the columns `label_names`."""
         self.name = name
         self.version = scorer.manifest.version
         self.scorer = scorer
@@ -31,8 +32,8 @@ class ServedModel:
         self.loaded = dt.datetime.now(dt.UTC)
         self.columns = scorer.input.required
         self.numbers = scorer.input.numbers
-        # Columns that training left out are no mistake of a client.
-        self.known = frozenset((*self.columns, *(ignored.name for ignored in scorer.manifest.ignored)))
+        # Columns that training left out, or that label rows, are no mistake of a client.
+        self.known = frozenset((*self.columns, *label_names, *(ignored.name for ignored in scorer.manifest.ignored)))
         self._max_keys = max_keys
 
     @property

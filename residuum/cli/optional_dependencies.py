@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from detector.errors import SettingError
 
 TRAIN = ("torch", "sklearn", "onnx", "onnxscript", "safetensors", "skl2onnx")
-SERVE = ("starlette", "uvicorn", "uvloop", "httptools", "httpcore", "prometheus_client", "structlog")
+SERVE = ("starlette", "uvicorn", "uvloop", "httptools", "httpcore", "openapi_ui_bundles", "prometheus_client", "structlog")
 STREAM = ("prometheus_client", "structlog")
 KAFKA = ("confluent_kafka",)
 PICTURE = ("matplotlib", "sklearn")

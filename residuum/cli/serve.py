@@ -69,6 +69,20 @@ def serve(
     metrics_targets: Annotated[
         Path | None, _option("A file to write with the workers' metrics ports, for Prometheus' file_sd_configs.")
     ] = None,
+    history: Annotated[
+        Path | None,
+        _option(
+            "A file that keeps 30 days of the live page over restarts; without one they are kept in memory. Like "
+            "the page, it holds the values that alarms quote."
+        ),
+    ] = None,
+    label_columns: Annotated[
+        list[str] | None,
+        _option(
+            "The columns that name the row of an alarm on the live page, such as station,time; the model need not read them. For "
+            "series the default is their key and time. Repeatable."
+        ),
+    ] = None,
     shadow_share: Annotated[
         float | None, _option("The share of requests that the newest version scores too while an older one is pinned.")
     ] = None,
@@ -106,7 +120,8 @@ def serve(
 ) -> None:
     """Serve bundles over HTTP, until SIGTERM or Ctrl-C."""
     given = {name: value for name, value in locals().items() if name not in {"models", "config"}}
-    given |= {"allowed_host": allowed_host or None, "cors_origin": cors_origin or None}  # none given: those of the file
+    lists = {"allowed_host": allowed_host, "cors_origin": cors_origin, "label_columns": label_columns}
+    given |= {name: values or None for name, values in lists.items()}  # none given: those of the file
     require_serving()
     from serving.http.core.settings import load
     from serving.http.process.server import serve as run

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +27,7 @@ class ArrowCodec(WholeBody):
     def __init__(self, model: ServedModel, options: CodecOptions) -> None:
         self._model = model
         self._options = options
+        self._frame = pl.DataFrame()
 
     def decode(self, data: bytes, *, final: bool = True) -> TableBatch:  # noqa: ARG002 - the body is whole
         """Read a stream."""
@@ -33,9 +36,14 @@ class ArrowCodec(WholeBody):
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
             raise BodyError(400, "arrow", "the body is not a readable Arrow stream") from error
         check_rows(frame.height, self._options.limits)
+        self._frame = frame
         unknown = [name for name in frame.columns if name not in self._model.known]
         differences = ColumnDifferences(dict.fromkeys(unknown, frame.height))
         return TableBatch(frame, np.arange(frame.height), [], differences=differences)
+
+    def cells(self, rows: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the named cells of some rows."""
+        return self._frame.select(name for name in names if name in self._frame.columns)[list(rows)].to_dicts()
 
     def encode(self, verdicts: Verdicts) -> bytes:
         """Write the verdicts; of a rejected row, all fields are null but `row` and `rejected`."""

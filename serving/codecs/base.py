@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -52,6 +52,12 @@ class Codec(Protocol):
             BodyError: the bytes are not of this format, or a limit is exceeded.
         """
 
+    def cells(self, rows: Sequence[int], names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Return the named cells of some rows of the latest batch as they were sent; of columns that are there.
+
+        The rows are numbered as in the batch; the columns need not be those of the model.
+        """
+
     def encode(self, verdicts: Verdicts) -> bytes:
         """Return the verdicts on a batch as the next piece of the answer."""
 
@@ -73,6 +79,11 @@ class WholeBody:
 
     is_stream = False
     headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def cells(self, rows: Sequence[int], names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Return no cells: matrices and images have none with a name."""
+        del names
+        return [{}] * len(rows)
 
     def finish(self) -> bytes:
         """Return nothing: the answer is whole already."""

@@ -83,11 +83,12 @@ class JsonCodec(WholeBody):
     def __init__(self, model: ServedModel, options: CodecOptions) -> None:
         self._model = model
         self._options = options
+        self._data = b""
 
     def decode(self, data: bytes, *, final: bool = True) -> RecordBatch:  # noqa: ARG002 - the body is whole
         """Decode a body."""
         limits = self._options.limits
-        data = data.removeprefix(BOM)
+        self._data = data = data.removeprefix(BOM)
         batch = body_decoder(self._model).decode(data)
         rows = len(batch.rows) + len(batch.rejects)
         check_rows(rows, limits)
@@ -95,6 +96,11 @@ class JsonCodec(WholeBody):
             check_depth(data, rows, limits.max_depth)
         batch = with_differences(batch, lambda: _rows(data), self._model)
         return without_long_texts(batch, limits.max_text) if len(data) > limits.max_text else batch
+
+    def cells(self, rows: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the named cells of some rows."""
+        records = _rows(self._data)
+        return [named_cells(records[row], names) for row in rows]
 
     def encode(self, verdicts: Verdicts) -> bytes:
         """Return the whole answer."""
@@ -107,6 +113,12 @@ class JsonCodec(WholeBody):
         )
         answer.add(verdicts)
         return ENCODER.encode(answer)
+
+
+def named_cells(record: msgspec.Raw | bytes, names: Sequence[str]) -> dict[str, Any]:
+    """Return the named cells of a JSON object."""
+    found = msgspec.json.decode(record, type=dict[str, Any])
+    return {name: found[name] for name in names if name in found}
 
 
 def rows_in_order(verdicts: Verdicts, *, only_anomalies: bool) -> list[Any]:

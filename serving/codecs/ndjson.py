@@ -7,6 +7,7 @@ cuts short with `{"error": ...}` and a dropped connection: no client can take a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ from detector.files.stream import BOM
 from detector.verdicts import Verdicts
 from serving.codecs.base import BodyError, CodecOptions
 from serving.codecs.column_differences import with_differences
-from serving.codecs.json import ENCODER, Totals, check_depth, rows_in_order
+from serving.codecs.json import ENCODER, Totals, check_depth, named_cells, rows_in_order
 from serving.codecs.json_limits import without_long_texts
 from serving.model import ServedModel
 
@@ -39,6 +40,7 @@ class NdjsonCodec:
         self._line = 1
         self._incomplete = b""  # the start of a line
         self._totals = Totals()
+        self._block, self._first = b"", 1  # the latest lines, and the number of the first of them
 
     def decode(self, data: bytes, *, final: bool) -> RecordBatch | None:
         """Decode the lines that a piece completes."""
@@ -53,6 +55,11 @@ class NdjsonCodec:
             raise BodyError(413, "line", f"a line has more than {max_line:,} bytes", expected=f"at most {max_line:,} bytes")
         return batch
 
+    def cells(self, rows: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the named cells of some lines."""
+        lines = self._block.split(b"\n")
+        return [named_cells(lines[row - self._first], names) for row in rows]
+
     def encode(self, verdicts: Verdicts) -> bytes:
         """Return a line for each row."""
         self._totals.add(verdicts)
@@ -66,6 +73,7 @@ class NdjsonCodec:
         """Decode whole lines."""
         limits = self._options.limits
         block = block.removeprefix(BOM) if self._line == 1 else block
+        self._block, self._first = block, self._line
         batch = self._model.line_decoder.read(block, self._line)
         self._line += len(batch.rows) + len(batch.rejects) + batch.blank
         if not batch.flat:

@@ -109,6 +109,7 @@ class OipCodec(WholeBody):
         self._request = InferenceRequest([])
         self._outputs: Sequence[RequestedOutput] = ()
         self._rows = 0  # of the request
+        self._values: dict[str, list[Scalar]] = {}  # of its inputs
 
     def decode(self, data: bytes, *, final: bool = True) -> RecordBatch:  # noqa: ARG002 - the body is whole
         """Decode a request."""
@@ -116,9 +117,14 @@ class OipCodec(WholeBody):
         check_depth(head, 0, self._options.limits.max_depth)
         self._request = _decoded(head)
         self._outputs = _outputs(self._request, self._model)
-        batch = _records(self._request, tensors, self._model, self._options.limits)
+        self._values = _values(self._request, tensors, self._options.limits)
+        batch = _records(self._values, self._model, self._options.limits)
         self._rows = len(batch.rows) + len(batch.rejects)
         return batch
+
+    def cells(self, rows: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the named cells of some rows."""
+        return [{name: self._values[name][row] for name in names if name in self._values} for row in rows]
 
     def encode(self, verdicts: Verdicts) -> bytes:
         """Return JSON, followed by the tensors that are wanted in binary form."""
@@ -209,8 +215,8 @@ def _outputs(request: InferenceRequest, model: ServedModel) -> list[RequestedOut
     return request.outputs or [RequestedOutput(name) for name in _default_outputs(model)]
 
 
-def _records(request: InferenceRequest, tensors: bytes, model: ServedModel, limits: Limits) -> RecordBatch:
-    """Gather the columns."""
+def _values(request: InferenceRequest, tensors: bytes, limits: Limits) -> dict[str, list[Scalar]]:
+    """Gather the cells of every input."""
     values: dict[str, list[Scalar]] = {}
     start = rows = 0
     for index, column in enumerate(request.inputs):
@@ -231,10 +237,16 @@ def _records(request: InferenceRequest, tensors: bytes, model: ServedModel, limi
     if start != len(tensors):
         detail = "bytes follow the JSON and the tensors that it describes"
         raise _invalid(detail, "$.inputs", f"{len(tensors)} bytes", f"{start} bytes")
+    return values
+
+
+def _records(values: dict[str, list[Scalar]], model: ServedModel, limits: Limits) -> RecordBatch:
+    """Return the columns of the model."""
     absent = [name for name in model.columns if name not in values]
     if absent:
         expected = ", ".join(model.columns)[:1000]
         raise _invalid(f"the inputs lack {', '.join(absent[:20])}", "$.inputs", expected=expected)
+    rows = len(next(iter(values.values()))) if values else 0
     unknown = {name[:MAX_LENGTH]: rows for name in values if name not in model.known}
     wanted = {name: values[name] for name in model.columns}
     batch = RecordBatch(wanted, range(rows), [], numbers=model.numbers, differences=ColumnDifferences(unknown))

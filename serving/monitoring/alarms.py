@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -12,6 +13,8 @@ import numpy as np
 from detector.reasons import Reason
 from detector.verdicts import Verdicts
 from serving.monitoring.observed import ObservedModel
+
+RowLabels = Callable[[Sequence[int]], Sequence[dict[str, str]]]  # the labels of rows, by their numbers
 
 MAX_ALARMS = 100  # kept of each model
 
@@ -23,6 +26,7 @@ class AlarmEvent(msgspec.Struct, frozen=True, kw_only=True):
     at: float  # seconds since 1970
     request_id: str
     row: int
+    labels: dict[str, str] = {}  # the cells that name the row, by column
     version: int
     score: float
     p_value: float
@@ -37,7 +41,7 @@ class RecentAlarms:
         self._lock = threading.Lock()
         self._by_name = self._empty()
 
-    def record(self, model: ObservedModel, verdicts: Verdicts, request_id: str) -> None:
+    def record(self, model: ObservedModel, verdicts: Verdicts, request_id: str, labels_of: RowLabels | None = None) -> None:
         """Record the alarms of a request; of more than `MAX_ALARMS`, those with the highest scores."""
         flagged = verdicts.is_anomaly.nonzero()[0]
         if not len(flagged):
@@ -45,12 +49,15 @@ class RecentAlarms:
         if len(flagged) > MAX_ALARMS:
             flagged = np.sort(flagged[np.argsort(verdicts.score[flagged])[-MAX_ALARMS:]])
         reasons = verdicts.reasons.by_row() if verdicts.reasons else {}
+        rows = [int(verdicts.rows[index]) for index in flagged.tolist()]
+        labels = labels_of(rows) if labels_of else [{}] * len(rows)
         with self._lock:
-            for index in flagged.tolist():
+            for index, row, labels_of_row in zip(flagged.tolist(), rows, labels, strict=True):
                 alarm = AlarmEvent(
                     at=time.time(),
                     request_id=request_id,
-                    row=int(verdicts.rows[index]),
+                    row=row,
+                    labels=labels_of_row,
                     version=model.version,
                     score=float(verdicts.score[index]),
                     p_value=float(verdicts.p_value[index]),

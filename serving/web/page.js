@@ -1,22 +1,34 @@
 // The live page. One stream of server-sent events updates it; what the operator does is sent to the HTTP API.
 "use strict";
 
-const MAX_SECONDS = 600; // shown in the chart
-const MIN_SPAN = 60; // seconds that the chart shows at least
-const TICK_STEPS = [15, 30, 60, 120, 300]; // seconds between labels of the time axis
+const MAX_SECONDS = 600; // shown in the live chart
+const MIN_SPAN = 60; // seconds that it shows at least
+const TICK_STEPS = [15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 432000]; // between labels of the time axis
+const LABEL_SPACE = 110; // pixels for such a label
+const CHARACTER = 9; // pixels, at most, of a label's character
+const HISTORY_INTERVAL = 30_000; // milliseconds after which the history is read again
+const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const MAX_ALARMS = 100;
 const RECONNECT_DELAY = 2000; // milliseconds
 
 const $ = (id) => document.getElementById(id);
 const models = new Map(); // the state of each model, by name
 let selected = ""; // name of the model that is shown
+let history = null; // what the service answered to the latest question for hours or days
 let candidate = null; // a threshold being tried: {model, threshold, request}
 
 const number = (value, digits = 4) =>
   value === null || value === undefined ? "–" : Number(value).toLocaleString("en", { maximumSignificantDigits: digits });
 const count = (value) => value.toLocaleString("en");
 const percent = (value) => (value === null || value === undefined ? "–" : `${number(100 * value, 3)} %`);
-const clockTime = (seconds) => new Date(1000 * seconds).toLocaleTimeString([], { hour12: false });
+const powerOfTen = (power) =>
+  power >= -3 && power <= 4 ? number(10 ** power) : `10${power < 0 ? "⁻" : ""}${[...String(Math.abs(power))].map((digit) => SUPERSCRIPTS[digit]).join("")}`;
+
+function clockTime(seconds) {
+  const time = new Date(1000 * seconds);
+  const clock = time.toLocaleTimeString([], { hour12: false });
+  return time.toDateString() === new Date().toDateString() ? clock : `${time.toLocaleDateString("sv")} ${clock}`;
+}
 
 function element(name, attributes = {}, ...children) {
   const created = document.createElement(name);
@@ -35,12 +47,15 @@ function authorization() {
   return token ? { authorization: `Bearer ${token}` } : {};
 }
 
-async function post(action, body) {
-  const response = await fetch(`v1/models/${encodeURIComponent(selected)}/${action}`, {
+const post = (action, body) =>
+  ask(action, {
     method: "POST",
     headers: { ...authorization(), "content-type": "application/json" },
     body: body === undefined ? "" : JSON.stringify(body),
   });
+
+async function ask(action, options = { headers: authorization() }) {
+  const response = await fetch(`v1/models/${encodeURIComponent(selected)}/${action}`, options);
   const result = await response.json();
   if (!response.ok) throw new Error(result.detail);
   return result;
@@ -161,25 +176,39 @@ function showPromise(model) {
     ["Answers", `version ${model.version}${model.pinned ? ", pinned" : ""}`],
     ["Threshold", `${number(model.decision.threshold)} nats, ${model.decision.criterion}`],
     ["Promised", promise],
-    ["Flagged recently", percent(model.alarm_ratio)],
+    ["Flagged recently", `${percent(model.alarm_ratio)}${model.is_off_promise ? ": more than promised" : ""}`, model.is_off_promise],
     ["Rows", `${count(model.rows)}, ${count(model.anomalies)} of them flagged${alarms}`],
     ["Rejected", count(model.rejected)],
   ]);
 }
 
 function showDrift(model) {
-  const drifts = model.martingale > 2;
-  const changed = model.changed.map(([column, index]) => [
-    column,
-    `${number(index, 3)}${index > 0.25 ? ": large change" : ""}`,
-    index > 0.25,
-  ]);
-  showFacts($("drift"), [
-    model.window
-      ? ["Evidence", "not available for a series, whose rows depend on each other"]
-      : ["Evidence", `${number(model.martingale, 3)}${drifts ? ": the data has changed" : " (2 is strong)"}`, drifts],
-    ...(changed.length ? changed : [["Columns", "not available before 3,000 rows"]]),
-  ]);
+  const facts = [["Evidence", ...evidence(model)]];
+  if (model.drift) {
+    facts.push(["Latest scores", `${number(model.drift.median, 3)} in the middle; ${number(model.drift.usual, 3)} in calibration`]);
+    const moved = model.drift.columns.map(
+      ({ column, found, expected, share }) =>
+        `${column}${found === null ? "" : `: typically ${found}, expected ${expected}`} (${percent(share)} of the score)`,
+    );
+    for (const [index, text] of moved.entries()) facts.push([index ? "" : "Moved most", text]);
+  }
+  const changed = model.changed.filter(([, stability]) => stability > 0.1);
+  for (const [index, [column, stability]] of changed.entries()) {
+    const isLarge = stability > 0.25;
+    facts.push([index ? "" : "Since the start", `${column}: ${isLarge ? "a large" : "some"} change (${number(stability, 3)})`, isLarge]);
+  }
+  if (!changed.length) {
+    facts.push(["Since the start", model.changed.length ? "no column has changed" : "columns are compared after 3,000 rows"]);
+  }
+  showFacts($("drift"), facts);
+}
+
+function evidence(model) {
+  if (model.window) return ["not available for a series, whose rows depend on each other"];
+  const value = number(model.martingale, 3);
+  if (!(model.martingale > 2)) return [`${value}: no sign of drift (2 would be strong: by chance at most once in 100)`];
+  const odds = model.martingale < 6 ? count(Math.round(10 ** model.martingale)) : powerOfTen(Math.floor(model.martingale));
+  return [`${value}: the data has changed; rows like those of the calibration get here at most once in ${odds}`, true];
 }
 
 function showVersions(model) {
@@ -239,11 +268,13 @@ function alarmLine(alarm, key) {
       });
     return element("button", { type: "button", onclick }, label);
   };
+  const labels = Object.entries(alarm.labels).map(([column, text]) => `${column} ${text}`).join(", ");
   const source = `row ${alarm.row} of request ${alarm.request_id}, version ${alarm.version}, p\u00a0=\u00a0${number(alarm.p_value, 2)}`;
   return element(
     "li",
     { "data-key": key },
     element("div", {}, `${clockTime(alarm.at)} `, element("strong", {}, number(alarm.score)), ` over ${number(alarm.threshold)}`),
+    ...(labels ? [element("div", { class: "labels" }, labels)] : []),
     element("ul", { class: "reasons" }, ...reasons),
     element("div", { class: "source" }, source),
     element("div", { class: "feedback" }, feedbackButton("confirmed", "Confirmed"), " ", feedbackButton("false_alarm", "False alarm")),
@@ -252,60 +283,107 @@ function alarmLine(alarm, key) {
 
 // Chart: time to the right, the logarithm of the score upwards
 
+// What the chart shows: points [at, rows, alarms, maximum, sum], each of which stands for `step` seconds, and the span to now.
+function series(model) {
+  const now = Date.now() / 1000;
+  if ($("hours").value === "0") {
+    const span = Math.max(MIN_SPAN, Math.min(MAX_SECONDS, now - Math.min(...model.seconds.map(([at]) => at))));
+    return { points: model.seconds, step: 1, now, span };
+  }
+  const shown = history?.model === model.name ? history : { points: [], step: 60, since: now - 3600 * $("hours").value };
+  const points = shown.points.map(({ at, rows, alarms, max_score, mean_score }) => [at, rows, alarms, max_score, mean_score * rows]);
+  return { points, step: shown.step, now, span: now - shown.since };
+}
+
 function showChart(model) {
   const chart = $("chart");
-  const [width, height] = [chart.clientWidth, chart.clientHeight];
-  const [left, right, top, bottom] = [52, width - 12, 10, height - 22];
-  const now = Date.now() / 1000;
+  const { points, step, now, span } = series(model);
   const thresholds = [model.decision.threshold, ...(candidate?.model === model.name ? [candidate.threshold] : [])];
-  const scores = [
-    ...model.seconds.flatMap(([, rows, , maximum, total]) => [maximum, total / rows]),
-    ...model.alarms.map((alarm) => alarm.score),
-    ...thresholds,
-  ].filter((score) => score !== null && score > 0);
+  const scores = [...points.flatMap(([, rows, , maximum, total]) => [maximum, total / rows]), ...thresholds].filter(
+    (score) => score !== null && score > 0,
+  );
   const low = Math.floor(Math.log10(Math.min(...scores, 1)));
   const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...scores, 10))));
-  const first = Math.min(...model.seconds.map(([at]) => at), ...model.alarms.map((alarm) => alarm.at));
-  const span = Math.max(MIN_SPAN, Math.min(MAX_SECONDS, now - first));
-  const step = TICK_STEPS.find((seconds) => span / seconds <= width / 120) ?? 300;
+  const powers = Array.from({ length: high - low + 1 }, (_, index) => low + index);
+  const [width, height] = [chart.clientWidth, chart.clientHeight];
+  const [left, right] = [12 + CHARACTER * Math.max(...powers.map((power) => powerOfTen(power).length)), width - 12];
+  const [top, bottom] = [12, height - 24];
   const x = (at) => left + ((at - now + span) / span) * (right - left);
   const y = (score) => {
-    const level = Math.log10(Math.max(score, 10 ** low));
+    const level = Math.log10(Math.min(Math.max(score ?? Infinity, 10 ** low), 10 ** high)); // JSON has no infinity: it is null
     return bottom - ((level - low) / (high - low)) * (bottom - top);
   };
   const line = (kind, score) => svg("line", { class: kind, x1: left, x2: right, y1: y(score), y2: y(score) });
   const parts = [];
-  for (let power = low; power <= high; power += 1) {
+  for (const power of powers) {
     parts.push(line("grid", 10 ** power));
-    parts.push(svg("text", { x: left - 6, y: y(10 ** power) + 4, "text-anchor": "end" }, number(10 ** power)));
+    if (powers.length < 10 || power % 2 === 0) {
+      parts.push(svg("text", { x: left - 6, y: y(10 ** power) + 4, "text-anchor": "end" }, powerOfTen(power)));
+    }
   }
-  for (let age = 0; age <= span; age += step) {
-    const label = age === 0 ? "now" : step < 60 ? `−${age} s` : `−${age / 60} min`;
-    parts.push(svg("text", { x: x(now - age), y: height - 6, "text-anchor": age === 0 ? "end" : "middle" }, label));
+  for (const [at, text] of ticks(now, span, (right - left) / LABEL_SPACE)) {
+    const half = (CHARACTER * text.length) / 2;
+    const anchor = x(at) + half >= width ? "end" : x(at) - half <= 0 ? "start" : "middle";
+    parts.push(svg("text", { x: x(at), y: height - 6, "text-anchor": anchor }, text));
   }
-  parts.push(...path(model.seconds, ([, rows, , , total]) => total / rows, "mean", x, y));
-  parts.push(...path(model.seconds, ([, , , maximum]) => maximum, "maximum", x, y));
+  const middle = (at) => x(Math.min(at + step / 2, now));
+  parts.push(...path(points, ([, rows, , , total]) => total / rows, "mean", middle, y, 5 * step));
+  parts.push(...path(points, ([, , , maximum]) => maximum, "maximum", middle, y, 5 * step));
   for (const [index, threshold] of thresholds.entries()) {
     if (threshold > 0) parts.push(line(index ? "candidate" : "threshold", threshold));
   }
-  for (const alarm of model.alarms) {
-    if (alarm.at > now - span) parts.push(svg("circle", { class: "alarm", cx: x(alarm.at), cy: y(alarm.score), r: 5 }));
+  for (const [at, rows, alarms, maximum] of points.filter((point) => point[2] > 0)) {
+    const marker = svg("circle", { class: "alarm", cx: middle(at), cy: y(maximum), r: step > 1 ? 3.5 : 5 });
+    marker.append(svg("title", {}, `${clockTime(at)}: ${count(alarms)} of ${count(rows)} rows flagged, up to ${number(maximum)}`));
+    parts.push(marker);
   }
-  const summary = `threshold ${number(model.decision.threshold)}, ${model.alarms.length} alarms listed`;
+  const held = points.reduce((sum, point) => sum + point[2], 0);
+  const label = `Scores, ${$("hours").selectedOptions[0].text}: threshold ${number(model.decision.threshold)}, ${count(held)} rows flagged`;
   chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  chart.setAttribute("aria-label", `Scores of the last ten minutes; ${summary}`);
+  chart.setAttribute("aria-label", label);
   chart.replaceChildren(...parts);
+  $("step").textContent = step === 1 ? "second" : step === 60 ? "minute" : step === 3600 ? "hour" : step < 3600 ? `${step / 60} minutes` : `${step / 3600} hours`;
   $("candidate-key").hidden = thresholds.length < 2;
 }
 
-function path(seconds, value, kind, x, y) {
+// The labels of the time axis: the time since in the live chart, else the time of the day, and the date at intervals of days.
+function ticks(now, span, most) {
+  const step = TICK_STEPS.find((seconds) => span / seconds <= most) ?? span;
+  if ($("hours").value === "0") {
+    const since = (age) => (age === 0 ? "now" : step < 60 ? `−${age} s` : `−${age / 60} min`);
+    return Array.from({ length: Math.floor(span / step) + 1 }, (_, index) => [now - index * step, since(index * step)]);
+  }
+  const offset = 60 * new Date().getTimezoneOffset();
+  const first = Math.ceil((now - span - offset) / step) * step + offset;
+  const text = (at) =>
+    new Date(1000 * at).toLocaleString("en-GB", step < 86400 ? { hour: "2-digit", minute: "2-digit" } : { day: "numeric", month: "short" });
+  return Array.from({ length: Math.floor((now - first) / step) + 1 }, (_, index) => [first + index * step, text(first + index * step)]);
+}
+
+async function readHistory() {
+  const hours = $("hours").value;
+  $("history-note").hidden = hours === "0";
+  if (hours === "0") return;
+  await showingErrors(async () => {
+    const answer = await ask(`history?hours=${hours}`);
+    if (hours !== $("hours").value || answer.model !== selected) return; // another was chosen meanwhile
+    history = answer;
+    $("history-note").textContent =
+      history.kept === "file"
+        ? "30 days are kept, over restarts of the service."
+        : history.problem || "Kept in memory: lost when the service restarts, unless --history names a file.";
+  });
+  show();
+}
+
+function path(points, value, kind, x, y, pause) {
   const commands = [];
   let previous = -Infinity;
-  for (const second of seconds) {
-    const command = second[0] - previous > 5 ? "M" : "L"; // no line across a pause
-    commands.push(`${command}${x(second[0] + 0.5).toFixed(1)} ${y(value(second)).toFixed(1)}`);
-    if (command === "M") commands.push("h3"); // so that a single second is visible
-    previous = second[0];
+  for (const point of points) {
+    const command = point[0] - previous > pause ? "M" : "L"; // no line across a pause
+    commands.push(`${command}${x(point[0]).toFixed(1)} ${y(value(point)).toFixed(1)}`);
+    if (command === "M") commands.push("h3"); // so that a single point is visible
+    previous = point[0];
   }
   return commands.length ? [svg("path", { class: kind, d: commands.join("") })] : [];
 }
@@ -397,7 +475,13 @@ $("model").addEventListener("change", () => {
   candidate = null;
   $("write").disabled = true;
   show();
+  readHistory();
 });
+$("hours").addEventListener("change", () => {
+  show();
+  readHistory();
+});
+setInterval(readHistory, HISTORY_INTERVAL);
 window.addEventListener("resize", show);
 
 listen();

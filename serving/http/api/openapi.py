@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 from msgspec.structs import fields
 
-from detector.columns import EXPECTED
+from detector.columns import EXPECTED, as_frame
 from detector.version import __version__
+from serving.codecs.oip import InferenceRequest, metadata
 from serving.http.core.problem_details import ProblemDetails
-from serving.http.core.routing import QueryParameter, Route
+from serving.http.core.routing import QueryParameter, Route, Tag
 from serving.http.models.sessions import MAX_KEY_LENGTH
 from serving.model import ServedModel
 
@@ -28,6 +29,14 @@ CELL = {"type": ["number", "string", "boolean", "null"]}
 SESSION_KEY = {"type": "string", "pattern": r"^[^/]*[^/\s][^/]*$", "maxLength": MAX_KEY_LENGTH}
 NOT_A_ROW = {"description": "Anything else is rejected, with a reason."}
 BINARY = {"type": "string", "format": "binary"}
+TAGS: dict[Tag, str] = {
+    "Score": "Rows in, verdicts out.",
+    "Sessions": "Series whose rows arrive request by request.",
+    "Models": "The models that are open.",
+    "Operate": "Versions, thresholds, feedback and history.",
+    "Service": "Health, metrics and this document.",
+}
+TYPICAL = {"number": 0.0, "category": 0.0, "boolean": 1.0, "date": 1767225600.0}  # of columns whose range is unknown
 
 
 class AnyJson:
@@ -65,7 +74,8 @@ def document(
         components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         security["security"] = [{"token": []}]
     info = {"title": "Residuum", "version": __version__, "description": "Scores rows: which are anomalies, and why."}
-    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": components, **security}
+    tags = [{"name": tag, "description": text} for tag, text in TAGS.items()]
+    return {"openapi": "3.1.0", "info": info, "tags": tags, "paths": paths, "components": components, **security}
 
 
 class _Schemas:
@@ -89,7 +99,8 @@ class _Schemas:
         parameters = [
             self._parameter(parameter) for parameter in route.query if not parameter.images_only or _scores_files(model)
         ]
-        operation: Json = {"summary": route.summary.replace("{name}", model.name) if model else route.summary}
+        summary = route.summary.replace("{name}", model.name) if model else route.summary
+        operation: Json = {"tags": [route.tag], "summary": summary}
         if parameters:
             operation["parameters"] = parameters
         if route.request:
@@ -104,7 +115,7 @@ class _Schemas:
 
     def _content(self, content: Mapping[str, Any], model: ServedModel | None) -> Json:
         return {
-            media_type: {"schema": self._schema(annotation, model)}
+            media_type: {"schema": self._schema(annotation, model), **_example(annotation, model)}
             for media_type, annotation in content.items()
             if annotation is not ImageFile or _scores_files(model)
         }
@@ -175,28 +186,43 @@ def _row_schema(model: ServedModel) -> Json:
     return {"type": "object", "properties": {name: {**CELL, "description": text} for name, text in descriptions.items()}}
 
 
-def page(description: Json) -> str:
-    """Return a document as an HTML page without further files."""
-    routes = [
-        f"<tr><td><b>{method.upper()}</b></td><td><code>{html.escape(path)}</code></td>"
-        f"<td>{html.escape(operation['summary'])}</td></tr>"
-        for path, operations in description["paths"].items()
-        for method, operation in operations.items()
-        if method != "parameters"
+def _example(annotation: Any, model: ServedModel | None) -> Json:  # noqa: ANN401 - any type
+    """Return an example of a body of rows, to start from when trying a route."""
+    if model is None or model.scorer.manifest.image:
+        return {}
+    if annotation is RowsBody:
+        return {"example": [_typical_row(model)]}
+    if annotation is InferenceRequest:
+        row = _typical_row(model)
+        inputs = [
+            {"name": each["name"], "shape": [1], "datatype": each["datatype"], "data": [row[each["name"]]]}
+            for each in metadata(model, [])["inputs"]
+        ]
+        return {"example": {"inputs": inputs}}
+    return {}
+
+
+def _typical_row(model: ServedModel) -> Json:
+    """Return a row in the middle of the ranges of training."""
+    columns = model.scorer.columns
+    middles = [
+        TYPICAL[column.kind] if column.lowest is None or column.highest is None else _middle(column.lowest, column.highest)
+        for column in columns
     ]
-    rows = [
-        f"<h2>{html.escape(name)}</h2><table>"
-        + "".join(
-            f"<tr><td><code>{html.escape(column)}</code></td><td>{html.escape(schema['description'])}</td></tr>"
-            for column, schema in row["properties"].items()
-        )
-        + "</table>"
-        for name, row in description["components"]["schemas"].items()
-        if name.startswith(ROW)
-    ]
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Residuum</title>"
-        f"<h1>Residuum {html.escape(description['info']['version'])}</h1>"
-        "<p>The same for programs: <a href=openapi.json>openapi.json</a></p>"
-        f"<table>{''.join(routes)}</table>{''.join(rows)}</html>"
-    )
+    row = as_frame(np.array([middles]), columns).row(0, named=True)
+    if window := model.scorer.manifest.window:
+        row |= dict.fromkeys(window.columns, "1") | {window.time: "2026-01-01 00:00:00"}
+    return row
+
+
+def _middle(lowest: float, highest: float) -> float:
+    """Return the middle of a range, in no more digits than a reader wants."""
+    return float(f"{lowest / 2 + highest / 2:.4g}")
+
+
+def operations(description: Json) -> Iterable[tuple[str, str, str]]:
+    """Yield the method, the path and the summary of each operation of a document."""
+    for path, item in description["paths"].items():
+        for method, operation in item.items():
+            if method != "parameters":
+                yield method.upper(), path, operation["summary"]

@@ -11,17 +11,19 @@ from msgspec import Meta
 from serving.codecs.json import Answer
 from serving.codecs.oip import InferenceRequest, InferenceResponse
 from serving.http.api.admin import AdminApi, FeedbackWritten, PromotionRequest, ShadowComparison, ThresholdRequest, VersionChange
-from serving.http.api.live_page import FILES, LivePage, page_file
+from serving.http.api.history import DEFAULT_HOURS, MAX_HOURS, HistoryApi, ModelHistory
+from serving.http.api.live_page import LivePage
 from serving.http.api.model_info import ModelInfoApi
 from serving.http.api.openapi import AnyJson, ImageFile, RowsBody
 from serving.http.api.query_params import MAX_REASONS
 from serving.http.api.score import ScoringApi
 from serving.http.api.service_info import ServiceInfoApi
 from serving.http.api.sessions import SessionsApi, SessionState
+from serving.http.api.web_files import FILES, web_file
 from serving.http.core.authentication import Role
 from serving.http.core.metrics import HttpMetrics
 from serving.http.core.readiness import Readiness
-from serving.http.core.routing import Handler, QueryParameter, Route, RouteTable
+from serving.http.core.routing import Handler, QueryParameter, Route, RouteTable, Tag
 from serving.http.models.feedback import FeedbackBody
 from serving.http.models.registry import ModelRegistry
 
@@ -37,6 +39,11 @@ HEATMAP = QueryParameter(
     "heatmap", Literal["1"], "For a PNG or JPEG body: return a picture of the error instead of verdicts.", images_only=True
 )
 DRY_RUN = QueryParameter("dry_run", Literal["0", "1"], "With 1: compute the effect, and change nothing.")
+HOURS_BACK = QueryParameter(
+    "hours",
+    Annotated[int, Meta(ge=1, le=MAX_HOURS, extra_json_schema={"default": DEFAULT_HOURS})],
+    "How far back; the longer, the longer the stretch of time that a point stands for.",
+)
 
 ROWS = {JSON: RowsBody, NDJSON: bytes, ARROW: bytes}
 VERDICTS = {JSON: Answer, NDJSON: bytes, ARROW: bytes}
@@ -50,6 +57,7 @@ class Apis(NamedTuple):
     scoring: ScoringApi
     sessions: SessionsApi
     admin: AdminApi
+    history: HistoryApi
     live_page: LivePage
 
 
@@ -57,14 +65,15 @@ def build_routes(apis: Apis, models: ModelRegistry, readiness: Readiness, metric
     """Return the route table; the scoring routes come first, because most requests are for them."""
     routes: list[Route] = []
     info = ServiceInfoApi(models, readiness, metrics, routes, requires_tokens=tokens)
-    routes += [
-        *_scoring_routes(apis.scoring),
-        *_session_routes(apis.sessions),
-        *_model_routes(ModelInfoApi(models, apis.scoring)),
-        *_admin_routes(apis.admin),
-        *_page_routes(apis.live_page),
-        *_service_routes(info),
-    ]
+    groups: dict[Tag, Iterable[Route]] = {
+        "Score": _scoring_routes(apis.scoring),
+        "Sessions": _session_routes(apis.sessions),
+        "Models": _model_routes(ModelInfoApi(models, apis.scoring)),
+        "Operate": _operate_routes(apis.admin, apis.history),
+        "Service": _service_routes(info),
+    }
+    routes += [msgspec.structs.replace(route, tag=tag) for tag, group in groups.items() for route in group]
+    routes += _page_routes(apis.live_page)
     return RouteTable(routes)
 
 
@@ -97,7 +106,7 @@ def _scoring_routes(scoring: ScoringApi) -> Iterable[Route]:
             summary="Score columns with {name} (Open Inference Protocol)",
             label="infer",
             request={JSON: InferenceRequest},
-            response={JSON: InferenceResponse},
+            response={JSON: InferenceResponse, RAW: bytes},
         ),
     )
 
@@ -137,12 +146,16 @@ def _model_routes(info: ModelInfoApi) -> Iterable[Route]:
     yield _post("/v2/repository/models/{name}/load", info.load, "operate", "Activate the pinned or highest version of {name}")
 
 
-def _admin_routes(admin: AdminApi) -> Iterable[Route]:
+def _operate_routes(admin: AdminApi, history: HistoryApi) -> Iterable[Route]:
     path = "/v1/models/{name}"
     shadow = _get(f"{path}/shadow", admin.shadow, "score", "Compare {name} with its shadow", {JSON: ShadowComparison})
     thresholds = _post(f"{path}/thresholds", admin.thresholds, "operate", "Try or write another threshold for {name}")
     yield msgspec.structs.replace(shadow, on_worker_0=True)
     yield msgspec.structs.replace(thresholds, request={JSON: NEW_THRESHOLD}, query=(DRY_RUN,), on_worker_0=True)
+    points = _get(
+        f"{path}/history", history.points, "operate", "Scores and alarms of {name} over hours and days", {JSON: ModelHistory}
+    )
+    yield msgspec.structs.replace(points, query=(HOURS_BACK,), on_worker_0=True)
     change, written = {JSON: VersionChange}, {JSON: FeedbackWritten}
     promote = _post(f"{path}/promote", admin.promote, "operate", "Promote a version of {name}", change)
     feedback = _post(f"{path}/feedback", admin.feedback, "operate", "Give feedback on verdicts of {name}", written)
@@ -153,7 +166,7 @@ def _admin_routes(admin: AdminApi) -> Iterable[Route]:
 
 def _page_routes(page: LivePage) -> Iterable[Route]:
     for path in FILES:
-        yield Route(method="GET", path=path, handler=page_file, role="public")
+        yield Route(method="GET", path=path, handler=web_file, role="public")
     yield Route(method="GET", path="/v1/events", handler=page.events, role="operate", on_worker_0=True)
 
 

@@ -12,13 +12,14 @@ import msgspec
 from detector.errors import ResiduumError
 from detector.inputs import Session
 from serving.codecs import arrow, raw
-from serving.codecs.base import CodecFactory, CodecOptions
+from serving.codecs.base import Codec, CodecFactory, CodecOptions
 from serving.codecs.image import ImageCodec
 from serving.codecs.json import JsonCodec
 from serving.codecs.ndjson import NdjsonCodec
 from serving.codecs.oip import HEADER_LENGTH, OipCodec
 from serving.http.api.bundle_problems import bundle_problem
 from serving.http.api.query_params import codec_options
+from serving.http.api.row_labels import row_labels
 from serving.http.api.row_log import log_rows
 from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
 from serving.http.core.problem_details import HttpProblem
@@ -51,6 +52,7 @@ class ScoringApi:
         self._alarms = alarms
         self._settings = settings
         self._limits = settings.limits
+        self._label_names = settings.label_names
         self._opening = asyncio.Lock()
 
     async def score(self, request: Request) -> AnyResponse:
@@ -64,7 +66,7 @@ class ScoringApi:
         model = await self.requested_model(request)
         if factory.is_stream:
             codec = factory(model, options)
-            exchange = ScoringExchange(model, codec, options.reasons, model.session(), self._observers(request.id))
+            exchange = ScoringExchange(model, codec, options.reasons, model.session(), self._observers(request.id, model, codec))
             return StreamedResponse(self._chunks(exchange, request), codec.content_type, encode_error=error_line)
         return await self._score_body(request, factory, model, options)
 
@@ -179,7 +181,7 @@ class ScoringApi:
     ) -> Response:
         """Score a whole body."""
         codec = factory(model, options)
-        answer = ScoringExchange(model, codec, options.reasons, session, self._observers(request.id)).step(body)
+        answer = ScoringExchange(model, codec, options.reasons, session, self._observers(request.id, model, codec)).step(body)
         return Response(answer, codec.content_type, headers=codec.headers)
 
     async def _chunks(self, exchange: ScoringExchange, request: Request) -> AsyncGenerator[bytes, None]:
@@ -196,8 +198,9 @@ class ScoringApi:
                     yield answer
             yield await self._limiter.run_step(0, partial(exchange.step, b"", final=True))
 
-    def _observers(self, request_id: str) -> list[Observer]:
-        observers: list[Observer] = [lambda model, _, verdicts: self._alarms.record(model, verdicts, request_id)]
+    def _observers(self, request_id: str, model: ServedModel, codec: Codec) -> list[Observer]:
+        labels_of = partial(row_labels, model, codec, self._label_names)
+        observers: list[Observer] = [lambda model, _, verdicts: self._alarms.record(model, verdicts, request_id, labels_of)]
         if self._settings.log_rows:
             observers.append(lambda model, batch, _: log_rows(model, batch, request_id))
         return observers

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.http.api import openapi
+from serving.http.api.web_files import HTML, docs_page
 from serving.http.core.metrics import CONTENT_TYPE, HttpMetrics
 from serving.http.core.problem_details import HttpProblem
 from serving.http.core.readiness import Readiness
@@ -57,7 +58,7 @@ class ServiceInfoApi:
 
     async def docs(self, _request: Request) -> Response:
         """Return the OpenAPI document as a page."""
-        return Response(openapi.page(self._document()).encode(), b"text/html; charset=utf-8")
+        return Response(docs_page(openapi.operations(self._document())), HTML)
 
     def _document(self) -> dict[str, Any]:
         models = self._models.current_models()

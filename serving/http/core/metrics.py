@@ -36,7 +36,10 @@ REPORTS_FAILED = MetricDefinition(
     "Reports to worker 0 that failed: it was `away` and the report is retried, or it does not have that `version` open.",
     ("reason",),
 )
-DEFINITIONS = (REQUESTS, DURATION, IN_FLIGHT, REFUSED, LOADS, FEEDBACK, REPORTS_FAILED)
+HISTORY_FAILED = MetricDefinition(
+    "counter", "residuum_history_failures", "Times that the history of the live page could not be opened or written."
+)
+DEFINITIONS = (REQUESTS, DURATION, IN_FLIGHT, REFUSED, LOADS, FEEDBACK, REPORTS_FAILED, HISTORY_FAILED)
 
 
 class HttpMetrics:
@@ -54,6 +57,7 @@ class HttpMetrics:
         self._loads = LOADS.counter(self.registry)
         self._feedback = FEEDBACK.counter(self.registry)
         self._reports_failed = REPORTS_FAILED.counter(self.registry)
+        self._history_failed = HISTORY_FAILED.counter(self.registry)
         for outcome in ("opened", "refused"):  # so that the first refusal is an increase
             self._loads.labels(outcome)
 
@@ -72,6 +76,10 @@ class HttpMetrics:
     def count_failed_report(self, reason: str) -> None:
         """Count a worker report that failed: worker 0 is `away`, or the `version` is not open there."""
         self._reports_failed.labels(reason).inc()
+
+    def count_failed_history(self) -> None:
+        """Count a failure of the history."""
+        self._history_failed.inc()
 
     def count_feedback(self, model: str, verdict: str) -> None:
         """Count feedback on a verdict."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -18,6 +18,8 @@ from serving.http.core.response import AnyResponse, Response
 
 Handler = Callable[[Request], Awaitable[AnyResponse]]
 InlineHandler = Callable[[RequestHead, int], Callable[[bytes], Response] | None]
+
+Tag = Literal["Score", "Sessions", "Models", "Operate", "Service"]
 
 JSON_TYPE = "application/json"
 NO_ROUTE = "none"  # label of requests without a route
@@ -45,6 +47,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
     role: Role | None = None
     summary: str = ""  # a route without one is left out of OpenAPI
+    tag: Tag = "Service"  # the group of routes to which it belongs in OpenAPI
     label: str = ""  # in metrics and the access log, if not the path
     query: Sequence[QueryParameter] = ()
     request: Mapping[str, Any] = _NO_CONTENT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import tomllib
 from pathlib import Path
@@ -35,6 +36,8 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", fo
     tls_key: Path | None = None
     metrics_port: int | None = None  # of worker 0; the other workers use the ports after it
     metrics_targets: Path | None = None
+    history: Path | None = None  # a file that keeps the history of the live page; without one it is kept in memory
+    label_columns: tuple[str, ...] | None = None  # whose cells name the row of an alarm; separated by commas
     shadow_share: float = 0.1  # of requests that a newer version scores too while an older one is pinned
     log: LogFormat = "auto"
     access_share: float = 0.01  # of requests that are logged
@@ -56,6 +59,11 @@ class HttpSettings(msgspec.Struct, frozen=True, kw_only=True, rename="kebab", fo
     session_timeout: float = 3600.0  # after which an unused session expires
     drain_delay: float = 0.0  # after SIGTERM, while new connections are still accepted, but readiness is false
     drain_timeout: float = 20.0  # after that
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of the label columns; one that holds a comma stands in double quotes."""
+        return tuple(name.strip() for names in csv.reader(self.label_columns or ()) for name in names)
 
     @property
     def limits(self) -> Limits:
@@ -102,11 +110,18 @@ def _check(settings: HttpSettings) -> None:
     for name, port in (("port", settings.port), ("metrics-port", last_metrics_port)):
         if port > MAX_PORT:
             raise SettingError(f"{name} must be at most {MAX_PORT}; got {port}")
+    _check_names(settings)
+    if settings.tls_key and not settings.tls_certificate:
+        raise SettingError("tls-key requires tls-certificate")
+
+
+def _check_names(settings: HttpSettings) -> None:
+    """Raise unless hosts, origins and columns can be such."""
     for host in settings.allowed_host or ():
         if not HOST.fullmatch(host):
             raise SettingError(f"allowed-host must be a name or an address, such as pumps.example.com; got {host!r}")
     for origin in settings.cors_origin or ():
         if not ORIGIN.fullmatch(origin):
             raise SettingError(f"cors-origin must be an origin, such as https://dash.example.com; got {origin!r}")
-    if settings.tls_key and not settings.tls_certificate:
-        raise SettingError("tls-key requires tls-certificate")
+    if not all(settings.label_names):
+        raise SettingError(f"label-columns must be names of columns, such as station,time; got {settings.label_columns}")

@@ -10,12 +10,13 @@ import itertools
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
 
+from serving.http.models.history import History
 from serving.http.models.registry import ModelRegistry
 from serving.http.models.worker_report import ModelReport, WorkerReport, take_report
 from serving.model import ServedModel
@@ -43,15 +44,22 @@ class Aggregator:
     """Merges the reports of the workers; used by the event loop's thread only."""
 
     def __init__(
-        self, models: ModelRegistry, alarms: RecentAlarms, count_failed: Callable[[str], None], *, is_single: bool
+        self,
+        models: ModelRegistry,
+        alarms: RecentAlarms,
+        history: History,
+        count_failed: Callable[[str], None],
+        *,
+        is_single: bool,
     ) -> None:
-        """Aggregate `models` and `alarms` of this worker with the reports of others.
+        """Aggregate `models` and `alarms` of this worker with the reports of others, and add them to the history.
 
         `count_failed` receives the reason when a report cannot be used. A single worker's own statistics are complete, so
         that they need no merging.
         """
         self._models = models
         self._own_alarms = alarms
+        self._history = history
         self._count_failed = count_failed
         self._is_single = is_single
         self._alarm_ids = itertools.count(1)
@@ -74,7 +82,13 @@ class Aggregator:
             else:
                 self._count_failed("version")  # not open here, or not yet
         for name, alarms in report.alarms.items():
-            self._alarms[name] += [msgspec.structs.replace(alarm, id=next(self._alarm_ids)) for alarm in alarms]
+            self._history.add_alarms(name, alarms)
+            self._add_alarms(name, alarms)
+
+    def restore(self, alarms: Mapping[str, Sequence[AlarmEvent]]) -> None:
+        """Add alarms of the history."""
+        for name, of_name in alarms.items():
+            self._add_alarms(name, of_name[-MAX_ALARMS:])
 
     def recent(self, model: ServedModel) -> RecentStatistics:
         """Return the statistics of a model's latest rows."""
@@ -101,6 +115,9 @@ class Aggregator:
         """Return the totals of a model for each second in `since <= second < before`."""
         return [second for second in self._seconds[name] if since <= second.at < before]
 
+    def _add_alarms(self, name: str, alarms: Sequence[AlarmEvent]) -> None:
+        self._alarms[name] += [msgspec.structs.replace(alarm, id=next(self._alarm_ids)) for alarm in alarms]
+
     def _merge(self, model: ServedModel, report: ModelReport) -> None:
         """Merge a worker's statistics of a model into those of all workers."""
         if self._is_single:
@@ -118,6 +135,7 @@ class Aggregator:
         """Add rows to the totals of the current second."""
         if not statistics.rows:
             return
+        self._history.add_rows(name, statistics)
         now, seconds = int(time.time()), self._seconds[name]
         if not seconds or seconds[-1].at != now:
             seconds.append(SecondTotals(now))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,11 +57,12 @@ class ModelRegistry:
         count_load: Callable[[str], None],
         shadow_share: float = 0.0,
         max_keys: int = MAX_KEYS,
+        label_names: Sequence[str] = (),
     ) -> None:
         """Open the current version of every name; `count_load` receives `opened` or `refused` for each attempt.
 
         While an older version is pinned, the highest one scores the share `shadow_share` of its requests too, as its shadow.
-        A request keeps at most `max_keys` keys of series.
+        A request keeps at most `max_keys` keys of series. The columns `label_names` are known, whether a model reads them or not.
 
         Raises:
             BundleError: there is no bundle, or no valid version of a name.
@@ -72,6 +73,7 @@ class ModelRegistry:
         self._count_load = count_load
         self._shadow_share = shadow_share
         self._max_keys = max_keys
+        self._label_names = label_names
         self._lock = threading.Lock()  # held while versions are opened and activated
         self._rejections: dict[Path, _RejectedVersion] = {}
         self._logged: dict[str, str] = {}  # the latest error of each name or shadow, so that it is logged once
@@ -294,7 +296,7 @@ class ModelRegistry:
             raise
         self._count_load("opened")
         self._rejections.pop(folder, None)
-        return ServedModel(name, scorer, self._max_keys)
+        return ServedModel(name, scorer, self._max_keys, self._label_names)
 
 
 @contextlib.contextmanager

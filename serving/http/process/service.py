@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.types import ASGIApp
 
 from serving.http.api.admin import AdminApi
+from serving.http.api.history import HistoryApi
 from serving.http.api.live_page import LivePage
 from serving.http.api.routes import Apis, build_routes
 from serving.http.api.score import ScoringApi
@@ -27,6 +28,7 @@ from serving.http.core.readiness import Readiness
 from serving.http.core.settings import HttpSettings
 from serving.http.core.timer import repeated
 from serving.http.models.aggregator import REPORT_INTERVAL, Aggregator
+from serving.http.models.history import WRITE_INTERVAL, History
 from serving.http.models.metrics import register_model_metrics
 from serving.http.models.registry import ModelRegistry
 from serving.http.models.sessions import SessionStore
@@ -68,13 +70,16 @@ class HttpService:
         self.readiness = Readiness()
         self.metrics = HttpMetrics(identity.worker)
         self.limiter = ConcurrencyLimiter(settings.max_requests, settings.max_queue, SCORING_THREADS, settings.max_body)
-        self.models = ModelRegistry(path, settings.device, self.metrics.count_load, settings.shadow_share, settings.max_keys)
+        self.models = ModelRegistry(
+            path, settings.device, self.metrics.count_load, settings.shadow_share, settings.max_keys, settings.label_names
+        )
         self.settings = settings
         self._identity = identity
         self._tokens = TokenAuthentication(settings.token_file) if settings.token_file else None
         self._alarms = RecentAlarms()
+        self._history = History(settings.history, self.metrics.count_failed_history)
         self._aggregator = Aggregator(
-            self.models, self._alarms, self.metrics.count_failed_report, is_single=identity.socket is None
+            self.models, self._alarms, self._history, self.metrics.count_failed_report, is_single=identity.socket is None
         )
         self._proxy = _proxy(identity, self.readiness, self.limiter, settings)
         sessions = SessionStore(settings.max_keys, settings.session_timeout)
@@ -83,7 +88,8 @@ class HttpService:
             scoring,
             SessionsApi(sessions, scoring, self.limiter, settings),
             AdminApi(self.models, self.metrics, self._aggregator, settings.shadow_share),
-            LivePage(self.models, self._aggregator, self.readiness),
+            HistoryApi(self.models, self._aggregator, self._history),
+            LivePage(self.models, self._aggregator, self._history, self.readiness),
         )
         self._routes = build_routes(apis, self.models, self.readiness, self.metrics, tokens=self._tokens is not None)
         self.metrics.observe_in_flight(lambda: self.limiter.active_requests + self.limiter.active_streams)
@@ -109,10 +115,20 @@ class HttpService:
                 reporter = WorkerReporter(self.models, self._alarms, self._proxy.send_report, self.metrics.count_failed_report)
                 await stack.enter_async_context(repeated(REPORT_INTERVAL, reporter.report))
             else:
+                await stack.enter_async_context(self._keep_history())
                 await stack.enter_async_context(repeated(REPORT_INTERVAL, self._update_aggregator))
                 if self._identity.socket:
                     await stack.enter_async_context(self._serve_internal_api(self._identity.socket))
             yield
+
+    @contextlib.asynccontextmanager
+    async def _keep_history(self) -> AsyncIterator[None]:
+        """Continue the history, and write it while the block runs."""
+        self._aggregator.restore(await self._history.open())
+        async with repeated(WRITE_INTERVAL, self._history.write):
+            yield
+        self._aggregator.update()
+        await self._history.close()
 
     def _serve_internal_api(self, socket: Path) -> contextlib.AbstractAsyncContextManager[None]:
         """Serve the other workers, which have checked the tokens and the origins and count the requests themselves."""

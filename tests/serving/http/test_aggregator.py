@@ -115,6 +115,8 @@ def test_every_worker_knows_the_rows_of_all(service: ServiceProcess, workers: li
     until(lambda: agreed(workers[0]) == 63)
     assert tried(workers[1]) == agreed(workers[1]) == 63
     for worker in workers:
+        assert sum(point["rows"] for point in worker.get("/v1/models/pumps/history").json()["points"]) == 63
+    for worker in workers:
         response = worker.post(TRY, json=BY, headers={"x-request-id": "mine"})
         assert response.headers.get_list("x-request-id") == ["mine"]
         assert response.json()["latest"]["alarms"] == sum(score > 5 for score in scores)

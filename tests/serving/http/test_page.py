@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from detector.decision import Decision
-from tests.data.make_bundle import write_minimal
+from tests.data.make_bundle import KEPT, write_minimal
 from tests.programs import program
 from tests.residuum.cli.running import RUN, in_a_process
 from tests.serving.http.conftest import Service, Start, StartProcess, until
@@ -44,7 +46,7 @@ def browser() -> Iterator[Browser]:
 class Page:
     """A page, its errors and its requests."""
 
-    def __init__(self, browser: Browser, service: Service, **options: object) -> None:
+    def __init__(self, browser: Browser, service: Service, path: str = "/", **options: object) -> None:
         self.page = browser.new_page(viewport=DESK, **options)
         self.page.set_default_timeout(WITHIN)
         self.errors: list[str] = []
@@ -54,7 +56,7 @@ class Page:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.requested: set[str] = set()
         self.page.on("request", lambda request: self.requested.add(request.url))
-        self.page.goto(service.url)
+        self.page.goto(f"{service.url}{path}")
 
     def sees(self, selector: str, text: str) -> None:
         """Wait until an element of the page contains a text."""
@@ -77,7 +79,8 @@ def test_an_alarm_appears_and_takes_feedback(browser: Browser, service: Service,
     opened.sees("#alarms", f"{reason['column']}: {reason['found']}, expected {reason['expected']}")
     expect(opened.page.locator("#alarms > li")).to_have_count(len(flagged))
     expect(opened.page.locator("#chart path.maximum")).to_have_count(1, timeout=WITHIN)
-    assert opened.page.locator("#chart circle").count() == len(flagged)
+    expect(opened.page.locator("#chart circle.alarm")).to_have_count(1)  # they came in one second
+    expect(opened.page.locator("#chart circle.alarm title")).to_contain_text(f"{len(flagged)} of 43 rows flagged")
     opened.sees("#shadow", "43 scored by both")
 
     opened.page.get_by_role("button", name="False alarm").first.click()
@@ -133,6 +136,91 @@ def test_the_shadow_is_promoted_and_rolled_back(browser: Browser, service: Servi
     opened.page.get_by_role("button", name="Try it").click()
     opened.sees("#error", "a false-alarm rate lies between 0 and 1")
     assert [error for error in opened.errors if "422" not in error] == []
+
+
+def test_the_labels_of_the_axes_are_inside_their_box(browser: Browser, service: Service) -> None:
+    opened = Page(browser, service)
+    service.post([*normal_rows(40, seed=5).to_dicts(), {"temperature": 1e15}, {"temperature": 1e-9}])
+    for size in (DESK, PHONE):
+        opened.page.set_viewport_size(size)
+        for hours in ("0", "1", "6", "24", "168", "720"):
+            opened.page.locator("#hours").select_option(hours)
+            expect(opened.page.locator("#chart circle.alarm")).not_to_have_count(0, timeout=WITHIN)
+            assert opened.page.evaluate(OUTSIDE) == [], (size, hours)
+    assert opened.errors == []
+
+
+# Labels that reach out of the box of the chart, or touch each other.
+OUTSIDE = """() => {
+  const box = document.getElementById("chart").getBoundingClientRect();
+  const labels = [...document.querySelectorAll("#chart text")].map((label) => [label.textContent, label.getBoundingClientRect()]);
+  const isOut = (label) => label.left < box.left || label.right > box.right || label.top < box.top || label.bottom > box.bottom;
+  const touch = (one, other) =>
+    one.left < other.right && other.left < one.right && one.top + 4 < other.bottom && other.top + 4 < one.bottom;
+  return labels.filter(([, label], index) => isOut(label) || labels.some(([, other], at) => at < index && touch(label, other)))
+    .map(([text]) => text);
+}"""
+
+
+def test_an_alarm_is_named_by_the_label_columns(browser: Browser, start: Start, folder: Path) -> None:
+    service = start("--label-columns", "station,time", "--label-columns", "temperature", at=folder)
+    opened = Page(browser, service)
+    planted = planted_anomalies(1).to_dicts()[0] | {"station": "north <b>7</b>", "time": "2026-11-28 12:00", "temperature": 900.0}
+    assert "unknown_columns" not in service.post([planted]).json()
+    opened.sees("#alarms .labels", "station north <b>7</b>, time 2026-11-28 12:00, temperature 900")
+    assert opened.errors == []
+
+
+def test_drift_and_a_broken_promise_are_coloured_and_explained(browser: Browser, start: Start, tmp_path: Path) -> None:
+    shutil.copytree(KEPT, tmp_path / "pumps" / "1")
+    service = start(at=tmp_path)
+    opened = Page(browser, service)
+    assert service.post(normal_rows(300, seed=5).to_dicts()).status_code == 200
+    opened.sees("#promise", "300, ")
+    opened.sees("#drift", "no sign of drift")
+    assert opened.page.locator("#promise .bad").count() == 0
+    service.post([row | {"temperature": 75.0} for row in normal_rows(600, seed=6).to_dicts()])
+    opened.sees("#promise .bad", "more than promised")
+    opened.sees("#drift .bad", "the data has changed; rows like those of the calibration get here at most once in 10")
+    opened.sees("#drift", "Moved mosttemperature: typically 7")
+    assert opened.errors == []
+
+
+def test_the_history_survives_a_restart(browser: Browser, start: Start, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "history.sqlite"
+    service = start("--history", file, at=folder)
+    flagged = service.post(planted_anomalies(3).to_dicts()).json()["anomalies"]
+    assert service.stop() == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    service = start("--history", file, at=folder)
+    opened = Page(browser, service)
+    expect(opened.page.locator("#alarms > li")).to_have_count(flagged)
+    opened.page.locator("#hours").select_option("24")
+    opened.sees("#history-note", "over restarts")
+    expect(opened.page.locator("#chart circle.alarm title")).to_contain_text(f"{flagged} of 3 rows flagged")
+    assert opened.errors == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_docs_try_a_route_with_what_the_service_itself_serves(
+    browser: Browser, start: Start, folder: Path, tmp_path: Path, scheme: str
+) -> None:
+    (tmp_path / "tokens").write_text(line("score-secret", "score"))
+    service = start("--token-file", tmp_path / "tokens", at=folder)
+    opened = Page(browser, service, path="/docs", color_scheme=scheme)
+    docs = opened.page
+    docs.get_by_role("button", name="Authorize").click()
+    docs.locator("#auth-bearer-value").fill("score-secret")
+    docs.locator(".auth-btn-wrapper .authorize").click()
+    docs.locator(".btn-done").click()
+    operation = docs.locator("#operations-Score-post_v1_models_pumps_score")
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Execute").click()
+    expect(operation.locator(".live-responses-table .response .response-col_status")).to_contain_text("200")
+    expect(operation.locator(".live-responses-table")).to_contain_text('"anomaly_score"')
+    docs.get_by_text("Schemas").click()
+    assert opened.errors == []  # none from the content security policy
+    assert {url.split("/")[2] for url in opened.requested} == {service.url.split("/")[2]}
 
 
 @pytest.mark.long

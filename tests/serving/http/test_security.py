@@ -51,7 +51,14 @@ def test_tokens(start_process: StartProcess, tokens: Path) -> None:
     assert ASK.get(f"{service.url}/metrics", headers=bearer(METRICS)).status_code == 200
     assert ASK.get(f"{service.url}/v1/models").status_code == 401
     assert ASK.get(f"{service.url}/readyz").status_code == 200
-    for path in ("/metrics", "/v1/events", "/v1/models/pumps/promote", "/v1/models/pumps/rollback", "/v1/models/pumps/feedback"):
+    for path in (
+        "/metrics",
+        "/v1/events",
+        "/v1/models/pumps/history",
+        "/v1/models/pumps/promote",
+        "/v1/models/pumps/rollback",
+        "/v1/models/pumps/feedback",
+    ):
         method = "POST" if "models" in path else "GET"
         assert ASK.request(method, f"{service.url}{path}", headers=bearer(SCORE)).status_code == 403
         assert ASK.request(method, f"{service.url}{path}%0A", headers=bearer(SCORE)).status_code == 404
