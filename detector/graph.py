@@ -67,18 +67,13 @@ class Graph:
         self._session: GraphSession = session
         self.provider: str = session.get_providers()[0]
         self._input, self.axes = _input(session)
+        self._batch = _batch_rows(self._input, self.axes)
         self.nodes_on_cpu = nodes_on_cpu(session)
 
     @property
     def columns(self) -> int:
         """The number of columns of a table, or values of an image, that make a row."""
         return self.axes[-1] if self._input == WINDOW else math.prod(self.axes)
-
-    @property
-    def _batch(self) -> int:
-        """The number of rows to run at once."""
-        values = {WINDOW: WINDOW_BATCH, IMAGE_INPUT: IMAGE_BATCH}.get(self._input)
-        return max(1, values // math.prod(self.axes)) if values else BATCH
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:
@@ -109,6 +104,12 @@ class Graph:
         return [part.reshape(len(part), int(np.prod(part.shape[1:]))) if part.ndim > 1 else part for part in values]
 
 
+def _batch_rows(name: str, axes: tuple[int, ...]) -> int:
+    """Return the number of rows to run at once."""
+    values = {WINDOW: WINDOW_BATCH, IMAGE_INPUT: IMAGE_BATCH}.get(name)
+    return max(1, values // math.prod(axes)) if values else BATCH
+
+
 def run_batches(
     session: GraphSession, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None = None, batch: int = BATCH
 ) -> list[np.ndarray]:
@@ -121,28 +122,26 @@ def run_batches(
     if not rows:  # a graph may not support batches without rows
         one_row = {name: np.zeros((1, *values.shape[1:])) for name, values in inputs.items()}
         return [part[:0] for part in session.run(outputs, one_row)]
+    if rows <= batch:
+        return _run_batch(session, outputs, inputs, wanted)
     parts = [
-        _run_batch(
-            session,
-            outputs,
-            {name: np.ascontiguousarray(values[start : start + batch], dtype=np.float64) for name, values in inputs.items()},
-            wanted,
-        )
+        _run_batch(session, outputs, {name: values[start : start + batch] for name, values in inputs.items()}, wanted)
         for start in range(0, rows, batch)
     ]
-    return parts[0] if len(parts) == 1 else [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+    return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
 def _run_batch(
     session: GraphSession, outputs: list[str], inputs: dict[str, np.ndarray], wanted: Wanted | None
 ) -> list[np.ndarray]:
     """Run a graph on one batch; rows that are not wanted are dropped here, because joining them costs a fifth of the graph."""
-    first, *rest = session.run(outputs, inputs)
+    first, *rest = session.run(outputs, {name: np.ascontiguousarray(values, dtype=np.float64) for name, values in inputs.items()})
     if not wanted:
         return [first, *rest]
     selected = wanted(first)
-    rest = [part[selected] for part in rest] if np.count_nonzero(selected) else [part[:0] for part in rest]
-    return [first, *rest, selected]
+    at = selected.nonzero()[0]
+    kept = at if len(at) else slice(0)
+    return [first, *[part[kept] for part in rest], selected]
 
 
 def open_session(model: bytes, device: Device, file: str) -> onnxruntime.InferenceSession:

@@ -49,7 +49,7 @@ class RecordEncoder:
         `typed`: number columns hold floats and None only.
         """
         is_typed = typed and not self._sentinels
-        if is_typed and self.all_numbers and type(values) is Records and tuple(values) == self._names:
+        if is_typed and type(values) is Records and values.is_numeric and values.wanted == self._names:
             return values.floats()
         columns = []
         try:

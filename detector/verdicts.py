@@ -101,8 +101,9 @@ class Verdicts(NamedTuple):
         self, record: Callable[..., T], before: Sequence[Iterable[Any]] = (), after: Sequence[Iterable[Any]] = ()
     ) -> Iterator[T]:
         """Return a record of each accepted row; `before` and `after` as in `record_type`."""
-        required = [self.score.tolist(), self.p_value.tolist(), self._flags()]
-        if not self.reasons and self.classes is None and self.row_status is None:
+        flags = self.is_anomaly.tolist() if self.row_status is None else self._flags()
+        required = [self.score.tolist(), self.p_value.tolist(), flags]
+        if (self.reasons is NO_REASONS or not self.reasons) and self.classes is None and self.row_status is None:
             return map(record, *before, *required, *after)
         unset = itertools.repeat(UNSET)
         states = self.states
@@ -118,10 +119,9 @@ class Verdicts(NamedTuple):
         return pl.concat([frame, frame.clear(1)])[lines]
 
     def _flags(self) -> list[bool | None]:
-        flags: list[bool | None] = self.is_anomaly.tolist()
-        if self.row_status is None:
-            return flags
-        return [flag if scored else None for flag, scored in zip(flags, self.is_scored.tolist(), strict=True)]
+        """Return the flags of a series, None where a row has no score."""
+        flags = zip(self.is_anomaly.tolist(), self.is_scored.tolist(), strict=True)
+        return [flag if scored else None for flag, scored in flags]
 
     def _reason_lists(self) -> list[Sequence[Reason] | UnsetType]:
         reasons: list[Sequence[Reason] | UnsetType] = [UNSET] * len(self.score)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
-from detector.batch import Batch, ColumnDifferences
+from detector.batch import NO_DIFFERENCES, Batch, ColumnDifferences
 from detector.files.json_lines import LineDecoder
-from detector.inputs import SeriesSession, Session
+from detector.inputs import SeriesInput, SeriesSession, Session
 from detector.scorer import Scorer
 from detector.verdicts import Verdicts
 from detector.windows import MAX_KEYS
@@ -30,16 +31,14 @@ class ServedModel:
         self.differences = DifferenceCounts(name, self.version)
         self.shadow: ShadowModel | None = None  # another version that scores some of the same rows
         self.loaded = dt.datetime.now(dt.UTC)
+        self.threshold = scorer.manifest.decision.threshold  # scores above it are anomalies
         self.columns = scorer.input.required
         self.numbers = scorer.input.numbers
         # Columns that training left out, or that label rows, are no mistake of a client.
         self.known = frozenset((*self.columns, *label_names, *(ignored.name for ignored in scorer.manifest.ignored)))
+        self.decoders: dict[type, Any] = {}  # that codecs made at their first body, by their class
         self._max_keys = max_keys
-
-    @property
-    def threshold(self) -> float:
-        """Scores above it are anomalies."""
-        return self.scorer.manifest.decision.threshold
+        self._row_session = None if isinstance(scorer.input, SeriesInput) else scorer.session()
 
     @cached_property
     def line_decoder(self) -> LineDecoder:
@@ -47,13 +46,13 @@ class ServedModel:
         return LineDecoder("", self.columns, self.numbers)
 
     def session(self) -> Session:
-        """Return a session for scoring rows that come in batches."""
-        return self.scorer.session(self._max_keys)
+        """Return a session for scoring rows that come in batches; where rows are scored one by one it remembers nothing."""
+        return self._row_session or self.scorer.session(self._max_keys)
 
     def count_differences(self, differences: ColumnDifferences) -> None:
         """Count how the columns of a batch differ from those of the model."""
         try:
-            if any(differences):
+            if differences is not NO_DIFFERENCES and any(differences):
                 self.differences.add(differences)
         except Exception as error:  # noqa: BLE001 - as below
             log().error("statistics failed", model=self.name, version=self.version, **error_fields(error))

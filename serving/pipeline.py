@@ -7,6 +7,7 @@ knows its format. Observers see every batch with its verdicts, and can fail with
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import polars as pl
 
@@ -18,14 +19,31 @@ from serving.codecs.base import BodyError, Codec
 from serving.log import error_fields, log
 from serving.model import ServedModel
 
-Observer = Callable[[ServedModel, Batch, Verdicts], None]
+
+class Scored(NamedTuple):
+    """A batch with its verdicts."""
+
+    model: ServedModel
+    codec: Codec
+    batch: Batch
+    verdicts: Verdicts
+    request_id: str
+
+
+Observer = Callable[[Scored], None]
 
 
 class ScoringExchange:
     """Rows in, verdicts out, in one wire format."""
 
     def __init__(
-        self, model: ServedModel, codec: Codec, top: int, session: Session | None = None, observers: Sequence[Observer] = ()
+        self,
+        model: ServedModel,
+        codec: Codec,
+        top: int,
+        session: Session | None = None,
+        observers: Sequence[Observer] = (),
+        request_id: str = "",
     ) -> None:
         """Score the rows of one exchange; those of series follow each other in its `session`."""
         self._model = model
@@ -33,6 +51,7 @@ class ScoringExchange:
         self._top = top
         self._session = session
         self._observers = observers
+        self._request_id = request_id
 
     def step(self, data: bytes, *, final: bool = True) -> bytes:
         """Score the rows that the next piece of a body completes; return the next piece of the answer.
@@ -52,9 +71,10 @@ class ScoringExchange:
     def _score(self, batch: Batch) -> Verdicts:
         self._model.count_differences(batch.differences)
         verdicts = self._model.score(batch, top=self._top, session=self._session)
+        scored = Scored(self._model, self._codec, batch, verdicts, self._request_id)
         for observe in self._observers:
             try:
-                observe(self._model, batch, verdicts)
+                observe(scored)
             except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 - what observes verdicts never changes an answer
                 log().error("observer failed", model=self._model.name, **error_fields(error))
         return verdicts

@@ -33,12 +33,17 @@ class RecordType(NamedTuple):
     """A type of records, and what is known about objects that were decoded into it."""
 
     record: type[msgspec.Struct]
+    empty: msgspec.Struct  # what an object with none of the keys, or with nulls only, is decoded into
     typed: bool
     flat: bool
+    numeric: bool  # typed, and all columns are numbers
 
-    def hold_empty(self, records: Sequence[msgspec.Struct]) -> bool:
-        """Return whether one of these records was an object with none of the keys, or with nulls only."""
-        return self.record() in records
+    def batch(
+        self, records: Sequence[msgspec.Struct], wanted: Sequence[str], first: int, numbers: Collection[str]
+    ) -> RecordBatch:
+        """Return records as a batch whose rows are numbered from `first`."""
+        rows = range(first, first + len(records))
+        return RecordBatch(Records(records, wanted, self.numeric), rows, [], 0, self.typed, self.flat, numbers)
 
 
 class LineDecoder:
@@ -63,10 +68,9 @@ class LineDecoder:
         for kind, decoder in self._decoders:
             records = decode_block(block, decoder)
             if records is not None:
-                if not self._accept_foreign and kind.hold_empty(records) and self._holds_foreign(block):
+                if not self._accept_foreign and kind.empty in records and self._holds_foreign(block):
                     return None
-                rows = range(line, line + len(records))
-                return RecordBatch(Records(records, self._wanted), rows, [], 0, kind.typed, kind.flat, self._numbers)
+                return kind.batch(records, self._wanted, line, self._numbers)
         return None
 
     def _holds_foreign(self, block: bytes) -> bool:
@@ -120,7 +124,7 @@ def record_types(wanted: Sequence[str], numbers: Collection[str]) -> list[Record
         fields = [(f"f{index}", kind, None) for index, kind in enumerate(kinds.values())]
         with contextlib.suppress(ValueError):
             record = msgspec.defstruct("Record", fields, rename=names, gc=False, forbid_unknown_fields=flat)
-            types.append(RecordType(record, strict, flat))
+            types.append(RecordType(record, record(), strict, flat, strict and set(numbers).issuperset(wanted)))
     return types
 
 
@@ -133,38 +137,47 @@ def key_type(wanted: Sequence[str]) -> type[msgspec.Struct]:
 class Records(Mapping[str, Sequence[Scalar]]):
     """Records as columns by wanted key; the columns are built on first access."""
 
-    def __init__(self, records: Sequence[Any], wanted: Sequence[str]) -> None:
+    def __init__(self, records: Sequence[Any], wanted: Sequence[str], is_numeric: bool = False) -> None:  # noqa: FBT001, FBT002
         self._records = records
-        self._wanted = wanted
+        self.wanted = wanted
+        self.is_numeric = is_numeric  # every value is a float or None
+        self._floats: np.ndarray | None = None
+        self._has_missing = False
 
     @cached_property
     def _columns(self) -> dict[str, Sequence[Scalar]]:
         if not self._records:
-            return dict.fromkeys(self._wanted, ())
-        return dict(zip(self._wanted, zip(*map(msgspec.structs.astuple, self._records), strict=True), strict=True))
+            return dict.fromkeys(self.wanted, ())
+        return dict(zip(self.wanted, zip(*map(msgspec.structs.astuple, self._records), strict=True), strict=True))
 
     def __getitem__(self, key: str) -> Sequence[Scalar]:
         return self._columns[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._wanted)
+        return iter(self.wanted)
 
     def __len__(self) -> int:
-        return len(self._wanted)
+        return len(self.wanted)
 
     def have_missing(self, step: int) -> bool:
-        """Return whether a value is missing in every `step`-th record."""
+        """Return whether a value is missing among every `step`-th record, or among all if that is known."""
+        if self.is_numeric:
+            self.floats()
+            return self._has_missing
         return None in itertools.chain.from_iterable(map(msgspec.structs.astuple, self._records[::step]))
 
     def floats(self) -> np.ndarray:
-        """Return records of only floats and None as `float64[records, keys]`, with NaN for None."""
-        rows = map(msgspec.structs.astuple, self._records)
-        shape = len(self._records), len(self._wanted)
-        try:
-            cells = np.fromiter(itertools.chain.from_iterable(rows), np.float64, shape[0] * shape[1])
-        except TypeError:  # `fromiter` does not accept None
-            return np.array(list(map(msgspec.structs.astuple, self._records)), np.float64).reshape(shape)
-        return cells.reshape(shape)
+        """Return records of only floats and None as `float64[records, keys]`, with NaN for None; made at the first call."""
+        if self._floats is None:
+            rows = map(msgspec.structs.astuple, self._records)
+            shape = len(self._records), len(self.wanted)
+            try:
+                cells = np.fromiter(itertools.chain.from_iterable(rows), np.float64, shape[0] * shape[1])
+            except TypeError:  # `fromiter` does not accept None
+                cells = np.array(list(map(msgspec.structs.astuple, self._records)), np.float64)
+                self._has_missing = True
+            self._floats = cells.reshape(shape)
+        return self._floats
 
 
 def decode_block(block: bytes, decoder: Decoder) -> list[Any] | None:

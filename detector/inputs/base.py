@@ -17,8 +17,6 @@ from detector.manifest import Manifest
 from detector.reasons import NO_REASONS, Explain, Reasons
 from detector.verdicts import Verdicts
 
-NOWHERE = np.empty(0, np.int64)
-
 
 class Engine(NamedTuple):
     """What scores encoded rows: an opened graph, and what decides about its scores."""
@@ -118,14 +116,16 @@ class RowSession:
         encoded = self._encoder.encode(batch)
         outputs = self._outputs(encoded.matrix, explain)
         is_anomaly = engine.manifest.decision.is_anomaly(outputs.score) if outputs.wanted is None else outputs.wanted
-        explained = Explained(_explained_at(is_anomaly, outputs, explain), encoded.matrix, outputs)
-        has_reasons = len(explained.at) and top > 0
+        reasons: Reasons = NO_REASONS
+        if top > 0 and len(outputs.contribution):  # only rows that are to be explained have one
+            at = np.arange(len(is_anomaly)) if explain == "all" else is_anomaly.nonzero()[0]
+            reasons = self._encoder.explain(batch, encoded, Explained(at, encoded.matrix, outputs), top)
         return Verdicts(
             rows=accepted_rows(batch.rows, encoded),
             score=outputs.score,
             p_value=engine.calibration.p_values(outputs.score),
             is_anomaly=is_anomaly,
-            reasons=self._encoder.explain(batch, encoded, explained, top) if has_reasons else NO_REASONS,
+            reasons=reasons,
             accepted=encoded.accepted,
             rejects=[*batch.rejects, *encoded.rejects] if batch.rejects else encoded.rejects,
             infinite=encoded.infinite,
@@ -159,14 +159,3 @@ def accepted_frame(frame: pl.DataFrame, encoded: Encoded, at: np.ndarray) -> pl.
 def placed_at(reasons: pl.DataFrame, at: np.ndarray) -> pl.DataFrame:
     """Return reasons of some rows with the positions that these rows have among all."""
     return reasons.replace_column(reasons.get_column_index("at"), pl.Series("at", at[reasons["at"].to_numpy()]))
-
-
-def _explained_at(is_anomaly: np.ndarray, outputs: Outputs, explain: Explain) -> np.ndarray:
-    match explain:
-        case "all":
-            return np.arange(len(is_anomaly))
-        case "anomalies":
-            at: np.ndarray = is_anomaly.nonzero()[0] if len(outputs.contribution) else NOWHERE
-            return at
-        case "none":
-            return NOWHERE

@@ -54,9 +54,11 @@ class TabularInput:
         """Return `float64[accepted rows, columns]`; a few plain records are encoded without making a table."""
         if isinstance(batch, MatrixBatch):
             return encode_matrix(batch.matrix, self._columns, self._missing)
-        if isinstance(batch, RecordBatch) and (matrix := self._encode_records(batch)) is not None:
-            accepted = ALL_ACCEPTED[: len(matrix)] if len(matrix) <= FEW else np.ones(len(matrix), dtype=bool)
-            return Encoded(matrix, accepted, [], 0)
+        if isinstance(batch, RecordBatch) and (len(batch.rows) <= FEW or (batch.typed and self._records.all_numbers)):
+            matrix = self._records.encode(batch.values, typed=batch.typed)
+            if matrix is not None:
+                accepted = ALL_ACCEPTED[: len(matrix)] if len(matrix) <= FEW else np.ones(len(matrix), dtype=bool)
+                return Encoded(matrix, accepted, [], 0)
         return encode(batch.frame, self._columns, np.asarray(batch.rows, np.int64), file=batch.file, missing=self._missing)
 
     def explain(self, batch: Batch, encoded: Encoded, explained: Explained, top: int) -> Reasons:
@@ -66,11 +68,6 @@ class TabularInput:
         frame = accepted_frame(batch.frame, encoded, explained.at)
         reasons = rank(frame, explained.rows, explained.outputs, self._columns, self._extra_terms, top)
         return ReasonTable(placed_at(reasons, explained.at))
-
-    def _encode_records(self, batch: RecordBatch) -> np.ndarray | None:
-        if len(batch.rows) <= FEW or (batch.typed and self._records.all_numbers):
-            return self._records.encode(batch.values, typed=batch.typed)
-        return None
 
     def _explain_records(self, batch: RecordBatch, encoded: Encoded, explained: Explained, top: int) -> Reasons:
         at = explained.at.tolist()

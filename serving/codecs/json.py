@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
 from detector.batch import RecordBatch
-from detector.files.json_lines import BAD_JSON, LineDecoder, Records, RecordType, key_type, record_types
+from detector.files.json_lines import BAD_JSON, LineDecoder, RecordType, key_type, record_types
 from detector.files.stream import BOM
 from detector.rejects import Reject
 from detector.verdicts import Verdicts, record_type
@@ -43,7 +42,7 @@ class RejectedRow(msgspec.Struct, frozen=True):
     rejected: RejectReason
 
 
-class Totals(msgspec.Struct, kw_only=True):
+class Totals(msgspec.Struct, kw_only=True, gc=False):
     """How many rows a body had."""
 
     rows: int = 0  # with a verdict
@@ -60,13 +59,13 @@ class Totals(msgspec.Struct, kw_only=True):
             self.not_scored = (self.not_scored or 0) + not_scored
             self.alarms = (self.alarms or 0) + verdicts.alarms
         self.rows += len(verdicts.score) - (not_scored or 0)
-        self.anomalies += int(np.count_nonzero(verdicts.is_anomaly))
+        self.anomalies += len(verdicts.is_anomaly.nonzero()[0])
         self.rejected += len(verdicts.rejects)
         if unknown := verdicts.differences.unknown:
             self.unknown_columns = list(dict.fromkeys([*(self.unknown_columns or ()), *unknown]))[:MAX_NAMES]
 
 
-class Answer(Totals, kw_only=True):
+class Answer(Totals, kw_only=True, gc=False):
     """The verdicts on a body of rows."""
 
     model: str
@@ -84,12 +83,13 @@ class JsonCodec(WholeBody):
         self._model = model
         self._options = options
         self._data = b""
+        self._decoder: BodyDecoder = model.decoders.get(BodyDecoder) or _new_decoder(model)
 
     def decode(self, data: bytes, *, final: bool = True) -> RecordBatch:  # noqa: ARG002 - the body is whole
         """Decode a body."""
         limits = self._options.limits
         self._data = data = data.removeprefix(BOM)
-        batch = body_decoder(self._model).decode(data)
+        batch = self._decoder.decode(data)
         rows = len(batch.rows) + len(batch.rejects)
         check_rows(rows, limits)
         if not batch.flat:
@@ -138,7 +138,6 @@ class _RawRows(msgspec.Struct):
     rows: list[msgspec.Raw]
 
 
-_DECODERS: WeakKeyDictionary[ServedModel, BodyDecoder] = WeakKeyDictionary()
 _RAW: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[msgspec.Raw] | _RawRows)
 
 
@@ -169,9 +168,9 @@ class BodyDecoder:
             except BAD_JSON:
                 continue
             records = found if type(found) is list else found.rows
-            if kind.hold_empty(records) and self._holds_foreign(body):
+            if kind.empty in records and self._holds_foreign(body):
                 break
-            return RecordBatch(Records(records, self._wanted), range(len(records)), [], 0, kind.typed, kind.flat, self._numbers)
+            return kind.batch(records, self._wanted, 0, self._numbers)
         return self._one_by_one(body)
 
     def _holds_foreign(self, body: bytes) -> bool:
@@ -193,11 +192,9 @@ class BodyDecoder:
         return RecordBatch(values, rows, rejects, numbers=self._numbers)
 
 
-def body_decoder(model: ServedModel) -> BodyDecoder:
-    """Return a model's decoder, made at its first body."""
-    decoder = _DECODERS.get(model)
-    if decoder is None:
-        decoder = _DECODERS[model] = BodyDecoder(model.columns, model.numbers)
+def _new_decoder(model: ServedModel) -> BodyDecoder:
+    """Return a decoder that the model keeps for the bodies that follow."""
+    decoder = model.decoders[BodyDecoder] = BodyDecoder(model.columns, model.numbers)
     return decoder
 
 

@@ -78,20 +78,17 @@ class RollingStatistics:
             self._delta.alarms += verdicts.alarms
             start = 0
             while start < len(matrix):
-                start += self._buffer(scores[start:], p_values[start:], is_anomaly[start:], matrix[start:])
-
-    def _buffer(self, scores: np.ndarray, p_values: np.ndarray, is_anomaly: np.ndarray, matrix: np.ndarray) -> int:
-        """Copy as many rows as fit, so that no array of a request outlives it; return how many."""
-        rows = min(len(matrix), BLOCK_ROWS - self._buffered)
-        free = slice(self._buffered, self._buffered + rows)
-        self._score_buffer[free] = scores[:rows]
-        self._p_value_buffer[free] = p_values[:rows]
-        self._anomaly_buffer[free] = is_anomaly[:rows]
-        self._cell_buffer[free] = matrix[:rows]
-        self._buffered += rows
-        if self._buffered == BLOCK_ROWS:
-            self._count()
-        return rows
+                # As many rows as fit are copied, so that no array of a request outlives it.
+                rows = min(len(matrix) - start, BLOCK_ROWS - self._buffered)
+                free, taken = slice(self._buffered, self._buffered + rows), slice(start, start + rows)
+                self._score_buffer[free] = scores[taken]
+                self._p_value_buffer[free] = p_values[taken]
+                self._anomaly_buffer[free] = is_anomaly[taken]
+                self._cell_buffer[free] = matrix[taken]
+                self._buffered += rows
+                start += rows
+                if self._buffered == BLOCK_ROWS:
+                    self._count()
 
     def _reject_reason(self, reject: Reject) -> str:
         """Return the label of a reject's reason: the kind of the column, `series`, `no column` or `json`."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 import msgspec
 
 from detector.errors import ResiduumError
 from detector.inputs import Session
 from serving.codecs import arrow, raw
-from serving.codecs.base import Codec, CodecFactory, CodecOptions
+from serving.codecs.base import CodecFactory, CodecOptions
 from serving.codecs.image import ImageCodec
 from serving.codecs.json import JsonCodec
 from serving.codecs.ndjson import NdjsonCodec
@@ -23,13 +23,14 @@ from serving.http.api.row_labels import row_labels
 from serving.http.api.row_log import log_rows
 from serving.http.core.concurrency import MAX_INLINE_BYTES, ConcurrencyLimiter
 from serving.http.core.problem_details import HttpProblem
-from serving.http.core.request import Request, RequestHead
+from serving.http.core.request import Request, RequestHead, media_type
 from serving.http.core.response import AnyResponse, Response, StreamedResponse
 from serving.http.core.settings import HttpSettings
 from serving.http.models.registry import ModelRegistry
+from serving.limits import Limits
 from serving.model import ServedModel
 from serving.monitoring.alarms import RecentAlarms
-from serving.pipeline import Observer, ScoringExchange
+from serving.pipeline import Observer, Scored, ScoringExchange
 
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonl", "application/jsonlines")
 CODECS: Mapping[str, CodecFactory] = {
@@ -54,6 +55,9 @@ class ScoringApi:
         self._limits = settings.limits
         self._label_names = settings.label_names
         self._opening = asyncio.Lock()
+        self._codec = lru_cache(maxsize=256)(partial(_codec, CODECS, settings.limits))
+        self._session_codec = lru_cache(maxsize=256)(partial(_codec, SESSION_CODECS, settings.limits))
+        self._observers: list[Observer] = [self._record_alarms, *([_log_rows] if settings.log_rows else [])]
 
     async def score(self, request: Request) -> AnyResponse:
         """Score the rows of a request.
@@ -62,11 +66,11 @@ class ScoringApi:
             HttpProblem, BodyError: it cannot be answered.
             ClientGone: nobody waits for the answer.
         """
-        factory, options = self._codec(request, CODECS)
+        factory, options = self._codec(request.headers.get(b"content-type", b""), request.query)
         model = await self.requested_model(request)
         if factory.is_stream:
             codec = factory(model, options)
-            exchange = ScoringExchange(model, codec, options.reasons, model.session(), self._observers(request.id, model, codec))
+            exchange = ScoringExchange(model, codec, options.reasons, model.session(), self._observers, request.id)
             return StreamedResponse(self._chunks(exchange, request), codec.content_type, encode_error=error_line)
         return await self._score_body(request, factory, model, options)
 
@@ -79,25 +83,25 @@ class ScoringApi:
         """
         return await self._score_body(request, OipCodec, await self.requested_model(request), self._inference_options(request))
 
-    def score_inline(self, request: RequestHead, size: int) -> Callable[[bytes], Response] | None:
-        """Return what scores a whole body of `size` bytes without waiting for anything; None where waiting is needed.
+    def score_inline(self, request: RequestHead) -> Callable[[bytes], Response] | None:
+        """Return what scores a whole small body without waiting for anything; None where waiting is needed.
 
         Raises:
             HttpProblem: it cannot be answered.
         """
-        model = self._open_model(request, size)
-        factory, options = self._codec(request, CODECS)
+        model = self._open_model(request)
+        factory, options = self._codec(request.headers.get(b"content-type", b""), request.query)
         if model is None or factory.is_stream or options.heatmap:
             return None
         return partial(self._answer, request, factory, model, options)
 
-    def infer_inline(self, request: RequestHead, size: int) -> Callable[[bytes], Response] | None:
-        """Return what scores a whole body of the Open Inference Protocol without waiting; None where waiting is needed.
+    def infer_inline(self, request: RequestHead) -> Callable[[bytes], Response] | None:
+        """Return what scores a whole small body of the Open Inference Protocol without waiting; None where waiting is needed.
 
         Raises:
             HttpProblem: it cannot be answered.
         """
-        model = self._open_model(request, size)
+        model = self._open_model(request)
         return None if model is None else partial(self._answer, request, OipCodec, model, self._inference_options(request))
 
     async def score_in_session(self, request: Request, model: ServedModel, body: bytes, session: Session) -> Response:
@@ -116,7 +120,7 @@ class ScoringApi:
         Raises:
             HttpProblem: its content type or its query is not supported.
         """
-        return self._codec(request, SESSION_CODECS)
+        return self._session_codec(request.headers.get(b"content-type", b""), request.query)
 
     async def requested_model(self, request: RequestHead) -> ServedModel:
         """Return the model that the path of a request names."""
@@ -147,19 +151,9 @@ class ScoringApi:
         except ResiduumError as error:
             raise bundle_problem(error, self._models.folder(name)) from error
 
-    def _open_model(self, request: RequestHead, size: int) -> ServedModel | None:
-        """Return the model that the path of a request names, if it is open and may read `size` bytes."""
-        model = self._models.find_open(request.path_params["name"], request.path_params.get("version"))
-        return model if size <= self._settings.max_body else None
-
-    def _codec(self, request: RequestHead, codecs: Mapping[str, CodecFactory]) -> tuple[CodecFactory, CodecOptions]:
-        content_type = request.content_type
-        factory = codecs.get(content_type)
-        if factory is None:
-            supported = ", ".join(codecs)
-            detail = f"the supported content types are {supported}"
-            raise HttpProblem(415, "content_type", detail, found=content_type[:80], expected=supported)
-        return factory, codec_options(request.query, content_type, self._limits)
+    def _open_model(self, request: RequestHead) -> ServedModel | None:
+        """Return the model that the path of a request names, if it is open."""
+        return self._models.find_open(request.path_params["name"], request.path_params.get("version"))
 
     def _inference_options(self, request: RequestHead) -> CodecOptions:
         return CodecOptions(limits=self._limits, reasons=0, json_length=request.headers.get(HEADER_LENGTH, b""))
@@ -181,8 +175,8 @@ class ScoringApi:
     ) -> Response:
         """Score a whole body."""
         codec = factory(model, options)
-        answer = ScoringExchange(model, codec, options.reasons, session, self._observers(request.id, model, codec)).step(body)
-        return Response(answer, codec.content_type, headers=codec.headers)
+        answer = ScoringExchange(model, codec, options.reasons, session, self._observers, request.id).step(body)
+        return Response(answer, codec.content_type, 200, codec.headers)
 
     async def _chunks(self, exchange: ScoringExchange, request: Request) -> AsyncGenerator[bytes, None]:
         """Yield the answer chunk by chunk, while the body arrives."""
@@ -198,12 +192,30 @@ class ScoringApi:
                     yield answer
             yield await self._limiter.run_step(0, partial(exchange.step, b"", final=True))
 
-    def _observers(self, request_id: str, model: ServedModel, codec: Codec) -> list[Observer]:
-        labels_of = partial(row_labels, model, codec, self._label_names)
-        observers: list[Observer] = [lambda model, _, verdicts: self._alarms.record(model, verdicts, request_id, labels_of)]
-        if self._settings.log_rows:
-            observers.append(lambda model, batch, _: log_rows(model, batch, request_id))
-        return observers
+    def _record_alarms(self, scored: Scored) -> None:
+        labels_of = partial(row_labels, scored.model, scored.codec, self._label_names)
+        self._alarms.record(scored.model, scored.verdicts, scored.request_id, labels_of)
+
+
+def _codec(
+    codecs: Mapping[str, CodecFactory], limits: Limits, content_type: bytes, query: bytes
+) -> tuple[CodecFactory, CodecOptions]:
+    """Return the codec that a content type names, and the options of a query.
+
+    Raises:
+        HttpProblem: it is not among `codecs`, or the query is not understood.
+    """
+    name = media_type(content_type)
+    factory = codecs.get(name)
+    if factory is None:
+        supported = ", ".join(codecs)
+        detail = f"the supported content types are {supported}"
+        raise HttpProblem(415, "content_type", detail, found=name[:80], expected=supported)
+    return factory, codec_options(query, name, limits)
+
+
+def _log_rows(scored: Scored) -> None:
+    log_rows(scored.model, scored.batch, scored.request_id)
 
 
 def error_line(problem: HttpProblem, request_id: str) -> bytes:

@@ -69,7 +69,8 @@ class ConcurrencyLimiter:
         Raises:
             HttpProblem: too many are active.
         """
-        self._require_place()
+        if self.active_requests >= self._max_requests:
+            raise self._no_place()
         self.active_requests += 1
         try:
             yield
@@ -97,16 +98,16 @@ class ConcurrencyLimiter:
         Raises:
             HttpProblem: too many are active, or came before it in this turn of the loop.
         """
-        self._require_place()
+        if self.active_requests >= self._max_requests:
+            raise self._no_place()
         if not self._inline_requests:
             asyncio.get_running_loop().call_soon(self._end_turn)
         elif self._inline_requests > self._max_queue:
             raise _queue_is_full(self._max_queue)
         self._inline_requests += 1
 
-    def _require_place(self) -> None:
-        if self.active_requests >= self._max_requests:
-            raise HttpProblem(429, "requests", f"{self.active_requests} requests are being answered, which is the limit")
+    def _no_place(self) -> HttpProblem:
+        return HttpProblem(429, "requests", f"{self.active_requests} requests are being answered, which is the limit")
 
     def _end_turn(self) -> None:
         self._inline_requests = 0

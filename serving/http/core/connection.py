@@ -118,12 +118,12 @@ class ClientConnection(HttpToolsProtocol):
         self._parsed_bytes += len(name) + len(value)
         if self._parsed_bytes > self._settings.max_header:
             raise _HeaderTooLarge
-        super().on_header(name, value)
+        HttpToolsProtocol.on_header(self, name, value)  # quicker than super(), and called for each header
 
     def on_headers_complete(self) -> None:
         """Start the request on the fast path or in the ASGI app."""
         self._awaiting, self._head_bytes = "body", 0
-        self._restart_body_time()
+        self._body_since, self._body_bytes = self.loop.time(), 0
         self._fast_request = self._accept_fast_request()
         if self._fast_request is None:
             is_1_0 = self.parser.get_http_version() == "1.0"

@@ -64,28 +64,30 @@ class FastPath:
         access_log: AccessLog,
         tokens: TokenAuthentication | None,
         origins: OriginPolicy | None,
+        max_body: int,
     ) -> None:
         self._routes = routes
         self._limiter = limiter
         self._access_log = access_log
         self._tokens = tokens
         self._origins = origins
+        self._max_bytes = min(MAX_INLINE_BYTES, max_body)
 
     def accept(self, url: bytes, headers: Sequence[Header]) -> FastPathRequest | None:
         """Accept a POST request after its head, or return None if it needs the ASGI app."""
         found = self._routes.find_inline(url)
-        if found is None or found.route.inline is None:
+        if found is None:
             return None
         head = RequestHead("POST", found.path, found.query, headers)
         head.path_params = found.path_params
         length = head.headers.get(b"content-length", b"")
-        if not length.isdigit() or int(length) > MAX_INLINE_BYTES or b"content-encoding" in head.headers:
+        if not length.isdigit() or int(length) > self._max_bytes or b"content-encoding" in head.headers:
             return None
         if self._origins and not self._origins.is_plain(head.headers):
             return None
         try:
             authorise(self._tokens, head, found.route.role)
-            score = found.route.inline(head, int(length))
+            score = found.handler(head)
         except HttpProblem:
             return None
         if score is None:

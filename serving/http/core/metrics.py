@@ -50,8 +50,9 @@ class HttpMetrics:
         Info("residuum_worker", "The worker process of these metrics.", registry=self.registry).info({"worker": str(worker)})
         ProcessCollector(registry=self.registry)
         self.registry.register(LogMetricsCollector())
-        self._requests = _RequestCollector()
-        self.registry.register(self._requests)
+        requests = _RequestCollector()
+        self.registry.register(requests)
+        self.count_response = requests.count
         self._in_flight = IN_FLIGHT.gauge(self.registry)
         self._refused = REFUSED.counter(self.registry)
         self._loads = LOADS.counter(self.registry)
@@ -60,10 +61,6 @@ class HttpMetrics:
         self._history_failed = HISTORY_FAILED.counter(self.registry)
         for outcome in ("opened", "refused"):  # so that the first refusal is an increase
             self._loads.labels(outcome)
-
-    def count_response(self, route: str, status: int, seconds: float) -> None:
-        """Count a response."""
-        self._requests.add(route, status, seconds)
 
     def count_refusal(self, reason: str) -> None:
         """Count a refused request."""
@@ -110,8 +107,8 @@ class _RequestCollector(Collector):
     def __init__(self) -> None:
         self._latencies: defaultdict[tuple[str, int], _Latencies] = defaultdict(_Latencies)
 
-    def add(self, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """Count a response."""
         latencies = self._latencies[route, status]
         latencies.counts[bisect_left(LATENCY, seconds)] += 1
         latencies.seconds += seconds

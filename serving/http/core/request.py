@@ -35,7 +35,7 @@ class RequestHead:
     @property
     def content_type(self) -> str:
         """The content type of the body, without parameters."""
-        return _media_type(self.headers.get(b"content-type", b""))
+        return media_type(self.headers.get(b"content-type", b""))
 
     @property
     def has_body(self) -> bool:
@@ -49,7 +49,8 @@ class RequestHead:
 
 
 @lru_cache(maxsize=256)
-def _media_type(content_type: bytes) -> str:
+def media_type(content_type: bytes) -> str:
+    """Return a content type without its parameters, in lower case."""
     return content_type.partition(b";")[0].strip().lower().decode("latin-1")
 
 

@@ -17,7 +17,7 @@ from serving.http.core.request import Request, RequestHead
 from serving.http.core.response import AnyResponse, Response
 
 Handler = Callable[[Request], Awaitable[AnyResponse]]
-InlineHandler = Callable[[RequestHead, int], Callable[[bytes], Response] | None]
+InlineHandler = Callable[[RequestHead], Callable[[bytes], Response] | None]
 
 Tag = Literal["Score", "Sessions", "Models", "Operate", "Service"]
 
@@ -105,6 +105,7 @@ class InlineUrl(NamedTuple):
     path: str
     query: bytes
     route: Route
+    handler: InlineHandler
     path_params: Mapping[str, str]
 
 
@@ -140,4 +141,4 @@ class RouteTable:
         match = self.find("POST", path)
         if match.route is None or match.route.inline is None:
             return None
-        return InlineUrl(path, query, match.route, match.path_params)
+        return InlineUrl(path, query, match.route, match.route.inline, match.path_params)

@@ -146,7 +146,7 @@ class HttpService:
             send_timeout=settings.idle_timeout,
             forward=self._proxy.forward if self._proxy else None,
         )
-        fast_path = FastPath(self._routes, self.limiter, access_log, tokens, origins)
+        fast_path = FastPath(self._routes, self.limiter, access_log, tokens, origins, settings.max_body)
         return Listener(app, partial(ClientConnection, settings, fast_path, ResponseWriter(), access_log.record_dropped))
 
     async def _update_aggregator(self) -> None:
