@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from detector.windows import Window
 
 WIDE = 1000  # columns: `training.whitening.MAX_WHITENED`
+SPARSE_SETTINGS = {"weight", "target", "k", "threshold"}
+USED_BY_DRIVER = {
+    "l1": {"weight"},
+    "l2": {"weight"},
+    "kl": {"weight", "target"},
+    "top-k": {"k"},
+    "error-threshold": {"threshold"},
+}
 PLURALS: dict[str, str] = {"number": "numbers", "category": "categories", "boolean": "booleans", "date": "dates"}
 
 
@@ -96,6 +104,16 @@ def columns(manifest: Manifest, max_names: int = 4) -> str:
     return ", ".join(
         f"{plural(len(names), kind, PLURALS[kind])} ({join_names(names, max_names)})" for kind, names in by_kind.items() if names
     )
+
+
+def settings(manifest: Manifest) -> dict[str, str | int | float | bool]:
+    """Return the settings of the variant that apply: a memory has no layers, and each way to be sparse its own numbers."""
+    unused = {"sizes", "activation"} if manifest.variant == "memory" else set()
+    if "driver" in manifest.settings:
+        unused |= SPARSE_SETTINGS - USED_BY_DRIVER.get(str(manifest.settings["driver"]), SPARSE_SETTINGS)
+    if manifest.settings.get("corruption") == "none":
+        unused.add("level")
+    return {name: value for name, value in manifest.settings.items() if name not in unused}
 
 
 def written(manifest: Manifest) -> str:

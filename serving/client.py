@@ -35,6 +35,7 @@ from detector.reasons import SCHEMA, Explain, Reason, ReasonLists, ReasonTable
 from detector.rejects import Reject
 from detector.verdicts import Verdicts
 from detector.windows import BETWEEN_WINDOWS, ROW_STATUS, SCORED
+from serving.connection_errors import reason
 
 MAX_ROWS = 10_000  # in one request
 CHUNK = 64 * 1024  # bytes
@@ -184,7 +185,7 @@ class RemoteScorer:
             except BROKEN:
                 return self._client.send(request)
         except httpx.HTTPError as error:
-            raise SettingError(f"{self.url} does not answer: {str(error) or type(error).__name__}") from error
+            raise SettingError(f"{self.url} does not answer: {reason(error)}") from error
 
     def error_of(self, status: int, body: bytes) -> ResiduumError:
         """Return the error for a response without verdicts."""
@@ -199,7 +200,7 @@ class RemoteScorer:
 
     def disconnected(self, error: Exception) -> SettingError:
         """Return the error for a stream that broke."""
-        return SettingError(f"{self.url} closed the stream early: {str(error) or type(error).__name__}")
+        return SettingError(f"{self.url} closed the stream early: {reason(error)}")
 
     def stream(self, top: int) -> DuplexStream:
         """Return an unopened stream of rows to score."""

@@ -1,4 +1,4 @@
-"""What one body may hold, whatever its wire format."""
+"""Limits on untrusted input: how many rows, how deep and how long the body of a request, or a record of a stream, may be."""
 
 from __future__ import annotations
 

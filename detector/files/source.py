@@ -1,4 +1,4 @@
-"""The interface of a reader: a table in blocks. `opening` chooses the reader of a file."""
+"""The interface that the readers of CSV, NDJSON and Parquet files share: a table in blocks. `opening` chooses the reader."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _decision(manifest: Manifest) -> list[output.Fact]:
 
 def _training(manifest: Manifest) -> list[output.Fact]:
     training = manifest.training
-    settings = ", ".join(f"{name} {value}" for name, value in manifest.settings.items())
+    settings = ", ".join(f"{name} {value}" for name, value in describe.settings(manifest).items())
     return [
         ("variant", f"{manifest.variant} ({settings})"),
         ("rows", describe.split(manifest)),

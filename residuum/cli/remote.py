@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from detector.errors import SettingError
+from serving.connection_errors import reason
 from serving.monitoring.agreement import Agreement
 
 T = TypeVar("T")
@@ -86,6 +87,6 @@ class RemoteModel:
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise SettingError(f"{self._url} is not the URL of a service, such as http://localhost:8080") from error
         except httpx.HTTPError as error:
-            raise SettingError(f"{self._url} does not answer: {str(error) or type(error).__name__}") from error
+            raise SettingError(f"{self._url} does not answer: {reason(error)}") from error
         except msgspec.DecodeError as error:
             raise SettingError(f"{self._url} is not a service of this release: {error}") from error

@@ -153,7 +153,7 @@ def stream(
     from detector.repository import model_folder
     from serving.stream.addresses import parse_address
     from serving.stream.run import run
-    from serving.stream.settings import StreamSettings, read_client_settings
+    from serving.stream.settings import StreamSettings, read_client_settings, require_applicable
 
     settings = StreamSettings(
         source=parse_address(source),
@@ -182,6 +182,19 @@ def stream(
             deadline=deadline,
         ),
     )
+    options = {
+        "--group": group,
+        "--id": worker_id,
+        "--kafka": kafka,
+        "--kafka-config": kafka_config,
+        "--start": start,
+        "--on-lost-position": on_lost_position,
+        "--tombstones": tombstones,
+        "--changelog": changelog,
+        "--state": state,
+        "--rotation-idle": rotation_idle,
+    }
+    require_applicable(settings, [option for option, value in options.items() if value not in (None, [])])
     with _progress() as report:
         run(model, settings, report)
 

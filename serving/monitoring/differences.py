@@ -1,4 +1,4 @@
-"""Counts rows with other columns than those of their model, and logs them, one line a minute at most."""
+"""Unknown and missing columns of the rows of one model: counted for the metrics, and logged once a minute at most."""
 
 from __future__ import annotations
 

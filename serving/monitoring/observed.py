@@ -1,4 +1,4 @@
-"""What monitoring observes of a model: the attributes that it reads."""
+"""The interface between monitoring and models: the attributes of an open model from which metrics, alarms and shadows read."""
 
 from __future__ import annotations
 

@@ -80,9 +80,9 @@ class ShadowModel:
                 log().error("shadow failed", model=self.name, version=self.version, **error_fields(error))
 
 
-def can_shadow(shadow: Scorer, current: Scorer) -> bool:
-    """Return whether the current version's requests hold every column that the shadow needs."""
-    return _required(shadow) <= _required(current)
+def missing_columns(shadow: Scorer, current: Scorer) -> list[str]:
+    """Return the columns that a shadow needs and the current version's requests do not hold, with their kinds."""
+    return [f"{name!r} ({kind})" for name, kind in sorted(_required(shadow) - _required(current))]
 
 
 def _required(scorer: Scorer) -> set[tuple[str, str]]:

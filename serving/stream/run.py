@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from detector.errors import SettingError
 from detector.windows import Window
 from serving.files.output import STDOUT
 from serving.log import configure_logging, log
@@ -71,10 +70,7 @@ def connector(settings: StreamSettings, metrics: StreamMetrics, window: Callable
         SettingError: a setting is invalid.
     """
     exactly_once = settings.exactly_once
-    of_topics = (settings.start, settings.on_lost_position, settings.tombstones)
-    if not isinstance(settings.source, Topic) and of_topics != ("earliest", "earliest", "dead-letter"):
-        raise SettingError("--start, --on-lost-position and --tombstones need a topic as --from")
-    if any(isinstance(address, Topic) for address in (settings.source, settings.sink, settings.dead_letters_to)):
+    if settings.has_topic:
         from serving.stream.kafka import KafkaConnector
 
         kafka = KafkaConnector(settings, metrics, window, exactly_once=exactly_once)
@@ -85,12 +81,14 @@ def connector(settings: StreamSettings, metrics: StreamMetrics, window: Callable
 def log_fields(settings: StreamSettings) -> dict[str, object]:
     """Return the settings to log at the start; the values of Kafka's are masked."""
     addresses = {"source": settings.source, "sink": settings.sink, "dead_letters": settings.dead_letters_to}
-    return {
-        **{name: str(address or STDOUT) for name, address in addresses.items()},
-        "guarantee": "exactly-once" if settings.exactly_once else "at-least-once",
-        "group": settings.group,
-        "kafka": dict.fromkeys(settings.kafka, "***"),
-    }
+    fields: dict[str, object] = {name: str(address or STDOUT) for name, address in addresses.items()}
+    if settings.source is None:
+        fields["guarantee"] = "none"  # what was read from a pipe cannot be read again
+    else:
+        fields["guarantee"] = "exactly-once" if settings.exactly_once else "at-least-once"
+    if settings.has_topic:
+        fields |= {"group": settings.group, "kafka": dict.fromkeys(settings.kafka, "***")}
+    return fields
 
 
 def _line_source(settings: StreamSettings, metrics: StreamMetrics) -> StreamSource[Any]:

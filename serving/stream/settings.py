@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,10 @@ Guarantee = Literal["exactly-once", "at-least-once"]
 Tombstones = Literal["dead-letter", "skip"]
 LostPosition = Literal["stop", "earliest", "latest"]
 MIB = 2**20
+# Options that apply only where such an address is given.
+FOR_TOPICS = ("--group", "--id", "--kafka", "--kafka-config")
+FOR_SOURCE_TOPIC = ("--start", "--on-lost-position", "--tombstones", "--changelog")
+FOR_SOURCE_FILE = ("--state", "--rotation-idle")
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +73,11 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.sink
 
     @property
+    def has_topic(self) -> bool:
+        """Whether source, sink or dead letters are a topic."""
+        return any(isinstance(address, Topic) for address in (self.source, self.sink, self.dead_letters_to))
+
+    @property
     def exactly_once(self) -> bool:
         """Whether one transaction holds verdicts, dead letters and position.
 
@@ -89,6 +98,23 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     def transactional_id(self) -> str:
         """Kafka's transactional ID; stable for a worker with an ID, so that a restart aborts the open transaction."""
         return f"residuum-{self.group}-{self.worker_id or secrets.token_hex(8)}"
+
+
+def require_applicable(settings: StreamSettings, given: Collection[str]) -> None:
+    """Raise unless all of the given options apply to the addresses.
+
+    Raises:
+        SettingError: some do not.
+    """
+    is_topic, is_file = isinstance(settings.source, Topic), isinstance(settings.source, Path)
+    for options, needed, is_met in (
+        (FOR_TOPICS, "a topic as --from, --to or --dead-letters", settings.has_topic),
+        (FOR_SOURCE_TOPIC, "a topic as --from", is_topic),
+        (FOR_SOURCE_FILE, "a file as --from", is_file),
+    ):
+        found = [option for option in options if option in given]
+        if found and not is_met:
+            raise SettingError(f"{' and '.join(found)} {'needs' if len(found) == 1 else 'need'} {needed}")
 
 
 def read_client_settings(path: Path | None, options: Iterable[str]) -> dict[str, str]:

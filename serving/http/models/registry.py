@@ -22,9 +22,10 @@ from serving.http.core.problem_details import HttpProblem
 from serving.log import error_fields, log
 from serving.memory import release_free_memory
 from serving.model import ServedModel
-from serving.monitoring.shadow import ShadowModel, can_shadow
+from serving.monitoring.shadow import ShadowModel, missing_columns
 from serving.preload import preload
 
+MAX_COLUMNS = 10  # named in a line of the log
 MAX_OTHERS = 8  # versions open beside the current ones; the previous ones among them make a rollback immediate
 POLL_INTERVAL = 0.25  # seconds
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -241,11 +242,13 @@ class ModelRegistry:
     def _start_shadow(self, model: ServedModel, other: ServedModel) -> None:
         """Start a version, with statistics of its own, as a shadow, if the requests of the model hold all that it needs."""
         self._stop_shadow(model)
-        if can_shadow(other.scorer, model.scorer):
+        missing = missing_columns(other.scorer, model.scorer)
+        if not missing:
             model.shadow = ShadowModel(other.name, other.scorer, model.scorer, self._shadow_share)
             log().info("shadow started", model=model.name, version=model.version, shadow=other.version)
         else:
-            self._log_once(_shadow_key(model, other.version), "it reads other columns than the version that answers")
+            message = f"it reads columns that the version that answers does not: {', '.join(missing[:MAX_COLUMNS])}"
+            self._log_once(_shadow_key(model, other.version), message)
 
     def _stop_shadow(self, model: ServedModel) -> None:
         if model.shadow:

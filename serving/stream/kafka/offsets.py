@@ -1,4 +1,4 @@
-"""Offsets to commit with a batch."""
+"""The offsets of a Kafka consumer group that are committed together with the verdicts of a batch."""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ def test_a_token_comes_from_the_environment(start: Start, table: Path, monkeypat
     ("model", "url", "message"),
     [
         ("none", "", "there is no model 'none'"),
-        ("pumps", "http://127.0.0.1:9", "does not answer"),
+        ("pumps", "http://127.0.0.1:9", "does not answer: the connection was refused; check that the service runs"),
+        ("pumps", "http://nobody.invalid:9", "does not answer: no such host"),
         ("pumps", "nonsense", "is not the address of a service"),
     ],
 )

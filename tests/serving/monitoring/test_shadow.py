@@ -16,7 +16,7 @@ from detector.batch import MatrixBatch, TableBatch
 from detector.decision import Decision
 from detector.scorer import Scorer
 from serving.monitoring import shadow as module
-from serving.monitoring.shadow import ShadowMetricsCollector, ShadowModel, can_shadow
+from serving.monitoring.shadow import ShadowMetricsCollector, ShadowModel, missing_columns
 from tests.data.make_bundle import write_minimal
 from tests.serving.monitoring.conftest import until
 from tests.tables import normal_rows
@@ -102,10 +102,10 @@ def test_encoded_rows_are_compared_only_if_both_encode_alike(scorer: Scorer, sha
 def test_a_shadow_needs_no_further_columns(scorer: Scorer) -> None:
     fewer: Any = SimpleNamespace(columns=scorer.columns[1:], manifest=SimpleNamespace(window=None))
     keyed: Any = SimpleNamespace(columns=scorer.columns, manifest=SimpleNamespace(window=SimpleNamespace(columns=("ts", "key"))))
-    assert can_shadow(scorer, scorer)
-    assert can_shadow(fewer, scorer)
-    assert not can_shadow(scorer, fewer)
-    assert not can_shadow(keyed, scorer)
+    first = scorer.columns[0]
+    assert missing_columns(scorer, scorer) == missing_columns(fewer, scorer) == []
+    assert missing_columns(scorer, fewer) == [f"{first.name!r} ({first.kind})"]
+    assert missing_columns(keyed, scorer) == ["'key' (of a series)", "'ts' (of a series)"]
 
 
 def test_the_metrics_name_both_versions(scorer: Scorer, shadow: ShadowModel, tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ def test_every_line_has_a_verdict_through_rotations_kills_and_freezes(
     log = RotatedLog(path, LINES.__getitem__, is_delayed=chance.choice([None, False, True]), suffix=suffix)
     writer = Writer(log, seed)
     options = ("--from", path, "--to", out, "--rotation-idle", "0.5")
-    workers = [start_process(*options)]
-    until(lambda: "streaming" in workers[-1].log)
     with contextlib.closing(log):
+        workers = [start_process(*options)]
+        until(lambda: "streaming" in workers[-1].log)
         writer.start()
         for _ in range(STEPS):
             time.sleep(chance.uniform(0, 0.3))

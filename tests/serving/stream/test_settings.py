@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from detector.errors import SettingError
+from residuum.cli import app
 from serving.stream.addresses import Address, Topic, parse_address
+from serving.stream.run import log_fields
 from serving.stream.settings import StreamSettings, read_client_settings
 
 
@@ -85,3 +88,29 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff")
     with pytest.raises(SettingError, match="binary cannot be read: it is not text"):
         read_client_settings(tmp_path / "binary", [])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--group", "a"), "--group needs a topic"),
+        (("--id", "a"), "--id needs a topic"),
+        (("--kafka", "a=b"), "--kafka needs a topic"),
+        (("--changelog", "a"), "--changelog needs a topic as --from"),
+        (("--start", "earliest", "--tombstones", "skip"), "--start and --tombstones need a topic as --from"),
+        (("--on-lost-position", "stop"), "--on-lost-position needs a topic as --from"),
+        (("--state", "a"), "--state needs a file as --from"),
+        (("--rotation-idle", "1"), "--rotation-idle needs a file as --from"),
+    ],
+    ids=lambda value: value[0].removeprefix("--") if isinstance(value, tuple) else "",
+)
+def test_an_option_that_does_not_apply_is_an_error(pumps: Path, options: tuple[str, ...], message: str) -> None:
+    done = CliRunner().invoke(app, ["stream", str(pumps), "--from", "-", "--to", "-", *options])
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_the_log_names_what_applies() -> None:
+    assert {**log_fields(settings("-", "-"))} == {"source": "-", "sink": "-", "dead_letters": "-", "guarantee": "none"}
+    assert log_fields(settings("readings.ndjson", "-"))["guarantee"] == "at-least-once"
+    assert log_fields(settings("kafka://a/readings", "kafka://a/verdicts"))["group"] == "group"

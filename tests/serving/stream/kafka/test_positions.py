@@ -131,16 +131,12 @@ def test_a_new_group_starts_where_it_is_told_to(one_partition: Topics, start_thr
     second.stop()
 
 
-def test_start_is_a_word_or_a_time_and_needs_a_topic(pumps: object, one_partition: Topics) -> None:
+def test_start_is_a_word_or_a_time(pumps: object, one_partition: Topics) -> None:
     assert PositionPolicy.of("earliest", "stop") == (EARLIEST, "stop")
     assert PositionPolicy.of("latest", "stop").start == LATEST
     assert PositionPolicy.of("2026-01-31", "stop").start == PositionPolicy.of("2026-01-31T01:00:00+01:00", "stop").start
     with pytest.raises(SettingError, match="--start takes earliest, latest or a time"):
         open_worker(pumps, one_partition.settings(start="yesterday"), lambda _: None)  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="need a topic"):
-        open_worker(pumps, one_partition.settings(source=None, start="latest"), lambda _: None)  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="need a topic"):
-        open_worker(pumps, one_partition.settings(source=None, tombstones="skip"), lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.long
