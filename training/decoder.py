@@ -14,8 +14,8 @@ from detector.decoder import LATENT, NOISE, OUTPUT, DecoderSession, NoiseSource
 from detector.errors import TrainingError
 from detector.graph import Device
 from detector.manifest import Parity, Prior
-from training import export
 from training.adversarial import AdversarialAutoencoder
+from training.export import EXAMPLE_ROWS, GraphPart
 from training.features import DAY
 from training.graph import DetectorGraph
 from training.layout import DATE_FEATURES, FeatureLayout
@@ -73,14 +73,14 @@ def prior_of(model: nn.Module) -> Prior | None:
     return None
 
 
-def to_onnx(graph: DecoderGraph) -> bytes:
-    """Return the module as one ONNX file."""
+def part_of(graph: DecoderGraph) -> GraphPart:
+    """Return what is to be exported."""
     latents, noise = graph.model.latent, sum(graph.widths)
     example = (
-        torch.zeros(export.EXAMPLE_ROWS, latents, dtype=torch.float64),
-        torch.zeros(export.EXAMPLE_ROWS, noise, dtype=torch.float64),
+        torch.zeros(EXAMPLE_ROWS, latents, dtype=torch.float64),
+        torch.zeros(EXAMPLE_ROWS, noise, dtype=torch.float64),
     )
-    return export.module_to_onnx(graph.cpu().eval(), example, [LATENT, NOISE], [OUTPUT])
+    return GraphPart(graph, example, [LATENT, NOISE], [OUTPUT], rows="codes")
 
 
 def prove(graph: DecoderGraph, model: bytes, codes: np.ndarray, seed: int, device: Device) -> Parity:

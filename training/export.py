@@ -6,14 +6,19 @@ An export fails unless ONNX Runtime scores as torch does: scores within the grap
 from __future__ import annotations
 
 import contextlib
+import gc
+import itertools
 import logging
 import warnings
-from collections.abc import Iterator
-from typing import Protocol, Self
+from collections.abc import Iterator, MutableSequence, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import onnx
 import torch
+from onnxscript import TracedOnnxFunction, ir
+from onnxscript.optimizer import remove_unused_nodes
 from torch import Tensor, nn
 
 from detector.decision import Decision
@@ -48,39 +53,109 @@ class ScoringModule(Protocol):
         """Return score, contribution, expected and latent."""
 
 
-def to_onnx(graph: ScoringModule) -> bytes:
-    """Return the module as one ONNX file, without external data or traces of the machine it was made on."""
+class GraphPart(NamedTuple):
+    """A module, for one graph of a bundle; all inputs have the same number of rows."""
+
+    module: nn.Module
+    example: tuple[Tensor, ...]  # for tracing
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    rows: str = "rows"  # the name of the first axis; no two parts share one, or one would read its length from the other's input
+
+    def named(self, prefix: str) -> GraphPart:
+        """Return the part with a prefix to its names."""
+        return self._replace(inputs=[prefix + name for name in self.inputs], outputs=[prefix + name for name in self.outputs])
+
+
+class _Together(nn.ModuleList):
+    """The modules of several parts, as one module."""
+
+    def __init__(self, parts: Sequence[GraphPart]) -> None:
+        """Hold the modules, and how many inputs each takes."""
+        super().__init__(part.module for part in parts)
+        self.widths = [len(part.inputs) for part in parts]
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs of all parts, one after the other, from their inputs."""
+        left, outputs = iter(inputs), list[Tensor]()
+        for module, width in zip(self, self.widths, strict=True):
+            found = module(*itertools.islice(left, width))
+            outputs += [found] if isinstance(found, Tensor) else found
+        return tuple(outputs)
+
+
+def scoring_part(graph: ScoringModule) -> GraphPart:
+    """Return the part of a module that scores."""
     assert isinstance(graph, nn.Module)  # noqa: S101 - all are
-    return module_to_onnx(graph.cpu().eval(), (graph.example(EXAMPLE_ROWS),), [graph.input], list(OUTPUTS))
+    return GraphPart(graph, (graph.example(EXAMPLE_ROWS),), [graph.input], list(OUTPUTS))
 
 
-def module_to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: list[str], outputs: list[str]) -> bytes:
-    """Return any module as ONNX; all inputs have the same number of rows, and `example` is for tracing."""
-    rows = torch.export.Dim("rows")
-    with _quiet():
+def to_onnx(parts: Sequence[GraphPart]) -> list[bytes]:
+    """Return each part as one ONNX file, without external data or traces of the machine it was made on.
+
+    All are traced at once: most of an export's time depends little on the size of what is exported.
+    """
+    named = [part.named(f"part_{number}.") for number, part in enumerate(parts)]
+    together = _Together(named).cpu().eval()
+    axes = tuple({0: torch.export.Dim(part.rows)} for part in named for _ in part.inputs)
+    example = tuple(itertools.chain.from_iterable(part.example for part in named))
+    with _quiet(), _garbage_left(), _translations_unparsed():
         program = torch.onnx.export(
-            module,
+            together,
             example,
             dynamo=True,
             opset_version=OPSET,
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_shapes=tuple({0: rows} for _ in example),
+            input_names=list(itertools.chain.from_iterable(part.inputs for part in named)),
+            output_names=list(itertools.chain.from_iterable(part.outputs for part in named)),
+            dynamic_shapes=(axes,),
             custom_translation_table=IN_ONNX,
             external_data=False,
             verbose=False,
         )
     if program is None:
         raise TrainingError("torch returned no ONNX program for the trained network")
-    return _without_metadata(program.model_proto)
+    model = program.model_proto
+    return [_without_metadata(_cut(model, part, prefixed)) for part, prefixed in zip(parts, named, strict=True)]
 
 
-def to_accurate_onnx(graph: ScoringModule, rows: np.ndarray) -> bytes:
-    """Return the module as ONNX; converted to float64 if in float32 torch and ONNX Runtime disagree on the rows."""
-    model = to_onnx(graph)
-    if _largest_difference(graph, Graph(model, "cpu"), rows) > graph.tolerance:
-        model = to_onnx(graph.in_float64())
-    return model
+def _cut(model: onnx.ModelProto, part: GraphPart, prefixed: GraphPart) -> onnx.ModelProto:
+    """Return the graph of one part, without the prefixes of its names."""
+    cut = ir.from_proto(_without_others(model, prefixed))
+    renamed = (*zip(cut.graph.inputs, part.inputs, strict=True), *zip(cut.graph.outputs, part.outputs, strict=True))
+    for value, name in renamed:
+        value.name = name
+    return ir.to_proto(cut)
+
+
+def _without_others(model: onnx.ModelProto, part: GraphPart) -> onnx.ModelProto:
+    """Return a copy without the inputs, outputs and nodes of other parts."""
+    cut = onnx.ModelProto()
+    cut.CopyFrom(model)
+    _keep_named(cut.graph.output, part.outputs)
+    nodes = 0
+    while len(cut.graph.node) != nodes:  # the nodes that an `If` needs can go once it is gone
+        nodes = len(cut.graph.node)
+        remove_unused_nodes(cut)
+    _keep_named(cut.graph.input, part.inputs)
+    return cut
+
+
+def _keep_named(values: MutableSequence[onnx.ValueInfoProto], names: Sequence[str]) -> None:
+    """Remove the values that have other names."""
+    for index in reversed(range(len(values))):
+        if values[index].name not in names:
+            del values[index]
+
+
+def to_accurate_onnx(graph: ScoringModule, rows: np.ndarray, further: Sequence[GraphPart] = ()) -> list[bytes]:
+    """Return the module and further parts as ONNX; converted to float64 if in float32 torch and ONNX Runtime disagree on rows.
+
+    `further` are parts of the same network, such as its decoder.
+    """
+    files = to_onnx([scoring_part(graph), *further])
+    if _largest_difference(graph, Graph(files[0], "cpu"), rows) > graph.tolerance:
+        files = to_onnx([scoring_part(graph.in_float64()), *further])
+    return files
 
 
 def prove(graph: ScoringModule, model: bytes, rows: np.ndarray, decision: Decision, device: Device) -> Parity:
@@ -130,6 +205,38 @@ def torch_scores(graph: ScoringModule, rows: np.ndarray, batch: int = 4096) -> n
 
 
 @contextlib.contextmanager
+def _garbage_left() -> Iterator[None]:
+    """Keep Python from collecting garbage: each collection visits all objects of torch, in sum a fifth of an export."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+Translation: Any = TracedOnnxFunction
+PARSED = vars(TracedOnnxFunction).get("function_ir")  # a property that parses the source of a translation
+
+
+@contextlib.contextmanager
+def _translations_unparsed() -> Iterator[None]:
+    """Keep torch from parsing the sources of all its 500 translations in each export, of which it reads the domain only.
+
+    Without effect under a version of onnxscript that has no such property.
+    """
+    if not isinstance(PARSED, property):
+        yield
+        return
+    Translation.function_ir = property(lambda function: SimpleNamespace(domain=function.opset.domain))
+    try:
+        yield
+    finally:
+        Translation.function_ir = PARSED
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the exporter's warnings about optional packages and about torch's own internals."""
     logger = logging.getLogger("torch.onnx")
@@ -137,7 +244,7 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "# The axis name: rows will not be used", UserWarning)
+            warnings.filterwarnings("ignore", r"# The axis name: \w+ will not be used", UserWarning)
             # Exporting LSTM and GRU, torch warns about its own code.
             warnings.filterwarnings("ignore", "_check_is_size will be removed", FutureWarning)
             warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)

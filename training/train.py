@@ -121,12 +121,13 @@ def export_detector(detector: TrainedDetector, device: Device) -> UnsavedBundle:
     """
     graph, data = detector.graph, detector.data
     examples, devices = data.proof_examples(), proof_devices(device)
-    model = export.to_accurate_onnx(graph, examples)
+    parts = data.further_parts(detector.fitted)
+    model, *further_graphs = export.to_accurate_onnx(graph, examples, list(parts.values()))
     served = Graph(model, "cpu")
     calibration = data.calibrate(detector.fitted, served.scores)
     decision = data.decide(calibration)
     parity = [export.prove(graph, model, examples, decision, each) for each in devices]
-    further, further_parity = data.further_files(detector.fitted, served, devices)
+    further, further_parity = data.further_files(detector.fitted, served, dict(zip(parts, further_graphs, strict=True)), devices)
     manifest = msgspec.structs.replace(
         detector.manifest,
         decision=decision,

@@ -64,7 +64,7 @@ def ours(task: Task, variant: str, settings: Settings, seed: int) -> tuple[Outco
 def speed(detector: detectors.Detector, turns: int = TURNS) -> Speed:
     """Export, and time the graph in ONNX Runtime and in torch, in turns, on one thread each."""
     rows = detector.calibration_rows.astype(np.float64)
-    graph = Graph(export.to_accurate_onnx(detector.graph, rows), "cpu")
+    graph = Graph(export.to_accurate_onnx(detector.graph, rows)[0], "cpu")
     ratios: dict[int, list[float]] = {}
     rate = 0.0
     with one_thread(), torch.inference_mode():

@@ -71,7 +71,7 @@ class JointClassifier(nn.Module):
     def to_onnx(self) -> bytes:
         """Return the classifier as one ONNX graph."""
         example = torch.zeros(export.EXAMPLE_ROWS, len(self.features.layout.columns), dtype=torch.float64)
-        return export.module_to_onnx(self.cpu().eval(), (example,), [INPUT], [OUTPUT])
+        return export.to_onnx([export.GraphPart(self, (example,), [INPUT], [OUTPUT])])[0]
 
 
 def fit(opened: Bundle, matrix: np.ndarray, labels: np.ndarray, seed: int) -> JointClassifier:

@@ -16,6 +16,7 @@ from detector.errors import SettingError
 from detector.graph import Device, Graph
 from detector.manifest import IgnoredColumn, Parity, RowCounts
 from detector.rejects import Reject
+from training.export import GraphPart
 from training.fit import FitResult, ProgressCallback
 from training.graph import DetectorGraph
 from training.image_table import ImageTable
@@ -101,12 +102,17 @@ class TrainingData(abc.ABC):
     def proof_examples(self) -> np.ndarray:
         """Return the examples on which torch and ONNX Runtime must agree: `float64[rows, ...]`, as the graph takes them."""
 
+    def further_parts(self, fitted: FittedDetector) -> dict[str, GraphPart]:
+        """Return what the bundle holds as graphs beside the model, by file."""
+        del fitted
+        return {}
+
     def further_files(
-        self, fitted: FittedDetector, served: Graph, devices: Sequence[Device]
+        self, fitted: FittedDetector, served: Graph, graphs: dict[str, bytes], devices: Sequence[Device]
     ) -> tuple[dict[str, bytes], list[Parity]]:
-        """Return the bundle's other files, beyond model and calibration, with their proofs on `devices`."""
+        """Return the bundle's files beyond model and calibration, `graphs` among them, with their proofs on `devices`."""
         del fitted, served, devices
-        return {}, []
+        return graphs, []
 
 
 def require_table(source: Source) -> Table:

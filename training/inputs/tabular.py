@@ -20,6 +20,7 @@ from detector.manifest import Parity, RowCounts
 from training import decoder, weights
 from training.assembly import build_features, build_graph
 from training.decoder import DecoderGraph
+from training.export import GraphPart
 from training.features import Cells, Features
 from training.fit import ProgressCallback, fit
 from training.graph import DetectorGraph
@@ -142,18 +143,23 @@ class TabularTrainingData(TrainingData):
         """Return the calibration rows, `float64[rows, columns]`."""
         return self.calibration_rows
 
+    def further_parts(self, fitted: FittedDetector) -> dict[str, GraphPart]:
+        """Return the decoder."""
+        return {bundle.DECODER: decoder.part_of(self._decoder(fitted))}
+
     def further_files(
-        self, fitted: FittedDetector, served: Graph, devices: Sequence[Device]
+        self, fitted: FittedDetector, served: Graph, graphs: dict[str, bytes], devices: Sequence[Device]
     ) -> tuple[dict[str, bytes], list[Parity]]:
         """Return the decoder and the weights."""
-        graph, covariance = fitted.graph, fitted.covariance
-        assert isinstance(graph, DetectorGraph)  # noqa: S101 - by `fit_graph`
-        assert covariance is not None  # noqa: S101 - by `fit_graph`
-        decoder_graph = DecoderGraph(graph, covariance)
-        content = decoder.to_onnx(decoder_graph)
+        decoder_graph, content = self._decoder(fitted), graphs[bundle.DECODER]
         codes = served.latent(self.calibration_rows[: decoder.MAX_PROOF_ROWS])
         parity = [decoder.prove(decoder_graph, content, codes, self.recipe.seed, device) for device in devices]
-        return {bundle.DECODER: content, bundle.WEIGHTS: weights.to_bytes(graph)}, parity
+        return graphs | {bundle.WEIGHTS: weights.to_bytes(_row_graph(fitted))}, parity
+
+    def _decoder(self, fitted: FittedDetector) -> DecoderGraph:
+        """Return the decoder of the trained network."""
+        assert fitted.covariance is not None  # noqa: S101 - by `fit_graph`
+        return DecoderGraph(_row_graph(fitted), fitted.covariance)
 
     @classmethod
     def _column_options(cls, frame: pl.DataFrame, recipe: Recipe) -> ColumnOptions:
@@ -185,6 +191,12 @@ class TabularTrainingData(TrainingData):
             return Whitening(1.0 / variance, variance)
         inverse = precision(residual.numpy(), present.numpy())
         return Whitening(inverse, np.linalg.inv(inverse))
+
+
+def _row_graph(fitted: FittedDetector) -> DetectorGraph:
+    """Return the graph of a detector of rows."""
+    assert isinstance(fitted.graph, DetectorGraph)  # noqa: S101 - by `fit_graph`
+    return fitted.graph
 
 
 def _time_order(frame: pl.DataFrame, time_column: str | None, missing: frozenset[str], time_format: str) -> np.ndarray | None:
