@@ -41,6 +41,13 @@ NUMPY = {
     "FP64": "<f8",
     "BOOL": "?",
 }
+# The lowest and the highest number of each datatype that does not hold all numbers of JSON; BOOL may be 0 or 1.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "BOOL": (0, 1),
+    **{name: (np.iinfo(name.lower()).min, np.iinfo(name.lower()).max) for name in NUMPY if "INT" in name},
+    "FP16": (float(np.finfo("f2").min), float(np.finfo("f2").max)),
+    "FP32": (float(np.finfo("f4").min), float(np.finfo("f4").max)),
+}
 CLASSES = ("class", "class_probability")  # of models that have a classifier
 EXPLANATIONS = ("contribution", "expected")
 OUTPUTS = {name: DATATYPE_OF[dtype] for name, dtype in DTYPES.items()} | dict.fromkeys(EXPLANATIONS, "FP64")
@@ -208,7 +215,12 @@ def _available_outputs(model: ServedModel) -> tuple[str, ...]:
 
 def _outputs(request: InferenceRequest, model: ServedModel) -> list[RequestedOutput]:
     available = _available_outputs(model)
+    names: set[str] = set()
     for index, output in enumerate(request.outputs or ()):
+        if output.name in names:
+            path = f"$.outputs[{index}].name"
+            raise _invalid("the name of an output occurs twice", path, output.name[:80], "every output once", status=400)
+        names.add(output.name)
         if output.name not in available:
             path = f"$.outputs[{index}].name"
             raise _invalid("the model has no such output", path, output.name[:80], ", ".join(available))
@@ -282,7 +294,22 @@ def _cells(column: InferenceInput, rows: int, path: str) -> list[Scalar]:
         if isinstance(cell, list | dict):
             expected = "a number, a text, true, false or null"
             raise _invalid("a cell is not a plain value", f"{path}.data[{row}]", expected=expected)
+    if column.datatype in BOUNDS:
+        _check_range(data, column.datatype, path)
     return data
+
+
+def _check_range(cells: Sequence[Scalar], datatype: str, path: str) -> None:
+    """Raise if a number is none of a datatype."""
+    low, high = BOUNDS[datatype]
+    is_integral = not datatype.startswith("FP")
+    for row, cell in enumerate(cells):
+        if type(cell) is float or type(cell) is int:
+            if low <= cell <= high and not (is_integral and cell % 1):
+                continue
+            noun = "an integer" if is_integral else "a number"
+            expected = f"{noun} from {low:g} to {high:g}"
+            raise _invalid(f"a cell is no {datatype}", f"{path}.data[{row}]", str(cell)[:80], expected, status=400)
 
 
 def _unpacked(tensor: bytes, datatype: str, rows: int, path: str) -> list[Scalar]:
@@ -292,8 +319,10 @@ def _unpacked(tensor: bytes, datatype: str, rows: int, path: str) -> list[Scalar
     dtype = np.dtype(NUMPY[datatype])
     if len(tensor) != rows * dtype.itemsize:
         raise _invalid("size and shape differ", path, f"{len(tensor)} bytes", f"{rows * dtype.itemsize} bytes")
+    if datatype == "BOOL":
+        _check_range(np.frombuffer(tensor, np.uint8).tolist(), datatype, path)
     cells: list[Scalar] = np.frombuffer(tensor, dtype).tolist()
-    return [None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in cells]
+    return [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells]
 
 
 def _unpacked_texts(tensor: bytes, rows: int, path: str) -> list[Scalar]:
@@ -352,5 +381,5 @@ def _encoded(
     return outputs, tensors
 
 
-def _invalid(detail: str, path: str, found: str = "", expected: str = "") -> BodyError:
-    return BodyError(422, "inference", detail, path=path, found=found, expected=expected)
+def _invalid(detail: str, path: str, found: str = "", expected: str = "", *, status: int = 422) -> BodyError:
+    return BodyError(status, "inference", detail, path=path, found=found, expected=expected)

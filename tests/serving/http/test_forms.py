@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import socket
 import subprocess
 import threading
@@ -343,3 +344,39 @@ def _read_to_the_end(sock: socket.socket, keep: int = 2000) -> bytes:
     while not tail.endswith(b"0\r\n\r\n") and (piece := sock.recv(1 << 20)):
         tail = (tail + piece)[-keep:]
     return tail
+
+
+@pytest.mark.parametrize("infinity", [math.inf, -math.inf])
+def test_an_infinity_is_scored_alike_in_every_form(service: Service, infinity: float) -> None:
+    """JSON has no infinity, so that it is a text there, as in CSV."""
+    table = normal_rows(3, seed=5)
+    column = table.columns.index("temperature")
+    cells = table["temperature"].cast(pl.Float64).to_list()
+    cells[1] = infinity
+    columns = table.to_dict(as_series=False)
+    verdicts = service.post([row | {"temperature": str(cell)} for row, cell in zip(table.to_dicts(), cells, strict=True)])
+    expected = [verdict["is_anomaly"] for verdict in verdicts.json()["verdicts"]]
+    scores = [verdict["anomaly_score"] for verdict in verdicts.json()["verdicts"]]
+    assert expected[1] is True
+    body = _arrow(table.with_columns(pl.Series("temperature", cells)))
+    arrow = pl.read_ipc_stream(score(service, body, ARROW).content)
+    assert arrow["is_anomaly"].to_list() == expected
+    np.testing.assert_allclose(arrow["anomaly_score"], scores, rtol=1e-5)
+    scorer = Scorer.open(KEPT, "cpu")
+    matrix = encode(table, scorer.columns, np.arange(3)).matrix
+    matrix[1, column] = infinity
+    raw = np.frombuffer(score(service, matrix.tobytes(), RAW).content).reshape(-1, 3)
+    assert raw[:, 2].tolist() == expected
+    np.testing.assert_allclose(raw[:, 0], scores, rtol=1e-5)
+    inputs: list[dict[str, Any]] = [
+        {"name": name, "datatype": "BYTES" if table[name].dtype == pl.String else "FP64", "shape": [3], "data": data}
+        for name, data in columns.items()
+    ]
+    inputs[column] = {"name": "temperature", "datatype": "FP64", "shape": [3], "parameters": {"binary_data_size": 24}}
+    head = json.dumps({"inputs": inputs}, default=str).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    done = ASK.post(f"{service.url}/v2/models/pumps/infer", content=head + np.array(cells).tobytes(), headers=headers)
+    assert done.status_code == 200, done.text
+    found = {output["name"]: output["data"] for output in done.json()["outputs"]}
+    assert found["is_anomaly"] == expected
+    np.testing.assert_allclose(found["anomaly_score"], scores, rtol=1e-5)

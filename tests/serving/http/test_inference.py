@@ -282,3 +282,45 @@ def test_the_protocols_own_client_works_unchanged(service: Service, table: pl.Da
         client.model_infer("none", request=InferenceRequest(inputs=asked))
     with pytest.raises(ApiError, match="the inputs lack"):
         client.model_infer("pumps", request=InferenceRequest(inputs=asked[1:]))
+
+
+@pytest.mark.parametrize(
+    ("datatype", "cell"),
+    [
+        ("INT8", 300),
+        ("INT8", -129),
+        ("INT16", 40_000),
+        ("INT32", 2**31),
+        ("INT64", 2**63),
+        ("INT64", 1.5),
+        ("UINT8", -1),
+        ("UINT64", 2**64),
+        ("BOOL", 7),
+        ("BOOL", 0.5),
+        ("FP16", 70_000),
+        ("FP32", -1e39),
+    ],
+)
+def test_a_cell_outside_its_datatype_is_refused(service: Service, table: pl.DataFrame, datatype: str, cell: float) -> None:
+    columns = inputs(table)
+    columns[3].update(datatype=datatype, data=[1] * 24 + [cell])
+    done = infer(service, json.dumps({"inputs": columns}).encode())
+    assert (done.status_code, done.json()["path"], done.json()["found"]) == (400, "$.inputs[3].data[24]", str(cell))
+    columns[3]["data"][24] = None
+    assert infer(service, json.dumps({"inputs": columns}).encode()).status_code == 200
+
+
+def test_a_binary_cell_that_is_no_boolean_is_refused(service: Service, table: pl.DataFrame) -> None:
+    columns = inputs(table)
+    columns[-1].pop("data")
+    columns[-1].update(datatype="BOOL", parameters={"binary_data_size": 25})
+    head = json.dumps({"inputs": columns}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    assert infer(service, head + bytes(24) + b"\x01", headers).status_code == 200
+    assert infer(service, head + bytes(24) + b"\x07", headers).status_code == 400
+
+
+def test_an_output_is_asked_for_once(service: Service, table: pl.DataFrame) -> None:
+    outputs = [{"name": "anomaly_score"}, {"name": "p_value"}, {"name": "anomaly_score"}]
+    done = infer(service, json.dumps({"inputs": inputs(table), "outputs": outputs}).encode())
+    assert (done.status_code, done.json()["path"]) == (400, "$.outputs[2].name")
