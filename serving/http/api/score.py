@@ -181,10 +181,12 @@ class ScoringApi:
     async def _chunks(self, exchange: ScoringExchange, request: Request) -> AsyncGenerator[bytes, None]:
         """Yield the answer chunk by chunk, while the body arrives."""
         with contextlib.ExitStack() as stack:
-            is_admitted = False
+            is_admitted = is_in_row = False
             async for data in request.chunks():
-                if b"\n" in data:
-                    request.restart_body_time()  # it has rows: a client may send one now and then
+                is_in_row = is_in_row or not data.isspace()
+                if is_in_row and b"\n" in data:
+                    is_in_row = not data.endswith(b"\n")
+                    request.restart_body_time()  # it has a row: a client may send one now and then, but not blank lines
                     if not is_admitted:
                         is_admitted = True
                         stack.enter_context(self._limiter.admitted_stream())

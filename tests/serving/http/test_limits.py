@@ -181,6 +181,22 @@ def test_a_stream_of_lines_may_last_longer_than_a_body(start: Start) -> None:
     assert len(done.text.splitlines()) == 6
 
 
+@pytest.mark.parametrize("first", [b"", b'{"temperature": 60}\n'], ids=["no row", "a row"])
+def test_blank_lines_keep_no_stream_open(start: Start, first: bytes) -> None:
+    service = start("--max-requests", 1, "--body-timeout", 0.6, "--min-body-rate", 1000)
+    head = HEAD.replace(b"json", b"x-ndjson") + b"transfer-encoding: chunked\r\n\r\n"
+    began = time.monotonic()
+    with service.connect() as sock:
+        sock.sendall(head + (b"%x\r\n%b\r\n" % (len(first), first) if first else b""))
+        with pytest.raises(OSError):  # noqa: PT011 - reset or broken, whichever comes first
+            while time.monotonic() - began < 8:
+                sock.sendall(b"3\r\n \r\n\r\n")
+                time.sleep(0.1)
+    assert time.monotonic() - began < 5
+    until(lambda: Read(service).value("residuum_http_requests_in_flight") == 0)
+    assert Read(service).value("residuum_http_refused_total", reason="body_timeout") == 1
+
+
 def test_bodies_that_arrive_are_limited_together(start: Start) -> None:
     service = start("--max-requests", 2, "--max-body", 200_000)
     with contextlib.ExitStack() as stack:
