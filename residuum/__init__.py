@@ -13,12 +13,19 @@ Frames of pandas, polars and pyarrow and numpy arrays are accepted; what comes b
 
     train                  train a detector on normal rows and write it as a bundle
     load                   open a bundle
-    Detector               scores, embeds, reconstructs, decodes and generates rows
+    evaluate               compare verdicts with labels
+    calibrate              write the next version with another threshold
+    finetune               write the next version with a classifier of a few labels
+    compare                put two versions side by side
+    promote                choose the version in use
+    rollback               return to the version before
+    variants               the autoencoder variants and their settings
+    Detector               scores, explains, embeds, reconstructs, decodes and generates rows
     AutoencoderDetector    the same as a scikit-learn estimator: fit, predict, score_samples
     errors                 the exceptions, all subclasses of `errors.ResiduumError`
     __version__            the version, a text
 
-The command line offers the same and more: `residuum --help`.
+The command line offers the same for files, and services and streams: `residuum --help`.
 """
 
 import sys
@@ -30,17 +37,41 @@ if TYPE_CHECKING:
     from detector import errors
     from detector.version import __version__
     from residuum.api import Detector, load, train
+    from residuum.catalog import variants
     from residuum.estimator import AutoencoderDetector
+    from residuum.evaluation import evaluate
+    from residuum.versions import calibrate, compare, finetune, promote, rollback
 
-__all__ = ["AutoencoderDetector", "Detector", "__version__", "errors", "load", "train"]
+__all__ = [
+    "AutoencoderDetector",
+    "Detector",
+    "__version__",
+    "calibrate",
+    "compare",
+    "errors",
+    "evaluate",
+    "finetune",
+    "load",
+    "promote",
+    "rollback",
+    "train",
+    "variants",
+]
 
 _ROOT = __path__[0].removesuffix(__name__)
 _MODULES = {  # public names are imported on first use, so that `import residuum` is fast
     "AutoencoderDetector": "residuum.estimator",
     "Detector": "residuum.api",
     "__version__": "detector.version",
+    "calibrate": "residuum.versions",
+    "compare": "residuum.versions",
+    "evaluate": "residuum.evaluation",
+    "finetune": "residuum.versions",
     "load": "residuum.api",
+    "promote": "residuum.versions",
+    "rollback": "residuum.versions",
     "train": "residuum.api",
+    "variants": "residuum.catalog",
 }
 
 

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 import numpy as np
 import polars as pl
 
-from detector.columns import Column, Encoded, as_frame, encode, format_names, require_columns
+from detector.columns import Column, Encoded, as_frame, encode, format_names
 from detector.decoder import Decoder, latent_names
 from detector.errors import SettingError, TableError
 from detector.graph import Device
 from detector.images import make_spec, parse_size
 from detector.manifest import Manifest
-from detector.reasons import Explain, as_texts
+from detector.reasons import Explain, as_structs, as_texts
 from detector.scorer import Scorer
-from residuum import frames, html
+from residuum import describe, frames, html
 
 if TYPE_CHECKING:
     from training.train import TrainedDetector, TrainingResult
@@ -56,7 +56,7 @@ class Detector:
 
     def __repr__(self) -> str:
         manifest = self.manifest
-        return f"<Detector {manifest.name}/{manifest.version}: {manifest.variant}, {len(manifest.columns)} columns>"
+        return f"<Detector {describe.version(manifest)}: {manifest.variant}, {describe.count(len(manifest.columns), 'column')}>"
 
     def _repr_html_(self) -> str:
         return html.card(self.manifest)
@@ -71,7 +71,7 @@ class Detector:
         """The score above which a row is an anomaly, in the unit of the score (nats)."""
         return self.manifest.decision.threshold
 
-    def score(self, rows: Frame, *, reasons: Explain = "anomalies", top: int = 3) -> Frame:
+    def score(self, rows: Frame, *, reasons: Explain = "anomalies", top: int = 3, structured: bool = False) -> Frame:
         """Score rows: return the frame with the columns of the verdicts added, its index and types kept.
 
         A row that cannot be read does not raise: it has no score, is not an anomaly, and `rejected` says why.
@@ -82,6 +82,7 @@ class Detector:
                 For a series, a frame whose rows are in the order of time; the first rows of a window get no verdict.
             reasons: Which rows get reasons: "anomalies", "all" or "none". Default: "anomalies".
             top: The largest number of reasons per row. Default: 3.
+            structured: Add one column `reasons` with objects instead of the texts `reason_1`, `reason_2` ... Default: False.
 
         Returns:
             The frame with these columns added; of an array, a structured array of these columns alone.
@@ -92,6 +93,8 @@ class Detector:
             - `state`: str, for a series only: whether the row was scored, or why not.
             - `class`, `class_probability`: str and float, if the detector was fine-tuned on labels.
             - `reason_1` to `reason_<top>`: str, the columns to blame, with the found and the expected value.
+            - `reasons`, with `structured` in their place: for each row a list of objects with the keys `column`, `found`,
+              `expected` and `share`, the largest share first; missing where a row has none. `explain` returns them as a table.
             - `rejected`: str, why the row could not be read.
 
         Raises:
@@ -105,24 +108,86 @@ class Detector:
             >>> verdicts = detector.score(pd.read_csv("today.csv"), reasons="all", top=1)
             >>> worst = verdicts.nlargest(5, "anomaly_score")[["anomaly_score", "reason_1"]]
         """
-        if reasons not in get_args(Explain):
-            raise SettingError(f"reasons must be one of {format_names(get_args(Explain))}; got {reasons!r}")
-        if not isinstance(top, int):
-            raise SettingError(f"top is the largest number of reasons, a whole number; got {top!r}")
-        window = self.manifest.window
+        _check_reasons(reasons, top)
+        verdicts = self._verdict_columns(frames.rows_to_polars(rows, self.manifest), reasons, top, structured=structured)
         if isinstance(rows, np.ndarray):
-            if window is not None:
-                raise TableError(f"an array has no column {window.time!r} to order a series by: give a frame")
-            return cast("Frame", frames.structured_array(self._verdict_columns(self._frame_of(rows), reasons, top)))
+            return cast("Frame", frames.structured_array(verdicts))
         frame = frames.open_frame(rows)
-        require_columns([str(name) for name in frame.columns], self.manifest.columns)
-        needed = {column.name for column in self.manifest.columns} | set(window.columns if window else ())
-        verdicts = self._verdict_columns(frames.to_polars(frame, needed), reasons, top)
         taken = [name for name in verdicts.columns if name in frame.columns]
         if taken:
             raise TableError(f"the frame already has a column {taken[0]!r}, which the verdicts need: rename or drop it")
         added = [frames.like(verdicts[name], frame) for name in verdicts.columns]
         return cast("Frame", frame.with_columns(*added).to_native())
+
+    def explain(self, rows: Any, *, reasons: Explain = "anomalies", top: int = 3) -> Any:  # noqa: ANN401 - a frame or an array in, a frame out
+        """Return the reasons as a table, one line for each reason.
+
+        Args:
+            rows: A frame or an array, as for `score`.
+            reasons: Which rows get reasons: "anomalies", "all" or "none". Default: "anomalies".
+            top: The largest number of reasons per row. Default: 3.
+
+        Returns:
+            A frame of the same library, polars for an array, the rows in order and the largest share first:
+
+            - `row`: int, the position of the row, from 0.
+            - `rank`: int, from 1.
+            - `column`: str, the column to blame, or a term of the score that belongs to no column.
+            - `found`, `expected`: str, the value in the row and the one that the detector expected; missing for such a term.
+            - `share`: float from 0 to 1, the column's part of the sum of all positive contributions.
+
+        Raises:
+            TableError: as `score`.
+            SettingError: as `score`.
+
+        Example:
+            >>> import polars as pl
+            >>> import residuum
+            >>> detector = residuum.load("models/pumps")
+            >>> reasons = detector.explain(pl.read_csv("today.csv"), reasons="all")
+            >>> by_column = reasons.group_by("column").agg(pl.col("share").mean())
+        """
+        _check_reasons(reasons, top)
+        verdicts = self._scorer.score(frames.rows_to_polars(rows, self.manifest), explain=reasons, top=top)
+        table = verdicts.reasons.table().sort("at", "rank")
+        positions = pl.Series("row", np.flatnonzero(verdicts.accepted))
+        table = table.select(positions.gather(table["at"]), "rank", "column", "found", "expected", "share")
+        if isinstance(rows, np.ndarray):
+            return table
+        frame = frames.open_frame(rows)
+        return frames.new_frame(table, frame)
+
+    def contributions(self, rows: Any) -> np.ndarray:  # noqa: ANN401 - a frame or an array
+        """Return what each column contributes to each row's score.
+
+        Contributions keep their sign, and those of a row sum to its score: `contributions(rows).sum(axis=1)`.
+
+        Args:
+            rows: A frame or an array, as for `score`.
+
+        Returns:
+            `float64[rows, columns + terms]`: a column for each of `manifest.columns`, in that order, then one for each of
+            `manifest.score.extra_terms`, which belong to no column. For images, `float64[images, height, width]`. A row that
+            cannot be read is NaN.
+
+        Raises:
+            TableError: `rows` is not a frame, or lacks a column.
+            SettingError: the detector scores windows of a series.
+
+        Example:
+            >>> import polars as pl
+            >>> import residuum
+            >>> detector = residuum.load("models/pumps")
+            >>> contributions = detector.contributions(pl.read_csv("today.csv"))
+            >>> worst = contributions[:, : len(detector.manifest.columns)].argmax(axis=1)
+        """
+        self._scorer.only_rows("contributions")
+        encoded = self._encode(frames.rows_to_polars(rows, self.manifest), self.manifest.columns)
+        found = self._scorer.graph.explain(encoded.matrix).contribution
+        result = np.full((len(encoded.accepted), *found.shape[1:]), np.nan)
+        result[encoded.accepted] = found
+        image = self.manifest.image
+        return result.reshape(len(result), image.height, image.width) if image else result
 
     def embed(self, rows: Frame) -> Frame:
         """Return each row's code, its coordinates in the latent space.
@@ -144,7 +209,7 @@ class Detector:
             >>> codes = residuum.load("models/pumps").embed(pl.read_csv("today.csv"))
         """
         if isinstance(rows, np.ndarray):
-            return cast("Frame", self._embed(self._frame_of(rows)).to_numpy())
+            return cast("Frame", self._embed(frames.rows_to_polars(rows, self.manifest)).to_numpy())
         return self._transform(rows, self._embed)
 
     def reconstruct(self, rows: Frame) -> Frame:
@@ -167,7 +232,7 @@ class Detector:
             >>> expected = residuum.load("models/pumps").reconstruct(pl.read_csv("today.csv"))
         """
         if isinstance(rows, np.ndarray):
-            return cast("Frame", frames.structured_array(self._reconstruct(self._frame_of(rows))))
+            return cast("Frame", frames.structured_array(self._reconstruct(frames.rows_to_polars(rows, self.manifest))))
         return self._transform(rows, self._reconstruct)
 
     def decode(self, codes: Frame) -> Frame:
@@ -230,15 +295,6 @@ class Detector:
         columns = [frames.like(series, frame) for series in result]
         return cast("Frame", frame.with_columns(*columns).select(result.columns).to_native())
 
-    def _frame_of(self, array: np.ndarray) -> pl.DataFrame:
-        """Return an array, of rows or of images, as a polars frame with the detector's columns."""
-        image = self.manifest.image
-        if image and array.ndim > 2:  # noqa: PLR2004 - rows and columns
-            if array.shape[1:] not in {image.shape, image.shape[-2:] if image.mode == "grey" else image.shape}:
-                raise TableError(f"images of shape {image.shape} are needed; these have shape {array.shape[1:]}")
-            array = array.reshape(len(array), -1)
-        return frames.array_to_polars(array, [column.name for column in self.manifest.columns])
-
     def _embed(self, frame: pl.DataFrame) -> pl.DataFrame:
         self._scorer.only_rows("embed")
         encoded = self._encode(frame, self.manifest.columns)
@@ -260,11 +316,12 @@ class Detector:
     def _encode(self, frame: pl.DataFrame, columns: tuple[Column, ...]) -> Encoded:
         return encode(frame, columns, np.arange(frame.height), missing=self.manifest.missing)
 
-    def _verdict_columns(self, frame: pl.DataFrame, explain: Explain, top: int) -> pl.DataFrame:
+    def _verdict_columns(self, frame: pl.DataFrame, explain: Explain, top: int, *, structured: bool) -> pl.DataFrame:
         """Return the columns that `score` adds, one row per row of the frame, rejected ones included."""
         verdicts = self._scorer.score(frame, explain=explain, top=top)
-        texts = [] if explain == "none" else as_texts(verdicts.reasons.table(), len(verdicts.score), top)
-        table = verdicts.whole(verdicts.table().with_columns(texts))
+        table, rows = verdicts.reasons.table(), len(verdicts.score)
+        explained = [] if explain == "none" else [as_structs(table, rows)] if structured else as_texts(table, rows, top)
+        table = verdicts.whole(verdicts.table().with_columns(explained))
         if verdicts.row_status is None:  # a rejected row is not an anomaly
             table = table.with_columns(pl.col("is_anomaly").fill_null(value=False))
         rejected = {reject.row: str(reject) for reject in verdicts.rejects}
@@ -383,15 +440,15 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         false_alarm_rate=false_alarm_rate,
         seed=seed,
         columns=ColumnOptions(
-            category=_names(category),
-            numeric=_names(numeric),
-            date=_names(date),
-            ignore=_names(ignore),
+            category=as_names(category),
+            numeric=as_names(numeric),
+            date=as_names(date),
+            ignore=as_names(ignore),
             time=time,
             key=key,
-            date_format=_names(date_format),
+            date_format=as_names(date_format),
         ),
-        missing=_names(missing),
+        missing=as_names(missing),
         device=device,
         window=window,
         stride=stride,
@@ -424,7 +481,19 @@ def warn(trained: TrainedDetector | TrainingResult) -> None:
         warnings.warn(f"{len(trained.rejects)} rows cannot be read and were left out; row {first.row}: {first}", stacklevel=3)
 
 
-def _names(names: Names) -> tuple[str, ...]:
+def _check_reasons(reasons: object, top: object) -> None:
+    """Raise unless the options for reasons are valid.
+
+    Raises:
+        SettingError: they are not.
+    """
+    if reasons not in get_args(Explain):
+        raise SettingError(f"reasons must be one of {format_names(get_args(Explain))}; got {reasons!r}")
+    if not isinstance(top, int):
+        raise SettingError(f"top is the largest number of reasons, a whole number; got {top!r}")
+
+
+def as_names(names: Names) -> tuple[str, ...]:
     """Return one name or several as a tuple.
 
     Raises:

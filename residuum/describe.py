@@ -45,6 +45,13 @@ def join_names(names: Iterable[str], max_names: int = 8) -> str:
     return ", ".join(names[:max_names]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
+def version(manifest: Manifest) -> str:
+    """Return a detector's name and version: `pumps/3`; of one that is not saved, what it came from."""
+    if manifest.version:
+        return f"{manifest.name}/{manifest.version}"
+    return f"(not saved, from {manifest.name}/{manifest.parent})" if manifest.parent else "(not saved)"
+
+
 def row_noun(manifest: Manifest) -> str:
     """Return the noun for one scored item: `image` if the detector scores image files, else `row`."""
     return "image" if manifest.image and manifest.image.files else "row"

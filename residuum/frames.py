@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 
 from detector.cells import category_text
+from detector.columns import require_columns
 from detector.errors import TableError
+from detector.manifest import Manifest
 
 ACCEPTED = "pandas, polars and pyarrow frames and arrays [rows, columns] are accepted; call collect() on a LazyFrame first"
 
@@ -92,6 +94,26 @@ def array_to_polars(array: np.ndarray, names: list[str] | None = None) -> pl.Dat
     return pl.DataFrame([_array_column(name, array[:, index]) for index, name in enumerate(names)])
 
 
+def rows_to_polars(rows: Any, manifest: Manifest) -> pl.DataFrame:  # noqa: ANN401 - any frame that narwhals supports, or an array
+    """Return the columns that a detector reads of any frame, or an array of rows or images, as a polars frame.
+
+    Raises:
+        TableError: it is neither, lacks a column, or is an array of another shape or of a series.
+    """
+    window, image = manifest.window, manifest.image
+    if not isinstance(rows, np.ndarray):
+        frame = open_frame(rows)
+        require_columns([str(name) for name in frame.columns], manifest.columns)
+        return to_polars(frame, {column.name for column in manifest.columns} | set(window.columns if window else ()))
+    if window is not None:
+        raise TableError(f"an array has no column {window.time!r} to order a series by: give a frame")
+    if image and rows.ndim > 2:  # noqa: PLR2004 - rows and columns
+        if rows.shape[1:] not in {image.shape, image.shape[-2:] if image.mode == "grey" else image.shape}:
+            raise TableError(f"images of shape {image.shape} are needed; these have shape {rows.shape[1:]}")
+        rows = rows.reshape(len(rows), -1)
+    return array_to_polars(rows, [column.name for column in manifest.columns])
+
+
 def _array_column(name: str, values: np.ndarray) -> pl.Series:
     if values.dtype == object:
         return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
@@ -107,6 +129,12 @@ def like(series: pl.Series, frame: nw.DataFrame[Any]) -> nw.Series[Any]:
         return nw.new_series(series.name, series.to_numpy(), nw.Boolean, backend=frame.implementation)
     dtype = nw.String if series.dtype == pl.String else None  # numpy, and so pandas, has no missing boolean
     return nw.new_series(series.name, series.to_list(), dtype, backend=frame.implementation)
+
+
+def new_frame(table: pl.DataFrame, frame: nw.DataFrame[Any]) -> Any:  # noqa: ANN401 - a frame of any library
+    """Return a polars frame in the library of `frame`."""
+    columns = {series.name: like(series, frame) for series in table}
+    return nw.from_dict(columns, backend=frame.implementation).to_native()
 
 
 def structured_array(frame: pl.DataFrame) -> np.ndarray:

@@ -35,5 +35,5 @@ def card(manifest: Manifest) -> str:
         for label, text in facts.items()
         if text
     )
-    title = escape(f"{manifest.name}, version {manifest.version}")
+    title = escape(f"{manifest.name}, version {manifest.version}" if manifest.version else describe.version(manifest))
     return f'<div style="{STYLE}"><strong>Detector {title}</strong><table style="border-collapse:collapse">{lines}</table></div>'

@@ -209,7 +209,7 @@ def parse_settings(kind: type[AnySettings], values: Mapping[str, Any]) -> AnySet
     unknown = [key for key in values if key not in fields]
     if unknown:
         raise SettingError(
-            f"there is no setting {unknown[0]!r}{suggest_names(unknown, fields)}; there are: {list_settings(kind)}"
+            f"there is no setting {unknown[0]!r}{suggest_names(unknown, (*fields, 'variant'))}; there are: {list_settings(kind)}"
         )
     given = {key: _parse_sizes(value) if key == "sizes" else value for key, value in values.items()}
     for key, value in given.items():

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from residuum.cli.calibrate import calibrate
-from residuum.cli.command import DEBUG, INTERRUPTED, add_command, complete_output, exit_on_signals
+from residuum.cli.command import DEBUG, INTERRUPTED, CommandGroup, add_command, complete_output, exit_on_signals
 from residuum.cli.decode import decode
 from residuum.cli.embed import embed
 from residuum.cli.evaluate import evaluate
@@ -34,7 +34,7 @@ app = typer.Typer(
     name="residuum",
     help="Detect anomalies in tables, time series, streams and images, with a promised false-alarm rate and reasons.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=CommandGroup,
     pretty_exceptions_enable=False,
 )
 COMMANDS = (

@@ -8,17 +8,16 @@ import typer
 
 from residuum import describe
 from residuum.cli import output
-from residuum.cli.optional_dependencies import require_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, MODEL, NORMAL_VALUES
+from residuum.optional_dependencies import require_training
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.decision import Decision
     from detector.scorer import Scorer
-    from residuum.cli.criterion import ThresholdOptions
-    from residuum.cli.labelled import LabelledScores
-    from training.calibrate import Criterion
+    from residuum.criterion import ThresholdOptions
+    from residuum.labels import LabelledScores
 
 CRITERION = "Criterion (exactly one)"
 
@@ -67,7 +66,7 @@ def calibrate(
     """Move the threshold, to a false-alarm rate or by labelled rows, and write it as the next version."""
     require_training()
     from detector.scorer import Scorer
-    from residuum.cli.criterion import ThresholdOptions, criterion_of
+    from residuum.criterion import ThresholdOptions, criterion_of, decide
 
     options = ThresholdOptions(
         false_alarm_rate=false_alarm_rate,
@@ -83,7 +82,7 @@ def calibrate(
     if criterion:
         scorer.only_rows("a threshold from labels")
     rows = _labelled(scorer, options, decimal_comma=decimal_comma, encoding=encoding) if criterion else None
-    decision = _decide(scorer, options, criterion, rows)
+    decision = decide(scorer, options, criterion, rows)
     output.print_tables(_effect(scorer, decision, rows))
     if not dry_run:
         _write(scorer, decision)
@@ -100,14 +99,6 @@ def _labelled(scorer: Scorer, options: ThresholdOptions, *, decimal_comma: bool,
         encoding=encoding,
     )
     return score_labelled(scorer, files)
-
-
-def _decide(scorer: Scorer, options: ThresholdOptions, criterion: Criterion | None, rows: LabelledScores | None) -> Decision:
-    from training.calibrate import threshold_from_labels
-
-    if criterion and rows:
-        return threshold_from_labels(rows.scores, rows.labels, criterion)
-    return scorer.decide(options.false_alarm_rate or 0.0)
 
 
 def _effect(scorer: Scorer, decision: Decision, rows: LabelledScores | None) -> Table:

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import inspect
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -19,15 +20,16 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from detector.errors import ResiduumError
 
 if TYPE_CHECKING:
     from msgspec import Struct
-    from typer._click import Context  # typer's own copy of click
+    from typer._click import Context, HelpFormatter  # typer's own copy of click
 
 BUG, USER_ERROR, HUNG_UP, INTERRUPTED, READER_GONE, TERMINATED = 1, 2, 129, 130, 141, 143
+NARROW, MIN_WIDTH = 60, 20  # characters of a line
 SIGNAL_DELAY = 0.01  # seconds before a signal is sent again whose exception was dropped
 
 _EXIT_CODES: dict[int, int] = {signal.SIGTERM: TERMINATED, signal.SIGHUP: HUNG_UP}
@@ -115,8 +117,33 @@ def add_command(app: typer.Typer, function: Callable[..., None]) -> None:
     app.command(cls=Command)(run)
 
 
+def _narrow(formatter: HelpFormatter) -> bool:
+    """Return whether the terminal is too narrow for help in columns; if so, make every description begin on its own line."""
+    if (width := shutil.get_terminal_size().columns) >= NARROW:
+        return False
+    formatter.width = max(width - 1, MIN_WIDTH)
+    formatter.write_dl = functools.partial(formatter.write_dl, col_max=2)  # type: ignore[method-assign]
+    return True
+
+
+class CommandGroup(TyperGroup):
+    """All commands."""
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the help, in lines without columns where the terminal is narrow."""
+        if _narrow(formatter):
+            self.rich_markup_mode = None
+        super().format_help(ctx, formatter)
+
+
 class Command(TyperCommand):
     """A command whose options' help is completed by what `lazy_help` registered for it."""
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """Write the help, in lines without columns where the terminal is narrow."""
+        if _narrow(formatter):
+            self.rich_markup_mode = None
+        super().format_help(ctx, formatter)
 
     def get_params(self, ctx: Context) -> list[Any]:
         """Return the parameters."""

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from residuum import describe
 from residuum.cli import output
-from residuum.cli.optional_dependencies import require_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, FORMAT, LABEL_OR_FOLDER, MODEL, NAMES, NORMAL_VALUES
+from residuum.optional_dependencies import require_training
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from detector.scorer import Scorer
-    from residuum.cli.labelled import LabelledScores
+    from residuum.labels import LabelledScores
     from training.evaluate import Evaluation
 
 RATIOS = ("precision", "recall", "f1", "false_alarm_rate")

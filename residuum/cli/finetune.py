@@ -8,8 +8,8 @@ import typer
 
 from residuum import describe
 from residuum.cli import output
-from residuum.cli.optional_dependencies import require_training
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, MODEL, NORMAL_VALUES
+from residuum.optional_dependencies import require_training
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,11 +66,10 @@ def finetune(
 def _examples(scorer: Scorer, labelled: LabelledFiles) -> tuple[LabelledExamples, int]:
     """Return the labelled rows as training examples, and the number of rows left out."""
     from residuum.cli.labelled import encode_labelled
-    from training.finetune.examples import LabelledRows, label_examples
+    from residuum.labels import examples_of
 
     rows, matrix = encode_labelled(scorer, labelled)
-    alarms = scorer.manifest.decision.is_anomaly(rows.scores)
-    return label_examples(LabelledRows(matrix, rows.scores, alarms, rows.kinds, rows.labels)), rows.rejected
+    return examples_of(rows, matrix, scorer.manifest.decision), rows.rejected
 
 
 def _facts(examples: LabelledExamples, left_out: int, mode: str) -> list[output.Fact]:

@@ -26,8 +26,8 @@ def generate(
     from detector.columns import as_frame
     from detector.decoder import Decoder
     from residuum.cli import output, placeholders
-    from residuum.cli.optional_dependencies import require_plotting
     from residuum.cli.transform import print_result, rows_fact
+    from residuum.optional_dependencies import require_plotting
     from serving.files import output as output_files
     from serving.files.sinks import committed, open_sink
 

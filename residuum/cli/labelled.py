@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import polars as pl
 
 from detector import cells
-from detector.columns import format_names
-from detector.errors import SettingError, TableError
+from detector.errors import SettingError
 from detector.scorer import Scorer
 from residuum.cli.score import find_inputs, reading_progress
+from residuum.labels import LabelledScores, Labelling, check_label, with_labels
 from serving.files.scoring import ScoredBatch, ScoringRequest, score_batches
-
-NORMAL = frozenset({"0", "0.0", "false", "no", "normal", "benign", "ok", "good", "negative"})
 
 
 class LabelledFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,16 +37,10 @@ class LabelledFiles(msgspec.Struct, frozen=True, kw_only=True):
             return f"in {self.names}"
         return f"in column {self.label!r}" if self.label else "among the folder names"
 
-
-class LabelledScores(NamedTuple):
-    """Scored rows with a label; all arrays have one item per row."""
-
-    scores: np.ndarray  # float64[rows]
-    flagged: np.ndarray  # bool[rows], the verdicts
-    labels: np.ndarray  # bool[rows], true for an anomaly
-    kinds: np.ndarray  # str[rows], the labels as found
-    indices: np.ndarray  # int64[rows], positions among all scored rows
-    rejected: int  # rows left out: unreadable or without a label; rows in which a window warms up do not count
+    @property
+    def labelling(self) -> Labelling:
+        """Where the labels are, and which of them mean normal."""
+        return Labelling(self.location, self.normal_values, "--normal-value")
 
 
 def score_labelled(
@@ -68,11 +59,7 @@ def score_labelled(
             "name the column that labels rows as normal or anomalous: --label"
             + (", and leave out --names" * bool(labelled.names))
         )
-    if any(column.name == labelled.label for column in scorer.columns):
-        raise SettingError(
-            f"the detector was trained on the column {labelled.label!r}, so its scores already contain the label: train one "
-            f"with --ignore {labelled.label}"
-        )
+    check_label(labelled.label, scorer.columns)
     request = ScoringRequest(
         paths=find_inputs(scorer.manifest, labelled.files),
         keep=(labelled.label,),
@@ -89,7 +76,7 @@ def score_labelled(
             labels.append(cells.texts(batch.kept(request.keep)[labelled.label].filter(pl.Series(is_scored))))
             rejected += len(batch.rejects)
             observe(batch)
-    return _with_labels(np.concatenate(scores), np.concatenate(flagged), pl.concat(labels), rejected, labelled)
+    return with_labels(np.concatenate(scores), np.concatenate(flagged), pl.concat(labels), rejected, labelled.labelling)
 
 
 def scores_image_files(scorer: Scorer) -> bool:
@@ -111,7 +98,7 @@ def _score_images(scorer: Scorer, labelled: LabelledFiles) -> LabelledScores:
             flagged.append(batch.verdicts.is_anomaly)
             labels.append(pl.Series([label_of(file) for file in batch.kept(("file",))["file"]], dtype=pl.String))
             rejected += len(batch.rejects)
-    return _with_labels(np.concatenate(scores), np.concatenate(flagged), pl.concat(labels), rejected, labelled)
+    return with_labels(np.concatenate(scores), np.concatenate(flagged), pl.concat(labels), rejected, labelled.labelling)
 
 
 def folder_of(file: str) -> str:
@@ -126,39 +113,3 @@ def encode_labelled(scorer: Scorer, labelled: LabelledFiles) -> tuple[LabelledSc
     parts: list[np.ndarray] = []
     rows = score_labelled(scorer, labelled, lambda batch: parts.append(batch.verdicts.matrix))
     return rows, np.concatenate(parts)[rows.indices]
-
-
-def _with_labels(
-    scores: np.ndarray, flagged: np.ndarray, labels: pl.Series, rejected: int, labelled: LabelledFiles
-) -> LabelledScores:
-    """Keep the rows that have a label, and mark those whose label does not mean normal."""
-    has_label = labels.is_not_null()
-    if not has_label.any():
-        raise TableError(f"no row that can be scored has a label {labelled.location}")
-    kinds = labels.filter(has_label)
-    is_normal = kinds.is_in(_normal_values(kinds.unique().sort().to_list(), labelled))
-    indices = np.flatnonzero(has_label.to_numpy())
-    return LabelledScores(
-        scores[indices], flagged[indices], ~is_normal.to_numpy(), kinds.to_numpy(), indices, rejected + int((~has_label).sum())
-    )
-
-
-def _normal_values(found: Sequence[str], labelled: LabelledFiles) -> list[str]:
-    """Return the labels that mean normal.
-
-    Raises:
-        SettingError: a given one does not occur, or none is given and no usual word occurs.
-    """
-    unknown = [value for value in labelled.normal_values if value not in found]
-    if unknown:
-        raise SettingError(
-            f"--normal-value {format_names(unknown)} is not a label {labelled.location}; the labels are {format_names(found)}"
-        )
-    normal = list(labelled.normal_values) or [value for value in found if value.lower() in NORMAL]
-    if not normal and len(found) == 1:
-        raise SettingError(f"all labels {labelled.location} are {found[0]!r}: rows of another class are needed")
-    if not normal:
-        raise SettingError(
-            f"no label {labelled.location} obviously means normal: name it with --normal-value; there are {format_names(found)}"
-        )
-    return normal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -16,6 +17,7 @@ from residuum.describe import count, join_names
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.console import Console, Group
     from rich.table import Table
 
     from detector.rejects import Reject
@@ -25,6 +27,8 @@ Fact = tuple[str, str]  # a label and its text; a fact with an empty text is not
 Advance = Callable[[float, float | None, str], None]  # amount done, total if known, text beside the bar
 
 LABEL_WIDTH = 11
+READABLE = 20  # characters of a column that wraps
+CELL_PADDING = 2  # between the cells of a row
 MAX_WIDTH = 200  # characters, where the output is not a terminal
 
 
@@ -89,16 +93,46 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def print_tables(*tables: Table) -> None:
-    """Print the tables that have rows; lines wrap at the terminal's width, or at `MAX_WIDTH` where there is none."""
+    """Print the tables that have rows; lines wrap at the width of the terminal or `COLUMNS`, else at `MAX_WIDTH`.
+
+    Where that leaves too little for the columns, each row becomes a block of lines, one for each cell.
+    """
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = MAX_WIDTH
     with _output_errors():
         for each in tables:
             if each.row_count:
-                console.print(each)
+                console.print(each if _readable_width(console, each) <= console.width else _blocks(each))
+
+
+def _readable_width(console: Console, table: Table) -> int:
+    """Return the width that a table needs: of each column up to `READABLE` characters, and never less than its longest word."""
+    from rich.measure import Measurement
+
+    cells = [
+        [Measurement.get(console, console.options, cell) for cell in (column.header, *column.cells)] for column in table.columns
+    ]
+    needed = [max(max(cell.minimum, min(cell.maximum, READABLE)) for cell in column) for column in cells]
+    return sum(needed) + len(needed) * CELL_PADDING
+
+
+def _blocks(table: Table) -> Group:
+    """Return the rows of a table as blocks of lines: the first cell, and the others below it with their headings."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    headings = [str(column.header) for column in table.columns]
+    lines: list[Text | Padding] = [Text(str(table.title or ""), style="bold")]
+    for first, *others in zip(*(column.cells for column in table.columns), strict=True):
+        lines.append(Text(str(first)))
+        for heading, cell in zip(headings[1:], others, strict=True):
+            label = f"{heading}: " if heading and str(cell).strip() else ""
+            lines.append(Padding(Text(f"{label}{cell}".strip()), (0, 0, 0, 2)))
+    return Group(*lines, "")
 
 
 def print_json(value: object) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from residuum.cli.optional_dependencies import require_plotting
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, FORCE, MODEL
+from residuum.optional_dependencies import require_plotting
 
 if TYPE_CHECKING:
     from detector.images import ImageSpec

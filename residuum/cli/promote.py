@@ -9,13 +9,13 @@ import typer
 
 from residuum import describe
 from residuum.cli import output
-from residuum.cli.optional_dependencies import require_client
+from residuum.optional_dependencies import require_client
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from detector.manifest import Manifest
-    from residuum.cli.remote import RemoteShadowReport
+    from residuum.remote import RemoteShadowReport
+    from residuum.version_check import VersionSummary
 
 NAME = Annotated[Path, typer.Argument(help="A model's folder of versions: models/pumps.", show_default=False)]
 URL = Annotated[
@@ -40,16 +40,13 @@ def promote(
         _promote_remotely(url, model.absolute().name, version, dry_run=dry_run)
         return
     from detector import pin, repository
-    from detector.scorer import Scorer
-    from serving.preload import preload
+    from residuum.version_check import check_version
 
     folder = repository.model_folder(model)
     pin.require_version(folder, version)
     previous = pin.current_version(folder)
     output.print_tables(_comparison(folder, previous, version))
-    scorer = Scorer.open(folder / str(version), "cpu")
-    if scorer.manifest.window is None:  # no service holds a series detector open: files and Python open it when needed
-        preload(scorer)
+    check_version(folder, version)
     if not dry_run:
         pin.promote(folder, version)
         output.print_facts([("promoted", f"{folder} means version {version}{_instead_of(previous, version)}")])
@@ -59,7 +56,7 @@ def rollback(model: NAME, *, url: URL = None) -> None:
     """Return to the version in use before the last promotion; running services follow at once."""
     if url:
         require_client()
-        from residuum.cli.remote import RemoteModel
+        from residuum.remote import RemoteModel
 
         moved = RemoteModel(url, model.absolute().name).rollback()
         output.print_facts([("restored", f"{url} uses version {moved.version}{_instead_of(moved.was, moved.version)}")])
@@ -74,7 +71,7 @@ def rollback(model: NAME, *, url: URL = None) -> None:
 def _promote_remotely(url: str, name: str, version: int, *, dry_run: bool) -> None:
     """Promote a version at a service, after showing how far it agrees with the current version on the service's traffic."""
     require_client()
-    from residuum.cli.remote import RemoteModel
+    from residuum.remote import RemoteModel
 
     model = RemoteModel(url, name)
     report = model.shadow()
@@ -117,22 +114,22 @@ def _agreement(report: RemoteShadowReport) -> Table:
 def _comparison(folder: Path, previous: int | None, version: int) -> Table:
     """Return both versions side by side."""
     from detector import bundle
+    from residuum.version_check import summarize_version
 
     versions = list(dict.fromkeys(number for number in (previous, version) if number is not None))
-    summaries = [_summary(bundle.read_manifest(folder / str(number))) for number in versions]
+    summaries = [_summary(summarize_version(bundle.read_manifest(folder / str(number)))) for number in versions]
     lines = [(label, *(summary[label] for summary in summaries)) for label in summaries[-1]]
     return output.table(folder.name, ("", *(f"version {number}" for number in versions)), lines)
 
 
-def _summary(manifest: Manifest) -> dict[str, str]:
-    decision, rows = manifest.decision, manifest.training.rows
+def _summary(version: VersionSummary) -> dict[str, str]:
     return {
-        "created": manifest.created,
-        "parent": "none" if manifest.parent is None else f"version {manifest.parent}",
-        "variant": manifest.variant,
-        "rows": f"{rows.training:,} for training, {rows.calibration:,} for calibration",
-        "threshold": f"{decision.threshold:.6g}, by {decision.criterion}",
-        "promised false-alarm rate": _percentage(decision.false_alarm_rate),
+        "created": version.created,
+        "parent": "none" if version.parent is None else f"version {version.parent}",
+        "variant": version.variant,
+        "rows": f"{version.training_rows:,} for training, {version.calibration_rows:,} for calibration",
+        "threshold": f"{version.threshold:.6g}, by {version.criterion}",
+        "promised false-alarm rate": _percentage(version.false_alarm_rate),
     }
 
 

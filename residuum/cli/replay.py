@@ -8,8 +8,8 @@ import typer
 
 from residuum import describe
 from residuum.cli import output
-from residuum.cli.optional_dependencies import require_streaming
 from residuum.cli.stream import KAFKA, KAFKA_CONFIG
+from residuum.optional_dependencies import require_streaming
 
 
 def replay(

@@ -15,9 +15,9 @@ import typer
 from residuum import describe
 from residuum.cli import output, placeholders
 from residuum.cli.command import OptionHelp, allow_interrupted_reads, given, help_of, lazy_help
-from residuum.cli.optional_dependencies import require_client
 from residuum.cli.options import DECIMAL_COMMA, DEVICE, ENCODING, FILES, FORCE, MODEL, TO, Device
 from residuum.cli.output import Fact
+from residuum.optional_dependencies import require_client
 
 if TYPE_CHECKING:
     from detector.manifest import Manifest
@@ -121,7 +121,7 @@ def find_inputs(manifest: Manifest, files: Sequence[str]) -> tuple[str, ...]:
     from detector import images
     from detector.errors import SettingError
     from detector.files import expand
-    from residuum.cli.optional_dependencies import require_images
+    from residuum.optional_dependencies import require_images
 
     paths = expand(files)
     scores_images = manifest.image is not None and manifest.image.files

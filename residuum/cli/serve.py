@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from residuum.cli.command import OptionHelp, help_of, lazy_help
-from residuum.cli.optional_dependencies import require_serving
 from residuum.cli.options import Device
+from residuum.optional_dependencies import require_serving
 
 MODELS = Annotated[
     Path,

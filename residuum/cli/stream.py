@@ -12,8 +12,8 @@ import typer
 
 from residuum.cli import output
 from residuum.cli.command import OptionHelp, given, help_of, lazy_help
-from residuum.cli.optional_dependencies import require_streaming
 from residuum.cli.options import MODEL, Device
+from residuum.optional_dependencies import require_streaming
 
 if TYPE_CHECKING:
     from serving.stream.worker import StreamProgress

@@ -13,9 +13,9 @@ from residuum import describe
 from residuum.cli import output
 from residuum.cli.command import OptionHelp, allow_interrupted_reads, given, help_of, lazy_help
 from residuum.cli.durations import parse_seconds
-from residuum.cli.optional_dependencies import require_training
 from residuum.cli.options import DECIMAL_COMMA, ENCODING, FILES, Device
 from residuum.cli.output import Fact
+from residuum.optional_dependencies import require_training
 
 if TYPE_CHECKING:
     from detector.images import ImageSpec, Mode
@@ -239,7 +239,7 @@ def _image(paths: list[str], size: str | None, mode: Mode | None, image: str | N
     """Return the size and the mode of the images in files, or in rows of pixels; None for other tables."""
     from detector import images
     from detector.errors import SettingError
-    from residuum.cli.optional_dependencies import require_images
+    from residuum.optional_dependencies import require_images
 
     if are_images:
         if image:

@@ -11,9 +11,9 @@ import typer
 from detector.files import expand
 from detector.manifest import Manifest
 from residuum.cli import output, placeholders
-from residuum.cli.optional_dependencies import require_plotting
 from residuum.cli.output import Fact
 from residuum.cli.score import SOME_REJECTED, find_inputs, reading_progress
+from residuum.optional_dependencies import require_plotting
 from serving.files.scoring import rejects_beside
 from serving.files.transform import Transform, TransformJob, TransformSummary, transform_files
 

@@ -12,7 +12,6 @@ from residuum.cli.options import FORMAT
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from training.settings import VariantSettings
     from training.variants import Variant
 
 
@@ -22,11 +21,12 @@ def variants(
     format: FORMAT = "text",  # noqa: A002 - the option's name
 ) -> None:
     """List the autoencoder variants: what each does, when to choose it, its paper, and its settings."""
+    from residuum.catalog import describe_variant
     from training.variants import VARIANTS, named
 
     if format == "json":
         shown = {name: named(name)} if name else VARIANTS
-        listed = [_as_dict(key, variant) for key, variant in shown.items()]
+        listed = [describe_variant(key, variant) for key, variant in shown.items()]
         output.print_json(listed[0] if name else listed)
     elif name:
         output.print_tables(*_details(name, named(name)))
@@ -38,23 +38,6 @@ def variants(
                 ("set one", "residuum train --variant sparse --set driver=top-k ..."),
             ]
         )
-
-
-def _as_dict(name: str, variant: Variant) -> dict[str, Any]:
-    return {
-        "name": name,
-        "summary": variant.summary,
-        "choose_when": variant.choose_when,
-        "paper": variant.paper,
-        "settings": _settings_as_dict(variant.settings),
-        "settings_of_windows": _settings_as_dict(variant.windowed.settings) if variant.windowed else {},
-    }
-
-
-def _settings_as_dict(settings: type[VariantSettings]) -> dict[str, Any]:
-    from training.settings import describe_settings
-
-    return {key: setting._asdict() for key, setting in describe_settings(settings).items()}
 
 
 def _overview(table: dict[str, Variant]) -> Table:

@@ -356,3 +356,50 @@ def _text(frame: Any, name: str) -> list[str | None]:  # noqa: ANN401 - any fram
 
 def _list(column: Any) -> list[Any]:  # noqa: ANN401 - a polars or a pyarrow column
     return list(column.to_list() if isinstance(column, pl.Series) else column.to_pylist())
+
+
+def test_structured_reasons_are_those_of_the_texts(detector: Detector, rows: pl.DataFrame, expected: pl.DataFrame) -> None:
+    found = detector.score(rows, structured=True)
+    assert found.columns == [*expected.columns[: -len(ADDED) + 3], "reasons", "rejected"]
+    for objects, text in zip(found["reasons"].to_list(), expected["reason_1"].to_list(), strict=True):
+        assert (objects is None) == (text is None)
+        if objects:
+            assert text.startswith(f"{objects[0]['column']} = {objects[0]['found']} (expected {objects[0]['expected']}")
+            assert [*objects[0]] == ["column", "found", "expected", "share"]
+    objects = found["reasons"].to_list()
+    pandas = detector.score(rows.to_pandas(), structured=True)["reasons"]
+    assert [each if isinstance(each, list) else None for each in pandas] == objects
+    assert detector.score(rows.to_arrow(), structured=True)["reasons"].to_pylist() == objects
+    assert "reasons" not in detector.score(rows, structured=True, reasons="none").columns
+    assert detector.score(rows.to_pandas().to_numpy(), structured=True).dtype.names[-2:] == ("reasons", "rejected")
+
+
+def test_reasons_are_a_table_too(detector: Detector, rows: pl.DataFrame) -> None:
+    frame = pl.concat([rows.cast(pl.String).with_columns(temperature=pl.lit("hot")).head(1), rows.cast(pl.String)])
+    objects = detector.score(frame, structured=True, reasons="all", top=2)["reasons"].to_list()
+    table = detector.explain(frame, reasons="all", top=2)
+    assert table.columns == ["row", "rank", "column", "found", "expected", "share"]
+    lines = [(row, rank, *each.values()) for row, of_row in enumerate(objects) for rank, each in enumerate(of_row or [], 1)]
+    assert table.rows() == lines
+    pandas = detector.explain(rows.to_pandas())
+    assert type(pandas) is pd.DataFrame
+    assert type(detector.explain(rows.to_arrow())) is pa.Table
+    assert type(detector.explain(rows.to_pandas().to_numpy())) is pl.DataFrame
+    assert pandas["row"].nunique() == detector.score(rows)["is_anomaly"].sum()
+
+
+def test_contributions_sum_to_the_score(detector: Detector, rows: pl.DataFrame, expected: pl.DataFrame) -> None:
+    found = detector.contributions(rows)
+    manifest = detector.manifest
+    assert found.shape == (rows.height, len(manifest.columns) + len(manifest.score.extra_terms))
+    np.testing.assert_allclose(found.sum(axis=1), expected["anomaly_score"], rtol=TOLERANCE, atol=TOLERANCE)
+    np.testing.assert_array_equal(detector.contributions(rows.to_pandas()), found)
+    hot = rows.with_columns(temperature=pl.when(pl.int_range(rows.height) == 3).then(pl.lit("hot")).otherwise("temperature"))
+    assert np.isnan(detector.contributions(hot)).all(axis=1).tolist() == [row == 3 for row in range(rows.height)]
+
+
+def test_a_category_never_seen_in_training_is_named(detector: Detector, rows: pl.DataFrame) -> None:
+    verdicts = detector.score(rows.with_columns(machine=pl.lit("saw")))
+    assert verdicts["is_anomaly"].all()
+    text = verdicts.select(pl.concat_str(pl.col("^reason_.$"), separator=";", ignore_nulls=True)).to_series()
+    assert text.str.contains("machine = saw, never seen in training (expected", literal=True).all()

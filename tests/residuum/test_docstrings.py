@@ -9,15 +9,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import residuum
 from tests.data.make_bundle import KEPT
-from tests.tables import normal_rows
+from tests.tables import normal_rows, planted_anomalies
 from training import fit
 from training.recipe import Recipe
 
-PUBLIC: dict[str, Any] = {"residuum": residuum, "train": residuum.train, "load": residuum.load}
+FUNCTIONS = ("train", "load", "evaluate", "calibrate", "finetune", "compare", "promote", "rollback", "variants")
+PUBLIC: dict[str, Any] = {"residuum": residuum} | {name: getattr(residuum, name) for name in FUNCTIONS}
 for owner in (residuum.Detector, residuum.AutoencoderDetector):
     PUBLIC[owner.__name__] = owner
     for name, member in vars(owner).items():
@@ -27,8 +29,8 @@ WITH_EXAMPLE = [name for name, value in PUBLIC.items() if ">>>" in (inspect.getd
 
 
 def test_functions_and_classes_have_examples() -> None:
-    methods = {f"Detector.{name}" for name in ("score", "embed", "reconstruct", "decode", "generate")}
-    assert {"train", "load", "Detector", "AutoencoderDetector", *methods} <= set(WITH_EXAMPLE)
+    methods = {f"Detector.{name}" for name in ("score", "explain", "contributions", "embed", "reconstruct", "decode", "generate")}
+    assert {*FUNCTIONS, "Detector", "AutoencoderDetector", *methods} <= set(WITH_EXAMPLE)
 
 
 @pytest.mark.parametrize("name", [name for name, value in PUBLIC.items() if callable(value)])
@@ -50,6 +52,8 @@ def test_examples_run(name: str, tmp_path: Path, variational: Path, monkeypatch:
     shutil.copytree(KEPT, "models/pumps/1")
     shutil.copytree(variational, "models/pumps-with-prior")
     normal_rows(30, seed=5).write_csv("today.csv")
+    labelled = pl.concat([normal_rows(40, seed=5), planted_anomalies(10)])
+    labelled.with_columns(state=pl.Series(["ok"] * 40 + ["leak"] * 10)).write_csv("labelled.csv")
     examples = doctest.DocTestParser().get_doctest(inspect.getdoc(PUBLIC[name]) or "", {}, name, None, None)
     failures: list[str] = []
     doctest.DocTestRunner().run(examples, out=failures.append)

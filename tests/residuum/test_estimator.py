@@ -60,6 +60,8 @@ def test_signs_are_scikit_learns(fitted: AutoencoderDetector, rows: pd.DataFrame
     verdicts = fitted.detector_.score(rows)
     assert np.array_equal(fitted.score_samples(rows), -verdicts["anomaly_score"])
     assert fitted.offset_ == -fitted.detector_.threshold
+    assert repr(fitted.detector_).startswith("<Detector (not saved): ")
+    np.testing.assert_allclose(fitted.detector_.contributions(rows).sum(axis=1), verdicts["anomaly_score"])
     assert np.array_equal(fitted.decision_function(rows), fitted.score_samples(rows) - fitted.offset_)
     assert np.array_equal(fitted.predict(rows) == -1, verdicts["is_anomaly"])
     assert set(fitted.predict(rows)) == {-1, 1}

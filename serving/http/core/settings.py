@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import re
 import tomllib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from detector.columns import format_names, suggest_names
 from detector.errors import SettingError
 from detector.graph import Device
 from serving.limits import Limits
@@ -80,7 +82,8 @@ def load(path: Path | None, options: dict[str, Any]) -> HttpSettings:
     keys = {field.name: field.encode_name for field in msgspec.structs.fields(HttpSettings)}
     overrides = {keys[name]: value for name, value in options.items() if value is not None}
     try:
-        values = tomllib.loads(path.read_text()) if path else {}
+        values = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+        _check_keys(path, values, list(keys.values()))
         settings = msgspec.convert(values | overrides, HttpSettings, dec_hook=_to_path)
     except OSError as error:
         raise SettingError(f"cannot read {path}: {error.strerror}") from error
@@ -90,6 +93,17 @@ def load(path: Path | None, options: dict[str, Any]) -> HttpSettings:
         raise SettingError(f"{path or 'the settings'}: {error}") from error
     _check(settings)
     return settings
+
+
+def _check_keys(path: Path | None, found: Iterable[str], known: Sequence[str]) -> None:
+    """Raise unless all keys of a settings file are settings; the message suggests similar ones."""
+    unknown = [key for key in found if key not in known]
+    if unknown:
+        noun = "key" if len(unknown) == 1 else "keys"
+        near = suggest_names(unknown, known)
+        raise SettingError(
+            f"{path} has the unknown {noun} {format_names(unknown)}{near}; there are {format_names(sorted(known), len(known))}"
+        )
 
 
 def _to_path(target: type, value: object) -> Path:
