@@ -10,6 +10,14 @@ import typer
 Device = Literal["auto", "cpu", "cuda"]
 Format = Literal["text", "json"]
 
+
+def complete_variant(start: str) -> list[str]:
+    """Return the variants whose names begin with a text, for shells."""
+    from training.variants import VARIANTS
+
+    return [name for name in VARIANTS if name.startswith(start)]
+
+
 MODEL = Annotated[
     Path,
     typer.Argument(

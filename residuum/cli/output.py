@@ -125,13 +125,11 @@ def _blocks(table: Table) -> Group:
     from rich.padding import Padding
     from rich.text import Text
 
-    headings = [str(column.header) for column in table.columns]
+    headings = [f"{column.header}: " if column.header else "" for column in table.columns]
     lines: list[Text | Padding] = [Text(str(table.title or ""), style="bold")]
-    for first, *others in zip(*(column.cells for column in table.columns), strict=True):
-        lines.append(Text(str(first)))
-        for heading, cell in zip(headings[1:], others, strict=True):
-            label = f"{heading}: " if heading and str(cell).strip() else ""
-            lines.append(Padding(Text(f"{label}{cell}".strip()), (0, 0, 0, 2)))
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        texts = [f"{heading}{cell}" for heading, cell in zip(headings, map(str, cells), strict=True) if cell.strip()]
+        lines += [Padding(Text(text.strip()), (0, 0, 0, 2 * bool(at))) for at, text in enumerate(texts)]
     return Group(*lines, "")
 
 

@@ -13,7 +13,7 @@ from residuum import describe
 from residuum.cli import output
 from residuum.cli.command import OptionHelp, allow_interrupted_reads, given, help_of, lazy_help
 from residuum.cli.durations import parse_seconds
-from residuum.cli.options import DECIMAL_COMMA, ENCODING, FILES, Device
+from residuum.cli.options import DECIMAL_COMMA, ENCODING, FILES, Device, complete_variant
 from residuum.cli.output import Fact
 from residuum.optional_dependencies import require_training
 
@@ -52,7 +52,10 @@ def train(
         Path,
         typer.Option(help="The model's folder, such as models/pumps; each training adds a version to it.", show_default=False),
     ],
-    variant: Annotated[str | None, typer.Option(help="The autoencoder; see `residuum variants`.", show_default=False)] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="The autoencoder; see `residuum variants`.", show_default=False, autocompletion=complete_variant),
+    ] = None,
     set: Annotated[  # noqa: A002 - the option's name
         Names,
         typer.Option(

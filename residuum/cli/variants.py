@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from residuum.cli import output
-from residuum.cli.options import FORMAT
+from residuum.cli.options import FORMAT, complete_variant
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def variants(
-    name: Annotated[str | None, typer.Argument(help="A variant, to show all of its settings.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A variant, to show all of its settings.", show_default=False, autocompletion=complete_variant),
+    ] = None,
     *,
     format: FORMAT = "text",  # noqa: A002 - the option's name
 ) -> None:

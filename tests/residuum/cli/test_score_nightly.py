@@ -51,6 +51,26 @@ def test_all_outputs_of_a_run_are_dated(run: Run, model: Path, tmp_path: Path) -
     assert (summary["written"], summary["rejects"]) == (f"a-{TODAY}.csv", f"r-{TODAY}.csv")
 
 
+@pytest.mark.parametrize(("suffix", "numbers"), [("csv", [4, 6]), ("ndjson", [3, 5]), ("json", [2, 3]), ("parquet", [2, 3])])
+def test_files_are_numbered_from_one_by_line_or_row(suffix: str, numbers: list[int], run: Run, model: Path) -> None:
+    rows = normal_rows(3, seed=5, holes=0.0).cast(pl.String)
+    rows[1, "temperature"] = "hot"
+    header, *lines = rows.write_csv().splitlines()
+    texts = {
+        "csv": "\n".join([header, "\n\n".join(lines)]),
+        "ndjson": rows.write_ndjson().replace("\n", "\n\n"),
+        "json": json.dumps(rows.to_dicts(), indent=1),
+    }
+    if suffix == "parquet":
+        rows.write_parquet("in.parquet")
+    else:
+        Path(f"in.{suffix}").write_text(texts[suffix])
+    result = run("score", model, f"in.{suffix}", "--to", "out.csv")
+    assert result.exit_code == 0, result.output
+    assert pl.read_csv("out.rejects.csv")["row"].to_list() == numbers[:1]
+    assert pl.read_csv("out.csv")["row"].to_list()[-1:] == numbers[1:]
+
+
 @pytest.mark.parametrize("option", ["--to", "--rejects", "--summary", "--heatmaps"])
 @pytest.mark.parametrize("name", ["a-{day}.csv", "a-{}.csv", "{date}-{time}.csv", "{Date}.csv", "{0}.csv"])
 def test_other_placeholders_are_errors(option: str, name: str, run: Run, model: Path, table: Path) -> None:

@@ -110,6 +110,16 @@ def test_reasons_and_only(service: Service, rows: list[Any]) -> None:
     assert not any("reasons" in each for each in service.post(rows, params={"reasons": 0}).json()["verdicts"])
 
 
+def test_rows_are_numbered_from_zero_and_lines_from_one(service: Service, rows: list[Any]) -> None:
+    three = [rows[0], {"temperature": "hot"}, rows[1]]
+    assert [each["row"] for each in service.post(three).json()["verdicts"]] == [0, 1, 2]
+    lines = "\n\n".join(map(json.dumps, three)) + "\n"
+    done = ASK.post(
+        f"{service.url}/v1/models/pumps/score", content=lines, headers={"content-type": "application/x-ndjson"}
+    ).text.splitlines()
+    assert [json.loads(line)["row"] for line in done[:-1]] == [1, 3, 5]
+
+
 @pytest.mark.parametrize("count", [1, 20, 1000])
 def test_a_category_never_seen_in_training_is_flagged_and_named(service: Service, count: int) -> None:
     rows = normal_rows(20, seed=5, holes=0.0).with_columns(machine=pl.lit("saw")).to_dicts()

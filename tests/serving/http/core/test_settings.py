@@ -35,7 +35,9 @@ def test_an_option_overrides_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("prot = 9", "prot"),
+        ("prot = 9", r"unknown key 'prot' \(near: 'port'\)"),
+        ("metrics_port = 9\nmaxrows = 1", r"unknown keys 'metrics_port', 'maxrows' \(near: .*'max-rows'.*'metrics-port'"),
+        ("[serve]\nport = 9", "unknown key 'serve'"),
         ('port = "x"', r"port"),
         ("port = ", "is not valid TOML"),
         ("max-rows = 0", "max-rows must be more than 0"),
