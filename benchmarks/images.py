@@ -200,8 +200,8 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
     for index in defects[:: max(1, len(defects) // DEFECTS)][:DEFECTS]:
         with torch.no_grad():
             score, contribution, *_ = detector.graph(torch.from_numpy(data.matrix[[index]]))
-        warm = heat(contribution[0].numpy(), float(score), threshold)
-        content = draw_heatmap(reader_of(data.files[index]), warm)
+        warm = heat(contribution[0].numpy(), threshold)
+        content = draw_heatmap(reader_of(data.files[index]), warm, float(score), threshold)
         pages.append(np.pad(np.asarray(pillow.open(io.BytesIO(content))), ((0, 8), (0, 16), (0, 0)), constant_values=255))
     pages += [np.full_like(pages[0], 255)] * (-len(pages) % 4)
     sheet = np.vstack([np.hstack(pages[start : start + 4]) for start in range(0, len(pages), 4)])

@@ -58,7 +58,8 @@ class ImageCodec(WholeBody):
             return self._json.encode(verdicts)
         contribution = self._model.scorer.graph.explain(verdicts.matrix).contribution
         grid = contribution.reshape(self._image.height, self._image.width)
-        return draw_heatmap(self._look, heat(grid, float(verdicts.score[0]), self._model.threshold))
+        threshold = self._model.threshold
+        return draw_heatmap(self._look, heat(grid, threshold), float(verdicts.score[0]), threshold)
 
     def _look(self, image: ImageSpec) -> DecodedImage:
         return decode(io.BytesIO(self._content), image)

@@ -49,7 +49,8 @@ class HeatMaps:
             path = self._path(file)
             with output.output_errors(str(path)):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            output.write(str(path), draw_heatmap(reader_of(file), heat(contribution, float(score), threshold)), force=self._force)
+            drawn = draw_heatmap(reader_of(file), heat(contribution, threshold), float(score), threshold)
+            output.write(str(path), drawn, force=self._force)
 
     def _path(self, file: str) -> Path:
         name = Path(file).resolve().relative_to(self._root)

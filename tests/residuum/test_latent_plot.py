@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from detector.errors import TableError
-from residuum.latent_plot import LatentRows, PlotLabels, draw, project
+from residuum.latent_plot import RING, LatentRows, PlotLabels, draw, isolated_rows, project
 
 
 def embedded(codes: np.ndarray, labels: np.ndarray | None = None) -> LatentRows:
@@ -32,6 +35,38 @@ def test_two_latents_are_shown_as_they_are_and_one_against_the_score() -> None:
     one = project(embedded(two[:, :1]), "score (nats)")
     assert one.axes == ("latent 1", "score (nats)")
     assert np.array_equal(one.points, np.column_stack([two[:, 0], np.arange(9)]))
+
+
+@pytest.mark.parametrize(("latents", "enough"), [(1, True), (2, True), (3, True), (12, False)])
+def test_a_picture_of_too_little_variance_says_so(latents: int, enough: bool) -> None:  # noqa: FBT001 - a parameter
+    rows = embedded(np.random.default_rng(0).normal(size=(500, latents)))
+    plane = project(rows, "score")
+    assert (plane.share >= 0.5) == enough
+    assert (plane.warning == "") == enough
+    if not enough:
+        assert f"only {100 * plane.share:.0f} % of the variance: too little to look at" in plane.warning
+        assert draw(rows, PlotLabels("t", "s"), plane) != draw(rows, PlotLabels("t", "s"), plane._replace(share=1.0))
+
+
+def test_isolated_rows_are_found_and_named() -> None:
+    codes = np.random.default_rng(0).normal(size=(300, 2))
+    codes[[7, 40]] = [[30, 0], [0, -40]]
+    rows = embedded(codes)
+    assert isolated_rows(project(rows, "s").points)[:2] == [40, 7]
+    assert isolated_rows(np.random.default_rng(0).uniform(size=(300, 2))) == []
+    assert isolated_rows(np.zeros((3, 2))) == []
+    texts = PlotLabels("t", "s")
+    assert draw(rows, texts, names={7: "row 9", 40: "row 42"}) != draw(rows, texts)
+
+
+def test_rings_are_seen_among_many_rows() -> None:
+    codes = np.random.default_rng(0).normal(size=(20_000, 2))
+    flagged = np.arange(20_000) < 20
+    pixels = np.asarray(Image.open(io.BytesIO(draw(LatentRows(codes, codes[:, 0], flagged, None), PlotLabels("t", "s"))))).astype(
+        int
+    )
+    red = np.abs(pixels[..., :3] - [int(RING[at : at + 2], 16) for at in (1, 3, 5)]).max(axis=2) < 40
+    assert red[:, :900].sum() > 20 * 40  # pixels of the rings, without the legend
 
 
 @pytest.mark.parametrize("latents", [1, 2, 3])

@@ -12,6 +12,7 @@ from PIL import Image as pillow  # noqa: N813 - it is a module
 
 import residuum
 from detector.images import ImageSpec
+from serving.heatmap import BAR_WIDTH, FOOTER
 from tests import images
 from tests.data.make_bundle import KEPT
 from tests.residuum.cli.running import RUN, Run, error_line, in_a_process
@@ -97,16 +98,27 @@ def test_heat_maps_stand_beside_their_images(model: Path, today: Path, run: Run)
     assert "heat maps  heat" in result.stdout
     maps = sorted(path.relative_to("heat") for path in Path("heat").rglob("*") if path.is_file())
     assert maps == sorted(path.relative_to("today") for path in today.rglob("*.png") if path.name != "broken.png")
-    page = np.asarray(pillow.open("heat/spot/000.png")).astype(int)
-    half = (page.shape[1] - 8) // 2
-    assert page.shape == (128, 2 * 192 + 8, 3)
+    page = _pixels("heat/spot/000.png")
+    assert page.shape == (128 + FOOTER, 2 * 192 + 8, 3)
+    page, half = page[:-FOOTER], 192
     colour = page[:, half + 8 :].max(axis=2) - page[:, half + 8 :].min(axis=2)
     assert page[:, :half].max(axis=2).max() == page[:, :half].min(axis=2).max()  # the original is grey
     assert colour.max() > 60
     dark = page[:, :half, 0] < 60
     assert colour[dark].mean() > 2 * colour[~dark].mean()
-    calm = np.asarray(pillow.open("heat/good/000.png")).astype(int)[:, half + 8 :]
-    assert (calm.max(axis=2) - calm.min(axis=2)).mean() < colour[dark].mean()
+
+
+def test_all_heat_maps_of_a_run_have_one_scale(model: Path, today: Path, run: Run) -> None:
+    run("score", model, today, "--to", "out.csv", "--heatmaps", "heat")
+    pages = {path.relative_to("heat"): _pixels(str(path)) for path in Path("heat").rglob("*.png")}
+    bars = {page[-FOOTER:, -BAR_WIDTH:].tobytes() for page in pages.values()}
+    assert len(bars) == 1
+    maps = {path: page[:-FOOTER, 200:] for path, page in pages.items()}
+    hottest = {path: (page.max(axis=2) - page.min(axis=2)).max() for path, page in maps.items()}
+    haze = {path: (page.max(axis=2) - page.min(axis=2)).mean() for path, page in maps.items()}
+    for scale in (hottest, haze):
+        good, spots = ([value for path, value in scale.items() if path.parts[0] == folder] for folder in ("good", "spot"))
+        assert max(good) < min(spots)
 
 
 def test_heat_maps_change_no_verdict(model: Path, today: Path, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,14 @@ def test_rows_are_drawn(options: tuple[str, ...], run: Run, model: Path, rows: p
     pixels = image.imread("picture.png")
     assert pixels.shape[:2] == (900, 1200)
     assert len(np.unique(pixels.reshape(-1, pixels.shape[2])[:, :3], axis=0)) > 50
+
+
+def test_isolated_rows_are_explained(run: Run, model: Path, rows: pl.DataFrame) -> None:
+    rows.with_columns(pressure=pl.when(pl.int_range(pl.len()) == 41).then(1e6).otherwise("pressure")).write_csv("in.csv")
+    result = run("picture", model, "in.csv", "--to", "picture.png")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^shown +[\d.]+ % of the variance of the codes$", result.stdout, re.MULTILINE)
+    assert re.search(r"^isolated +row 43: score .*, flagged; pressure = 1000000, expected ", result.stdout, re.MULTILINE)
 
 
 def test_errors(run: Run, model: Path, table: Path, rows: pl.DataFrame) -> None:
