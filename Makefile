@@ -4,10 +4,13 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
-# uv takes seconds where pip takes minutes; pip installs uv, and everything else where uv cannot. uv gets pip's indexes: torch's
-# CPU build is chosen from an index that offers it.
+# uv takes seconds where pip takes minutes; pip installs uv, and everything else where uv cannot. uv gets pip's indexes, and both
+# that of TORCH_INDEX, which offers CPU builds of torch.
 ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef TORCH_INDEX
+export PIP_EXTRA_INDEX_URL := $(TORCH_INDEX)
 endif
 ifdef PIP_EXTRA_INDEX_URL
 export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
