@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.cells import missing_words
@@ -257,6 +257,7 @@ def test_growing_numbers_are_kept_on_demand_with_a_note() -> None:
     assert found.note == "only rises: every new value will look unusual"
 
 
+@settings(max_examples=25)  # each takes two inferences of a column
 @given(st.integers(20, 400), st.integers(0, 12), st.randoms(use_true_random=False))
 def test_a_few_unreadable_texts_do_not_change_the_kind(rows: int, unreadable: int, random: Any) -> None:  # noqa: ANN401
     for good, kind in (("1.5", "number"), ("2026-01-31", "date")):
