@@ -8,6 +8,7 @@ format in the manifest, and one that looks like another kind keeps a note; the s
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -27,6 +28,9 @@ FEWEST_DIGITS = 6  # of whole numbers that look like identifiers when none of ma
 MANY_ROWS = 200
 EXPECTED_REPEATS = 5.0  # among numbers drawn at random from their range: having none proves that they are identifiers
 DIRECTIVES = {"yyyy": "%Y", "yy": "%y", "mm": "%m", "dd": "%d", "hh": "%H", "ss": "%S"}  # of patterns such as dd/mm/yyyy
+
+
+ColumnCallback = Callable[[int, int], None]
 
 
 class ColumnOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,15 +78,27 @@ class InferredColumns(NamedTuple):
     time_format: str = ""
 
 
-def infer(frame: pl.DataFrame, options: ColumnOptions, missing: frozenset[str]) -> InferredColumns:
+def ignore_columns(done: int, columns: int) -> None:
+    """Do nothing: the default callback."""
+    del done, columns
+
+
+def infer(
+    frame: pl.DataFrame, options: ColumnOptions, missing: frozenset[str], on_column: ColumnCallback = ignore_columns
+) -> InferredColumns:
     """Infer the kind of each column from the whole table; `missing` holds the words that mean a missing cell.
+
+    `on_column` receives the number of columns that are done, and of all; a wide table takes minutes.
 
     Raises:
         SettingError: an option names a column that is not there or contradicts another, the column that orders the rows
             holds no times, or no column is left.
     """
     check_options(options, frame.columns)
-    found = [_column_or_reason(frame[name], options, missing) for name in frame.columns]
+    found: list[Column | IgnoredColumn] = []
+    for name in frame.columns:
+        found.append(_column_or_reason(frame[name], options, missing))
+        on_column(len(found), frame.width)
     columns = [column for column in found if isinstance(column, Column)]
     ignored = [column for column in found if isinstance(column, IgnoredColumn)]
     if not columns:

@@ -28,6 +28,7 @@ from training import export
 from training.fit import ProgressCallback, ignore_progress, reproducible
 from training.graph import DetectorGraph
 from training.inputs import FittedDetector, Source, TrainingData, prepare
+from training.kinds import ColumnCallback, ignore_columns
 from training.manifest import build_manifest, summarize_training
 from training.recipe import Recipe
 from training.series.graph import SeriesGraph
@@ -74,22 +75,35 @@ class TrainingResult(NamedTuple):
     lowered_from: float | None  # the requested or default false-alarm rate, if the rows cannot promise it
 
 
-def train(source: Source, to: Path, recipe: Recipe, on_progress: ProgressCallback = ignore_progress) -> TrainingResult:
+def train(
+    source: Source,
+    to: Path,
+    recipe: Recipe,
+    on_progress: ProgressCallback = ignore_progress,
+    on_column: ColumnCallback = ignore_columns,
+) -> TrainingResult:
     """Train a detector on normal rows and write it as the next version under `to`.
+
+    `on_column` receives the number of columns whose kind is inferred, and of all; then `on_progress` the steps of the fit.
 
     Raises:
         TableError, SettingError: as `fit_detector`.
         TrainingError: as `export_detector`.
         OutputError: the bundle cannot be written.
     """
-    detector = fit_detector(source, recipe, on_progress)
+    detector = fit_detector(source, recipe, on_progress, on_column)
     unsaved = export_detector(detector, recipe.device)
     folder, manifest = write_version(to, unsaved.manifest, unsaved.contents)
     return TrainingResult(folder, manifest, detector.rejects, detector.data.infinite, detector.lowered_from)
 
 
-def fit_detector(source: Source, recipe: Recipe, on_progress: ProgressCallback = ignore_progress) -> TrainedDetector:
-    """Train a detector on normal rows and calibrate it.
+def fit_detector(
+    source: Source,
+    recipe: Recipe,
+    on_progress: ProgressCallback = ignore_progress,
+    on_column: ColumnCallback = ignore_columns,
+) -> TrainedDetector:
+    """Train a detector on normal rows and calibrate it; the callbacks are those of `train`.
 
     Raises:
         TableError: the rows are too few, or all alike.
@@ -98,7 +112,7 @@ def fit_detector(source: Source, recipe: Recipe, on_progress: ProgressCallback =
     started = time.monotonic()
     recipe.check()
     device = torch_device(recipe.device)
-    data = prepare(source, recipe)
+    data = prepare(source, recipe, on_column)
     layout = data.layout()
     if not layout.modelled:
         raise TableError("every column is constant in the training rows, so there is nothing to learn")

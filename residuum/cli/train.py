@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from detector.images import ImageSpec, Mode
     from detector.manifest import Manifest
     from detector.rejects import Reject
-    from training.fit import FitProgress
+    from training.fit import FitProgress, ProgressCallback
     from training.image_table import ImageTable
+    from training.kinds import ColumnCallback
     from training.recipe import Table
     from training.train import TrainingResult
 
@@ -231,8 +232,8 @@ def train(
             check_options(columns, table.frame.columns)
         from training.train import train as train_on  # imports torch, which takes seconds: all checks come before it
 
-        with _progress() as report:
-            trained = train_on(table, to, recipe, report)
+        with _progress() as (report, report_column):
+            trained = train_on(table, to, recipe, report, report_column)
         write_rejects(trained.rejects)
     new = "FOLDER" if are_images else "NEW.csv"
     output.print_facts([*_facts(blank_lines, trained), ("next", f"residuum score {to} {new} --to scored.csv")])
@@ -287,14 +288,17 @@ def _rejects_file(path: str | None, inputs: list[str]) -> Iterator[Callable[[lis
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[FitProgress], None]]:
-    """Show the progress of training."""
+def _progress() -> Iterator[tuple[ProgressCallback, ColumnCallback]]:
+    """Show the progress of training, and before it that of looking at the columns, of which a table may have thousands."""
 
     def text(progress: FitProgress) -> str:
         return f"validation loss {progress.loss:.4g}, best {progress.best:.4g}; Ctrl-C stops and keeps the best"
 
     with output.progress("training") as advance:
-        yield lambda progress: advance(progress.step, progress.steps, text(progress))
+        yield (
+            lambda progress: advance(progress.step, progress.steps, text(progress)),
+            lambda done, columns: advance(done, columns, f"kinds of columns: {done:,} of {columns:,}"),
+        )
 
 
 def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:

@@ -26,6 +26,9 @@ create table slots (series text, place integer, value blob not null, unique (ser
 commit;
 """
 
+# The file itself may be good: it is locked, or the disk fails. The upper bits of a code only say more.
+UNREADABLE_NOW = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -110,6 +113,8 @@ class StateStore:
         try:
             yield
         except (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in UNREADABLE_NOW:  # errors of our own have no code
+                raise StreamError(f"cannot read the position in {self._path}: {error}") from error
             message = f"{self._path} is not a valid state file: {error}"
             raise StreamError(f"{message}; name another one with --state, or delete it to start again") from error
 

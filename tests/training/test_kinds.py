@@ -339,3 +339,9 @@ def test_decimal_commas_are_ignored_with_a_hint() -> None:
     cells = [f"{n % 7},5" for n in range(ROWS)]
     assert "most are like 0,5: --decimal-comma reads them as numbers" in kind_or_reason(cells)
     assert kind_or_reason(cells, category=("c",)) == "category"
+
+
+def test_progress_is_reported_by_column() -> None:
+    frame, seen = pl.DataFrame({"a": [1.5, 2.5], "b": ["x", "y"], "c": [1, 2]}), []
+    infer(frame, ColumnOptions(category=("c",)), missing_words(), lambda done, columns: seen.append((done, columns)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]

@@ -14,6 +14,7 @@ from training.inputs.base import FittedDetector, Source, TrainingData
 from training.inputs.images import ImageTrainingData
 from training.inputs.series import SeriesTrainingData
 from training.inputs.tabular import TabularTrainingData
+from training.kinds import ColumnCallback, ignore_columns
 from training.recipe import InputKind, Recipe
 
 KINDS: dict[InputKind, type[TrainingData]] = {
@@ -25,11 +26,13 @@ KINDS: dict[InputKind, type[TrainingData]] = {
 __all__ = ["KINDS", "FittedDetector", "Source", "TrainingData", "prepare"]
 
 
-def prepare(source: Source, recipe: Recipe) -> TrainingData:
+def prepare(source: Source, recipe: Recipe, on_column: ColumnCallback = ignore_columns) -> TrainingData:
     """Return the training data of a recipe: kinds inferred, rows rejected, split or windows cut.
+
+    `on_column` receives the number of columns of a table whose kind is inferred, and of all.
 
     Raises:
         TableError: too few rows, or a column that the rows are ordered by is not complete.
         SettingError: an option does not fit the table.
     """
-    return KINDS[recipe.kind].prepare(source, recipe)
+    return KINDS[recipe.kind].prepare(source, recipe, on_column)

@@ -20,6 +20,7 @@ from training.export import GraphPart
 from training.fit import FitResult, ProgressCallback
 from training.graph import DetectorGraph
 from training.image_table import ImageTable
+from training.kinds import ColumnCallback, ignore_columns
 from training.layout import FeatureLayout
 from training.recipe import Recipe, Table
 from training.series.graph import SeriesGraph
@@ -63,7 +64,7 @@ class TrainingData(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def prepare(cls, source: Source, recipe: Recipe) -> Self:
+    def prepare(cls, source: Source, recipe: Recipe, on_column: ColumnCallback = ignore_columns) -> Self:
         """Infer kinds, reject rows, and split the rest or cut windows.
 
         Raises:

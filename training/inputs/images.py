@@ -15,7 +15,7 @@ from training.image_model import energy_weights
 from training.image_table import ImageTable
 from training.inputs.base import FittedDetector, Source, describe_rejects
 from training.inputs.tabular import TabularTrainingData, Whitening
-from training.kinds import ColumnOptions
+from training.kinds import ColumnCallback, ColumnOptions, ignore_columns
 from training.layout import FeatureLayout
 from training.pixels import build_pixel_layout
 from training.recipe import Recipe
@@ -34,10 +34,10 @@ class ImageTrainingData(TabularTrainingData):
         return self.recipe.image
 
     @classmethod
-    def prepare(cls, source: Source, recipe: Recipe) -> Self:
+    def prepare(cls, source: Source, recipe: Recipe, on_column: ColumnCallback = ignore_columns) -> Self:
         """Split images; a table is prepared as other tables are."""
         if not isinstance(source, ImageTable):
-            return super().prepare(source, recipe)
+            return super().prepare(source, recipe, on_column)
         images = len(source.matrix)
         try:
             parts = split(images, recipe.false_alarm_rate, recipe.seed, None, lenient=recipe.lenient)

@@ -25,7 +25,7 @@ from detector.rejects import Reject
 from detector.windows import Window
 from training.fit import ProgressCallback
 from training.inputs.base import FittedDetector, ScoreFunction, Source, TrainingData, describe_rejects, require_table
-from training.kinds import infer
+from training.kinds import ColumnCallback, ignore_columns, infer
 from training.layout import FeatureLayout, build_layout, learn_vocabularies
 from training.recipe import Recipe
 from training.series.cross_fit import cross_fit
@@ -61,12 +61,12 @@ class SeriesTrainingData(TrainingData):
         return AlarmRule(smoothing=settings.smoothing, m=settings.m, n=settings.n, release=settings.release, quiet=settings.quiet)
 
     @classmethod
-    def prepare(cls, source: Source, recipe: Recipe) -> Self:
+    def prepare(cls, source: Source, recipe: Recipe, on_column: ColumnCallback = ignore_columns) -> Self:
         """Infer kinds, reject rows without time or key, and index windows."""
         table = require_table(source)
         window = _window_of(recipe)
         missing = cells.missing_words(recipe.missing)
-        inferred = infer(table.frame, recipe.columns, missing)
+        inferred = infer(table.frame, recipe.columns, missing, on_column)
         readable = encode(table.frame, inferred.columns, table.rows, missing=recipe.missing, finite=True)
         window = msgspec.structs.replace(window, time_format=inferred.time_format)
         keyed, rejects = keyed_rows(TableBatch(table.frame, table.rows, []), readable, window, recipe.missing)

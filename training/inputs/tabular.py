@@ -25,7 +25,7 @@ from training.features import Cells, Features
 from training.fit import ProgressCallback, fit
 from training.graph import DetectorGraph
 from training.inputs.base import FittedDetector, ScoreFunction, Source, TrainingData, describe_rejects, require_table
-from training.kinds import ColumnOptions, infer
+from training.kinds import ColumnCallback, ColumnOptions, ignore_columns, infer
 from training.layout import FeatureLayout, build_layout, learn_vocabularies
 from training.models import Autoencoder, MemoryAutoencoder, RowModel
 from training.recipe import Recipe
@@ -64,11 +64,11 @@ class TabularTrainingData(TrainingData):
         return rows
 
     @classmethod
-    def prepare(cls, source: Source, recipe: Recipe) -> Self:
+    def prepare(cls, source: Source, recipe: Recipe, on_column: ColumnCallback = ignore_columns) -> Self:
         """Infer kinds, reject unreadable rows, split, and learn vocabularies from the training rows."""
         table = require_table(source)
         missing = cells.missing_words(recipe.missing)
-        inferred = infer(table.frame, cls._column_options(table.frame, recipe), missing)
+        inferred = infer(table.frame, cls._column_options(table.frame, recipe), missing, on_column)
         cls._check_columns(len(inferred.columns), recipe)
         readable = encode(table.frame, inferred.columns, table.rows, missing=recipe.missing, finite=True)
         frame = table.frame.filter(pl.Series(readable.accepted))

@@ -95,7 +95,7 @@ def recipes(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     """The recipes that `train` is called with, instead of training."""
     found: list[Recipe] = []
 
-    def stop(_table: object, _to: object, recipe: Recipe, _report: object) -> None:
+    def stop(_table: object, _to: object, recipe: Recipe, *_callbacks: object) -> None:
         found.append(recipe)
         raise SettingError("stopped by the test")
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,7 @@ from tests.serving.stream.conftest import (
 
 FRAME = rows(300)
 MALFORMED = 1_000_000 if TORTURE else 6_000
+STATE_ROUNDS = 40 if TORTURE else 4
 
 
 def test_malformed_records_are_all_answered_and_memory_stays_flat(
@@ -109,31 +113,93 @@ def test_a_log_that_fails_changes_neither_verdicts_nor_the_exit(log: str, pumps:
         process.kill()
 
 
+class FailingState:
+    """A state file that fails at random, and works again."""
+
+    def __init__(self, path: Path, chance: random.Random) -> None:
+        self._path = path
+        self._chance = chance
+        self._journal = path.with_name(f"{path.name}-journal")
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """Let it fail, in a way that chance decides, while the block runs."""
+        with self._chance.choice([self._locked, self._without_journal])():
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Lock it, as a backup does."""
+        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None, timeout=30)) as other:
+            other.execute("begin exclusive")
+            yield
+
+    @contextlib.contextmanager
+    def _without_journal(self) -> Iterator[None]:
+        """Put a folder in the place of its journal, so that nothing can be written."""
+        while not self._journal.is_dir():
+            with contextlib.suppress(FileExistsError):  # the worker is writing
+                self._journal.mkdir()
+        try:
+            yield
+        finally:
+            self._journal.rmdir()
+
+
 @pytest.mark.long
-def test_a_state_file_that_is_locked_changes_no_verdict_and_holds_up_no_shutdown(
+def test_a_state_file_that_fails_at_random_changes_no_verdict_and_holds_up_no_shutdown(
     start_process: StartProcess, pumps: Path, tmp_path: Path
 ) -> None:
+    """The worker ends where it cannot write its position, and is started again, while lines go on arriving."""
     source, out, state = tmp_path / "readings.ndjson", tmp_path / "verdicts.ndjson", tmp_path / "state"
     lines = [value + b"\n" for value in values(FRAME)]
+    chance = random.Random(SEED)  # noqa: S311 - no secret
     options = ("--from", source, "--to", out, "--state", state, "--deadline", 2)
-    source.write_bytes(b"".join(lines[:100]))
+    source.write_bytes(lines[0])
     worker = start_process(*options, bundle=pumps)
-    until(lambda: state.exists() and out.exists() and out.read_bytes().count(b"\n") == 100)
     until(lambda: bool(state_rows(state)))
-    with contextlib.closing(sqlite3.connect(state, isolation_level=None)) as other:
-        other.execute("begin exclusive")  # as a backup does
-        source.write_bytes(b"".join(lines))
-        until(lambda: out.read_bytes().count(b"\n") == FRAME.height)
-        began = time.monotonic()
-        assert worker.stop() in {0, 2}
-        assert time.monotonic() - began < 8
-    worker = start_process(*options, bundle=pumps)
+    writer = LineWriter(source, lines[1:], STATE_ROUNDS * 1.5)
+    writer.start()
+    failing = FailingState(state, chance)
+    for _ in range(STATE_ROUNDS):
+        with failing.failing():
+            time.sleep(chance.uniform(0, 1.5) if chance.random() < 0.8 else 6)  # SQLite waits for 5 seconds
+            if chance.random() < 0.3 and worker.process.poll() is None:
+                began, has_started = time.monotonic(), "streaming" in worker.log
+                assert worker.stop() in ({0, 2} if has_started else {0, 2, 143, -signal.SIGTERM})
+                assert time.monotonic() - began < 8
+        if worker.process.poll() is not None:
+            assert worker.process.returncode in {0, 2, 143, -signal.SIGTERM}
+            assert "is not a valid state file" not in worker.log
+            worker = start_process(*options, bundle=pumps)
+        time.sleep(chance.uniform(0, 0.5))
+    writer.join()
+    if worker.process.poll() is not None:
+        worker = start_process(*options, bundle=pumps)
     until(lambda: state_rows(state) == [FRAME.height + 1])
     assert worker.stop() == 0
     found = [json.loads(line) for line in out.read_bytes().splitlines()]
     by_row = {verdict["origin"]["row"]: verdict for verdict in found}
     assert sorted(by_row) == list(range(1, FRAME.height + 1))
-    assert all(verdict == by_row[verdict["origin"]["row"]] for verdict in found)
+    for verdict in found:
+        other = by_row[verdict["origin"]["row"]]
+        assert verdict | {"anomaly_score": pytest.approx(other["anomaly_score"], rel=1e-5)} == other
+
+
+class LineWriter(threading.Thread):
+    """Appends lines to a file, one after the other, over some seconds."""
+
+    def __init__(self, path: Path, lines: list[bytes], seconds: float) -> None:
+        super().__init__(daemon=True)
+        self._path = path
+        self._lines = lines
+        self._pause = seconds / len(lines)
+
+    def run(self) -> None:
+        for line in self._lines:
+            with self._path.open("ab") as file:
+                file.write(line)
+            time.sleep(self._pause)
 
 
 def state_rows(state: Path) -> list[int]:

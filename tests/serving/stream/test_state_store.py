@@ -51,6 +51,19 @@ def test_a_damaged_file_is_rejected(store: StateStore, tmp_path: Path, statement
         _ = store.position(), list(store.records())
 
 
+def test_a_locked_file_is_not_called_damaged(store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    store.commit(POSITION, [])
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **options: connect(path, timeout=0, **options))
+    with contextlib.closing(connect(tmp_path / "state", isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        with contextlib.closing(StateStore(tmp_path / "state")) as opened:
+            with pytest.raises(StreamError, match=r"cannot read the position in .*: database is locked"):
+                opened.position()
+            other.execute("rollback")
+            assert opened.position() == POSITION
+
+
 def test_another_programs_database_is_rejected_and_not_changed(store: StateStore, tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "state")) as file, file:
         file.execute("create table invoices (number integer)")
