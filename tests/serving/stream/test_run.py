@@ -123,7 +123,7 @@ class FailingState:
 
     @contextlib.contextmanager
     def failing(self) -> Iterator[None]:
-        """Let it fail, in a way that chance decides, while the block runs."""
+        """Fail in a way that chance decides, while the block runs."""
         with self._chance.choice([self._locked, self._without_journal])():
             yield
 
