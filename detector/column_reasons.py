@@ -20,8 +20,10 @@ from detector.reasons import (
     SCHEMA,
     is_reported,
     largest,
+    ranking_shares,
     shares_of,
 )
+from detector.unseen import UnseenCategories
 
 
 def rank(
@@ -32,8 +34,10 @@ def rank(
     `frame` and `matrix` hold the same rows. Terms that belong to no column (`extra`) have neither found nor expected.
     """
     shares = shares_of(outputs.contribution)
-    order = largest(shares, top)
-    at, ranks = np.nonzero(is_reported(np.take_along_axis(shares, order, axis=1)))
+    categories = UnseenCategories(columns)
+    ranking = ranking_shares(shares, categories.indices, categories.find(matrix), top)
+    order = largest(ranking, top)
+    at, ranks = np.nonzero(is_reported(np.take_along_axis(ranking, order, axis=1)))
     index = order[at, ranks]
     found, expected = _texts(_Cells(at, index, frame, matrix, outputs.expected), columns)
     return pl.DataFrame(

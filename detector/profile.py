@@ -26,10 +26,10 @@ def bin_edges(column: Column, cells: np.ndarray) -> np.ndarray:
     return np.unique(np.quantile(known, np.linspace(0.1, 0.9, 9))) if len(known) else np.empty(0)
 
 
-def bin_counts(edges: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Return how many cells each bin holds, `float64[len(edges) + 2]`; the last one counts missing cells."""
+def bin_counts(edges: np.ndarray, cells: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return how many cells each bin holds, or the sum of their `weights`: `float64[len(edges) + 2]`, missing cells last."""
     bins = np.where(np.isnan(cells), len(edges) + 1, np.searchsorted(edges, cells))
-    return np.bincount(bins, minlength=len(edges) + 2).astype(float)
+    return np.bincount(bins, weights, minlength=len(edges) + 2).astype(float)
 
 
 def stability_index(latest: np.ndarray, reference: np.ndarray) -> float:

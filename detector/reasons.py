@@ -2,7 +2,7 @@
 
 A contribution keeps its sign and a row's contributions sum to its score. The *share* that a reason states is the positive
 part of a contribution over the sum of positive parts, so shares lie between 0 and 1. A row's first reason is always
-reported, a further one only if its share rounds to 1 % or more.
+reported, a further one only if its share rounds to 1 % or more, or if its value is a category never seen in training.
 
 `column_reasons` explains rows of a table column by column, `row_reasons` a few records one by one, `image_reasons` images.
 """
@@ -31,6 +31,7 @@ SCHEMA = {
 STRUCT = pl.Struct({name: SCHEMA[name] for name in ("column", "found", "expected", "share")})
 FOUND_DIGITS = 6  # significant digits of a number that was found ...
 EXPECTED_DIGITS = 3  # ... and of one that was expected
+REPORTED = 0.00501  # the least share that rounds to 1 %
 TINY = float(np.finfo(float).tiny)
 POWERS = tuple(float(f"1e{power}") for power in range(-12, 18))
 
@@ -143,6 +144,22 @@ def largest(shares: np.ndarray, top: int) -> np.ndarray:
     order = np.argsort(-shares[rows, candidates], axis=1, kind="stable")
     indices: np.ndarray = candidates[rows, order]
     return indices
+
+
+def ranking_shares(shares: np.ndarray, columns: Sequence[int], is_unseen: np.ndarray, top: int) -> np.ndarray:
+    """Return the shares to rank reasons by: a value that training never saw is among the `top` ones, however small its share.
+
+    `columns` are the indices of the categories, `is_unseen` `bool[rows, categories]`.
+    """
+    found = shares[:, columns]
+    is_raised = is_unseen & (found > 0)
+    if not is_raised.any():
+        return shares
+    last = np.take_along_axis(shares, largest(shares, top)[:, -1:], axis=1)
+    ranking = shares.copy()
+    least = np.maximum(np.nextafter(last, 1.0), REPORTED)
+    ranking[:, columns] = np.where(is_raised, np.maximum(found, least), found)
+    return ranking
 
 
 def is_reported(shares: np.ndarray) -> np.ndarray:

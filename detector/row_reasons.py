@@ -26,8 +26,10 @@ from detector.reasons import (
     Reason,
     is_reported,
     largest,
+    ranking_shares,
     shares_of,
 )
+from detector.unseen import UnseenCategories
 
 EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - epoch seconds are UTC and are written without an offset
 MAX_DECIMALS = 12
@@ -44,14 +46,18 @@ class RowExplainer:
         """Explain rows of these columns; `extra` names the terms that belong to no column."""
         self._columns = columns
         self._extra = extra
+        self._categories = UnseenCategories(columns)
         self._spreads = [(column.highest or 0.0) - (column.lowest or 0.0) for column in columns]
 
     def explain(self, matrix: np.ndarray, outputs: Outputs, top: int, cell_of: CellOf) -> list[list[Reason]]:
         """Return up to `top` reasons for each row of `float64[rows, columns]`, best first; `cell_of` returns cells to quote."""
         shares = shares_of(outputs.contribution)
-        order = largest(shares, top)
-        best = shares[np.arange(len(shares))[:, None], order]
-        counts = is_reported(best).sum(axis=1).tolist()
+        ranking, categories = shares, self._categories
+        if categories.indices:
+            ranking = ranking_shares(shares, categories.indices, categories.find(matrix), top)
+        order, rows = largest(ranking, top), np.arange(len(shares))[:, None]
+        best = shares[rows, order]
+        counts = is_reported(ranking[rows, order]).sum(axis=1).tolist()
         return [
             [
                 self._reason(index, share, matrix[row], outputs.expected[row], partial(cell_of, row))

@@ -21,8 +21,8 @@ from detector.columns import Column
 from detector.profile import LARGE_CHANGE, bin_counts, evenly_spaced, stability_index
 
 CHANCE = 0.001
-MAX_SAMPLE = 1024  # rows that are binned of each batch ...
-MAX_SAMPLE_CELLS = 2**15  # ... and cells
+FIRST_CELLS = 2**18  # all of the first rows are counted ...
+BATCH_CELLS = 2**12  # ... then a sample of each batch, which is a small part of what scoring it takes
 
 
 class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,31 +34,46 @@ class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DriftCounts:
-    """Counts the cells of a run, batch by batch; of long batches a sample."""
+    """Counts the cells of a run, batch by batch; of long runs a sample."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         """Compare with the profiles of these columns; those that have none are left out."""
         self._profiled = [(index, column) for index, column in enumerate(columns) if column.bin_rows]
         self._edges = [np.array(column.bins) for _, column in self._profiled]
         self._counts = [np.zeros(len(column.bin_rows)) for _, column in self._profiled]
-        self._max_rows = min(MAX_SAMPLE, max(1, MAX_SAMPLE_CELLS // max(1, len(self._profiled))))
+        width = max(1, len(self._profiled))
+        self._first_rows, self._batch_rows = FIRST_CELLS // width, max(1, BATCH_CELLS // width)
+        self._samples: list[tuple[np.ndarray, float]] = []  # rows that are not counted yet, and what each of them weighs
+        self._sampled = 0  # rows in `_samples`
         self._rows = self._squares = 0.0  # sums of the sampled rows' weights, and of their squares
 
     def add(self, matrix: np.ndarray) -> None:
         """Count rows, `float64[rows, columns]`."""
         if not self._profiled or not len(matrix):
             return
-        sample = evenly_spaced(matrix, self._max_rows)
+        first = max(0, self._first_rows - int(self._rows))
+        sample = evenly_spaced(matrix, max(first, self._batch_rows)).copy()
         weight = len(matrix) / len(sample)
         self._rows += len(matrix)
         self._squares += len(sample) * weight**2
+        self._samples.append((sample, weight))
+        self._sampled += len(sample)
+        if self._sampled >= self._first_rows:  # many at once, because each count of a column has a price of its own
+            self._count()
+
+    def _count(self) -> None:
+        rows = np.concatenate([sample for sample, _ in self._samples])
+        weights = np.concatenate([np.full(len(sample), weight) for sample, weight in self._samples])
         for at, ((index, _), edges) in enumerate(zip(self._profiled, self._edges, strict=True)):
-            self._counts[at] += weight * bin_counts(edges, sample[:, index])
+            self._counts[at] += bin_counts(edges, rows[:, index], weights)
+        self._samples, self._sampled = [], 0
 
     def columns(self) -> tuple[ColumnDrift, ...]:
         """Return the index of each column, the largest first; empty without rows or profiles."""
         if not self._rows:
             return ()
+        if self._samples:
+            self._count()
         rows = self._rows**2 / self._squares  # as many unweighted rows tell as much
         scale = rows / self._rows
         found = [self._drift(column, scale * counts) for (_, column), counts in zip(self._profiled, self._counts, strict=True)]

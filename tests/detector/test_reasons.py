@@ -106,6 +106,15 @@ def test_a_share_that_rounds_to_zero_is_not_reported(second: float, reported: in
     assert len(texts_of({}, [100 - second, second, 0, 0, 0, 0])) == reported
 
 
+@pytest.mark.parametrize("top", [1, 2, 3, 9])
+def test_a_value_never_seen_in_training_is_named_however_small_its_share(top: int) -> None:
+    contribution = [1000.0, 400.0, 0.1, 300.0, 200.0, 100.0]
+    texts = texts_of({"machine": "crane"}, contribution, top=top)
+    assert len(texts) == min(top, 6)
+    assert texts[-1] == "machine = crane, never seen in training (expected mill, 0 % of the score)"
+    assert not any("machine" in text for text in texts_of({"machine": "mill"}, contribution, top=top))
+
+
 def test_the_first_reason_is_reported_whatever_its_share() -> None:
     nearly_alike = np.linspace(1.0, 0.9, 300)[None]
     assert reasons.is_reported(np.sort(reasons.shares_of(nearly_alike))[:, ::-1]).sum() == 1
