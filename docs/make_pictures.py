@@ -2,7 +2,7 @@
 
 live-page.png     the live page of a service, with normal rows and some anomalies
 latent-space.png  `residuum picture` on the rows of `make demo`
-heat-map.png      `residuum score --heatmaps` on generated tiles, one of which has a spot
+heat-map.png      `residuum score --heatmaps` on two generated tiles, one of which has a spot
 """
 
 from __future__ import annotations
@@ -73,14 +73,20 @@ def latent_space(folder: Path) -> bytes:
 
 
 def heat_map(folder: Path) -> bytes:
-    """Return the heat map of a tile with a spot."""
+    """Return the heat maps of a tile with a spot and of a normal one."""
     for number in range(80):
         tile(number, None, folder / "tiles" / "good" / f"{number:03}.png")
-    tile(1000, (30, 58), folder / "tiles" / "spot" / "000.png")
+    tile(1000, (30, 58), folder / "today" / "0.png")
+    tile(1001, None, folder / "today" / "1.png")
     residuum(folder, "train", "tiles/good", "--to", "models/tiles", "--size", "48x48", "--false-alarm-rate", "0.05")
-    residuum(folder, "score", "models/tiles", "tiles/spot", "--to", "tiles.csv", "--heatmaps", "heat")
-    (heat,) = (folder / "heat").rglob("*.png")
-    return heat.read_bytes()
+    residuum(folder, "score", "models/tiles", "today", "--to", "tiles.csv", "--heatmaps", "heat")
+    maps = [Image.open(path) for path in sorted((folder / "heat").rglob("*.png"))]
+    sheet = Image.new("RGB", (maps[0].width, sum(each.height for each in maps)), "white")
+    for number, each in enumerate(maps):
+        sheet.paste(each, (0, number * each.height))
+    buffer = BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def tile(seed: int, spot: tuple[int, int] | None, path: Path) -> None:
@@ -104,7 +110,8 @@ def live_page(folder: Path) -> bytes:
     (folder / "models" / "pumps" / "pin").write_text("1\n")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with running("serve", "models", "--port", str(port), "--shadow-share", "1", folder=folder), sync_playwright() as started:
+    options = ("--port", str(port), "--shadow-share", "1", "--label-columns", "machine,at")
+    with running("serve", "models", *options, folder=folder), sync_playwright() as started:
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=PAGE)
         ask(url, 50, 0)
