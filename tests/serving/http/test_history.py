@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,26 @@ def test_what_a_locked_file_does_not_take_is_written_later(
         lock.execute("ROLLBACK")
     until(lambda: sum(point["rows"] for point in kept(service)["points"]) == 100)
     assert kept(service)["problem"] == ""
+
+
+def test_a_disk_that_hangs_delays_no_answer_and_no_stop(
+    start: Start, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "TIMEOUT", 0.4)
+    service = start("--history", tmp_path / "history.sqlite", at=folder)
+    released = threading.Event()
+    monkeypatch.setattr(history._Database, "write", lambda *_: released.wait(60))  # noqa: SLF001 - what a disk does that is gone
+    try:
+        began = time.monotonic()
+        assert service.post(ROWS).json()["rows"] == 25
+        response = ASK.get(f"{service.url}/v1/models/pumps/history")
+        assert (response.status_code, response.json()["detail"]) == (503, f"{tmp_path}/history.sqlite takes longer than 0.4 s")
+        assert service.post(ROWS).json()["rows"] == 25
+        assert len(state(service)["alarms"]) > 0
+        assert service.stop() == 0
+        assert time.monotonic() - began < 15
+    finally:
+        released.set()
 
 
 def test_its_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
