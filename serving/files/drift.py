@@ -3,7 +3,7 @@
 The population stability index of independent rows that are like the m training rows is (1/n + 1/m) times a chi-squared
 variable with one degree of freedom fewer than there are bins. So a few rows can have a large index by chance: a column has
 drifted if its index is above 0.25, the usual limit for a large change, and above what chance alone reaches once in 1,000 runs,
-whatever the number of columns.
+whatever the number of columns. Neighbouring rows of a series are alike: as many as a window has tell as much as one.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ class ColumnDrift(msgspec.Struct, frozen=True, kw_only=True):
 class DriftCounts:
     """Counts the cells of a run, batch by batch; of long runs a sample."""
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        """Compare with the profiles of these columns; those that have none are left out."""
+    def __init__(self, columns: Sequence[Column], stretch: int = 1) -> None:
+        """Compare with the profiles of these columns; those that have none are left out.
+
+        As many rows as a `stretch` tell as much as one: more than one of a series.
+        """
+        self._stretch = stretch
         self._profiled = [(index, column) for index, column in enumerate(columns) if column.bin_rows]
         self._edges = [np.array(column.bins) for _, column in self._profiled]
         self._counts = [np.zeros(len(column.bin_rows)) for _, column in self._profiled]
@@ -83,7 +87,7 @@ class DriftCounts:
         reference = np.array(column.bin_rows, dtype=float)
         index = stability_index(counts, reference)
         probability = 1 - CHANCE / len(self._profiled)
-        by_chance = (1 / counts.sum() + 1 / reference.sum()) * chi_squared_quantile(probability, len(counts) - 1)
+        by_chance = self._stretch * (1 / counts.sum() + 1 / reference.sum()) * chi_squared_quantile(probability, len(counts) - 1)
         has_drifted = bool(index > max(LARGE_CHANGE, by_chance))
         return ColumnDrift(column=column.name, stability_index=round(index, 4), has_drifted=has_drifted)
 

@@ -125,7 +125,7 @@ def score_files(scorer: VerdictProvider, job: ScoringJob, progress: Progress = n
         OutputError: the output exists already or cannot be written; nothing of it is left then.
         SettingError: the output's format is not known, or a kept column has the name of an output column.
     """
-    builder = SummaryBuilder(scorer.columns)
+    builder = SummaryBuilder(scorer.columns, scorer.manifest.window.length if scorer.manifest.window else 1)
     request, reads_files = job.request, scorer.input.reads_files
     layout = Layout(
         several_files=len(request.paths) > 1,

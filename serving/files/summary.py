@@ -100,12 +100,12 @@ class ScoringSummary(msgspec.Struct, frozen=True, kw_only=True):
 class SummaryBuilder:
     """Adds up the figures of a run, batch by batch."""
 
-    def __init__(self, columns: Sequence[Column] = ()) -> None:
-        """Start the clock; cells are counted for these columns."""
+    def __init__(self, columns: Sequence[Column] = (), stretch: int = 1) -> None:
+        """Start the clock; cells are counted for these columns, of a series in stretches of a window's length."""
         self._started = time.perf_counter()
         self._began = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         self._unseen = UnseenCounts(columns)
-        self._drift = DriftCounts(columns)
+        self._drift = DriftCounts(columns, stretch)
         self._rows = self._not_scored = self._alarms = self._anomalies = self._rejected = self._blank = self._infinite = 0
         self._unused: dict[str, None] = {}
         self._first_rejects: list[Reject] = []

@@ -70,3 +70,30 @@ def test_the_layout_has_constants_ranges_and_missing_rates() -> None:
     assert [column.missing_rate for column in layout.columns] == [2 / 5, 2 / 5, 1 / 5, 1 / 5]
     assert (layout.columns[0].lowest, layout.columns[0].highest) == (1.0, 3.0)
     assert (layout.constant_values, layout.rows, layout.feature_count, layout.code_counts) == ((7.0,), 3, 5, (2,))
+
+
+def test_the_layout_has_the_profile_of_training_cells_but_for_dates() -> None:
+    numbers = np.arange(1000.0)
+    numbers[:10] = np.nan
+    matrix = np.column_stack([numbers, np.arange(1000) % 3, np.arange(1000) % 2, np.arange(1000) * 1e6])
+    columns = [
+        Column(name="number", kind="number"),
+        Column(name="word", kind="category", vocabulary=("a", "b"), rare=("c",)),
+        Column(name="flag", kind="boolean", vocabulary=("false", "true")),
+        Column(name="day", kind="date"),
+    ]
+    number, word, flag, day = build_layout(matrix, columns).columns
+    assert len(number.bins) == 9
+    assert (sum(number.bin_rows), number.bin_rows[-1]) == (1000, 10)
+    assert min(number.bin_rows[:-1]) >= 98
+    assert (word.bins, word.bin_rows) == ((0.5, 1.5, 2.5, 3.5), (334, 333, 333, 0, 0, 0))
+    assert (flag.bins, flag.bin_rows) == ((0.5,), (500, 500, 0))
+    assert (day.bins, day.bin_rows) == ((), ())
+
+
+@pytest.mark.parametrize(("in_validation", "closed"), [(None, True), ([0.0, 1.0, np.nan], True), ([0.0, 2.0], False)])
+def test_a_category_with_new_values_in_validation_is_not_closed(in_validation: list[float] | None, *, closed: bool) -> None:
+    column = Column(name="word", kind="category", vocabulary=("a", "b"))
+    training = np.tile([[0.0], [1.0]], (10, 1))
+    validation = None if in_validation is None else np.array(in_validation)[:, None]
+    assert build_layout(training, [column], validation).closed == (closed,)

@@ -52,6 +52,18 @@ def test_a_batch_counts_by_its_rows_not_by_its_sample() -> None:
     assert drift.stability_index < 0.1
 
 
+def test_rows_of_a_series_that_repeat_tell_no_more_than_one() -> None:
+    random = np.random.default_rng(3)
+    column = profiled("c", np.repeat(random.normal(size=TRAINING // 20), 20))
+    alike = np.repeat(random.normal(size=(8, 1)), 20, axis=0)
+    drifts = []
+    for stretch in (1, 20):
+        counts = DriftCounts([column], stretch)
+        counts.add(alike)
+        drifts.append(counts.columns()[0].has_drifted)
+    assert drifts == [True, False]
+
+
 def test_columns_without_a_profile_are_left_out() -> None:
     counts = DriftCounts([Column(name="at", kind="date"), profiled("c", np.arange(100.0))])
     counts.add(np.full((50, 2), 1e6))
