@@ -1,1 +1,1 @@
-"""The live page: HTML, CSS and JavaScript, served as they are by `serving.http.api.live_page`."""
+"""The live page and the page `/docs`: HTML, CSS and JavaScript, served by `serving.http.api.web_files`."""

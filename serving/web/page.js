@@ -191,6 +191,9 @@ function showDrift(model) {
         `${column}${found === null ? "" : `: typically ${found}, expected ${expected}`} (${percent(share)} of the score)`,
     );
     for (const [index, text] of moved.entries()) facts.push([index ? "" : "Moved most", text]);
+    for (const [index, { column, stability_index }] of model.drift.changed.entries()) {
+      facts.push([index ? "" : "Since training", `${column}: a large change (${number(stability_index, 3)})`, true]);
+    }
   }
   const changed = model.changed.filter(([, stability]) => stability > 0.1);
   for (const [index, [column, stability]] of changed.entries()) {

@@ -17,9 +17,9 @@ from serving.http.core.request import Request
 from serving.http.core.response import StreamedResponse, until_disconnected
 from serving.http.models.aggregator import Aggregator
 from serving.http.models.history import History
+from serving.http.models.moved_columns import Drift, find_drift
 from serving.http.models.registry import ModelRegistry
 from serving.model import ServedModel
-from serving.monitoring.moved_columns import Drift, find_drift
 
 MAX_LISTENERS = 16
 MAX_CHANGED = 3  # columns that changed most

@@ -1,4 +1,7 @@
-"""Which columns moved, where the drift test says that the data has: those that the latest rows' scores come from."""
+"""Which columns moved, where the drift test says that the data has.
+
+These are the columns that the scores of the latest rows come from, and those whose cells spread otherwise than in training.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from detector.graph import Outputs
 from detector.reasons import Reason
 from detector.row_reasons import RowExplainer
 from detector.scorer import Scorer
+from serving.files.drift import ColumnDrift, DriftCounts
 from serving.monitoring.recent import RecentStatistics
 
 STRONG = 2.0  # evidence of drift at the 1 % level
@@ -23,6 +27,7 @@ class Drift(NamedTuple):
     median: float  # of the latest scores
     usual: float  # of the calibration scores
     columns: list[Reason]  # what the mean of the latest rows is blamed for; none if the scores fell
+    changed: list[ColumnDrift]  # since training; none where the bundle has no profile of its training cells
 
 
 def find_drift(scorer: Scorer, recent: RecentStatistics) -> Drift | None:
@@ -33,7 +38,10 @@ def find_drift(scorer: Scorer, recent: RecentStatistics) -> Drift | None:
         float(np.median(scores)) for scores in (recent.latest[-len(recent.latest_cells) :], scorer.calibration.scores)
     )
     explains = median > usual and scorer.manifest.image is None  # pixels are no columns to name
-    return Drift(median, usual, _blamed(scorer, recent.latest_cells) if explains else [])
+    blamed = _blamed(scorer, recent.latest_cells) if explains else []
+    counts = DriftCounts(scorer.columns)
+    counts.add(recent.latest_cells)
+    return Drift(median, usual, blamed, [column for column in counts.columns() if column.has_drifted][:TOP])
 
 
 def _blamed(scorer: Scorer, rows: np.ndarray) -> list[Reason]:
