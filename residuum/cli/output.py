@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING
 
 import typer
 
-from residuum.cli.command import STANDARD_OUTPUT
+from residuum.cli.command import NARROW, STANDARD_OUTPUT
 from residuum.describe import count, join_names
 
 if TYPE_CHECKING:
@@ -33,11 +35,26 @@ MAX_WIDTH = 200  # characters, where the output is not a terminal
 
 
 def print_facts(facts: Iterable[Fact], file: IO[str] | None = None) -> None:
-    """Print facts, one per line, to standard output or `file`."""
+    """Print facts, one per line, to standard output or `file`; on a terminal, long ones continue below their text."""
     with _output_errors():
+        width = _terminal_width(sys.stdout if file is None else file)
         for label, text in facts:
             if text:
-                typer.echo(f"{label:<{LABEL_WIDTH}}{text}", file=file)
+                typer.echo("\n".join(_lines(label, text, width)), file=file)
+
+
+def _terminal_width(file: IO[str] | None) -> int | None:
+    """Return the width of the terminal that a file is; None if it is none, or closed."""
+    return shutil.get_terminal_size().columns if file is not None and file.isatty() else None
+
+
+def _lines(label: str, text: str, width: int | None) -> list[str]:
+    """Return the lines of a fact; a command, to be copied, is one line."""
+    line = f"{label:<{LABEL_WIDTH}}{text}"
+    if width is None or len(line) <= width or text.startswith("residuum "):
+        return [line]
+    indent = " " * (LABEL_WIDTH if width >= NARROW else 2)
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def pinned_facts(folder: Path) -> list[Fact]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -58,6 +59,20 @@ def test_tables_are_readable_at_any_width(
         assert "…" not in text
         words_of = re.compile(r"\b[a-z]{3,15}\b")
         assert set(words_of.findall(wide.lower())) <= set(words_of.findall(text.lower())), "a word is broken"
+
+
+@pytest.mark.parametrize("width", [30, 80])
+def test_a_summary_on_a_terminal_breaks_between_words(width: int, model: Path, table: Path, tmp_path: Path) -> None:
+    terminal, output = pty.openpty()
+    arguments = ["score", model, table, "--to", tmp_path / "out.csv"]
+    environment = {**os.environ, "COLUMNS": str(width), "TERM": "dumb"}
+    subprocess.run([sys.executable, "-c", RUN, *map(str, arguments)], env=environment, stdout=output, check=True)
+    os.close(output)
+    lines = os.read(terminal, 10_000).decode().splitlines()
+    os.close(terminal)
+    assert max(len(line) for line in lines if "/" not in line) <= width
+    assert any(line.startswith(" " * (11 if width == 80 else 2)) for line in lines)
+    assert "promised: at most 1 % of normal rows" in " ".join(" ".join(lines).split())
 
 
 @pytest.mark.parametrize("command", [[], ["score"], ["train"], ["serve"]], ids=["residuum", "score", "train", "serve"])
