@@ -82,7 +82,7 @@ def assemble(folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) ->
         BundleCorrupt: the calibration file is invalid.
     """
     extra_files = {name: content for name, content in contents.items() if name not in {MODEL, CALIBRATION}}
-    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION]), extra_files)
+    return Bundle(folder, manifest, contents[MODEL], _calibration(folder, contents[CALIBRATION], manifest), extra_files)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -204,7 +204,7 @@ def _read_limited(path: Path, max_bytes: int) -> bytes:
         raise BundleCorrupt(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _calibration(folder: Path, content: bytes) -> Calibration:
+def _calibration(folder: Path, content: bytes, manifest: Manifest) -> Calibration:
     """Read the calibration scores; the header's shape is compared with the file's size before anything is allocated."""
     path, file = folder / CALIBRATION, io.BytesIO(content)
     try:
@@ -218,4 +218,4 @@ def _calibration(folder: Path, content: bytes) -> Calibration:
     scores = np.frombuffer(body, dtype="<f8")
     if not np.isfinite(scores).all():
         raise BundleCorrupt(f"{path} contains scores that are not finite")
-    return Calibration(scores)
+    return Calibration(scores, out_of_fold=manifest.training.folds > 0)

@@ -18,21 +18,29 @@ from detector.errors import SettingError
 # The score of a row differs by less than this, relative to max(1, |score|), between batches and between machines.
 TOLERANCE = 1e-5
 
-Promise = Literal["false_alarm_rate", "labels", "value"]
+Promise = Literal["false_alarm_rate", "empirical", "labels", "value"]
+PROMISE_OF_SPLIT: tuple[Promise, str] = ("false_alarm_rate", "split conformal")
+PROMISE_OF_FOLDS: tuple[Promise, str] = ("empirical", "scores out of fold")
+RATE_PROMISES: tuple[Promise, ...] = ("false_alarm_rate", "empirical")
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """How a score becomes a verdict: `is_anomaly` is `score > threshold`.
 
-    `promise` is what the threshold is based on: a false-alarm rate (then `is_anomaly` is also
-    `p_value <= false_alarm_rate`), labelled rows (`criterion` names what was optimised; p-values do not decide), or a
-    value that the user chose.
+    `promise` is what the threshold is based on: a false-alarm rate, kept by scores of rows that no training saw, or
+    `empirical`, by scores of rows that were held out in turn (then `is_anomaly` is also `p_value <= false_alarm_rate`);
+    labelled rows (`criterion` names what was optimised; p-values do not decide), or a value that the user chose.
     """
 
     threshold: float
     promise: Promise
     criterion: str
     false_alarm_rate: float | None = None
+
+    @property
+    def by_p_value(self) -> bool:
+        """Whether a row is an anomaly if and only if its p-value is at most the false-alarm rate."""
+        return self.promise in RATE_PROMISES
 
     def is_anomaly(self, scores: np.ndarray) -> np.ndarray:
         """Return whether each score is an anomaly: `bool[rows]`."""
@@ -49,8 +57,13 @@ class CalibrationCounts(NamedTuple):
 class Calibration:
     """The scores of normal rows that training never saw, and the promises they allow."""
 
-    def __init__(self, scores: np.ndarray) -> None:
-        """Store the scores, `float64[rows]`, in any order."""
+    def __init__(self, scores: np.ndarray, *, out_of_fold: bool = False) -> None:
+        """Store the scores, `float64[rows]`, in any order.
+
+        They are `out_of_fold` if each is by a model that was fitted without the row, and another model, fitted to all rows,
+        scores fresh ones.
+        """
+        self.out_of_fold = out_of_fold
         self.scores = np.sort(np.asarray(scores, dtype=np.float64))
         # A calibration score counts as >= s up to its edge, so that numerical noise never changes a p-value.
         self._edges = self.scores + TOLERANCE * np.maximum(1.0, np.abs(self.scores))
@@ -75,7 +88,10 @@ class Calibration:
         return int(np.floor((len(self) + 1) * rate + 1e-9))
 
     def decide(self, rate: float, noun: str = "rows") -> Decision:
-        """Return the split-conformal decision for a false-alarm rate; `noun` is what the scores belong to, for messages.
+        """Return the decision for a false-alarm rate; `noun` is what the scores belong to, for messages.
+
+        It is split conformal, which holds for any number of rows, unless the scores are out of fold; then it holds
+        empirically.
 
         Raises:
             SettingError: the rate is not between 0 and 1, or smaller than these rows can promise.
@@ -88,7 +104,8 @@ class Calibration:
                 f"the smallest they can promise is {smallest_rate(len(self)):g}"
             )
         threshold = float(self._edges[max(0, len(self) - allowed)])
-        return Decision(threshold=threshold, promise="false_alarm_rate", criterion="split conformal", false_alarm_rate=rate)
+        promise, criterion = PROMISE_OF_FOLDS if self.out_of_fold else PROMISE_OF_SPLIT
+        return Decision(threshold=threshold, promise=promise, criterion=criterion, false_alarm_rate=rate)
 
     def decide_stretches(self, rate: float, length: int) -> Decision:
         """Return the decision for a series, whose calibration scores are the maxima of stretches of `length` rows.

@@ -57,6 +57,7 @@ class TrainingInfo(msgspec.Struct, frozen=True, kw_only=True):
     loss: float  # validation loss of the best step, nats per row
     seconds: float
     order: str  # "shuffled", or "by <column>"
+    folds: int = 0  # parts of the rows that were held out in turn, so that all rows train and calibrate; 0: one split
 
 
 class Parity(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from detector.alarm import AlarmRule
+    from detector.decision import Decision
     from detector.images import ImageSpec
     from detector.manifest import Manifest, TrainingInfo
     from detector.windows import Window
@@ -77,10 +78,15 @@ def stored_rows(manifest: Manifest) -> str:
     )
 
 
+def bound(decision: Decision) -> str:
+    """Return how a promised rate binds: `at most`, or `about` where it holds empirically."""
+    return "about" if decision.promise == "empirical" else "at most"
+
+
 def promise(manifest: Manifest, lowered_from: float | None = None) -> str:
     """Return what the threshold promises; `lowered_from` is the default rate, if the rows are too few to promise it."""
     decision, training, noun = manifest.decision, manifest.training, row_noun(manifest)
-    if decision.promise != "false_alarm_rate" or not decision.false_alarm_rate:
+    if not decision.by_p_value or not decision.false_alarm_rate:
         return f"none: the threshold was chosen {'on labelled rows' if decision.promise == 'labels' else 'by hand'}"
     rate, calibration = percentage(decision.false_alarm_rate), training.rows.calibration
     if manifest.window:
@@ -88,6 +94,11 @@ def promise(manifest: Manifest, lowered_from: float | None = None) -> str:
         text = (
             f"an alarm begins in at most {rate} of normal stretches of {manifest.window.length} rows if the future is like the "
             f"training rows, calibrated on {stretches}"
+        )
+    elif training.folds:
+        text = (
+            f"about {rate} of normal {noun}s are flagged, calibrated on {count(calibration, noun)}, each scored by a model "
+            "that was trained without it"
         )
     elif training.order == "shuffled":
         text = f"at most {rate} of normal {noun}s are flagged, calibrated on {count(calibration, noun)} held out from training"
@@ -159,6 +170,8 @@ def alarm(alarm: AlarmRule) -> str:
 def split(manifest: Manifest) -> str:
     """Return how training split the rows."""
     rows = manifest.training.rows
+    if manifest.training.folds:
+        return f"all for training; each of {manifest.training.folds} folds is held out once for calibration"
     if manifest.window:
         return f"{rows.training:,} for training; each of four blocks of time is held out once for calibration"
     return f"{rows.training:,} for training, {rows.validation:,} for validation, {rows.calibration:,} for calibration"

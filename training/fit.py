@@ -120,16 +120,18 @@ def ignore_progress(progress: FitProgress) -> None:
     del progress
 
 
-def fit_steps(model: Trainable[E], training: E, steps: int, seed: int) -> FitResult:
-    """Train `model` in place for a given number of steps, under the schedule of `fit` and without corruption."""
+def fit_steps(model: Trainable[E], training: E, corrupt: Corrupt[E], steps: int, seed: int) -> FitResult:
+    """Train `model` in place for a given number of steps, under the schedule of `fit`."""
     generator = torch.Generator(device=training.device).manual_seed(seed)
-    optimisers = [_PhaseOptimiser(phase, STEPS) for phase in model.phases()]
+    usual_steps = STEPS // model.step_divisor
+    optimisers = [_PhaseOptimiser(phase, usual_steps) for phase in model.phases()]
     hide = model.hiding(training)
     model.train()
     for step in range(1, steps + 1):
         clean = hide(_draw_batch(training, model.batch, generator), generator)
+        noisy = corrupt(clean, model.features, generator)
         for optimiser in optimisers:
-            optimiser.step(clean, clean, StepContext(step / STEPS, generator))
+            optimiser.step(noisy, clean, StepContext(step / usual_steps, generator))
     model.eval()
     return FitResult(steps, steps, float("nan"))
 

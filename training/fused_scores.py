@@ -84,12 +84,16 @@ class HybridScore(FusedScore):
         self.precision = self.residual.precision
         self.residual_quantiles = nn.Buffer(torch.ones(2, dtype=torch.float64), persistent=False)
 
-    def standardise(self, validation: Cells) -> None:
-        """Measure the whitened residual on validation rows."""
+    def measure(self, held_out: Cells) -> Tensor:
+        """Return the whitened residual of held-out rows."""
         with torch.no_grad():
-            terms = self.residual(validation)
-            sums = terms.features.sum(dim=1) + terms.categories.double().sum(dim=1)
-            self.residual_quantiles.copy_(quantiles(sums))
+            terms = self.residual(held_out)
+            total: Tensor = terms.features.sum(dim=1) + terms.categories.double().sum(dim=1)
+        return total
+
+    def standardise(self, measured: Tensor) -> None:
+        """Set the median and the spread of the whitened residual."""
+        self.residual_quantiles.copy_(quantiles(measured))
 
     def forward(self, cells: Cells) -> ScoreTerms:
         """Return the terms of each row."""

@@ -18,7 +18,9 @@ from training.settings import VariantSettings, as_plain
 LIBRARIES = ("numpy", "polars", "torch", "scikit-learn", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
-def summarize_training(recipe: Recipe, rows: RowCounts, fitted: FitResult, device: str, seconds: float) -> TrainingInfo:
+def summarize_training(
+    recipe: Recipe, rows: RowCounts, fitted: FitResult, device: str, seconds: float, folds: int
+) -> TrainingInfo:
     """Return the summary of a training run, which took `seconds` on torch's `device`."""
     return TrainingInfo(
         rows=rows,
@@ -28,6 +30,7 @@ def summarize_training(recipe: Recipe, rows: RowCounts, fitted: FitResult, devic
         best_step=fitted.best_step,
         loss=fitted.loss,
         seconds=round(seconds, 2),
+        folds=folds,
         order=f"by {recipe.columns.time}" if recipe.columns.time else "shuffled",
     )
 

@@ -63,8 +63,12 @@ class RowScore(nn.Module):
         """Return what rare events add to the score."""
         return rare_events.in_nats(layout)
 
-    def standardise(self, validation: Cells) -> None:
-        """Measure on validation rows what the score compares rows with, beyond its arguments."""
+    def measure(self, held_out: Cells) -> Tensor:
+        """Return what `standardise` needs of held-out rows, `float64[rows]`; empty if nothing."""
+        return held_out.present.new_empty(0, dtype=torch.float64)
+
+    def standardise(self, measured: Tensor) -> None:
+        """Set what the score compares rows with from measurements of held-out rows, `float64[rows]`."""
 
     def other_terms(self, cells: Cells, code: Tensor) -> Tensor:
         """Return the terms that belong to no column, `[rows, extra terms]`."""

@@ -120,7 +120,7 @@ def fit_detector(
         fitted = data.fit_graph(layout, device, on_progress)
     calibration = data.calibrate(fitted, lambda rows: export.torch_scores(fitted.graph, rows))
     seconds = time.monotonic() - started
-    summary = summarize_training(recipe, data.row_counts(calibration), fitted.fit, device.type, seconds)
+    summary = summarize_training(recipe, data.row_counts(calibration), fitted.fit, device.type, seconds, data.folds)
     decision = data.decide(calibration)
     manifest = build_manifest(fitted.graph, recipe, data.settings, data.ignored, decision, summary)
     manifest = msgspec.structs.replace(manifest, **data.manifest_fields(fitted))

@@ -121,6 +121,7 @@ class Variant(NamedTuple):
     corruption: Callable[[Any], Corruption] = _no_corruption
     score: Callable[[RowModel, Any, Tensor, int], RowScore] = _point_score
     windowed: WindowedVariant | None = None  # None: it takes no windows
+    cross_fits: bool = False  # whether it is fitted so fast that few rows are held out in turn
     takes_instead: str = ""  # the inputs it takes instead of single rows, with their options
 
 
@@ -302,6 +303,7 @@ VARIANTS = {
         settings=MemorySettings,
         model=_memory,
         score=_memory_score,
+        cross_fits=True,
     ),
     "plain": Variant(
         summary="compresses a row into a code narrower than the table; a linear one is principal component analysis",

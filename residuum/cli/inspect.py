@@ -70,7 +70,7 @@ def _decision(manifest: Manifest) -> list[output.Fact]:
     decision, score, window = manifest.decision, manifest.score, manifest.window
     unnamed = [term for term in score.extra_terms if term not in score.name]
     extra_terms = f", with the extra terms {', '.join(unnamed)}" if unnamed else ""
-    by_p_value = decision.promise == "false_alarm_rate" and not window
+    by_p_value = decision.by_p_value and not window
     return [
         ("score", f"{score.name}, in {score.unit}{extra_terms}"),
         ("threshold", f"{decision.threshold:.6g}, by {decision.criterion}"),

@@ -220,6 +220,6 @@ def _expected_rate(manifest: Manifest, summary: ScoringSummary) -> str:
     if window := manifest.window:
         alarms = describe.count(summary.alarms, "alarm")
         return f" in {alarms}; promised: alarms begin in at most {rate} of normal stretches of {window.length} rows"
-    if manifest.decision.promise == "false_alarm_rate":
-        return f"; promised: at most {rate} of normal {noun}s"
+    if manifest.decision.by_p_value:
+        return f"; promised: {describe.bound(manifest.decision)} {rate} of normal {noun}s"
     return f"; of the normal calibration {noun}s about {rate}"

@@ -305,7 +305,7 @@ def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:
     """Return the summary: the promise, the data, the model and where it is."""
     manifest = trained.manifest
     training, rows, image, noun = manifest.training, manifest.training.rows, manifest.image, describe.row_noun(manifest)
-    used = rows.training + (0 if manifest.window else rows.validation + rows.calibration)
+    used = rows.training + (0 if manifest.window or training.folds else rows.validation + rows.calibration)
     split = f"{used:,} used, {training.order}: {describe.split(manifest)}"
     return [
         ("promise", describe.promise(manifest, trained.lowered_from)),

@@ -37,7 +37,7 @@ class FittedDetector(NamedTuple):
     graph: DetectorGraph | SeriesGraph
     fit: FitResult
     covariance: np.ndarray | None = None  # of residuals: float64[features, features], of pixels float64[pixels] variances
-    held_out_scores: np.ndarray | None = None  # float64[windows], by networks that were not trained on them
+    held_out_scores: np.ndarray | None = None  # float64[rows or windows], by models that were not trained on them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,11 @@ class TrainingData(abc.ABC):
     @abc.abstractmethod
     def settings(self) -> VariantSettings:
         """The variant's settings."""
+
+    @property
+    def folds(self) -> int:
+        """The number of parts of the rows that are held out in turn; 0 for one split."""
+        return 0
 
     @classmethod
     @abc.abstractmethod

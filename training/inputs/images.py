@@ -11,16 +11,16 @@ from torch import Tensor
 
 from detector.errors import SettingError, TableError
 from detector.images import ImageSpec
+from training.cross_fit import Whitening
 from training.image_model import energy_weights
 from training.image_table import ImageTable
 from training.inputs.base import FittedDetector, Source, describe_rejects
-from training.inputs.tabular import TabularTrainingData, Whitening
+from training.inputs.tabular import TabularTrainingData
 from training.kinds import ColumnCallback, ColumnOptions, ignore_columns
 from training.layout import FeatureLayout
 from training.pixels import build_pixel_layout
 from training.recipe import Recipe
 from training.settings import ConvolutionalSettings
-from training.split import split
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class ImageTrainingData(TabularTrainingData):
             return super().prepare(source, recipe, on_column)
         images = len(source.matrix)
         try:
-            parts = split(images, recipe.false_alarm_rate, recipe.seed, None, lenient=recipe.lenient)
+            parts = cls._split(images, recipe, None)
         except TableError as error:
             raise TableError(f"{error}{describe_rejects(source.rejects, images)}") from error
         return cls(

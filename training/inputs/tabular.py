@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -19,29 +19,23 @@ from detector.graph import Device, Graph
 from detector.manifest import Parity, RowCounts
 from training import decoder, weights
 from training.assembly import build_features, build_graph
+from training.cross_fit import Fitter, Residuals, Whitening, cross_fit, fit_split
 from training.decoder import DecoderGraph
 from training.export import GraphPart
 from training.features import Cells, Features
-from training.fit import ProgressCallback, fit
+from training.fit import ProgressCallback
 from training.graph import DetectorGraph
 from training.inputs.base import FittedDetector, ScoreFunction, Source, TrainingData, describe_rejects, require_table
 from training.kinds import ColumnCallback, ColumnOptions, ignore_columns, infer
 from training.layout import FeatureLayout, build_layout, learn_vocabularies
-from training.models import Autoencoder, MemoryAutoencoder, RowModel
+from training.models import MemoryAutoencoder, RowModel
 from training.recipe import Recipe
 from training.settings import VariantSettings
-from training.split import Split, split
+from training.split import FEW_ROWS, Split, split, split_into_folds
 from training.variants import Plan
 from training.whitening import MAX_WHITENED, precision, variances
 
 MAX_SCALED_CELLS = 2**22  # at a time
-
-
-class Whitening(NamedTuple):
-    """Statistics of a point autoencoder's residuals on validation rows; empty for other models."""
-
-    precision: np.ndarray  # the weights of the score: float64[features, features] or [features], or of images as `energy_weights`
-    covariance: np.ndarray  # or a vector of variances
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +57,11 @@ class TabularTrainingData(TrainingData):
         rows: np.ndarray = self.matrix[self.split.calibration]
         return rows
 
+    @property
+    def folds(self) -> int:
+        """The number of parts of the rows that are held out in turn; 0 for one split."""
+        return len(self.split.folds)
+
     @classmethod
     def prepare(cls, source: Source, recipe: Recipe, on_column: ColumnCallback = ignore_columns) -> Self:
         """Infer kinds, reject unreadable rows, split, and learn vocabularies from the training rows."""
@@ -75,7 +74,7 @@ class TabularTrainingData(TrainingData):
         order = _time_order(frame, recipe.columns.time, missing, inferred.time_format)
         rejects = table.locate([*table.rejects, *readable.rejects])
         try:
-            parts = split(frame.height, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
+            parts = cls._split(frame.height, recipe, order)
         except TableError as error:
             raise TableError(f"{error}{describe_rejects(rejects, frame.height)}") from error
         columns, empty = learn_vocabularies(frame[np.sort(parts.training)], inferred.columns, missing)
@@ -101,29 +100,28 @@ class TabularTrainingData(TrainingData):
 
     def fit_graph(self, layout: FeatureLayout, device: torch.device, on_progress: ProgressCallback) -> FittedDetector:
         """Train the network on a device and return the graph that scores with it, on the CPU."""
-        seed = self.recipe.seed
         features = build_features(layout).to(device)
-        model = self.plan.model(features).to(device)
-        training = _scale(features, self.matrix[self.split.training], device)
-        validation = _scale(features, self.matrix[self.split.validation], device)
-        model.initialize(training)
-        model.remember(Cells(*(torch.cat(parts) for parts in zip(training, validation, strict=True))))
-        result = fit(model, training, validation, self.plan.corruption(), seed, on_progress)
-        whitening = self._whitening(model, validation)
-        score = self.plan.score(model, torch.from_numpy(whitening.precision).to(device), seed)
-        score.standardise(validation)
-        return FittedDetector(build_graph(features, score).cpu().eval(), result, whitening.covariance)
+        fitter = Fitter(self.plan, features, self.recipe.seed, self._whiten_residuals, on_progress)
+        if self.split.folds:
+            fitted = cross_fit(fitter, self.matrix, _scale(features, self.matrix, device), self.split.folds)
+        else:
+            parts = (self.split.training, self.split.validation)
+            fitted = fit_split(fitter, *(_scale(features, self.matrix[rows], device) for rows in parts))
+        graph = build_graph(features, fitted.score).cpu().eval()
+        return FittedDetector(graph, fitted.fit, fitted.covariance, fitted.held_out_scores)
 
     def without_training_rows(self) -> Self:
         """Return the data with its calibration rows only."""
         none = np.empty(0, dtype=np.int64)
         calibration = np.arange(len(self.split.calibration))
-        return dataclasses.replace(self, matrix=self.calibration_rows, split=Split(none, none, calibration, self.split.rate))
+        return dataclasses.replace(
+            self, matrix=self.calibration_rows, split=self.split._replace(training=none, validation=none, calibration=calibration)
+        )
 
     def calibrate(self, fitted: FittedDetector, score: ScoreFunction) -> Calibration:
-        """Return the scores of the calibration rows."""
-        del fitted
-        return Calibration(score(self.calibration_rows))
+        """Return the scores of the calibration rows; of cross-fitted rows, as measured in training."""
+        held_out = fitted.held_out_scores
+        return Calibration(score(self.calibration_rows)) if held_out is None else Calibration(held_out, out_of_fold=True)
 
     def decide(self, calibration: Calibration) -> Decision:
         """Return the threshold that promises `rate` of normal rows."""
@@ -162,6 +160,13 @@ class TabularTrainingData(TrainingData):
         return DecoderGraph(_row_graph(fitted), fitted.covariance)
 
     @classmethod
+    def _split(cls, rows: int, recipe: Recipe, order: np.ndarray | None) -> Split:
+        """Split the rows: by their order if there is one, and by folds if they are few."""
+        if recipe.plan().variant.cross_fits and order is None and rows < FEW_ROWS:
+            return split_into_folds(rows, recipe.false_alarm_rate, recipe.seed, lenient=recipe.lenient)
+        return split(rows, recipe.false_alarm_rate, recipe.seed, order, lenient=recipe.lenient)
+
+    @classmethod
     def _column_options(cls, frame: pl.DataFrame, recipe: Recipe) -> ColumnOptions:
         """Return the options for columns."""
         del frame
@@ -171,18 +176,13 @@ class TabularTrainingData(TrainingData):
     def _check_columns(cls, columns: int, recipe: Recipe) -> None:
         """Raise unless the number of columns fits the recipe."""
 
-    def _whitening(self, model: RowModel, validation: Cells) -> Whitening:
-        """Measure a point autoencoder's residuals on validation rows."""
-        if not isinstance(model, Autoencoder) or model.bernoulli:
+    def _whiten_residuals(self, model: RowModel, residuals: Residuals) -> Whitening:
+        """Return the whitening of a model's residuals."""
+        if not residuals.values.shape[1]:
             return Whitening(np.zeros((0, 0)), np.zeros((0, 0)))
-        with torch.no_grad():
-            batches = [validation.take(rows) for rows in torch.arange(len(validation.present)).split(model.batch)]
-            mean = torch.cat([model.decode(model.encode(batch)).mean for batch in batches])
-            residual = (validation.values - mean).double().cpu()
-            present = model.features.presence(validation).double().cpu()
         if isinstance(model, MemoryAutoencoder):  # its score whitens nothing, and many columns have a large covariance
-            return Whitening(np.zeros((0, 0)), variances(residual.numpy(), present.numpy()))
-        return self._whiten(residual, present)
+            return Whitening(np.zeros((0, 0)), variances(residuals.values.numpy(), residuals.present.numpy()))
+        return self._whiten(residuals.values, residuals.present)
 
     def _whiten(self, residual: Tensor, present: Tensor) -> Whitening:
         """Invert the covariance of residuals, `float64[rows, features]`; where features are many, their variances."""

@@ -84,7 +84,7 @@ def cross_fit(
         model, result = fit_model(training, partial(_fit_fold, training, validation, seed, on_progress))
         folds.append(Fold(model, result, training, held_out, indices))
     steps = int(np.median([fold.fit.best_step for fold in folds]))
-    model, _ = fit_model(windows, lambda model: fit_steps(model, windows, steps, seed))
+    model, _ = fit_model(windows, lambda model: fit_steps(model, windows, _no_corruption, steps, seed))
     build_score = _whitened(folds) if plan.settings.score == "whitened" else _level_and_energy(folds)
     scores = np.concatenate([_scores(build_score(fold.model, fold.training), fold.held_out) for fold in folds])
     order = np.argsort(np.concatenate([fold.indices for fold in folds]))
