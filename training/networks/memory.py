@@ -18,6 +18,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
 from training.features import SQUASH, Features, select_columns
+from training.networks.likeness import likeness as kernels
 
 PASSES = 8  # of k-means
 HELD_OUT = 5  # one row in so many chooses the bandwidth where not all rows are prototypes
@@ -25,7 +26,7 @@ MAX_HELD_OUT = 4096  # rows
 QUANTILES = (0.5, 0.9)  # of normal rows' scores: the middle and the spread that scores are compared by
 NEIGHBOUR = 5  # the bandwidth follows the distance to this neighbour
 ADAPTIVE = 0.5  # how far it does: 0 is one bandwidth for all (Abramson's square root)
-MIN_DISTANCE = 0.01  # of the median squared distance to that neighbour
+MIN_DISTANCE, MAX_DISTANCE = 0.01, 2.0  # of the median squared distance to that neighbour
 FACTORS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0, 5.0)  # of the bandwidth, squared
 LIMIT = 20.0  # standard deviations; a single cell beyond it counts as much
 FARTHEST = 60.0  # on the logarithmic scale of inputs: what is recalled stays finite in the user's units
@@ -140,12 +141,14 @@ class Memory(nn.Module):
         log w - (known / 2) log h - |values - prototype|^2 / (2 h), as one matrix product: passes over rows x prototypes would
         take most of the time.
         """
-        squares = (values * values).sum(dim=1, keepdim=True)
-        rows = torch.cat([values, known, squares, torch.ones_like(squares)], dim=1)
         sharpness = 1.0 / self.bandwidth.unsqueeze(1)
         by_known = -0.5 * (self.prototypes**2 * sharpness + torch.log(self.bandwidth).unsqueeze(1))
-        table = torch.cat([self.prototypes * sharpness, by_known, -0.5 * sharpness, self.log_weight.unsqueeze(1)], dim=1)
-        return rows @ table.T
+        weight = self.log_weight.unsqueeze(1)
+        by_value, by_square = self.prototypes * sharpness, -0.5 * sharpness
+        complete = torch.cat([by_value, weight + by_known.sum(dim=1, keepdim=True), by_square], dim=1)
+        marginal = torch.cat([by_value, weight, by_square, by_known], dim=1)
+        found: Tensor = kernels(values, known, complete.T, marginal.T)
+        return found
 
     def _standardise(self, plain: Tensor, known: Tensor) -> None:
         """Measure the mean and the deviation of each value over the rows that have it; a category has one for all its codes."""
@@ -206,7 +209,9 @@ def _bandwidths(prototypes: Tensor) -> Tensor:
     points = prototypes.cpu().numpy()
     distances, _ = NearestNeighbors(n_neighbors=neighbours).fit(points).kneighbors()
     squared = distances[:, -1] ** 2 / max(1, points.shape[1])
-    squared = np.maximum(squared, max(MIN_DISTANCE * float(np.median(squared)), MIN_SPREAD**2))
+    middle = float(np.median(squared))
+    # An outlier among the prototypes has far neighbours; its bandwidth must not cover every row between.
+    squared = np.clip(squared, max(MIN_DISTANCE * middle, MIN_SPREAD**2), max(MAX_DISTANCE * middle, MIN_SPREAD**2))
     usual = float(np.exp(np.log(squared).mean()))
     return torch.from_numpy(usual * (squared / usual) ** ADAPTIVE).to(prototypes.device)
 
