@@ -25,7 +25,8 @@ from detector.decision import Decision
 from detector.errors import TrainingError
 from detector.graph import OUTPUTS, Device, Graph
 from detector.manifest import Parity
-from training.missing_cells import IN_ONNX
+from training.missing_cells import IN_ONNX as MISSING_CELLS
+from training.networks.likeness import IN_ONNX as LIKENESS
 
 OPSET = 20
 EXAMPLE_ROWS = 3
@@ -108,7 +109,7 @@ def to_onnx(parts: Sequence[GraphPart]) -> list[bytes]:
             input_names=list(itertools.chain.from_iterable(part.inputs for part in named)),
             output_names=list(itertools.chain.from_iterable(part.outputs for part in named)),
             dynamic_shapes=(axes,),
-            custom_translation_table=IN_ONNX,
+            custom_translation_table=MISSING_CELLS | LIKENESS,
             external_data=False,
             verbose=False,
         )

@@ -118,7 +118,7 @@ class MemorySettings(VariantSettings, frozen=True, kw_only=True):
         Literal["both", "crowd", "recall"],
         Meta(description="crowd: the density of normal rows; recall: the distance from those that are like the row"),
     ] = "both"
-    prototypes: Prototypes = 512
+    prototypes: Prototypes = 1024
 
 
 class HybridSettings(VariantSettings, frozen=True, kw_only=True):
@@ -127,7 +127,7 @@ class HybridSettings(VariantSettings, frozen=True, kw_only=True):
     likelihood: Annotated[Literal["gaussian"], Meta(description="bernoulli is for other variants")] = "gaussian"
     corruption: Corruptions = "swap"
     level: Level = 0.2
-    prototypes: Prototypes = 512
+    prototypes: Prototypes = 1024
 
 
 class ConvolutionalSettings(PointSettings, frozen=True, kw_only=True):

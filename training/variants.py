@@ -387,7 +387,7 @@ VARIANTS = {
         takes_instead="windows of a series: name the time column with --time and the number of rows of a window with --window",
     ),
 }
-DEFAULT = "denoising"
+DEFAULT = "memory"
 DEFAULT_OF_WINDOWS = "plain"
 FOR_IMAGES = "convolutional"
 

@@ -40,8 +40,9 @@ def _(values: Tensor, known: Tensor, complete: Tensor, marginal: Tensor) -> Tens
 def likeness_in_onnx(values: DOUBLE, known: DOUBLE, complete: DOUBLE, marginal: DOUBLE) -> DOUBLE:
     """Compute `likeness` in onnxscript."""
     one, across = op.CastLike(1.0, values), op.Constant(value_ints=[1])
-    squares = op.ReduceSum(values * values, across)
-    rows = op.Concat(values, squares * op.CastLike(0.0, values) + one, squares, axis=1)
+    squares = op.ReduceSumSquare(values, across)
+    ones = op.Add(op.Mul(squares, op.CastLike(0.0, values)), one)
+    rows = op.Concat(values, ones, squares, axis=1)
     if op.ReduceMin(known, keepdims=0) < one:
         product = op.MatMul(op.Concat(rows, known, axis=1), marginal)
     else:

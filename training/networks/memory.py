@@ -129,10 +129,10 @@ class Memory(nn.Module):
     def _recall(self, values: Tensor, known: Tensor, likeness: Tensor, real: torch.dtype) -> Recalled:
         """Return the attention-weighted mean of prototypes, by their likeness to each row."""
         highest = likeness.max(dim=1, keepdim=True).values
-        weight = torch.exp((likeness - highest).to(real))
+        weight = torch.exp(likeness.to(real) - highest.to(real))
         total = weight.sum(dim=1, keepdim=True)
         table = torch.cat([self.prototypes, 1.0 / self.bandwidth.unsqueeze(1)], dim=1).to(real)
-        mean, sharpness = ((weight / total) @ table).double().split([self.width, 1], dim=1)
+        mean, sharpness = (weight @ table / total).double().split([self.width, 1], dim=1)
         return Recalled(values, known, mean, sharpness, -highest - torch.log(total.double()))
 
     def _likeness(self, values: Tensor, known: Tensor) -> Tensor:
