@@ -73,8 +73,7 @@ def stored_rows(manifest: Manifest) -> str:
     if not manifest.stored_rows:
         return ""
     return (
-        f"the bundle holds {manifest.stored_rows:,} training rows as they are; if this is not acceptable, choose a variant "
-        "without a memory, such as --variant denoising"
+        f"the bundle holds {manifest.stored_rows:,} training rows as they are; if this is not acceptable, train with --no-memory"
     )
 
 

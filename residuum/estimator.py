@@ -48,7 +48,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
     warns of the false-alarm rate that they can promise.
 
     Args:
-        variant: The autoencoder; `residuum variants` lists them. Default: "denoising".
+        variant: The autoencoder; `residuum variants` lists them. Default: "memory".
         settings: Settings of the variant, such as `{"latent": 8}`; `residuum variants NAME` lists them. Default: None.
         false_alarm_rate: The share of normal rows that may be flagged, between 0 and 1; None for 0.01. It takes the place of
             `contamination` in other detectors, but is a promise about new normal rows, not a guess about the training rows.
@@ -74,7 +74,7 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def __init__(
         self,
-        variant: str = "denoising",
+        variant: str = "memory",
         *,
         settings: Mapping[str, Any] | None = None,
         false_alarm_rate: float | None = None,

@@ -279,9 +279,18 @@ def _recurrent_windows(shape: WindowShape, settings: RecurrentWindowSettings) ->
 
 
 VARIANTS = {
+    "memory": Variant(
+        summary="recalls the normal rows that a row is like, by attention over prototypes; no network, trained in seconds",
+        choose_when="for tables of any kind: the default",
+        paper="Nadaraya 1964; Watson 1964; Abramson 1982; Gong et al. 2019",
+        settings=MemorySettings,
+        model=_memory,
+        score=_memory_score,
+        cross_fits=True,
+    ),
     "denoising": Variant(
         summary="reconstructs clean rows from rows in which some cells were corrupted",
-        choose_when="for tables of any kind: the default",
+        choose_when="where scoring must be fastest, or the bundle may hold no training rows",
         paper="Vincent et al. 2008",
         settings=DenoisingSettings,
         model=_plain,
@@ -289,21 +298,12 @@ VARIANTS = {
     ),
     "hybrid": Variant(
         summary="a denoising autoencoder with a memory of normal rows beside it; their scores are added up",
-        choose_when="where finding more anomalies matters more than speed",
+        choose_when="where the ranking of anomalies matters more than speed",
         paper="Vincent et al. 2008; Gong et al. 2019",
         settings=HybridSettings,
         model=_hybrid,
         corruption=_corruption,
         score=_hybrid_score,
-    ),
-    "memory": Variant(
-        summary="recalls the normal rows that a row is like, by attention over prototypes; no network, trained in seconds",
-        choose_when="for few rows, or where training must be shortest",
-        paper="Nadaraya 1964; Watson 1964; Abramson 1982; Gong et al. 2019",
-        settings=MemorySettings,
-        model=_memory,
-        score=_memory_score,
-        cross_fits=True,
     ),
     "plain": Variant(
         summary="compresses a row into a code narrower than the table; a linear one is principal component analysis",
@@ -388,6 +388,7 @@ VARIANTS = {
     ),
 }
 DEFAULT = "memory"
+FASTEST, BEST, WITHOUT_MEMORY = "denoising", "hybrid", "denoising"  # of rows: for scoring speed, for ranking, for privacy
 DEFAULT_OF_WINDOWS = "plain"
 FOR_IMAGES = "convolutional"
 

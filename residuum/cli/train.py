@@ -57,6 +57,13 @@ def train(
         str | None,
         typer.Option(help="The autoencoder; see `residuum variants`.", show_default=False, autocompletion=complete_variant),
     ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Score rows fastest: `--variant denoising`.")] = False,
+    best: Annotated[
+        bool, typer.Option("--best", help="Rank rows best, and train and score more slowly: `--variant hybrid`.")
+    ] = False,
+    no_memory: Annotated[
+        bool, typer.Option("--no-memory", help="Keep no training rows in the bundle: `--variant denoising`.")
+    ] = False,
     set: Annotated[  # noqa: A002 - the option's name
         Names,
         typer.Option(
@@ -190,7 +197,7 @@ def train(
     from residuum.cli.training_table import read
     from training.kinds import ColumnOptions, check_options
     from training.recipe import Recipe
-    from training.variants import DEFAULT, DEFAULT_OF_WINDOWS, FOR_IMAGES
+    from training.variants import BEST, DEFAULT, DEFAULT_OF_WINDOWS, FASTEST, FOR_IMAGES, WITHOUT_MEMORY
 
     columns = ColumnOptions(
         category=tuple(category or ()),
@@ -203,6 +210,8 @@ def train(
         decimal_comma=decimal_comma,
     )
     default = DEFAULT_OF_WINDOWS if window is not None else FOR_IMAGES if shape else DEFAULT
+    chosen = {"--fast": (fast, FASTEST), "--best": (best, BEST), "--no-memory": (no_memory, WITHOUT_MEMORY)}
+    variant = _variant_for_rows(variant, {option: name for option, (given, name) in chosen.items() if given}, default)
     variant, settings = _variant_and_settings(variant, config, set or [], default)
     if are_images and (columns != ColumnOptions() or window is not None):
         raise SettingError(
@@ -260,6 +269,21 @@ def _read_images(paths: list[str], image: ImageSpec) -> ImageTable:
 
     with output.progress("reading", len(paths)) as advance:
         return read_images(paths, image, lambda done: advance(done, len(paths), f"{done:,} images"))
+
+
+def _variant_for_rows(variant: str | None, chosen: dict[str, str], default: str) -> str | None:
+    """Return the variant that an option such as `--fast` stands for, `chosen` by option; without one, the variant given."""
+    from detector.errors import SettingError
+    from training.variants import DEFAULT
+
+    if not chosen:
+        return variant
+    options, names = " and ".join(chosen), {*chosen.values(), *([variant] if variant else [])}
+    if default != DEFAULT:
+        raise SettingError(f"{options} is for single rows; for windows and images, choose with --variant")
+    if len(names) > 1:
+        raise SettingError(f"{options} and --variant name different variants ({', '.join(sorted(names))}): choose one")
+    return names.pop()
 
 
 def _variant_and_settings(variant: str | None, config: Path | None, texts: list[str], default: str) -> tuple[str, dict[str, Any]]:
