@@ -190,11 +190,10 @@ def draw(detector: Detector, data: Tiles, rest: np.ndarray, folder: Path) -> Non
 
     from PIL import Image as pillow  # noqa: N813 - it is a module
 
-    from detector.decision import Calibration
     from serving.files.heatmaps import reader_of
     from serving.heatmap import draw_heatmap, heat
 
-    threshold = Calibration(detector.score(detector.calibration_rows)).decide(RATE).threshold
+    threshold = detector.calibration.decide(RATE).threshold
     defects = [index for index in rest if data.kinds[index] != NORMAL]
     pages = []
     for index in defects[:: max(1, len(defects) // DEFECTS)][:DEFECTS]:

@@ -382,7 +382,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         normal: At least 20 rows, normal ones as far as known: a pandas, polars or pyarrow frame, or an array
             `[rows, columns]`. With `image`, also an array `[images, height, width]`.
         to: The model's folder, such as "models/pumps"; the detector becomes its next version: "models/pumps/1".
-        variant: The autoencoder; `residuum variants` lists them. Default: "denoising", or "plain" with `window`.
+        variant: The autoencoder; `residuum variants` lists them. Default: "memory", or "plain" with `window`.
         settings: Settings of the variant, such as `{"latent": 16}`; `residuum variants NAME` lists them.
         false_alarm_rate: The share of normal rows that may be flagged, between 0 and 1. Default: 0.01, or the lowest rate
             that the rows can promise if there are too few for that, with a warning.

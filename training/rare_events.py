@@ -45,12 +45,15 @@ def as_mean_over_columns(layout: FeatureLayout) -> RareEvents:
 def bounded(layout: FeatureLayout) -> RareEvents:
     """Return terms of a score whose parts are bounded: n rows are evidence of at most about log(n + 2) nats.
 
+    A new value in a column without rare ones is flagged by itself, as in `in_nats`.
     Missing and present cells count only where they are rarer than one in `USUAL`: the terms of usual ones would vary as much
     as the score does.
     """
     evidence = math.log(layout.rows + 2)
     return RareEvents(
-        _new_values(layout, evidence, evidence), evidence, *(torch.relu(each - math.log(USUAL)) for each in _surprises(layout))
+        _new_values(layout, evidence, max(layout.rows, MIN_EVIDENCE) / 2),
+        evidence,
+        *(torch.relu(each - math.log(USUAL)) for each in _surprises(layout)),
     )
 
 

@@ -17,6 +17,7 @@ import torch
 
 import training.fit
 from detector.columns import encode
+from detector.decision import Calibration
 from training.export import torch_scores
 from training.fit import FitResult, ProgressCallback, ignore_progress, one_thread, reproducible
 from training.graph import DetectorGraph
@@ -32,6 +33,7 @@ class Detector(NamedTuple):
     data: TabularTrainingData
     graph: DetectorGraph
     fitted: FitResult
+    calibration: Calibration
 
     @property
     def calibration_rows(self) -> np.ndarray:
@@ -68,9 +70,10 @@ def fit(source: Source, recipe: Recipe, watch: ProgressCallback = ignore_progres
     data = prepare(source, recipe)
     with reproducible(recipe.seed):
         fitted = data.fit_graph(data.layout(), torch.device("cpu"), watch)
+        calibration = data.calibrate(fitted, lambda rows: torch_scores(fitted.graph, rows))
     assert isinstance(data, TabularTrainingData)  # noqa: S101 - images are too
     assert isinstance(fitted.graph, DetectorGraph)  # noqa: S101 - as are their graphs
-    return Detector(data, fitted.graph, fitted.fit)
+    return Detector(data, fitted.graph, fitted.fit, calibration)
 
 
 def frame(matrix: np.ndarray) -> pl.DataFrame:
