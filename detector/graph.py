@@ -67,7 +67,7 @@ class Graph:
         self._session: GraphSession = session
         self.provider: str = session.get_providers()[0]
         self._input, self.axes = _input(session)
-        self._batch = _batch_rows(self._input, self.axes)
+        self._batch = batch_rows(self._input, self.axes)
         self.nodes_on_cpu = nodes_on_cpu(session)
 
     @property
@@ -104,7 +104,7 @@ class Graph:
         return [part.reshape(len(part), int(np.prod(part.shape[1:]))) if part.ndim > 1 else part for part in values]
 
 
-def _batch_rows(name: str, axes: tuple[int, ...]) -> int:
+def batch_rows(name: str, axes: tuple[int, ...]) -> int:
     """Return the number of rows to run at once."""
     values = {WINDOW: WINDOW_BATCH, IMAGE_INPUT: IMAGE_BATCH}.get(name)
     return max(1, values // math.prod(axes)) if values else BATCH

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from detector.bundle import Bundle
-from detector.graph import INPUT, OUTPUTS, Graph
+from detector.graph import INPUT, OUTPUTS, Graph, batch_rows
 from detector.scorer import Scorer
 from training.graph import DetectorGraph
 from training.train import TrainedDetector
@@ -33,6 +33,7 @@ class TorchGraph(Graph):
         self._session = _TorchSession(graph)
         self.provider = "torch"
         self._input, self.axes = INPUT, (len(graph.features.layout.columns),)
+        self._batch = batch_rows(self._input, self.axes)
 
 
 class _TorchSession:

@@ -38,7 +38,7 @@ def trained(run_folder: Path) -> tuple[Path, str]:
     with trained_once(run_folder, "residuum-pumps") as (folder, is_empty):
         if is_empty:
             normal_rows(ROWS).write_csv(folder / "normal.csv")
-            train(folder, folder / "normal.csv", "--to", folder / "models" / "pumps")
+            train(folder, folder / "normal.csv", "--variant", "denoising", "--to", folder / "models" / "pumps")
     return folder / "models" / "pumps", (folder / "output").read_text()
 
 

@@ -276,7 +276,7 @@ def test_train_then_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, 2.0, -0.5, float("nan"), 0.001])
 def test_a_rate_that_cannot_be_promised_is_refused_before_training(tmp_path: Path, rate: float, monkeypatch: Any) -> None:  # noqa: ANN401
-    monkeypatch.setattr("training.inputs.tabular.fit", None)  # were it called, that would be a TypeError
+    monkeypatch.setattr("training.cross_fit.fit", None)  # were it called, that would be a TypeError
     with pytest.raises(SettingError, match="rate"):
         residuum.train(np.random.default_rng(0).normal(size=(60, 2)), tmp_path / "x", false_alarm_rate=rate)
     assert not (tmp_path / "x").exists()

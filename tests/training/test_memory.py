@@ -58,5 +58,5 @@ def test_the_summary_says_that_rows_are_stored(tmp_path: Path, monkeypatch: pyte
     command = ["train", "normal.csv", "--to", "small", "--variant", "memory", "--numeric", "x", "--numeric", "y"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "the bundle holds 72 training rows as they are" in " ".join(done.stdout.split())
-    assert "the bundle holds 72 training rows" in " ".join(CliRunner().invoke(app, ["inspect", "small"]).stdout.split())
+    assert "the bundle holds 120 training rows as they are" in " ".join(done.stdout.split())
+    assert "the bundle holds 120 training rows" in " ".join(CliRunner().invoke(app, ["inspect", "small"]).stdout.split())

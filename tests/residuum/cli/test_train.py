@@ -143,7 +143,35 @@ def test_options_reach_the_recipe(run: Run, normal: Path, recipes: list[Recipe])
 )
 def test_invalid_settings(options: list[str], message: str, run: Run, normal: Path) -> None:
     sets = [part for text in options for part in ("--set", text)]
-    assert_fails(run("train", normal, "--to", "models/new", *sets), message)
+    assert_fails(run("train", normal, "--to", "models/new", "--variant", "denoising", *sets), message)
+
+
+@pytest.mark.parametrize(("option", "variant"), [("--fast", "denoising"), ("--best", "hybrid"), ("--no-memory", "denoising")])
+def test_an_option_stands_for_a_variant(option: str, variant: str, run: Run, normal: Path, recipes: list[Recipe]) -> None:
+    assert_fails(run("train", normal, "--to", "models/new", option), "stopped by the test")
+    assert_fails(run("train", normal, "--to", "models/new", option, "--variant", variant), "stopped by the test")
+    assert [recipe.variant for recipe in recipes] == [variant, variant]
+    assert_fails(
+        run("train", normal, "--to", "models/new", option, "--variant", "memory"), f"{option} and --variant name different"
+    )
+    assert_fails(run("train", normal, "--to", "models/new", option, "--time", "at", "--window", "3"), "is for single rows")
+
+
+def test_options_that_stand_for_different_variants(run: Run, normal: Path) -> None:
+    assert_fails(run("train", normal, "--to", "models/new", "--fast", "--best"), "--fast and --best")
+
+
+def test_few_rows_are_cross_fitted_by_default(run: Run, normal: Path) -> None:
+    done = run("train", normal, "--to", "models/new")
+    facts = " ".join(done.stdout.split())
+    assert "promise about 1 % of normal rows are flagged, calibrated on 400 rows, each scored by a model that" in facts
+    assert "400 used, shuffled: all for training; each of 10 folds is held out once for calibration" in facts
+    assert "the bundle holds 400 training rows as they are; if this is not acceptable, train with --no-memory" in facts
+    manifest = bundle.read(Path("models/new/1")).manifest
+    assert (manifest.variant, manifest.decision.promise, manifest.training.folds) == ("memory", "empirical", 10)
+    assert manifest.training.rows.training == manifest.training.rows.calibration == 400
+    dry = run("calibrate", "models/new", "--false-alarm-rate", "0.05", "--dry-run")
+    assert "scores out of fold" in dry.stdout
 
 
 @pytest.mark.parametrize(
@@ -152,10 +180,10 @@ def test_invalid_settings(options: list[str], message: str, run: Run, normal: Pa
         (None, "settings.toml cannot be read: No such file or directory"),
         ("level = = 3", "settings.toml is not a TOML file of settings: Invalid value (at line 1, column 9)"),
         ("levl = 0.1", "there is no setting 'levl'"),
-        ("level = inf", "the setting level=inf is not valid; level takes a number above 0 but below 1"),
-        ("level = true", "the setting level=True is not valid"),
+        ('variant = "denoising"\nlevel = inf', "the setting level=inf is not valid; level takes a number above 0 but below 1"),
+        ('variant = "denoising"\nlevel = true', "the setting level=True is not valid"),
         ("[settings]\nlevel = 0.1", "there is no setting 'settings'"),
-        ("variant = 3", "there is no variant '3'; there are denoising, hybrid,"),
+        ("variant = 3", "there is no variant '3'; there are memory, denoising,"),
     ],
     ids=["missing", "broken", "unknown", "infinite", "type", "nested", "variant"],
 )

@@ -62,5 +62,5 @@ def test_json_holds_everything(run: Run) -> None:
 def test_an_unknown_variant_is_refused(options: list[str], run: Run) -> None:
     done = run("variants", "spares", *options)
     assert done.exit_code == 2
-    assert done.stderr.startswith("error: there is no variant 'spares' (near: 'sparse'); there are denoising, hybrid,")
+    assert done.stderr.startswith("error: there is no variant 'spares' (near: 'sparse'); there are memory, denoising,")
     assert done.stderr.count("\n") == 1
