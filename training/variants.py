@@ -280,7 +280,7 @@ def _recurrent_windows(shape: WindowShape, settings: RecurrentWindowSettings) ->
 
 VARIANTS = {
     "memory": Variant(
-        summary="recalls the normal rows that a row is like, by attention over prototypes; no network, trained in seconds",
+        summary="recalls the normal rows that a row is like; it is trained in seconds",
         choose_when="for tables of any kind: the default",
         paper="Nadaraya 1964; Watson 1964; Abramson 1982; Gong et al. 2019",
         settings=MemorySettings,
@@ -322,7 +322,7 @@ VARIANTS = {
     ),
     "tied": Variant(
         summary="decodes with the encoder's transposed weights: half the parameters",
-        choose_when="for few rows, or a small file",
+        choose_when="for a small file",
         paper="Vincent et al. 2010",
         settings=PointSettings,
         model=_tied,

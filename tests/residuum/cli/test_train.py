@@ -164,12 +164,12 @@ def test_options_that_stand_for_different_variants(run: Run, normal: Path) -> No
 def test_few_rows_are_cross_fitted_by_default(run: Run, normal: Path) -> None:
     done = run("train", normal, "--to", "models/new")
     facts = " ".join(done.stdout.split())
-    assert "promise about 1 % of normal rows are flagged, calibrated on 400 rows, each scored by a model that" in facts
-    assert "400 used, shuffled: all for training; each of 10 folds is held out once for calibration" in facts
-    assert "the bundle holds 400 training rows as they are; if this is not acceptable, train with --no-memory" in facts
+    assert "promise about 1.7 % of normal rows are flagged, calibrated on 60 rows, each scored by a model that" in facts
+    assert "60 used, shuffled: all for training; each of 10 folds is held out once for calibration" in facts
+    assert "the bundle holds 60 training rows as they are; if this is not acceptable, train with --no-memory" in facts
     manifest = bundle.read(Path("models/new/1")).manifest
     assert (manifest.variant, manifest.decision.promise, manifest.training.folds) == ("memory", "empirical", 10)
-    assert manifest.training.rows.training == manifest.training.rows.calibration == 400
+    assert manifest.training.rows.training == manifest.training.rows.calibration == 60
     dry = run("calibrate", "models/new", "--false-alarm-rate", "0.05", "--dry-run")
     assert "scores out of fold" in dry.stdout
 
