@@ -11,6 +11,9 @@ from hypothesis import settings
 # Before torch or numpy are imported, and for every process that a test starts: pytest-xdist uses all cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# pytest-xdist sets it for its workers; tables would wrap as on a narrow terminal.
+os.environ.pop("COLUMNS", None)
+
 # No deadlines: the machine is busy with other workers. CI draws the same examples each time.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
