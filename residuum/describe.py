@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from detector.alarm import AlarmRule
     from detector.decision import Decision
     from detector.images import ImageSpec
-    from detector.manifest import Manifest, TrainingInfo
+    from detector.manifest import Manifest
     from detector.windows import Window
 
+LONGER = 3  # times the steps of a training that was too short
 WIDE = 1000  # columns: `training.whitening.MAX_WHITENED`
 SPARSE_SETTINGS = {"weight", "target", "k", "threshold"}
 USED_BY_DRIVER = {
@@ -109,10 +110,25 @@ def promise(manifest: Manifest, lowered_from: float | None = None) -> str:
     return text if lowered_from is None else f"{text}; too few for the default of {percentage(lowered_from)}"
 
 
-def loss(training: TrainingInfo) -> str:
-    """Return the validation loss and the step that reached it; a memory is trained without steps."""
-    steps = f" (best of {training.steps:,} steps at {training.best_step:,})" if training.steps else ""
-    return f"{training.loss:.4g}{steps}"
+def loss(manifest: Manifest) -> str:
+    """Return the validation loss, and how training reached it."""
+    return f"{manifest.training.loss:.4g} ({_steps(manifest)})"
+
+
+def _steps(manifest: Manifest) -> str:
+    """Return the steps of training, and what to do if they were too few."""
+    training = manifest.training
+    if not training.steps:
+        return (
+            "solved in closed form, without training steps" if manifest.window else "learnt in one pass, without training steps"
+        )
+    if not training.best_step:
+        return f"none of {training.steps:,} steps was better than the start; a lower learning_rate may help"
+    folds = ", medians of the parts held out in turn" if training.folds or manifest.window else ""
+    best = f"best of {training.steps:,} steps at {training.best_step:,}{folds}"
+    if training.best_step < training.steps:
+        return best
+    return f"{best}: still learning; --max-steps {LONGER * training.steps} trains on while it is"
 
 
 def columns(manifest: Manifest, max_names: int = 4) -> str:
@@ -124,12 +140,16 @@ def columns(manifest: Manifest, max_names: int = 4) -> str:
 
 
 def settings(manifest: Manifest) -> dict[str, str | int | float | bool]:
-    """Return the settings of the variant that apply: a memory has no layers, and each way to be sparse its own numbers."""
+    """Return the settings of the variant that apply: a memory has no layers, each way to be sparse its own numbers.
+
+    The usual number of steps is not shown: `loss` says how many there were.
+    """
     unused = {"sizes", "activation"} if manifest.variant == "memory" else set()
     if "driver" in manifest.settings:
         unused |= SPARSE_SETTINGS - USED_BY_DRIVER.get(str(manifest.settings["driver"]), SPARSE_SETTINGS)
     if manifest.settings.get("corruption") == "none":
         unused.add("level")
+    unused |= {name for name in ("steps", "max_steps") if not manifest.settings.get(name)}
     return {name: value for name, value in manifest.settings.items() if name not in unused}
 
 

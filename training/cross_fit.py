@@ -18,7 +18,7 @@ from torch import Tensor
 from training import export
 from training.assembly import build_graph
 from training.features import Cells, Features
-from training.fit import FitResult, ProgressCallback, fit, fit_steps
+from training.fit import FitResult, ProgressCallback, combine, fit, fit_steps
 from training.models import Autoencoder, RowModel
 from training.scores import RowScore
 from training.variants import Plan
@@ -71,15 +71,15 @@ class Fitter(NamedTuple):
     def fold(self, training: Cells, held_out: Cells, remembered: Cells) -> RowFold:
         """Fit a model to training rows until held-out rows stop it; a memory keeps `remembered` rows."""
         model = self._model(training, remembered)
-        result = fit(model, training, held_out, self.plan.corruption(), self.seed, self.on_progress)
+        result = fit(model, training, held_out, self.plan.corruption(), self.plan.settings, self.seed, self.on_progress)
         return RowFold(model, result, held_out, _residuals(model, held_out))
 
     def refit(self, rows: Cells, folds: Sequence[RowFold]) -> tuple[RowModel, FitResult]:
         """Fit a model to all rows, for as many steps as were best when parts of them were held out."""
-        steps = int(np.median([fold.fit.best_step for fold in folds]))
+        result = combine([fold.fit for fold in folds])
         model = self._model(rows, rows)
-        fit_steps(model, rows, self.plan.corruption(), steps, self.seed)
-        return model, FitResult(steps, steps, float(np.mean([fold.fit.loss for fold in folds])))
+        fit_steps(model, rows, self.plan.corruption(), result.best_step, self.plan.settings, self.seed)
+        return model, result
 
     def score(self, model: RowModel, folds: Sequence[RowFold]) -> tuple[RowScore, Whitening]:
         """Return the score of a model whose residuals are whitened by those of held-out rows."""

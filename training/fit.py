@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from training.models import Phase, StepContext
+from training.settings import NetworkSettings, VariantSettings
 
-STEPS = 3000
-LEARNING_RATE = 2e-3  # the cycle's peak
+STEPS = 3000  # the usual number
 WEIGHT_DECAY = 1e-4
 CHECK_EVERY = 50  # steps
-PATIENCE = 12  # checks without a better loss
 MAX_VALIDATION = 8192  # rows
 
 
@@ -43,12 +44,8 @@ class Trainable(Protocol[E]):
     """A module with its losses."""
 
     @property
-    def batch(self) -> int:
-        """The number of examples of a training step."""
-
-    @property
     def step_divisor(self) -> int:
-        """The divisor of the number of training steps."""
+        """The divisor of the usual number of training steps."""
 
     @property
     def features(self) -> Any:  # noqa: ANN401 - whatever the corruption takes
@@ -76,12 +73,21 @@ class Trainable(Protocol[E]):
         """Switch to evaluation mode."""
 
 
+class Check(NamedTuple):
+    """The losses at a step, nats a row."""
+
+    step: int
+    training: float | None  # mean since the check before; None before the first step
+    validation: float
+
+
 class FitResult(NamedTuple):
-    """The outcome of a fit."""
+    """The outcome of a fit; of several, medians of the steps."""
 
     steps: int
     best_step: int
     loss: float  # validation loss of the best step, nats a row
+    history: tuple[tuple[Check, ...], ...] = ()  # the checks of each fit
 
 
 class FitProgress(NamedTuple):
@@ -115,76 +121,154 @@ def reproducible(seed: int) -> Iterator[None]:
         yield
 
 
+def combine(folds: Sequence[FitResult]) -> FitResult:
+    """Return the outcome of fits from which parts of the rows were held out."""
+    steps, best_step = (int(np.median(counts)) for counts in zip(*(fold[:2] for fold in folds), strict=True))
+    history = tuple(itertools.chain.from_iterable(fold.history for fold in folds))
+    return FitResult(steps, best_step, float(np.mean([fold.loss for fold in folds])), history)
+
+
 def ignore_progress(progress: FitProgress) -> None:
     """Do nothing: the default callback."""
     del progress
 
 
-def fit_steps(model: Trainable[E], training: E, corrupt: Corrupt[E], steps: int, seed: int) -> FitResult:
+def fit_steps(model: Trainable[E], training: E, corrupt: Corrupt[E], steps: int, settings: VariantSettings, seed: int) -> None:
     """Train `model` in place for a given number of steps, under the schedule of `fit`."""
-    generator = torch.Generator(device=training.device).manual_seed(seed)
-    usual_steps = STEPS // model.step_divisor
-    optimisers = [_PhaseOptimiser(phase, usual_steps) for phase in model.phases()]
-    hide = model.hiding(training)
-    model.train()
-    for step in range(1, steps + 1):
-        clean = hide(_draw_batch(training, model.batch, generator), generator)
-        noisy = corrupt(clean, model.features, generator)
-        for optimiser in optimisers:
-            optimiser.step(noisy, clean, StepContext(step / usual_steps, generator))
+    if steps:
+        run = _TrainingRun(model, training, corrupt, _schedule(settings, model.step_divisor), seed)
+        model.train()
+        for _ in itertools.islice(run.steps(), steps):
+            pass
     model.eval()
-    return FitResult(steps, steps, float("nan"))
 
 
 def fit(
-    model: Trainable[E], training: E, validation: E, corrupt: Corrupt[E], seed: int, on_progress: ProgressCallback
+    model: Trainable[E],
+    training: E,
+    validation: E,
+    corrupt: Corrupt[E],
+    settings: VariantSettings,
+    seed: int,
+    on_progress: ProgressCallback,
 ) -> FitResult:
-    """Train `model` in place and keep the best weights; Ctrl-C ends training with the best weights so far."""
-    generator = torch.Generator(device=training.device).manual_seed(seed)
-    steps = STEPS // model.step_divisor
-    optimisers = [_PhaseOptimiser(phase, steps) for phase in model.phases()]
+    """Train `model` in place and keep the best weights; Ctrl-C ends training with the best weights so far.
+
+    A model that is still learning at the end of its steps is trained on, in cycles of as many steps, up to `max_steps`.
+    """
     held_out = _ValidationLoss(model, validation, corrupt, seed)
-    hide = model.hiding(training)
-    if not optimisers:  # nothing is trained by gradients
+    if not model.phases():  # nothing is trained by gradients
         model.eval()
         return FitResult(0, 0, held_out.compute())
+    schedule = _schedule(settings, model.step_divisor)
+    run = _TrainingRun(model, training, corrupt, schedule, seed)
     best, weights, best_step, step = held_out.compute(), copy.deepcopy(model.state_dict()), 0, 0
+    history = [Check(0, None, best)]
     try:
-        for step in range(1, steps + 1):
-            clean = hide(_draw_batch(training, model.batch, generator), generator)
-            noisy = corrupt(clean, model.features, generator)
-            for optimiser in optimisers:
-                optimiser.step(noisy, clean, StepContext(step / steps, generator))
-            if step % CHECK_EVERY and step != steps:
+        for step in run.steps():
+            is_last = schedule.ends_cycle(step)
+            if step % CHECK_EVERY and not is_last:
                 continue
             loss = held_out.compute()
-            on_progress(FitProgress(step, steps, loss, min(best, loss)))
+            history.append(Check(step, run.mean_loss(), loss))
+            on_progress(FitProgress(step, schedule.end_of_cycle(step), loss, min(best, loss)))
             if loss < best:
                 best, weights, best_step = loss, copy.deepcopy(model.state_dict()), step
-            elif step - best_step >= PATIENCE * CHECK_EVERY // model.step_divisor:
+            elif step <= schedule.steps and step - best_step >= schedule.patience * CHECK_EVERY:
+                break
+            if is_last and best_step < step:
                 break
     except KeyboardInterrupt:
         if best_step == 0:
             raise
     model.load_state_dict(weights)
     model.eval()
-    return FitResult(step, best_step, best)
+    return FitResult(step, best_step, best, (tuple(history),))
+
+
+class _Schedule(NamedTuple):
+    """How long a model is trained, and how fast it learns: one cycle of steps, and further ones up to `max_steps`."""
+
+    steps: int
+    max_steps: int
+    learning_rate: float
+    batch: int
+    patience: int  # checks without a better loss in the first cycle; a further cycle starts by unlearning
+
+    def ends_cycle(self, step: int) -> bool:
+        """Return whether a step is the last of its cycle."""
+        return step == self.end_of_cycle(step)
+
+    def end_of_cycle(self, step: int) -> int:
+        """Return the last step of the cycle that a step belongs to."""
+        return min(-(-step // self.steps) * self.steps, self.max_steps)
+
+
+def _schedule(settings: VariantSettings, step_divisor: int) -> _Schedule:
+    """Return the schedule of a network's settings; a maximum below the usual number of steps shortens it."""
+    assert isinstance(settings, NetworkSettings)  # noqa: S101 - a model with phases has a network
+    steps = settings.steps or STEPS // step_divisor
+    max_steps = settings.max_steps or steps
+    return _Schedule(min(steps, max_steps), max_steps, settings.learning_rate, settings.batch, settings.patience)
+
+
+class _TrainingRun(Generic[E]):
+    """The steps of training."""
+
+    def __init__(self, model: Trainable[E], training: E, corrupt: Corrupt[E], schedule: _Schedule, seed: int) -> None:
+        self._model = model
+        self._training = training
+        self._corrupt = corrupt
+        self._schedule = schedule
+        self._generator = torch.Generator(device=training.device).manual_seed(seed)
+        self._optimisers = [_PhaseOptimiser(phase, schedule.learning_rate) for phase in model.phases()]
+        self._losses: list[Tensor] = []
+
+    def steps(self) -> Iterator[int]:
+        """Train a step at a time, and yield its number, from 1."""
+        schedule, generator = self._schedule, self._generator
+        hide = self._model.hiding(self._training)
+        for step in range(1, schedule.max_steps + 1):
+            if (step - 1) % schedule.steps == 0:
+                for optimiser in self._optimisers:
+                    optimiser.start_cycle(schedule.end_of_cycle(step) - step + 1)
+            clean = hide(_draw_batch(self._training, schedule.batch, generator), generator)
+            noisy = self._corrupt(clean, self._model.features, generator)
+            losses = [
+                optimiser.step(noisy, clean, StepContext(step / schedule.steps, generator)) for optimiser in self._optimisers
+            ]
+            self._losses.append(losses[0])
+            yield step
+
+    def mean_loss(self) -> float:
+        """Return the mean training loss of the steps since the last call: that of the first phase."""
+        mean = float(torch.stack(self._losses).mean())
+        self._losses.clear()
+        return mean
 
 
 class _PhaseOptimiser:
     """The optimiser and the schedule of one phase."""
 
-    def __init__(self, phase: Phase, steps: int) -> None:
-        self.phase = phase
-        self.optimiser = torch.optim.AdamW(phase.parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=LEARNING_RATE, total_steps=steps)
+    schedule: torch.optim.lr_scheduler.OneCycleLR
 
-    def step(self, noisy: TrainingExamples, clean: TrainingExamples, context: StepContext) -> None:
-        """Minimise the loss of a batch by one step; first clear the gradients that other phases left."""
+    def __init__(self, phase: Phase, learning_rate: float) -> None:
+        self.phase = phase
+        self.learning_rate = learning_rate
+        self.optimiser = torch.optim.AdamW(phase.parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
+
+    def start_cycle(self, steps: int) -> None:
+        """Start a cycle of the learning rate."""
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, max_lr=self.learning_rate, total_steps=steps)
+
+    def step(self, noisy: TrainingExamples, clean: TrainingExamples, context: StepContext) -> Tensor:
+        """Minimise the loss of a batch by one step and return it; first clear the gradients that other phases left."""
         self.optimiser.zero_grad()
-        self.phase.loss(noisy, clean, context).mean().backward()
+        loss = self.phase.loss(noisy, clean, context).mean()
+        loss.backward()
         self.optimiser.step()
         self.schedule.step()
+        return loss.detach()
 
 
 class _ValidationLoss(Generic[E]):

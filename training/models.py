@@ -41,7 +41,7 @@ class RowModel(nn.Module):
     """The base of all models of rows and images: features, a network, and the likelihood of its reconstructions."""
 
     latent: int
-    batch = 256  # rows of a training step
+    batch = 256  # rows that are reconstructed at a time, outside training
     step_divisor = 1  # divides the number of training steps
 
     def __init__(self, features: Features, network: Network, *, bernoulli: bool) -> None:

@@ -35,6 +35,10 @@ Prototypes = Annotated[
         description="the largest number of prototypes; a memory of no more rows than that keeps the rows themselves",
     ),
 ]
+Batch = Annotated[int, Meta(ge=1, le=65_536, description="rows, images or windows of a training step")]
+Patience = Annotated[
+    int, Meta(ge=1, le=1_000_000, description="training stops after this many checks without a lower loss, one every 50 steps")
+]
 Corruptions = Annotated[
     Literal["swap", "gaussian", "masking", "salt-and-pepper", "dropout"], Meta(description="how cells are corrupted in training")
 ]
@@ -52,7 +56,27 @@ class VariantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = "gaussian"
 
 
-class PointSettings(VariantSettings, frozen=True, kw_only=True):
+class NetworkSettings(VariantSettings, frozen=True, kw_only=True):
+    """The settings of variants with a network, which is trained step by step."""
+
+    steps: Annotated[
+        int, Meta(ge=0, le=10_000_000, description="training steps; 0 for the usual number: 3,000, and 1,000 for images")
+    ] = 0
+    max_steps: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000_000,
+            description="training steps in all: a network that is still learning at its last step is trained on up to here; 0: "
+            "it is not",
+        ),
+    ] = 0
+    learning_rate: Annotated[float, Meta(gt=0, le=1, description="the highest learning rate of the one-cycle schedule")] = 2e-3
+    batch: Batch = 256
+    patience: Patience = 12
+
+
+class PointSettings(NetworkSettings, frozen=True, kw_only=True):
     """The settings of variants whose code is a point."""
 
     score: Annotated[
@@ -60,12 +84,13 @@ class PointSettings(VariantSettings, frozen=True, kw_only=True):
     ] = "whitened"
 
 
-class WindowSettings(VariantSettings, frozen=True, kw_only=True):
+class WindowSettings(NetworkSettings, frozen=True, kw_only=True):
     """The settings of variants that score windows of a series."""
 
     sizes: Sizes = ()
     activation: Activation = "tanh"
     likelihood: Annotated[Literal["gaussian"], Meta(description="bernoulli is for single rows")] = "gaussian"
+    batch: Batch = 64
     score: Annotated[
         Literal["level-energy", "whitened"],
         Meta(
@@ -121,7 +146,7 @@ class MemorySettings(VariantSettings, frozen=True, kw_only=True):
     prototypes: Prototypes = 1024
 
 
-class HybridSettings(VariantSettings, frozen=True, kw_only=True):
+class HybridSettings(NetworkSettings, frozen=True, kw_only=True):
     """The settings of a denoising autoencoder with a memory beside it."""
 
     likelihood: Annotated[Literal["gaussian"], Meta(description="bernoulli is for other variants")] = "gaussian"
@@ -133,6 +158,8 @@ class HybridSettings(VariantSettings, frozen=True, kw_only=True):
 class ConvolutionalSettings(PointSettings, frozen=True, kw_only=True):
     """The settings of convolutions over images."""
 
+    batch: Batch = 32
+    patience: Patience = 4
     sizes: Annotated[tuple[Size, ...], Meta(description="channels of the encoder's layers; the decoder mirrors them")] = (16, 32)
     components: Annotated[int, Meta(ge=1, le=1024, description="numbers in the code for the whole image")] = 48
     places: Annotated[int, Meta(ge=1, le=64, description="numbers in the code for each position of the coarsest layer")] = 4
@@ -174,7 +201,7 @@ class ContractiveSettings(PointSettings, frozen=True, kw_only=True):
     tied: Annotated[bool, Meta(description="false: a separate decoder, which can evade the penalty by scaling")] = True
 
 
-class VariationalSettings(VariantSettings, frozen=True, kw_only=True):
+class VariationalSettings(NetworkSettings, frozen=True, kw_only=True):
     """The settings of a variational autoencoder."""
 
     score: Annotated[
@@ -208,8 +235,10 @@ def parse_settings(kind: type[AnySettings], values: Mapping[str, Any]) -> AnySet
     fields = kind.__struct_fields__
     unknown = [key for key in values if key not in fields]
     if unknown:
+        hint = "" if unknown[0] not in NetworkSettings.__struct_fields__ else ", because this variant is fitted without steps"
         raise SettingError(
-            f"there is no setting {unknown[0]!r}{suggest_names(unknown, (*fields, 'variant'))}; there are: {list_settings(kind)}"
+            f"there is no setting {unknown[0]!r}{hint or suggest_names(unknown, (*fields, 'variant'))}; there are: "
+            f"{list_settings(kind)}"
         )
     given = {key: _parse_sizes(value) if key == "sizes" else value for key, value in values.items()}
     for key, value in given.items():

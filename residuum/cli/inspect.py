@@ -94,7 +94,7 @@ def _training(manifest: Manifest) -> list[output.Fact]:
         ("rejected", describe.count(training.rows.rejected, "row") if training.rows.rejected else ""),
         ("missing", f"also {', '.join(map(repr, manifest.missing))}" if manifest.missing else ""),
         ("written", describe.written(manifest)),
-        ("loss", describe.loss(training)),
+        ("loss", describe.loss(manifest)),
         ("duration", f"{training.seconds:.3g} s on {training.device}, seed {training.seed}"),
     ]
 

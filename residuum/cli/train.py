@@ -76,6 +76,14 @@ def train(
         Path | None,
         typer.Option(help="A TOML file with settings and the variant; the command line overrides it.", show_default=False),
     ] = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="A network that is still learning at its last step is trained on, up to so many steps: `--set max_steps=9000`.",
+            show_default=False,
+        ),
+    ] = None,
     false_alarm_rate: Annotated[
         float | None, typer.Option(help="The share of normal rows that may be flagged.", show_default=False)
     ] = None,
@@ -212,7 +220,8 @@ def train(
     default = DEFAULT_OF_WINDOWS if window is not None else FOR_IMAGES if shape else DEFAULT
     chosen = {"--fast": (fast, FASTEST), "--best": (best, BEST), "--no-memory": (no_memory, WITHOUT_MEMORY)}
     variant = _variant_for_rows(variant, {option: name for option, (given, name) in chosen.items() if given}, default)
-    variant, settings = _variant_and_settings(variant, config, set or [], default)
+    texts = [*(set or []), *([f"max_steps={max_steps}"] if max_steps else [])]
+    variant, settings = _variant_and_settings(variant, config, texts, default)
     if are_images and (columns != ColumnOptions() or window is not None):
         raise SettingError(
             "--category, --numeric, --date, --ignore, --time, --key and --window apply to columns; images have none"
@@ -368,4 +377,4 @@ def _short_dates(manifest: Manifest) -> str:
 
 def _training(manifest: Manifest) -> str:
     training = manifest.training
-    return f"{manifest.variant}, validation loss {describe.loss(training)}, {training.seconds:.3g} s on {training.device}"
+    return f"{manifest.variant}, validation loss {describe.loss(manifest)}, {training.seconds:.3g} s on {training.device}"

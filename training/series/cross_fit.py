@@ -6,7 +6,6 @@ A block's scores come from a network that was not trained on it, so units, covar
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from training.features import Features
-from training.fit import FitResult, ProgressCallback, fit, fit_steps
+from training.fit import FitResult, ProgressCallback, combine, fit, fit_steps
 from training.layout import FeatureLayout
 from training.series.channels import FLAG, Channels, WindowChannels
 from training.series.graph import SeriesGraph
@@ -67,29 +66,34 @@ def cross_fit(
     channels, windows = _channels(layout, matrix, index, device)
     slow = find_slow_channels(windows, spans)
 
-    def fit_model(training: LazyWindows, train: Callable[[SeriesModel], FitResult]) -> tuple[SeriesModel, FitResult]:
+    def build_model(training: LazyWindows) -> tuple[SeriesModel, bool]:
+        """Return a model, and whether it is solved."""
         torch.manual_seed(seed)
         latent = plan.settings.latent or _default_latent(plan, spans, channels)
         network = plan.network(index.length, channels.count, latent)
         model = SeriesModel(channels, network, spans, slow, latent).to(device)
-        if model.solve(training):
-            return model, FitResult(0, 0, model.mean_loss(training.thinned(MAX_VALIDATION)))
-        return model, train(model)
+        return model, model.solve(training)
+
+    def fit_fold(model: SeriesModel, training: LazyWindows, validation: LazyWindows) -> FitResult:
+        return fit(model, training, validation, _no_corruption, plan.settings, seed, on_progress)
 
     folds = []
     for block in index.blocks():
         indices = index.held_out(block)
         training, held_out = windows.starting_at(index.training(block)), windows.starting_at(index.starts[indices])
         validation = held_out.thinned(MAX_VALIDATION)
-        model, result = fit_model(training, partial(_fit_fold, training, validation, seed, on_progress))
+        model, is_solved = build_model(training)
+        result = _loss_of_solved(model, training) if is_solved else fit_fold(model, training, validation)
         folds.append(Fold(model, result, training, held_out, indices))
-    steps = int(np.median([fold.fit.best_step for fold in folds]))
-    model, _ = fit_model(windows, lambda model: fit_steps(model, windows, _no_corruption, steps, seed))
+    result = combine([fold.fit for fold in folds])
+    model, is_solved = build_model(windows)
+    if not is_solved:
+        fit_steps(model, windows, _no_corruption, result.best_step, plan.settings, seed)
     build_score = _whitened(folds) if plan.settings.score == "whitened" else _level_and_energy(folds)
     scores = np.concatenate([_scores(build_score(fold.model, fold.training), fold.held_out) for fold in folds])
     order = np.argsort(np.concatenate([fold.indices for fold in folds]))
     graph = SeriesGraph(build_score(model, windows)).cpu().eval()
-    return CrossFitResult(graph, FitResult(steps, steps, float(np.mean([fold.fit.loss for fold in folds]))), scores[order])
+    return CrossFitResult(graph, result, scores[order])
 
 
 def _default_latent(plan: WindowedPlan, spans: Spans, channels: Channels) -> int:
@@ -140,10 +144,8 @@ def _scores(score: WindowScore, windows: LazyWindows) -> np.ndarray:
     return scores
 
 
-def _fit_fold(
-    training: LazyWindows, validation: LazyWindows, seed: int, on_progress: ProgressCallback, model: SeriesModel
-) -> FitResult:
-    return fit(model, training, validation, _no_corruption, seed, on_progress)
+def _loss_of_solved(model: SeriesModel, training: LazyWindows) -> FitResult:
+    return FitResult(0, 0, model.mean_loss(training.thinned(MAX_VALIDATION)))
 
 
 def _no_corruption(windows: LazyWindows, _features: Channels, _generator: torch.Generator) -> LazyWindows:

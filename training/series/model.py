@@ -96,7 +96,6 @@ class SeriesModel(nn.Module):
     """Both branches."""
 
     slow: Tensor
-    batch = 64  # windows of a training step
     step_divisor = 1
 
     def __init__(self, channels: Channels, network: WindowNetwork, spans: Spans, slow: Tensor, latent: int) -> None:
