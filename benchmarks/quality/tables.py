@@ -1,9 +1,10 @@
-"""Claim: with a memory beside its network, a detector ranks anomalies in tables at least as well as k nearest neighbours.
+"""Claim: with default settings, a detector finds more of the anomalies in tables than k nearest neighbours.
 
 22 classical data sets of ADBench (Han et al. 2022): half of the normal rows train, the others and all anomalies are scored, with
-default settings and no labels. A line is the mean AUROC, or the mean average precision, over the sets; the note is the difference
-to kNN (z-scored, distance to the 5th neighbour) with its 95 % bootstrap interval over sets. `NOTES.md` beside this script lists
-what was tried.
+default settings and no labels. A line is the mean AUROC, the mean average precision, or the mean share of anomalies above the
+default threshold, over the sets; the note is the difference to kNN (z-scored, distance to the 5th neighbour) with its 95 %
+bootstrap interval over sets. kNN's threshold is set, with hindsight, to the false alarms that the default detector raised on the
+test rows. `NOTES.md` beside this script lists what was tried.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from benchmarks.harness.family import NEIGHBOURS, Task
 from benchmarks.harness.options import Options, Size, parse, unless_tiny
 from benchmarks.harness.report import Report, line
 from training.fit import STEPS as USUAL_STEPS
+from training.variants import DEFAULT
 
 FULL, QUICK = Size(20_000, 1), Size(2000, 1)  # rows to train on and to score at most; seeds
 SETS = unless_tiny(tuple(path.stem for path in sorted((datasets.SHARED / "adbench").glob("*.npz"))), ("45_wine", "14_glass"))
 STEPS = unless_tiny(USUAL_STEPS, 30)
-VARIANTS = ("denoising", "memory", "hybrid")
+VARIANTS = (DEFAULT, "denoising", "hybrid")
 PEER = "kNN"
-AUROC, PRECISION = 0.900, 0.035  # of hybrid: the mean over all sets, and by how much the mean precision exceeds kNN's
+AUROC, PRECISION, CAUGHT = 0.900, 0.035, 0.05  # of the default: the mean over all sets, and by how much the others exceed kNN's
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
-MEASURES: Mapping[str, Measure] = {"AUROC": roc_auc_score, "average precision": average_precision_score}
+RANKING: Mapping[str, Measure] = {"AUROC": roc_auc_score, "average precision": average_precision_score}
+FOUND = "anomalies caught"
+MEASURES = (*RANKING, FOUND)
 
 
 def main() -> None:
@@ -54,13 +58,23 @@ def main() -> None:
 
 def on_table(task: Task, seed: int) -> dict[str, dict[str, float]]:
     """Return each detector's measures on one table."""
-    scores = {PEER: nearest_neighbours(task)}
+    scores, is_flagged = {PEER: nearest_neighbours(task)}, {}
     for variant in VARIANTS:
         detector = detectors.detector(detectors.frame(task.normal), seed, variant=variant)
         scores[variant] = detector.scores(detectors.frame(task.rows))
+        is_flagged[variant] = detector.data.decide(detector.calibration).is_anomaly(scores[variant])
+    is_flagged[PEER] = scores[PEER] > threshold_for(scores[PEER], is_flagged[DEFAULT], task.is_anomaly)
     return {
-        name: {each: measure(task.is_anomaly, values) for each, measure in MEASURES.items()} for name, values in scores.items()
+        name: {each: measure(task.is_anomaly, values) for each, measure in RANKING.items()}
+        | {FOUND: float(is_flagged[name][task.is_anomaly].mean())}
+        for name, values in scores.items()
     }
+
+
+def threshold_for(scores: np.ndarray, is_flagged: np.ndarray, is_anomaly: np.ndarray) -> float:
+    """Return the threshold under which these scores flag as many normal rows as another detector did."""
+    normal = np.sort(scores[~is_anomaly])[::-1]
+    return float(normal[int(is_flagged[~is_anomaly].sum())])
 
 
 def add_means(report: Report, found: Mapping[str, list[dict[str, float]]], options: Options) -> None:
@@ -68,11 +82,12 @@ def add_means(report: Report, found: Mapping[str, list[dict[str, float]]], optio
     is_full = options.rows >= FULL.rows
     for measure in MEASURES:
         peer = np.array([each[measure] for each in found[PEER]])
-        bounds = {"AUROC": AUROC, "average precision": float(peer.mean()) + PRECISION}
+        mean = float(peer.mean())
+        bounds = {"AUROC": AUROC, "average precision": mean + PRECISION, FOUND: mean + CAUGHT}
         for name, measured in found.items():
             values = np.array([each[measure] for each in measured])
             note = "" if name == PEER else difference(values - peer)
-            at_least = bounds[measure] if is_full and name == "hybrid" else None
+            at_least = bounds[measure] if is_full and name == DEFAULT else None
             added = line(f"{measure}: {name}", values.tolist(), at_least=at_least, note=note)
             report.add(added.with_value(float(values.mean())))
 
