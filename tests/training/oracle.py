@@ -44,7 +44,7 @@ def score(graph: DetectorGraph, row: np.ndarray) -> tuple[float, np.ndarray]:
         by_column[index] = by_feature[numbers + 4 * i : numbers + 4 * i + 4].sum()
     for i, index in enumerate(layout.categories):
         is_unseen = codes[i] == layout.code_counts[i]
-        by_column[index] = by_category[i] + (_never_seen(layout, i, is_fused=is_fused) if is_unseen else 0.0)
+        by_column[index] = by_category[i] + (_never_seen(layout, i) if is_unseen else 0.0)
     for index, value in zip(layout.constants, layout.constant_values, strict=True):
         evidence = math.log(layout.rows + 2) if is_fused else max(layout.rows, 1000) / 2
         by_column[index] = evidence if not np.isnan(row[index]) and row[index] != value else 0.0
@@ -237,6 +237,6 @@ PARTS: dict[type[RowScore], Callable[..., Parts]] = {
 }
 
 
-def _never_seen(layout: FeatureLayout, category: int, *, is_fused: bool) -> float:
+def _never_seen(layout: FeatureLayout, category: int) -> float:
     """Return what a new value costs: where training saw every value at least five times, as much as a constant that changes."""
-    return max(layout.rows, 1000) / 2 if layout.closed[category] and not is_fused else math.log(layout.rows + 2)
+    return max(layout.rows, 1000) / 2 if layout.closed[category] else math.log(layout.rows + 2)
