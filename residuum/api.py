@@ -370,6 +370,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     window: int | None = None,
     stride: int = 1,
     max_gap: float | None = None,
+    suspects: bool = True,
     image: str | None = None,
     device: Device = "auto",
 ) -> Detector:
@@ -401,6 +402,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         stride: Rows from the end of a window to the end of the next. Default: 1.
         max_gap: The longest gap in time within a window, in seconds if `time` is a date, else in its unit. Default: the usual
             time span of a window.
+        suspects: List training rows with a cell far from all others of its column in the bundle, as `suspects.csv`.
         image: The size of images in pixels, such as "28x28", if each row holds the pixels of a grey image, line by line; for
             `variant="convolutional"`. To train on image files, use `residuum train`.
         device: "cpu", "cuda", or "auto" for a GPU if there is one. Default: "auto".
@@ -449,6 +451,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
             date_format=as_names(date_format),
         ),
         missing=as_names(missing),
+        suspects=suspects,
         device=device,
         window=window,
         stride=stride,
@@ -476,6 +479,10 @@ def warn(trained: TrainedDetector | TrainingResult) -> None:
     for column in trained.manifest.columns:
         if column.note:
             warnings.warn(f"column {column.name!r}: {column.note}", stacklevel=3)
+    if trained.suspects:
+        suspect, more = trained.suspects[0], len(trained.suspects) - 1
+        others = f", and {more} more such cells" if more else ""
+        warnings.warn(f"suspicious training row {suspect.row}: {suspect}{others}", stacklevel=3)
     if trained.rejects:
         first = trained.rejects[0]
         warnings.warn(f"{len(trained.rejects)} rows cannot be read and were left out; row {first.row}: {first}", stacklevel=3)

@@ -5,7 +5,7 @@ Read in this order:
     recipe       the options of a training run, and the table to train on
     kinds        the kind of each column, inferred from the whole table
     split        training, validation and calibration rows
-    layout       the order in which columns enter a network, with their scalings (`scaling`)
+    layout       the order in which columns enter a network, with ranges and scalings (`scaling`) learnt without `far_cells`
     variants     the table of variants: network x corruption x penalty x score
     networks     encoders and decoders
     fit          the training loop

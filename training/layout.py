@@ -6,6 +6,7 @@ Numbers come first, then dates (four features each: sine and cosine of the time 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from detector.columns import MAX_RARE, Column, parse
 from detector.images import ImageSpec
 from detector.manifest import IgnoredColumn
 from detector.profile import bin_counts, bin_edges
+from training.far_cells import are_far, beyond_range
 from training.scaling import IDENTITY, Scaling, fit_scaling
 
 DATE_FEATURES = 4
@@ -74,14 +76,15 @@ def build_layout(
     Without `scaled`, numbers are probabilities and stay as they are. Then a constant number is modelled too, since no
     value beyond 0 and 1 is possible and its certainty is bounded.
     """
-    columns = [_with_range(column, matrix[:, index], scaled=scaled) for index, column in enumerate(columns)]
+    usual = [_usual(column, matrix[:, index], scaled=scaled) for index, column in enumerate(columns)]
+    columns = [_with_range(column, matrix[:, i], usual[i], scaled=scaled) for i, column in enumerate(columns)]
     kinds = ["constant" if column.constant else column.kind for column in columns]
 
     def indices(*wanted: str) -> tuple[int, ...]:
         return tuple(index for index, kind in enumerate(kinds) if kind in wanted)
 
     constants = indices("constant")
-    scalings = {index: fit_scaling(matrix[:, index]) if scaled else IDENTITY for index in indices("number")}
+    scalings = {index: fit_scaling(usual[index]) if scaled else IDENTITY for index in indices("number")}
     numbers = sorted(scalings, key=lambda index: scalings[index].heavy)
     return FeatureLayout(
         columns=tuple(columns),
@@ -97,6 +100,33 @@ def build_layout(
             for index in indices("category", "boolean")
         ),
     )
+
+
+def without_far_cells(matrix: np.ndarray, layout: FeatureLayout) -> np.ndarray:
+    """Return rows in which cells that are far from the usual ones are the nearest usual value; the same array without such."""
+    usual = matrix
+    for index, far in find_far_cells(matrix, layout):
+        if index in layout.numbers:
+            usual = matrix.copy() if usual is matrix else usual
+            usual[far, index] = np.clip(usual[far, index], layout.columns[index].lowest, layout.columns[index].highest)
+    return usual
+
+
+def find_far_cells(matrix: np.ndarray, layout: FeatureLayout) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each number or date with cells that are far from its usual ones: its index, and the rows of the cells."""
+    scaled = [index for index, scaling in zip(layout.numbers, layout.scalings, strict=True) if scaling != IDENTITY]
+    for index in (*scaled, *layout.dates):
+        lowest, highest = layout.columns[index].lowest, layout.columns[index].highest
+        assert lowest is not None  # noqa: S101 - by `build_layout`
+        assert highest is not None  # noqa: S101
+        rows = np.flatnonzero(beyond_range(matrix[:, index], lowest, highest))
+        if len(rows):
+            yield index, rows
+
+
+def _usual(column: Column, values: np.ndarray, *, scaled: bool) -> np.ndarray:
+    """Return a column's cells without those that are far from all others."""
+    return values[~are_far(values)] if scaled and column.kind in {"number", "date"} else values
 
 
 def _is_closed(column: Column, codes: np.ndarray, validation: np.ndarray | None) -> bool:
@@ -130,8 +160,8 @@ def _with_vocabulary(column: Column, series: pl.Series, missing: frozenset[str])
     return msgspec.structs.replace(column, vocabulary=tuple(vocabulary), rare=tuple(rare))
 
 
-def _with_range(column: Column, values: np.ndarray, *, scaled: bool) -> Column:
-    """Return a column with the range, constancy, missing rate and profile of its training values."""
+def _with_range(column: Column, values: np.ndarray, usual: np.ndarray, *, scaled: bool) -> Column:
+    """Return a column with the constancy, missing rate and profile of its training values, and the range of the usual ones."""
     present = values[np.isfinite(values)]
     may_be_constant = column.kind in {"boolean", "category", *(["number"] if scaled else [])}
     constant = may_be_constant and bool(np.all(present == present[0]))
@@ -142,5 +172,12 @@ def _with_range(column: Column, values: np.ndarray, *, scaled: bool) -> Column:
         bin_rows = bin_counts(edges, values).astype(int).tolist()
         column = msgspec.structs.replace(column, bins=tuple(edges.tolist()), bin_rows=tuple(bin_rows))
     if column.kind in {"number", "date"}:
-        return msgspec.structs.replace(column, lowest=float(present.min()), highest=float(present.max()))
+        far = len(values) - len(usual)
+        left_out = f"its range and scale leave out {far} training {'cell' if far == 1 else 'cells'} far from all others"
+        return msgspec.structs.replace(
+            column,
+            lowest=float(np.nanmin(usual)),
+            highest=float(np.nanmax(usual)),
+            note="; ".join(filter(None, [column.note, left_out if far else ""])),
+        )
     return column

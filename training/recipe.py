@@ -32,6 +32,7 @@ class Table(NamedTuple):
     rows: np.ndarray  # int64[rows], row numbers as the user counts them
     rejects: list[Reject]
     locate: Callable[[list[Reject]], list[Reject]] = list  # adds the file and line to rejects
+    file: str = ""  # the file, if all rows come from one
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +53,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     window: int | None = None  # rows of a window; None: rows or images are scored one by one
     stride: int = 1
     max_gap: float | None = None  # None: the usual time span of a window
+    suspects: bool = True  # list suspicious training rows in the bundle
     image: ImageSpec | None = None  # each row holds the pixels of such an image
 
     @property

@@ -46,6 +46,15 @@ def fit_scaling(values: np.ndarray) -> Scaling:
     unit = _logarithm_unit(values)
     if unit is None:
         return Scaling(centre=float(values.mean()), unit=_deviation(values), heavy=False, shift=0.0, spread=1.0)
+    return _bent(values, unit)
+
+
+def fit_logarithm(values: np.ndarray) -> Scaling:
+    """Fit a scaling with a logarithm, in the unit of the typical distance from the median, whatever the tails are."""
+    return _bent(values, _typical_distance(np.abs(values - np.median(values))))
+
+
+def _bent(values: np.ndarray, unit: float) -> Scaling:
     centre = float(values.min()) if values.min() >= 0 else float(np.median(values))
     bent = Scaling(centre, unit, heavy=True, shift=0.0, spread=1.0)(values)
     return Scaling(centre, unit, heavy=True, shift=float(bent.mean()), spread=_deviation(bent))
@@ -56,8 +65,12 @@ def _logarithm_unit(values: np.ndarray) -> float | None:
     if _are_counts(values):
         return 1.0 if _excess_kurtosis(values) > HEAVY_COUNT else None
     distance = np.abs(values - np.median(values))
-    typical = max(float(np.median(distance[distance > 0])), 1 / MAX_MAGNITUDE) if distance.any() else np.inf
+    typical = _typical_distance(distance) if distance.any() else np.inf
     return typical if distance.max() > HEAVY_RATIO * typical else None
+
+
+def _typical_distance(distance: np.ndarray) -> float:
+    return max(float(np.median(distance[distance > 0])), 1 / MAX_MAGNITUDE)
 
 
 def _are_counts(values: np.ndarray) -> bool:

@@ -32,6 +32,7 @@ from training.kinds import ColumnCallback, ignore_columns
 from training.manifest import build_manifest, summarize_training
 from training.recipe import Recipe
 from training.series.graph import SeriesGraph
+from training.suspects import find_suspects, to_csv
 
 
 class TrainedDetector(NamedTuple):
@@ -41,6 +42,7 @@ class TrainedDetector(NamedTuple):
     fitted: FittedDetector
     calibration: Calibration
     data: TrainingData  # without training rows
+    suspects: list[Reject]
 
     @property
     def graph(self) -> DetectorGraph | SeriesGraph:
@@ -71,6 +73,7 @@ class TrainingResult(NamedTuple):
     folder: Path
     manifest: Manifest
     rejects: list[Reject]
+    suspects: list[Reject]  # cells of training rows that are far from all others of their column
     infinite: int  # cells that hold an infinity, treated as missing
     lowered_from: float | None  # the requested or default false-alarm rate, if the rows cannot promise it
 
@@ -94,7 +97,7 @@ def train(
     detector = fit_detector(source, recipe, on_progress, on_column)
     unsaved = export_detector(detector, recipe.device)
     folder, manifest = write_version(to, unsaved.manifest, unsaved.contents)
-    return TrainingResult(folder, manifest, detector.rejects, detector.data.infinite, detector.lowered_from)
+    return TrainingResult(folder, manifest, detector.rejects, detector.suspects, detector.data.infinite, detector.lowered_from)
 
 
 def fit_detector(
@@ -116,6 +119,7 @@ def fit_detector(
     layout = data.layout()
     if not layout.modelled:
         raise TableError("every column is constant in the training rows, so there is nothing to learn")
+    suspects = find_suspects(data.encoded, layout) if data.encoded else []
     with reproducible(recipe.seed):
         fitted = data.fit_graph(layout, device, on_progress)
     calibration = data.calibrate(fitted, lambda rows: export.torch_scores(fitted.graph, rows))
@@ -124,7 +128,7 @@ def fit_detector(
     decision = data.decide(calibration)
     manifest = build_manifest(fitted.graph, recipe, data.settings, data.ignored, decision, summary)
     manifest = msgspec.structs.replace(manifest, **data.manifest_fields(fitted))
-    return TrainedDetector(manifest, fitted, calibration, data.without_training_rows())
+    return TrainedDetector(manifest, fitted, calibration, data.without_training_rows(), suspects)
 
 
 def export_detector(detector: TrainedDetector, device: Device) -> UnsavedBundle:
@@ -149,6 +153,8 @@ def export_detector(detector: TrainedDetector, device: Device) -> UnsavedBundle:
         settings=detector.manifest.settings | {"precision": graph.precision},
     )
     calibration_file = bundle.calibration_bytes(calibration)
+    if detector.suspects and data.recipe.suspects:
+        further |= {bundle.SUSPECTS: to_csv(detector.suspects)}
     return UnsavedBundle(manifest, {bundle.MODEL: model, bundle.CALIBRATION: calibration_file, **further})
 
 

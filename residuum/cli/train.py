@@ -92,6 +92,10 @@ def train(
         typer.Option(min=0, help="Random seed: the same seed, rows and machine give the same detector.", show_default=False),
     ] = None,
     rejects: Annotated[str | None, typer.Option(help="A file to list the rows that cannot be read.", show_default=False)] = None,
+    no_suspects: Annotated[
+        bool,
+        typer.Option("--no-suspects", help="List no suspicious training rows, which hold training values, in the bundle."),
+    ] = False,
     device: Annotated[
         Device | None, typer.Option(help="Where to compute; auto uses a GPU if there is one.", show_default=False)
     ] = None,
@@ -235,6 +239,7 @@ def train(
         window=window,
         max_gap=None if max_gap is None else parse_seconds(max_gap),
         image=shape,
+        suspects=not no_suspects,
         **given(seed=seed, device=device, stride=stride),
     )
     recipe.check()
@@ -346,6 +351,7 @@ def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:
         ("windows", describe.window(manifest.window) if manifest.window else ""),
         ("rejected", describe.count(len(trained.rejects), noun) if trained.rejects else ""),
         *output.first_rejects(trained.rejects[:SHOWN_REJECTS], numbered=noun == "row"),
+        *_suspects(trained),
         ("columns", "" if image else describe.columns(manifest)),
         ("written", describe.written(manifest)),
         *(("note", f"{column.name}: {column.note}") for column in manifest.columns if column.note),
@@ -358,6 +364,25 @@ def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:
         ("threshold", f"{manifest.decision.threshold:.4g} {manifest.score.unit}, {manifest.score.name}"),
         ("training", _training(manifest)),
         ("bundle", str(trained.folder)),
+    ]
+
+
+def _suspects(trained: TrainingResult) -> list[Fact]:
+    """Return how many training rows are suspicious, what that means, and the first of them."""
+    from detector.bundle import SUSPECTS
+
+    suspects = trained.suspects
+    if not suspects:
+        return []
+    rows = len({(suspect.file, suspect.row) for suspect in suspects})
+    cell = "a cell" if rows == 1 else "cells"
+    listed = f"; {SUSPECTS} in the bundle lists {'it' if rows == 1 else 'them'}" if SUSPECTS in trained.manifest.files else ""
+    more = len(suspects) - SHOWN_REJECTS
+    text = f"{describe.count(rows, 'row')} with {cell} far from all others of the column: remove what is wrong, and train again"
+    return [
+        ("suspicious", text + listed),
+        *output.first_rejects(suspects[:SHOWN_REJECTS]),
+        ("", f"and {more:,} more" if more > 0 else ""),
     ]
 
 

@@ -60,7 +60,7 @@ def read(files: Sequence[str], options: ReadOptions) -> TrainingTable:
         first_reject = f"; row {located[0].row}: {located[0]}" if located else ""
         raise TableError(f"{', '.join(files)}: a header but no readable rows, so there is nothing to train on{first_reject}")
     rows = np.concatenate([block.rows for block in filled])
-    table = Table(_concatenated(filled), rows, rejects, functools.partial(_located, files))
+    table = Table(_concatenated(filled), rows, rejects, functools.partial(_located, files), files[0] if len(files) == 1 else "")
     return TrainingTable(table, sum(block.blank for block in blocks))
 
 

@@ -26,6 +26,7 @@ from training.recipe import Recipe, Table
 from training.series.graph import SeriesGraph
 from training.settings import VariantSettings
 from training.split import DEFAULT_RATE
+from training.suspects import EncodedRows
 
 Source = Table | ImageTable
 ScoreFunction = Callable[[np.ndarray], np.ndarray]  # float64[rows, ...] -> float64[rows]
@@ -50,6 +51,7 @@ class TrainingData(abc.ABC):
     rejects: list[Reject]
     infinite: int  # cells that hold an infinity, treated as missing
     rate: float  # the false-alarm rate that calibration can promise
+    encoded: EncodedRows | None = None  # rows whose cells may be suspicious; pixels are not
 
     @property
     def lowered_from(self) -> float | None:
@@ -86,7 +88,7 @@ class TrainingData(abc.ABC):
 
     def without_training_rows(self) -> Self:
         """Return the data without the rows that only `fit_graph` needs."""
-        return self
+        return dataclasses.replace(self, encoded=None)
 
     @abc.abstractmethod
     def calibrate(self, fitted: FittedDetector, score: ScoreFunction) -> Calibration:

@@ -33,6 +33,7 @@ from training.series.model import Spans
 from training.series.window_index import WindowIndex, index_windows, median_step
 from training.settings import WindowSettings
 from training.split import DEFAULT_RATE, MIN_ROWS
+from training.suspects import EncodedRows
 from training.variants import WindowedPlan
 
 MIN_BLOCKS = 2  # in which windows end
@@ -77,17 +78,20 @@ class SeriesTrainingData(TrainingData):
         _check_enough_rows(index, window, rejects)
         frame = table.frame[index.rows]
         columns, empty = learn_vocabularies(frame, inferred.columns, missing)
+        rows = table.rows[index.rows]
+        matrix = encode(frame, columns, rows, missing=recipe.missing).matrix
         return cls(
             recipe=recipe,
             plan=recipe.windowed_plan(),
             columns=columns,
             ignored=[*inferred.ignored, *empty],
             window=window,
-            matrix=encode(frame, columns, table.rows[index.rows], missing=recipe.missing).matrix,
+            matrix=matrix,
             index=index,
             rejects=rejects,
             infinite=readable.infinite,
             rate=_promised_rate(len(_stretch_maxima(np.zeros(len(index.starts)), index, window)), recipe, window),
+            encoded=EncodedRows(matrix, rows, table),
         )
 
     def layout(self) -> FeatureLayout:

@@ -27,11 +27,12 @@ from training.fit import ProgressCallback
 from training.graph import DetectorGraph
 from training.inputs.base import FittedDetector, ScoreFunction, Source, TrainingData, describe_rejects, require_table
 from training.kinds import ColumnCallback, ColumnOptions, ignore_columns, infer
-from training.layout import FeatureLayout, build_layout, learn_vocabularies
+from training.layout import FeatureLayout, build_layout, learn_vocabularies, without_far_cells
 from training.models import MemoryAutoencoder, RowModel
 from training.recipe import Recipe
 from training.settings import VariantSettings
 from training.split import FEW_ROWS, Split, split, split_into_folds
+from training.suspects import EncodedRows
 from training.variants import Plan
 from training.whitening import MAX_WHITENED, precision, variances
 
@@ -81,16 +82,19 @@ class TabularTrainingData(TrainingData):
         if not columns:
             raise TableError("no column has a value in the training rows")
         cls._check_columns(len(columns), recipe)
+        rows = table.rows[readable.accepted]
+        matrix = encode(frame, columns, rows, missing=recipe.missing).matrix
         return cls(
             recipe=recipe,
             plan=recipe.plan(),
             columns=columns,
             ignored=[*inferred.ignored, *empty],
-            matrix=encode(frame, columns, table.rows[readable.accepted], missing=recipe.missing).matrix,
+            matrix=matrix,
             split=parts,
             rejects=rejects,
             infinite=readable.infinite,
             rate=parts.rate,
+            encoded=EncodedRows(matrix, rows, table),
         )
 
     def layout(self) -> FeatureLayout:
@@ -101,12 +105,13 @@ class TabularTrainingData(TrainingData):
     def fit_graph(self, layout: FeatureLayout, device: torch.device, on_progress: ProgressCallback) -> FittedDetector:
         """Train the network on a device and return the graph that scores with it, on the CPU."""
         features = build_features(layout).to(device)
+        matrix = without_far_cells(self.matrix, layout)
         fitter = Fitter(self.plan, features, self.recipe.seed, self._whiten_residuals, on_progress)
         if self.split.folds:
-            fitted = cross_fit(fitter, self.matrix, _scale(features, self.matrix, device), self.split.folds)
+            fitted = cross_fit(fitter, self.matrix, _scale(features, matrix, device), self.split.folds)
         else:
             parts = (self.split.training, self.split.validation)
-            fitted = fit_split(fitter, *(_scale(features, self.matrix[rows], device) for rows in parts))
+            fitted = fit_split(fitter, *(_scale(features, matrix[rows], device) for rows in parts))
         graph = build_graph(features, fitted.score).cpu().eval()
         return FittedDetector(graph, fitted.fit, fitted.covariance, fitted.held_out_scores)
 
@@ -115,7 +120,9 @@ class TabularTrainingData(TrainingData):
         none = np.empty(0, dtype=np.int64)
         calibration = np.arange(len(self.split.calibration))
         return dataclasses.replace(
-            self, matrix=self.calibration_rows, split=self.split._replace(training=none, validation=none, calibration=calibration)
+            super().without_training_rows(),
+            matrix=self.calibration_rows,
+            split=self.split._replace(training=none, validation=none, calibration=calibration),
         )
 
     def calibrate(self, fitted: FittedDetector, score: ScoreFunction) -> Calibration:

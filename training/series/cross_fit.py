@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.features import Features
 from training.fit import FitResult, ProgressCallback, combine, fit, fit_steps
-from training.layout import FeatureLayout
+from training.layout import FeatureLayout, without_far_cells
 from training.series.channels import FLAG, Channels, WindowChannels
 from training.series.graph import SeriesGraph
 from training.series.model import LEVEL_LATENT, MAX_VALIDATION, LazyWindows, SeriesModel, Spans, find_slow_channels
@@ -49,6 +49,7 @@ class Fold(NamedTuple):
     fit: FitResult
     training: LazyWindows
     held_out: LazyWindows
+    calibration: LazyWindows  # the held-out windows with the cells that are far from all others
     indices: np.ndarray  # int64[windows], of the held-out windows among all
 
 
@@ -63,7 +64,7 @@ def cross_fit(
 ) -> CrossFitResult:
     """Hold each block out, then fit on all rows, `float64[rows, columns]`; the graph is returned on the CPU."""
     spans = Spans(index.length)
-    channels, windows = _channels(layout, matrix, index, device)
+    channels, windows, original = _channels(layout, matrix, index, device)
     slow = find_slow_channels(windows, spans)
 
     def build_model(training: LazyWindows) -> tuple[SeriesModel, bool]:
@@ -84,13 +85,14 @@ def cross_fit(
         validation = held_out.thinned(MAX_VALIDATION)
         model, is_solved = build_model(training)
         result = _loss_of_solved(model, training) if is_solved else fit_fold(model, training, validation)
-        folds.append(Fold(model, result, training, held_out, indices))
+        calibration = original.starting_at(index.starts[indices])
+        folds.append(Fold(model, result, training, held_out, calibration, indices))
     result = combine([fold.fit for fold in folds])
     model, is_solved = build_model(windows)
     if not is_solved:
         fit_steps(model, windows, _no_corruption, result.best_step, plan.settings, seed)
     build_score = _whitened(folds) if plan.settings.score == "whitened" else _level_and_energy(folds)
-    scores = np.concatenate([_scores(build_score(fold.model, fold.training), fold.held_out) for fold in folds])
+    scores = np.concatenate([_scores(build_score(fold.model, fold.training), fold.calibration) for fold in folds])
     order = np.argsort(np.concatenate([fold.indices for fold in folds]))
     graph = SeriesGraph(build_score(model, windows)).cpu().eval()
     return CrossFitResult(graph, result, scores[order])
@@ -154,11 +156,18 @@ def _no_corruption(windows: LazyWindows, _features: Channels, _generator: torch.
 
 def _channels(
     layout: FeatureLayout, matrix: np.ndarray, index: WindowIndex, device: torch.device
-) -> tuple[Channels, LazyWindows]:
-    """Return the channels, and all windows."""
+) -> tuple[Channels, LazyWindows, LazyWindows]:
+    """Return the channels, and all windows: those to train on, and those with the cells that are far from all others."""
     features, rows = Features(layout), torch.from_numpy(matrix)
     rates = Channels(features, torch.zeros(())).row_flags(rows).mean(dim=0) / FLAG
     channels = Channels(features, rates)
-    values, present, flags = (part.float().to(device) for part in (*channels.row_values(rows), channels.row_flags(rows)))
     starts = torch.from_numpy(index.starts).to(device)
-    return channels.to(device), LazyWindows(values, present, flags, starts, index.length)
+
+    def windows(rows: Tensor) -> LazyWindows:
+        values, present, flags = (part.float().to(device) for part in (*channels.row_values(rows), channels.row_flags(rows)))
+        return LazyWindows(values, present, flags, starts, index.length)
+
+    original = windows(rows)
+    usual = without_far_cells(matrix, layout)
+    to_train = original if usual is matrix else windows(torch.from_numpy(usual))
+    return channels.to(device), to_train, original
