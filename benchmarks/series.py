@@ -47,7 +47,7 @@ from detector.bundle import Bundle
 from detector.scorer import Scorer
 from detector.windows import Window, Windows
 from training.fit import STEPS as USUAL_STEPS
-from training.fit import ignore_progress, one_thread
+from training.fit import one_thread
 from training.inputs import prepare
 from training.kinds import ColumnOptions
 from training.recipe import Recipe, Table
@@ -262,7 +262,7 @@ def measure_graph(report: Report, variant: str, frame: pl.DataFrame, work: Path)
     table = Table(frame, np.arange(frame.height), [])
     with detectors.steps(20), one_thread():  # the weights do not matter
         data = prepare(table, recipe)
-        fitted = data.fit_graph(data.layout(), torch.device("cpu"), ignore_progress)
+        fitted = data.fit_graph(data.layout(), torch.device("cpu"))
         served = Scorer(bundle.read(train(table, work / variant, recipe).folder), "cpu").graph
     with one_thread(), torch.inference_mode():
         for size in family.BATCHES:

@@ -29,6 +29,7 @@ from detector.manifest import Manifest
 from detector.reasons import Explain, as_structs, as_texts
 from detector.scorer import Scorer
 from residuum import describe, frames, html
+from residuum.training_progress import training_progress
 
 if TYPE_CHECKING:
     from training.train import TrainedDetector, TrainingResult
@@ -373,6 +374,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     suspects: bool = True,
     image: str | None = None,
     device: Device = "auto",
+    verbose: bool = True,
 ) -> Detector:
     """Train a detector on normal rows, write it as the next version of a model, and open it.
 
@@ -406,6 +408,7 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
         image: The size of images in pixels, such as "28x28", if each row holds the pixels of a grey image, line by line; for
             `variant="convolutional"`. To train on image files, use `residuum train`.
         device: "cpu", "cuda", or "auto" for a GPU if there is one. Default: "auto".
+        verbose: Write a line about the progress to standard error within five seconds, and then every ten. Default: True.
 
     Returns:
         The trained detector.
@@ -433,7 +436,6 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     """
     from training.kinds import ColumnOptions
     from training.recipe import Recipe, Table
-    from training.train import train as train_table
     from training.variants import DEFAULT, DEFAULT_OF_WINDOWS
 
     recipe = Recipe(
@@ -463,7 +465,12 @@ def train(  # noqa: PLR0913 - the options of `residuum train`, by keyword
     if image and isinstance(normal, np.ndarray) and normal.ndim == 3:  # noqa: PLR2004 - images, height, width
         normal = normal.reshape(len(normal), -1)
     frame = frames.as_polars(normal)
-    trained = train_table(Table(frame, np.arange(frame.height), []), as_path(to), recipe)
+    with training_progress(verbose=verbose) as progress:
+        progress.on_phase("loading PyTorch")
+        from training.train import train as train_table
+
+        table = Table(frame, np.arange(frame.height), [])
+        trained = train_table(table, as_path(to), recipe, progress.on_progress, progress.on_column, progress.on_phase)
     warn(trained)
     return load(trained.folder, device)
 

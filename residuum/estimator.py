@@ -23,6 +23,7 @@ from detector.graph import Device
 from detector.versioning import write_version
 from residuum.api import Detector, as_path, as_settings, warn
 from residuum.frames import as_polars, open_frame
+from residuum.training_progress import training_progress
 from training.recipe import Recipe, Table
 from training.split import MIN_ROWS_LENIENT
 from training.torch_scorer import torch_scorer
@@ -54,6 +55,8 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             `contamination` in other detectors, but is a promise about new normal rows, not a guess about the training rows.
         device: "cpu", "cuda", or "auto" for a GPU if there is one. Default: "auto".
         random_state: The random seed; an int gives the same detector as `residuum.train(seed=...)`. Default: None.
+        verbose: Whether `fit` writes a line about its progress to standard error within five seconds, and then every ten.
+            Default: True.
 
     Attributes:
         n_features_in_: The number of columns.
@@ -80,12 +83,14 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
         false_alarm_rate: float | None = None,
         device: Device = "auto",
         random_state: int | np.random.RandomState | None = None,
+        verbose: bool = True,
     ) -> None:
         self.variant = variant
         self.settings = settings
         self.false_alarm_rate = false_alarm_rate
         self.device = device
         self.random_state = random_state
+        self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None) -> AutoencoderDetector:  # noqa: ANN401, ARG002, N803 - scikit-learn's signature
         """Train on normal rows.
@@ -115,7 +120,9 @@ class AutoencoderDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  #
             device=self.device,
             lenient=True,
         )
-        self._trained = fit_detector(Table(frame, np.arange(frame.height), []), recipe)
+        table = Table(frame, np.arange(frame.height), [])
+        with training_progress(verbose=self.verbose) as progress:
+            self._trained = fit_detector(table, recipe, progress.on_progress, progress.on_column, progress.on_phase)
         warn(self._trained)
         self.offset_ = -self._trained.manifest.decision.threshold
         self._scorer = torch_scorer(self._trained)

@@ -18,7 +18,7 @@ from torch import Tensor
 from training import export
 from training.assembly import build_graph
 from training.features import Cells, Features
-from training.fit import FitResult, ProgressCallback, combine, fit, fit_steps
+from training.fit import Callbacks, FitResult, combine, fit, fit_steps
 from training.models import Autoencoder, RowModel
 from training.scores import RowScore
 from training.variants import Plan
@@ -66,12 +66,12 @@ class Fitter(NamedTuple):
     features: Features
     seed: int
     whiten: Whiten
-    on_progress: ProgressCallback
+    callbacks: Callbacks
 
     def fold(self, training: Cells, held_out: Cells, remembered: Cells) -> RowFold:
         """Fit a model to training rows until held-out rows stop it; a memory keeps `remembered` rows."""
         model = self._model(training, remembered)
-        result = fit(model, training, held_out, self.plan.corruption(), self.plan.settings, self.seed, self.on_progress)
+        result = fit(model, training, held_out, self.plan.corruption(), self.plan.settings, self.seed, self.callbacks.on_progress)
         return RowFold(model, result, held_out, _residuals(model, held_out))
 
     def refit(self, rows: Cells, folds: Sequence[RowFold]) -> tuple[RowModel, FitResult]:
@@ -97,7 +97,9 @@ class Fitter(NamedTuple):
 
 def fit_split(fitter: Fitter, training: Cells, validation: Cells) -> FittedRows:
     """Fit a model to training rows; validation rows measure what its score needs."""
+    fitter.callbacks.on_phase("training")
     fold = fitter.fold(training, validation, _join([training, validation]))
+    fitter.callbacks.on_phase("measuring")
     score, whitening = fitter.score(fold.model, [fold])
     score.standardise(score.measure(validation))
     return FittedRows(score, fold.fit, whitening.covariance)
@@ -106,11 +108,13 @@ def fit_split(fitter: Fitter, training: Cells, validation: Cells) -> FittedRows:
 def cross_fit(fitter: Fitter, matrix: np.ndarray, rows: Cells, parts: Sequence[np.ndarray]) -> FittedRows:
     """Hold each part of the rows out in turn, then fit to all; `matrix` holds them as a graph takes them."""
     folds = []
-    for part in parts:
+    for number, part in enumerate(parts, 1):
+        fitter.callbacks.on_phase(f"training, part {number} of {len(parts)} held out")
         is_held_out = torch.zeros(rows.rows, dtype=torch.bool, device=rows.device)
         is_held_out[torch.from_numpy(part).to(rows.device)] = True
         training = rows.take(~is_held_out)
         folds.append(fitter.fold(training, rows.take(torch.from_numpy(part).to(rows.device)), training))
+    fitter.callbacks.on_phase("training on all rows")
     scores = [fitter.score(fold.model, [other for other in folds if other is not fold])[0] for fold in folds]
     measured = torch.cat([score.measure(fold.held_out) for score, fold in zip(scores, folds, strict=True)])
     model, result = fitter.refit(rows, folds)

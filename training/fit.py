@@ -100,6 +100,27 @@ class FitProgress(NamedTuple):
 
 
 ProgressCallback = Callable[[FitProgress], None]
+PhaseCallback = Callable[[str], None]  # the name of a phase of training that begins
+
+
+def ignore_progress(progress: FitProgress) -> None:
+    """Do nothing: the default callback."""
+    del progress
+
+
+def ignore_phase(phase: str) -> None:
+    """Do nothing: the default callback."""
+    del phase
+
+
+class Callbacks(NamedTuple):
+    """What is called while a model is fitted: after each check of the validation loss, and when a phase begins."""
+
+    on_progress: ProgressCallback = ignore_progress
+    on_phase: PhaseCallback = ignore_phase
+
+
+NO_CALLBACKS = Callbacks()
 
 
 @contextlib.contextmanager
@@ -126,11 +147,6 @@ def combine(folds: Sequence[FitResult]) -> FitResult:
     steps, best_step = (int(np.median(counts)) for counts in zip(*(fold[:2] for fold in folds), strict=True))
     history = tuple(itertools.chain.from_iterable(fold.history for fold in folds))
     return FitResult(steps, best_step, float(np.mean([fold.loss for fold in folds])), history)
-
-
-def ignore_progress(progress: FitProgress) -> None:
-    """Do nothing: the default callback."""
-    del progress
 
 
 def fit_steps(model: Trainable[E], training: E, corrupt: Corrupt[E], steps: int, settings: VariantSettings, seed: int) -> None:

@@ -25,7 +25,7 @@ from detector.manifest import Manifest
 from detector.rejects import Reject
 from detector.versioning import write_version
 from training import export
-from training.fit import ProgressCallback, ignore_progress, reproducible
+from training.fit import Callbacks, PhaseCallback, ProgressCallback, ignore_phase, ignore_progress, reproducible
 from training.graph import DetectorGraph
 from training.inputs import FittedDetector, Source, TrainingData, prepare
 from training.kinds import ColumnCallback, ignore_columns
@@ -84,18 +84,22 @@ def train(
     recipe: Recipe,
     on_progress: ProgressCallback = ignore_progress,
     on_column: ColumnCallback = ignore_columns,
+    on_phase: PhaseCallback = ignore_phase,
 ) -> TrainingResult:
     """Train a detector on normal rows and write it as the next version under `to`.
 
-    `on_column` receives the number of columns whose kind is inferred, and of all; then `on_progress` the steps of the fit.
+    `on_column` receives the number of columns whose kind is inferred, and of all; then `on_progress` the steps of the fit;
+    `on_phase` the name of each phase that begins.
 
     Raises:
         TableError, SettingError: as `fit_detector`.
         TrainingError: as `export_detector`.
         OutputError: the bundle cannot be written.
     """
-    detector = fit_detector(source, recipe, on_progress, on_column)
+    detector = fit_detector(source, recipe, on_progress, on_column, on_phase)
+    on_phase("exporting")
     unsaved = export_detector(detector, recipe.device)
+    on_phase("writing")
     folder, manifest = write_version(to, unsaved.manifest, unsaved.contents)
     return TrainingResult(folder, manifest, detector.rejects, detector.suspects, detector.data.infinite, detector.lowered_from)
 
@@ -105,6 +109,7 @@ def fit_detector(
     recipe: Recipe,
     on_progress: ProgressCallback = ignore_progress,
     on_column: ColumnCallback = ignore_columns,
+    on_phase: PhaseCallback = ignore_phase,
 ) -> TrainedDetector:
     """Train a detector on normal rows and calibrate it; the callbacks are those of `train`.
 
@@ -116,12 +121,14 @@ def fit_detector(
     recipe.check()
     device = torch_device(recipe.device)
     data = prepare(source, recipe, on_column)
+    on_phase("preparing")
     layout = data.layout()
     if not layout.modelled:
         raise TableError("every column is constant in the training rows, so there is nothing to learn")
     suspects = find_suspects(data.encoded, layout) if data.encoded else []
     with reproducible(recipe.seed):
-        fitted = data.fit_graph(layout, device, on_progress)
+        fitted = data.fit_graph(layout, device, Callbacks(on_progress, on_phase))
+    on_phase("calibrating")
     calibration = data.calibrate(fitted, lambda rows: export.torch_scores(fitted.graph, rows))
     seconds = time.monotonic() - started
     summary = summarize_training(recipe, data.row_counts(calibration), fitted.fit, device.type, seconds, data.folds)

@@ -19,7 +19,7 @@ import training.fit
 from detector.columns import encode
 from detector.decision import Calibration
 from training.export import torch_scores
-from training.fit import FitResult, ProgressCallback, ignore_progress, one_thread, reproducible
+from training.fit import Callbacks, FitResult, ProgressCallback, ignore_progress, one_thread, reproducible
 from training.graph import DetectorGraph
 from training.inputs import Source, prepare
 from training.inputs.tabular import TabularTrainingData
@@ -69,7 +69,7 @@ def fit(source: Source, recipe: Recipe, watch: ProgressCallback = ignore_progres
     """Train on rows or images, as `residuum train` does before the export."""
     data = prepare(source, recipe)
     with reproducible(recipe.seed):
-        fitted = data.fit_graph(data.layout(), torch.device("cpu"), watch)
+        fitted = data.fit_graph(data.layout(), torch.device("cpu"), Callbacks(watch))
         calibration = data.calibrate(fitted, lambda rows: torch_scores(fitted.graph, rows))
     assert isinstance(data, TabularTrainingData)  # noqa: S101 - images are too
     assert isinstance(fitted.graph, DetectorGraph)  # noqa: S101 - as are their graphs

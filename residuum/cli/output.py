@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console, Group
+    from rich.progress import TaskID
     from rich.table import Table
 
     from detector.rejects import Reject
+    from residuum.training_progress import Show, TrainingProgress
 
 Fact = tuple[str, str]  # a label and its text; a fact with an empty text is not printed
 
@@ -170,10 +172,41 @@ def progress(task: str, total: float | None = None) -> Iterator[Advance]:
     if not sys.stderr.isatty():
         yield lambda _done, _total, _text: None
         return
+    with _bar() as show:
+        show(task, 0, total, "")
+        yield lambda done, of, text: show(task, done, of, text)
+
+
+@contextlib.contextmanager
+def training_progress() -> Iterator[TrainingProgress]:
+    """Yield what shows the phases of training: a bar on standard error, or lines if that is no terminal."""
+    from residuum.training_progress import TrainingProgress, progress_lines
+
+    if sys.stderr is not None and sys.stderr.isatty():
+        with _bar() as show:
+            yield TrainingProgress(show, "; Ctrl-C stops and keeps the best")
+        return
+    with progress_lines() as show:
+        yield TrainingProgress(show)
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Show]:
+    """Show a bar that names its phase and yield the function that advances it; one that is full pulses, as work goes on."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task_id = bar.add_task(task, total=total, text="")
-        yield lambda done, of, text: bar.update(task_id, completed=done, total=of, text=text)
+        shown: dict[tuple[str, bool], TaskID] = {}
+
+        def show(phase: str, done: float, total: float | None, text: str) -> None:
+            is_full = total is not None and done >= total
+            if (phase, is_full) not in shown:
+                for task_id in shown.values():
+                    bar.remove_task(task_id)
+                shown.clear()
+                shown[phase, is_full] = bar.add_task(phase, total=None, text=text)
+            bar.update(shown[phase, is_full], completed=done, total=None if is_full else total, text=text)
+
+        yield show

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from detector.images import ImageSpec, Mode
     from detector.manifest import Manifest
     from detector.rejects import Reject
-    from training.fit import FitProgress, ProgressCallback
+    from residuum.training_progress import TrainingProgress
     from training.image_table import ImageTable
-    from training.kinds import ColumnCallback
     from training.recipe import Table
     from training.train import TrainingResult
 
@@ -243,20 +242,21 @@ def train(
         **given(seed=seed, device=device, stride=stride),
     )
     recipe.check()
-    with _rejects_file(rejects, paths) as write_rejects:
+    with _rejects_file(rejects, paths) as write_rejects, output.training_progress() as progress:
         allow_interrupted_reads()
+        progress.on_phase("reading")
         table: Table | ImageTable
         if are_images and shape:
-            table, blank_lines = _read_images(paths, shape), 0
+            table, blank_lines = _read_images(paths, shape, progress), 0
         else:
             table, blank_lines = read(
                 paths, ReadOptions(missing=recipe.missing, decimal_comma=decimal_comma, encoding=encoding, ignored=columns.ignore)
             )
             check_options(columns, table.frame.columns)
+        progress.on_phase("loading PyTorch")
         from training.train import train as train_on  # imports torch, which takes seconds: all checks come before it
 
-        with _progress() as (report, report_column):
-            trained = train_on(table, to, recipe, report, report_column)
+        trained = train_on(table, to, recipe, progress.on_progress, progress.on_column, progress.on_phase)
         write_rejects(trained.rejects)
     new = "FOLDER" if are_images else "NEW.csv"
     output.print_facts([*_facts(blank_lines, trained), ("next", f"residuum score {to} {new} --to scored.csv")])
@@ -278,11 +278,10 @@ def _image(paths: list[str], size: str | None, mode: Mode | None, image: str | N
     return images.make_spec(images.parse_size(image, "--image"), "grey", "--image", files=False) if image else None
 
 
-def _read_images(paths: list[str], image: ImageSpec) -> ImageTable:
+def _read_images(paths: list[str], image: ImageSpec, progress: TrainingProgress) -> ImageTable:
     from training.image_table import read_images
 
-    with output.progress("reading", len(paths)) as advance:
-        return read_images(paths, image, lambda done: advance(done, len(paths), f"{done:,} images"))
+    return read_images(paths, image, lambda done: progress.on_image(done, len(paths)))
 
 
 def _variant_for_rows(variant: str | None, chosen: dict[str, str], default: str) -> str | None:
@@ -323,20 +322,6 @@ def _rejects_file(path: str | None, inputs: list[str]) -> Iterator[Callable[[lis
     sink = LazySink(path, force=False)
     with committed(sink):
         yield lambda rejects: sink.add(reject_table(rejects, several_files=len(inputs) > 1)) if rejects else None
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[tuple[ProgressCallback, ColumnCallback]]:
-    """Show the progress of training, and before it that of looking at the columns, of which a table may have thousands."""
-
-    def text(progress: FitProgress) -> str:
-        return f"validation loss {progress.loss:.4g}, best {progress.best:.4g}; Ctrl-C stops and keeps the best"
-
-    with output.progress("training") as advance:
-        yield (
-            lambda progress: advance(progress.step, progress.steps, text(progress)),
-            lambda done, columns: advance(done, columns, f"kinds of columns: {done:,} of {columns:,}"),
-        )
 
 
 def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:

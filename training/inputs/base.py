@@ -17,7 +17,7 @@ from detector.graph import Device, Graph
 from detector.manifest import IgnoredColumn, Parity, RowCounts
 from detector.rejects import Reject
 from training.export import GraphPart
-from training.fit import FitResult, ProgressCallback
+from training.fit import NO_CALLBACKS, Callbacks, FitResult
 from training.graph import DetectorGraph
 from training.image_table import ImageTable
 from training.kinds import ColumnCallback, ignore_columns
@@ -83,7 +83,7 @@ class TrainingData(abc.ABC):
         """Build the layout from training rows."""
 
     @abc.abstractmethod
-    def fit_graph(self, layout: FeatureLayout, device: torch.device, on_progress: ProgressCallback) -> FittedDetector:
+    def fit_graph(self, layout: FeatureLayout, device: torch.device, callbacks: Callbacks = NO_CALLBACKS) -> FittedDetector:
         """Train the network on a device and return the graph that scores with it, on the CPU."""
 
     def without_training_rows(self) -> Self:

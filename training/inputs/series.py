@@ -23,7 +23,7 @@ from detector.inputs.series import keyed_rows
 from detector.manifest import RowCounts
 from detector.rejects import Reject
 from detector.windows import Window
-from training.fit import ProgressCallback
+from training.fit import NO_CALLBACKS, Callbacks
 from training.inputs.base import FittedDetector, ScoreFunction, Source, TrainingData, describe_rejects, require_table
 from training.kinds import ColumnCallback, ignore_columns, infer
 from training.layout import FeatureLayout, build_layout, learn_vocabularies
@@ -98,9 +98,9 @@ class SeriesTrainingData(TrainingData):
         """Build the layout from all rows."""
         return build_layout(self.matrix, self.columns)
 
-    def fit_graph(self, layout: FeatureLayout, device: torch.device, on_progress: ProgressCallback) -> FittedDetector:
+    def fit_graph(self, layout: FeatureLayout, device: torch.device, callbacks: Callbacks = NO_CALLBACKS) -> FittedDetector:
         """Train the network on a device and return the graph that scores with it, on the CPU."""
-        result = cross_fit(layout, self.matrix, self.index, self.plan, self.recipe.seed, device, on_progress)
+        result = cross_fit(layout, self.matrix, self.index, self.plan, self.recipe.seed, device, callbacks)
         return FittedDetector(result.graph, result.fit, held_out_scores=result.scores)
 
     def calibrate(self, fitted: FittedDetector, score: ScoreFunction) -> Calibration:

@@ -23,7 +23,7 @@ from training.cross_fit import Fitter, Residuals, Whitening, cross_fit, fit_spli
 from training.decoder import DecoderGraph
 from training.export import GraphPart
 from training.features import Cells, Features
-from training.fit import ProgressCallback
+from training.fit import NO_CALLBACKS, Callbacks
 from training.graph import DetectorGraph
 from training.inputs.base import FittedDetector, ScoreFunction, Source, TrainingData, describe_rejects, require_table
 from training.kinds import ColumnCallback, ColumnOptions, ignore_columns, infer
@@ -102,11 +102,11 @@ class TabularTrainingData(TrainingData):
         training, validation = self.matrix[self.split.training], self.matrix[self.split.validation]
         return build_layout(training, self.columns, validation, scaled=self.settings.likelihood == "gaussian")
 
-    def fit_graph(self, layout: FeatureLayout, device: torch.device, on_progress: ProgressCallback) -> FittedDetector:
+    def fit_graph(self, layout: FeatureLayout, device: torch.device, callbacks: Callbacks = NO_CALLBACKS) -> FittedDetector:
         """Train the network on a device and return the graph that scores with it, on the CPU."""
         features = build_features(layout).to(device)
         matrix = without_far_cells(self.matrix, layout)
-        fitter = Fitter(self.plan, features, self.recipe.seed, self._whiten_residuals, on_progress)
+        fitter = Fitter(self.plan, features, self.recipe.seed, self._whiten_residuals, callbacks)
         if self.split.folds:
             fitted = cross_fit(fitter, self.matrix, _scale(features, matrix, device), self.split.folds)
         else:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from training.features import Features
-from training.fit import FitResult, ProgressCallback, combine, fit, fit_steps
+from training.fit import Callbacks, FitResult, combine, fit, fit_steps
 from training.layout import FeatureLayout, without_far_cells
 from training.series.channels import FLAG, Channels, WindowChannels
 from training.series.graph import SeriesGraph
@@ -60,7 +60,7 @@ def cross_fit(
     plan: WindowedPlan,
     seed: int,
     device: torch.device,
-    on_progress: ProgressCallback,
+    callbacks: Callbacks,
 ) -> CrossFitResult:
     """Hold each block out, then fit on all rows, `float64[rows, columns]`; the graph is returned on the CPU."""
     spans = Spans(index.length)
@@ -76,10 +76,12 @@ def cross_fit(
         return model, model.solve(training)
 
     def fit_fold(model: SeriesModel, training: LazyWindows, validation: LazyWindows) -> FitResult:
-        return fit(model, training, validation, _no_corruption, plan.settings, seed, on_progress)
+        return fit(model, training, validation, _no_corruption, plan.settings, seed, callbacks.on_progress)
 
     folds = []
-    for block in index.blocks():
+    blocks = index.blocks()
+    for number, block in enumerate(blocks, 1):
+        callbacks.on_phase(f"training, part {number} of {len(blocks)} held out")
         indices = index.held_out(block)
         training, held_out = windows.starting_at(index.training(block)), windows.starting_at(index.starts[indices])
         validation = held_out.thinned(MAX_VALIDATION)
@@ -88,9 +90,11 @@ def cross_fit(
         calibration = original.starting_at(index.starts[indices])
         folds.append(Fold(model, result, training, held_out, calibration, indices))
     result = combine([fold.fit for fold in folds])
+    callbacks.on_phase("training on all windows")
     model, is_solved = build_model(windows)
     if not is_solved:
         fit_steps(model, windows, _no_corruption, result.best_step, plan.settings, seed)
+    callbacks.on_phase("measuring")
     build_score = _whitened(folds) if plan.settings.score == "whitened" else _level_and_energy(folds)
     scores = np.concatenate([_scores(build_score(fold.model, fold.training), fold.calibration) for fold in folds])
     order = np.argsort(np.concatenate([fold.indices for fold in folds]))
