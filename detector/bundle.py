@@ -9,6 +9,7 @@ and optional files, which are verified too. Training adds
 
     decoder.onnx          latent codes to rows (`detector.decoder`)
     weights.safetensors   the network's weights, to continue training (`training.weights`)
+    history.csv           the losses while the network was trained, if there is one (`detector.history`)
     suspects.csv          training rows with a cell far from all others of its column, if there are any (`training.suspects`)
 
 and fine-tuning on labelled rows adds
@@ -44,6 +45,7 @@ CALIBRATION = "calibration.npy"
 DECODER = "decoder.onnx"
 WEIGHTS = "weights.safetensors"
 CLASSIFIER = "classifier.onnx"
+HISTORY = "history.csv"
 SUSPECTS = "suspects.csv"
 
 MAX_MANIFEST_BYTES = 64 * 2**20

@@ -40,6 +40,7 @@ class Scorer:
         self.folder = opened.folder
         self.manifest = opened.manifest
         self.calibration = opened.calibration
+        self.learning_curve = {name: content for name, content in opened.extra_files.items() if name == bundle.HISTORY}
         self.input = input_of(opened.manifest)
         self.graph = graph or Graph(opened.model, device)
         self._check_graph()

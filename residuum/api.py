@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 import numpy as np
 import polars as pl
 
+from detector import history
 from detector.columns import Column, Encoded, as_frame, encode, format_names
 from detector.decoder import Decoder, latent_names
 from detector.errors import SettingError, TableError
@@ -71,6 +72,15 @@ class Detector:
     def threshold(self) -> float:
         """The score above which a row is an anomaly, in the unit of the score (nats)."""
         return self.manifest.decision.threshold
+
+    @property
+    def history(self) -> pl.DataFrame:
+        """The learning curve: the losses at every check of the training, in nats a row; without rows for a memory.
+
+        Columns: `fit`, 1 or the part of the rows that was held out; `step`; `training_loss`, the mean since the check before;
+        and `validation_loss`.
+        """
+        return history.read(self._scorer.learning_curve)
 
     def score(self, rows: Frame, *, reasons: Explain = "anomalies", top: int = 3, structured: bool = False) -> Frame:
         """Score rows: return the frame with the columns of the verdicts added, its index and types kept.

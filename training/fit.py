@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
+from detector.history import SCHEMA
 from training.models import Phase, StepContext
 from training.settings import NetworkSettings, VariantSettings
 
@@ -140,6 +142,12 @@ def reproducible(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         yield
+
+
+def history_csv(result: FitResult) -> bytes:
+    """Return the content of `history.csv`: the checks of each fit, counted from 1."""
+    rows = [(number, *check) for number, checks in enumerate(result.history, 1) for check in checks]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row").write_csv().encode()
 
 
 def combine(folds: Sequence[FitResult]) -> FitResult:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detector.bundle import Bundle
+from detector.bundle import HISTORY, Bundle
 from detector.graph import INPUT, OUTPUTS, Graph, batch_rows
 from detector.scorer import Scorer
+from training.fit import history_csv
 from training.graph import DetectorGraph
 from training.train import TrainedDetector
 
@@ -21,7 +22,9 @@ from training.train import TrainedDetector
 def torch_scorer(trained: TrainedDetector) -> Scorer:
     """Return a scorer of a detector that is not exported; in float64, so that a row's score is independent of its batch."""
     assert isinstance(trained.graph, DetectorGraph)  # noqa: S101 - windows are not scored by torch
-    in_memory = Bundle(Path("a detector that is not saved"), trained.manifest, b"", trained.calibration, {})
+    result = trained.fitted.fit
+    history = {HISTORY: history_csv(result)} if result.history else {}
+    in_memory = Bundle(Path("a detector that is not saved"), trained.manifest, b"", trained.calibration, history)
     return Scorer(in_memory, "cpu", TorchGraph(copy.deepcopy(trained.graph).in_float64()))
 
 

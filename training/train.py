@@ -25,7 +25,7 @@ from detector.manifest import Manifest
 from detector.rejects import Reject
 from detector.versioning import write_version
 from training import export
-from training.fit import Callbacks, PhaseCallback, ProgressCallback, ignore_phase, ignore_progress, reproducible
+from training.fit import Callbacks, PhaseCallback, ProgressCallback, history_csv, ignore_phase, ignore_progress, reproducible
 from training.graph import DetectorGraph
 from training.inputs import FittedDetector, Source, TrainingData, prepare
 from training.kinds import ColumnCallback, ignore_columns
@@ -160,6 +160,8 @@ def export_detector(detector: TrainedDetector, device: Device) -> UnsavedBundle:
         settings=detector.manifest.settings | {"precision": graph.precision},
     )
     calibration_file = bundle.calibration_bytes(calibration)
+    if detector.fitted.fit.history:
+        further |= {bundle.HISTORY: history_csv(detector.fitted.fit)}
     if detector.suspects and data.recipe.suspects:
         further |= {bundle.SUSPECTS: to_csv(detector.suspects)}
     return UnsavedBundle(manifest, {bundle.MODEL: model, bundle.CALIBRATION: calibration_file, **further})

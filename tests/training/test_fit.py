@@ -9,8 +9,9 @@ import msgspec
 import polars as pl
 import pytest
 
-from detector import bundle
-from detector.errors import SettingError
+import residuum
+from detector import bundle, history
+from detector.errors import BundleCorrupt, SettingError
 from detector.manifest import Manifest
 from residuum import describe
 from tests.data.make_bundle import KEPT
@@ -117,3 +118,37 @@ def manifest() -> Manifest:
 def test_the_sentence_about_the_steps(steps: int, best: int, text: str, manifest: Manifest) -> None:
     training = msgspec.structs.replace(manifest.training, steps=steps, best_step=best)
     assert text in describe.loss(msgspec.structs.replace(manifest, training=training))
+
+
+@pytest.mark.long
+def test_the_curve_is_kept_in_the_bundle_and_in_later_versions(tmp_path: Path) -> None:
+    settings = SMALL | {"steps": 120}
+    detector = residuum.train(NORMAL, tmp_path / "new", variant="denoising", settings=settings, false_alarm_rate=RATE)
+    curve = detector.history
+    assert curve.columns == ["fit", "step", "training_loss", "validation_loss"]
+    assert curve["fit"].to_list() == [1] * 4
+    assert curve["step"].to_list() == [0, 50, 100, 120]
+    assert curve["training_loss"].null_count() == 1
+    assert curve["validation_loss"].min() == detector.manifest.training.loss
+    assert pl.read_csv(tmp_path / "new" / "1" / "history.csv").equals(curve)
+    assert residuum.calibrate(tmp_path / "new", false_alarm_rate=0.2).history.equals(curve)
+    with (tmp_path / "new" / "1" / "history.csv").open("a") as file:
+        file.write("1,200,0,0\n")
+    with pytest.raises(BundleCorrupt, match=r"history\.csv"):
+        residuum.load(tmp_path / "new" / "1")
+
+
+def test_an_estimator_has_a_curve_before_it_is_saved_and_a_memory_has_none() -> None:
+    settings = SMALL | {"steps": 60}
+    unsaved = residuum.AutoencoderDetector("plain", settings=settings, false_alarm_rate=RATE, random_state=0).fit(NORMAL)
+    assert unsaved.detector_.history["step"].to_list() == [0, 50, 60]
+    memory = residuum.AutoencoderDetector(false_alarm_rate=RATE, random_state=0).fit(NORMAL).detector_.history
+    assert memory.is_empty()
+    assert memory.columns == unsaved.detector_.history.columns
+    assert residuum.load(KEPT).history.is_empty()  # of a release that kept none
+
+
+def test_a_file_that_is_no_curve_is_refused() -> None:
+    for content in (b"", b"a,b\n1,2\n", b"fit,step,training_loss,validation_loss\n1,x,2,3\n", b"\xff\xfe"):
+        with pytest.raises(BundleCorrupt, match=r"history\.csv is not a learning curve"):
+            history.read({bundle.HISTORY: content})
