@@ -76,6 +76,7 @@ class TrainingResult(NamedTuple):
     suspects: list[Reject]  # cells of training rows that are far from all others of their column
     infinite: int  # cells that hold an infinity, treated as missing
     lowered_from: float | None  # the requested or default false-alarm rate, if the rows cannot promise it
+    ordered_by: str  # a date that orders the rows, though no option names it; "" if there is none
 
 
 def train(
@@ -101,7 +102,15 @@ def train(
     unsaved = export_detector(detector, recipe.device)
     on_phase("writing")
     folder, manifest = write_version(to, unsaved.manifest, unsaved.contents)
-    return TrainingResult(folder, manifest, detector.rejects, detector.suspects, detector.data.infinite, detector.lowered_from)
+    return TrainingResult(
+        folder,
+        manifest,
+        detector.rejects,
+        detector.suspects,
+        detector.data.infinite,
+        detector.lowered_from,
+        detector.data.ordered_by,
+    )
 
 
 def fit_detector(

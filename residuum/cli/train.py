@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -340,6 +341,7 @@ def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:
         ("columns", "" if image else describe.columns(manifest)),
         ("written", describe.written(manifest)),
         *(("note", f"{column.name}: {column.note}") for column in manifest.columns if column.note),
+        ("time", _ordered_by(trained)),
         ("seen as", describe.image(image) if image else ""),
         ("left out", describe.join_names(f"{ignored.name} ({ignored.reason})" for ignored in manifest.ignored)),
         ("constant", describe.join_names(column.name for column in manifest.columns if column.constant)),
@@ -350,6 +352,16 @@ def _facts(blank_lines: int, trained: TrainingResult) -> list[Fact]:
         ("training", _training(manifest)),
         ("bundle", str(trained.folder)),
     ]
+
+
+def _ordered_by(trained: TrainingResult) -> str:
+    """Return the proposal to name the date that orders the rows; empty if there is none."""
+    name = trained.ordered_by
+    if not name:
+        return ""
+    is_used = any(column.name == name for column in trained.manifest.columns)
+    used = "; until then only its time of day and of week are used" if is_used else ""
+    return f"{name} orders the rows: train with {shlex.join(['--time', name])}, so that the newest rows calibrate{used}"
 
 
 def _suspects(trained: TrainingResult) -> list[Fact]:

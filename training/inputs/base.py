@@ -51,6 +51,7 @@ class TrainingData(abc.ABC):
     rejects: list[Reject]
     infinite: int  # cells that hold an infinity, treated as missing
     rate: float  # the false-alarm rate that calibration can promise
+    ordered_by: str = ""  # a date that orders the rows, though no option names it
     encoded: EncodedRows | None = None  # rows whose cells may be suspicious; pixels are not
 
     @property

@@ -30,6 +30,7 @@ from training.kinds import ColumnCallback, ColumnOptions, ignore_columns, infer
 from training.layout import FeatureLayout, build_layout, learn_vocabularies, without_far_cells
 from training.models import MemoryAutoencoder, RowModel
 from training.recipe import Recipe
+from training.row_order import find_ordering_dates
 from training.settings import VariantSettings
 from training.split import FEW_ROWS, Split, split, split_into_folds
 from training.suspects import EncodedRows
@@ -78,7 +79,8 @@ class TabularTrainingData(TrainingData):
             parts = cls._split(frame.height, recipe, order)
         except TableError as error:
             raise TableError(f"{error}{describe_rejects(rejects, frame.height)}") from error
-        columns, empty = learn_vocabularies(frame[np.sort(parts.training)], inferred.columns, missing)
+        dates = find_ordering_dates(inferred.columns, readable.matrix, recipe.columns.date)
+        columns, empty = learn_vocabularies(frame[np.sort(parts.training)], dates.columns, missing)
         if not columns:
             raise TableError("no column has a value in the training rows")
         cls._check_columns(len(columns), recipe)
@@ -88,13 +90,14 @@ class TabularTrainingData(TrainingData):
             recipe=recipe,
             plan=recipe.plan(),
             columns=columns,
-            ignored=[*inferred.ignored, *empty],
+            ignored=[*inferred.ignored, *dates.ignored, *empty],
             matrix=matrix,
             split=parts,
             rejects=rejects,
             infinite=readable.infinite,
             rate=parts.rate,
             encoded=EncodedRows(matrix, rows, table),
+            ordered_by="" if recipe.columns.time else dates.time,
         )
 
     def layout(self) -> FeatureLayout:
