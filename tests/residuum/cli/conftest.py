@@ -18,6 +18,7 @@ from tests.tables import normal_rows, planted_anomalies
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("residuum.training_progress.FIRST_LINE", 600.0)  # none on a busy machine either
 
     def invoke(*arguments: object, stdin: bytes | None = None) -> Result:
         return CliRunner().invoke(app, [*map(str, arguments)], input=stdin)

@@ -37,6 +37,8 @@ def test_training_says_what_a_window_is_and_what_is_promised(presses: tuple[Path
     assert message.startswith("promise    an alarm begins in at most")
     assert f"of normal stretches of {LENGTH} rows if the future is like the training rows, calibrated on " in message
     assert f"windows    {LENGTH} rows of each machine, ordered by ts; a gap above 60 starts a new window" in message
+    assert "(solved in closed form, without training steps)" in message
+    assert "best of" not in message
 
 
 def test_every_row_has_a_verdict_or_warms_up(run: Run, model: Path, table: Path) -> None:
