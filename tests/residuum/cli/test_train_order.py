@@ -57,7 +57,12 @@ def test_a_date_that_covers_less_than_a_week_is_left_out(run: Run, tmp_path: Pat
     assert pl.read_csv(tmp_path / "scored.csv")["is_anomaly"].sum() <= 12
 
 
-@pytest.mark.parametrize(("options", "names"), [([], ["load", "flow"]), (["--date", "read at"], ["read at", "load", "flow"])])
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [([], ["load", "flow"]), (["--date", "read at"], ["read at", "load", "flow"])],
+    ids=["time", "time and date"],
+)
 def test_a_date_that_is_named_is_a_feature_only_by_date(run: Run, options: list[str], names: list[str]) -> None:
     facts, manifest = train(run, pumps(dt.timedelta(hours=1), 200), "--time", "read at", *options)
     assert "time" not in facts
@@ -65,6 +70,7 @@ def test_a_date_that_is_named_is_a_feature_only_by_date(run: Run, options: list[
     assert [column.name for column in manifest.columns] == names
 
 
+@pytest.mark.long
 def test_dates_in_no_order_propose_nothing(run: Run) -> None:
     facts, _ = train(run, pumps(dt.timedelta(hours=1)).sample(fraction=1, shuffle=True, seed=0))
     assert "time" not in facts

@@ -35,7 +35,7 @@ def with_wind(table: pl.DataFrame, row: int, wind: float) -> pl.DataFrame:
     return table.with_columns(pl.when(at).then(wind).otherwise("wind speed").alias("wind speed"))
 
 
-@pytest.mark.parametrize("variant", ["denoising", "memory"])
+@pytest.mark.parametrize("variant", [pytest.param("denoising", marks=pytest.mark.long), "memory"])
 def test_one_wrong_row_is_listed_and_falsifies_no_reason(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str
 ) -> None:
@@ -58,6 +58,18 @@ def test_one_wrong_row_is_listed_and_falsifies_no_reason(
     scored = pl.read_csv(tmp_path / "scored.csv")
     assert scored["is_anomaly"][7]
     assert scored["reason_1"][7].startswith("wind speed = 140 (expected ")
+
+
+@pytest.mark.long
+def test_windows_with_a_wrong_row_list_it(run: Run, tmp_path: Path) -> None:
+    table = with_wind(weather(400), 100, 1048).with_row_index("hour")
+    table.write_csv(tmp_path / "normal.csv")
+    done = run("train", "normal.csv", "--to", "models/wind", "--time", "hour", "--window", "6")
+    assert done.exit_code == 0, done.output
+    assert "normal.csv row 102: wind speed: found 1048, expected " in done.stdout
+    column = next(c for c in bundle.read_manifest(tmp_path / "models" / "wind" / "1").columns if c.name == "wind speed")
+    assert column.highest is not None
+    assert column.highest < 100
 
 
 def test_no_suspects_leaves_training_values_out_of_the_bundle(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
