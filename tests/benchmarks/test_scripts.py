@@ -21,6 +21,7 @@ SMALL = {
     "service": ("--rows", "1000"),
     "series": ("--rows", "50"),
     "stream": ("--rows", "50000"),
+    "quality/robustness": ("--rows", "100"),
     "quality/tables": ("--rows", "100"),
 }
 
