@@ -1,11 +1,11 @@
 """Claim: training takes seconds and finds what PyOD's AutoEncoder finds.
 
-Both train on the same normal rows and score the same fresh rows, one after the other in each round: NSL-KDD (one-hot and
+The default variant, which has no learning curve, gives the AUROC on fresh rows; the curve is that of `denoising`. All train on the same normal rows and score the same fresh rows, one after the other in each round: NSL-KDD (one-hot and
 standardised for PyOD) and four data sets of ADBench, half of whose normal rows train, with a new split in each round from a
 fixed seed. Lines give the CPU time to the plateau (the first check whose loss is within 1 % of the best one), ours / PyOD's,
 and the AUROC on fresh rows with PyOD's in the note. The time runs from the table to the last training step; export, calibration
 and proof take some seconds whatever the number of rows and are not included. `benchmarks.harness.learning_curves` documents the
-settings of PyOD. The AUROC on NSL-KDD has a target of its own: 0.955.
+settings of PyOD. The AUROC on NSL-KDD has a target of its own: 0.970.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FULL, QUICK = Size(100_000, 3), Size(2000, 1)  # training rows at most
 SETS = unless_tiny(("6_cardio", "19_landsat", "28_pendigits", "38_thyroid"), ("6_cardio",))
 STEPS = unless_tiny(USUAL_STEPS, 50)
 NSL_KDD = "NSL-KDD"
-AT_LEAST = 0.955
+AT_LEAST = 0.970
 NORMAL = "normal"
 
 
@@ -46,16 +46,18 @@ def main() -> None:
 
 def measure(report: Report, name: str, options: Options, *, with_pyod: bool) -> None:
     """Train on one data set with several seeds."""
-    ours, others, aurocs, other_aurocs = [], [], [], []
+    ours, others, aurocs, network_aurocs, other_aurocs = [], [], [], [], []
     for seed in range(options.rounds):
         data = task(name, options.rows, seed)
         ours.append(learning_curves.ours(data, seed))
-        aurocs.append(float(roc_auc_score(data.is_anomaly, ours[-1].scores)))
+        network_aurocs.append(float(roc_auc_score(data.is_anomaly, ours[-1].scores)))
+        default = detectors.detector(data.training, seed)
+        aurocs.append(float(roc_auc_score(data.is_anomaly, default.scores(data.fresh))))
         if with_pyod:
             others.append(learning_curves.pyod(data, seed))
             other_aurocs.append(float(roc_auc_score(data.is_anomaly, others[-1].scores)))
     target = AT_LEAST if name == NSL_KDD and not options.quick else None
-    note = f"PyOD's {np.median(other_aurocs):.4f}" if others else ""
+    note = f"{np.median(network_aurocs):.4f} by denoising" + (f", PyOD's {np.median(other_aurocs):.4f}" if others else "")
     report.add(line(f"{name}: AUROC", aurocs, at_least=target, note=note))
     times = f"{_seconds(ours)} ours" + (f", {_seconds(others)} PyOD's" if others else "")
     if others:

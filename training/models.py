@@ -114,10 +114,11 @@ class MemoryAutoencoder(Autoencoder):
 
     network: Memory
 
-    def __init__(self, features: Features, prototypes: int, seed: int = 0) -> None:
-        """Keep at most so many prototypes."""
+    def __init__(self, features: Features, prototypes: int, contamination: float = 0.0, seed: int = 0) -> None:
+        """Keep at most so many prototypes of rows of which a share may be anomalies."""
         super().__init__(features, Memory(features), features.outputs)
         self.prototypes = prototypes
+        self.contamination = contamination
         self.seed = seed
 
     @property
@@ -127,7 +128,7 @@ class MemoryAutoencoder(Autoencoder):
 
     def remember(self, normal: Cells) -> None:
         """Keep prototypes of the rows."""
-        self.network.learn(self.features.inputs(normal), self.prototypes, self.seed)
+        self.network.learn(self.features.inputs(normal), self.prototypes, self.seed, self.contamination)
 
     def phases(self) -> list[Phase]:
         """Return no phases."""
@@ -143,11 +144,14 @@ class MemoryAutoencoder(Autoencoder):
 class HybridAutoencoder(Autoencoder):
     """A network, with a memory beside it."""
 
-    def __init__(self, features: Features, network: Network, latent: int, prototypes: int, seed: int = 0) -> None:
-        """Keep at most so many prototypes."""
+    def __init__(
+        self, features: Features, network: Network, latent: int, prototypes: int, contamination: float = 0.0, seed: int = 0
+    ) -> None:
+        """Keep at most so many prototypes of rows of which a share may be anomalies."""
         super().__init__(features, network, latent)
         self.memory = Memory(features)
         self.prototypes = prototypes
+        self.contamination = contamination
         self.seed = seed
 
     @property
@@ -157,7 +161,7 @@ class HybridAutoencoder(Autoencoder):
 
     def remember(self, normal: Cells) -> None:
         """Keep prototypes of the rows."""
-        self.memory.learn(self.features.inputs(normal), self.prototypes, self.seed)
+        self.memory.learn(self.features.inputs(normal), self.prototypes, self.seed, self.contamination)
 
 
 class VariationalAutoencoder(RowModel):

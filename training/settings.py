@@ -27,6 +27,14 @@ Sizes = Annotated[tuple[Size, ...], Meta(description="the encoder's hidden layer
 Activation = Annotated[Literal["silu", "relu", "sigmoid", "tanh"], Meta(description="the function between layers")]
 
 
+Contamination = Annotated[
+    float,
+    Meta(
+        ge=0,
+        lt=0.25,
+        description="the share of training rows that may be anomalies; twice as many, the farthest, are not remembered",
+    ),
+]
 Prototypes = Annotated[
     int,
     Meta(
@@ -144,6 +152,7 @@ class MemorySettings(VariantSettings, frozen=True, kw_only=True):
         Meta(description="crowd: the density of normal rows; recall: the distance from those that are like the row"),
     ] = "both"
     prototypes: Prototypes = 1024
+    contamination: Contamination = 0.0
 
 
 class HybridSettings(NetworkSettings, frozen=True, kw_only=True):
@@ -153,6 +162,7 @@ class HybridSettings(NetworkSettings, frozen=True, kw_only=True):
     corruption: Corruptions = "swap"
     level: Level = 0.2
     prototypes: Prototypes = 1024
+    contamination: Contamination = 0.0
 
 
 class ConvolutionalSettings(PointSettings, frozen=True, kw_only=True):

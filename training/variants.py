@@ -161,7 +161,7 @@ def _memory(features: Features, settings: MemorySettings) -> RowModel:
         raise SettingError(
             f"latent={settings.latent} is not possible: the code of a memory has {features.outputs} numbers for this table"
         )
-    return MemoryAutoencoder(features, settings.prototypes)
+    return MemoryAutoencoder(features, settings.prototypes, settings.contamination)
 
 
 def _hybrid(features: Features, settings: HybridSettings) -> RowModel:
@@ -169,7 +169,9 @@ def _hybrid(features: Features, settings: HybridSettings) -> RowModel:
     from training.networks import Dense
 
     latent = settings.latent or _undercomplete(features)
-    return HybridAutoencoder(features, Dense(_shape(features, settings, latent)), latent, settings.prototypes)
+    return HybridAutoencoder(
+        features, Dense(_shape(features, settings, latent)), latent, settings.prototypes, settings.contamination
+    )
 
 
 def _tied(features: Features, settings: VariantSettings) -> RowModel:

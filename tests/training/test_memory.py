@@ -50,6 +50,22 @@ def test_a_missing_cell_takes_part_in_no_distance() -> None:
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+def test_rows_that_may_be_anomalies_are_not_remembered() -> None:
+    random = np.random.default_rng(0)
+    normal = random.normal(size=(190, 4)) @ random.normal(size=(4, 6))
+    anomalies = random.normal(size=(10, 6)) * 0.1 + 12.0  # alike: each has the others as neighbours
+    features, cells = cells_of(pl.DataFrame(np.vstack([normal, anomalies]), schema=[f"x{index}" for index in range(6)]))
+    crowd = {}
+    for contamination in (0.0, 0.05):
+        memory = Memory(features)
+        memory.learn(features.inputs(cells), 1024, 0, contamination)
+        crowd[contamination] = memory(features.inputs(cells)).crowd[:, 0]
+        assert len(memory.prototypes) == 200 - round(2 * contamination * 200)
+    usual = crowd[0.05][:190].quantile(0.99)
+    assert bool((crowd[0.05][190:] > usual).all())
+    assert not bool((crowd[0.0][190:] > usual).any())
+
+
 def test_the_summary_says_that_rows_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pl.DataFrame({"x": np.random.default_rng(0).normal(size=120).tolist(), "y": np.linspace(0, 1, 120) ** 2}).write_csv(

@@ -25,6 +25,7 @@ HELD_OUT = 5  # one row in so many chooses the bandwidth where not all rows are 
 MAX_HELD_OUT = 4096  # rows
 QUANTILES = (0.5, 0.9)  # of normal rows' scores: the middle and the spread that scores are compared by
 NEIGHBOUR = 5  # the bandwidth follows the distance to this neighbour
+MAX_NEIGHBOUR, MIN_KEPT = 200, 4  # where rows are left out: neighbours to look at, and rows to keep
 ADAPTIVE = 0.5  # how far it does: 0 is one bandwidth for all (Abramson's square root)
 MIN_DISTANCE, MAX_DISTANCE = 0.01, 2.0  # of the median squared distance to that neighbour
 FACTORS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0, 5.0)  # of the bandwidth, squared
@@ -91,16 +92,18 @@ class Memory(nn.Module):
         values = SQUASH * 0.5 * (torch.exp(size) - torch.exp(-size))  # ONNX Runtime's Sinh lacks float64
         return torch.cat([values, torch.log(hot.clamp(min=TINY))], dim=-1).to(latent.dtype)
 
-    def learn(self, inputs: Tensor, size: int, seed: int) -> None:
-        """Keep at most `size` prototypes of training rows, `[rows, inputs]`.
+    def learn(self, inputs: Tensor, size: int, seed: int, contamination: float = 0.0) -> None:
+        """Keep at most `size` prototypes of training rows, `[rows, inputs]`, of which a share may be anomalies.
 
         All rows are kept if they are that few, and the bandwidth is the one under which each row is likeliest given the
         others. More rows are clustered by k-means; then one row in five is held out to choose the bandwidth, and the
-        prototypes are those of all rows. How normal rows score is measured on the same rows as the bandwidth.
+        prototypes are those of all rows. How normal rows score is measured on the same rows as the bandwidth. With
+        `contamination`, the rows that are farthest from the others are left out.
         """
         plain, known = self._values(inputs)
         self._standardise(plain, known)
         values = self._scaled(plain) * known  # a missing cell is the mean
+        values = values[_nearest(values, contamination)]
         if len(values) <= size:
             self._keep(values, torch.ones(len(values)))
             self._choose_bandwidth(values, leave_one_out=True)
@@ -189,6 +192,20 @@ class Memory(nn.Module):
         for name in ("prototypes", "log_weight", "bandwidth"):
             setattr(self, name, torch.empty_like(state_dict[prefix + name]))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def _nearest(values: Tensor, contamination: float) -> Tensor:
+    """Return whether each row is kept, `bool[rows]`: the farthest are not, twice the share that may be anomalies.
+
+    Anomalies have each other as neighbours, so the distance is that to a neighbour beyond as many as there may be of them.
+    """
+    left_out = min(int(2 * contamination * len(values)), len(values) - MIN_KEPT)
+    if left_out < 1:
+        return torch.ones(len(values), dtype=torch.bool, device=values.device)
+    neighbour = min(max(NEIGHBOUR, math.ceil(1.2 * contamination * len(values))), MAX_NEIGHBOUR, len(values) - 1)
+    distances, _ = NearestNeighbors(n_neighbors=neighbour).fit(values.cpu().numpy()).kneighbors()
+    rank = np.argsort(np.argsort(distances[:, -1]))
+    return torch.from_numpy(rank < len(values) - left_out).to(values.device)
 
 
 def _cluster(inputs: Tensor, size: int, seed: int) -> tuple[Tensor, Tensor]:
