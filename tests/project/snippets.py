@@ -24,7 +24,7 @@ STEPS = 100  # of training
 def write_files(folder: Path) -> Path:
     """Write the files that documents name, and a bundle `models/pumps`."""
     normal_rows(600).write_csv(folder / "normal.csv")
-    normal_rows(600, seed=3).write_csv(folder / "newer.csv")
+    normal_rows(600, seed=3).drop_nulls("at").write_csv(folder / "newer.csv")
     today = pl.concat([normal_rows(80, seed=5), planted_anomalies(20, seed=6)])
     pl.concat([series(200, 0), series(200, 1, "lathe")]).write_csv(folder / "series.csv")
     today.write_csv(folder / "today.csv")
