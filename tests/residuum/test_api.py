@@ -285,7 +285,7 @@ def test_a_rate_that_cannot_be_promised_is_refused_before_training(tmp_path: Pat
 def test_options_reach_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes: list[Recipe] = []
 
-    def stop(_table: object, _to: object, recipe: Recipe) -> None:
+    def stop(_table: object, _to: object, recipe: Recipe, *_others: object, **_options: object) -> None:
         recipes.append(recipe)
         raise InterruptedError
 
