@@ -282,7 +282,7 @@ def _recurrent_windows(shape: WindowShape, settings: RecurrentWindowSettings) ->
 
 VARIANTS = {
     "memory": Variant(
-        summary="recalls the normal rows that a row is like; it is trained in seconds",
+        summary="recalls the normal rows that a row is like; it is learnt in one pass",
         choose_when="for tables of any kind: the default",
         paper="Nadaraya 1964; Watson 1964; Abramson 1982; Gong et al. 2019",
         settings=MemorySettings,
@@ -292,7 +292,7 @@ VARIANTS = {
     ),
     "denoising": Variant(
         summary="reconstructs clean rows from rows in which some cells were corrupted",
-        choose_when="where scoring must be fastest, or the bundle may hold no training rows",
+        choose_when="where scoring must be fastest, or the bundle may hold no memory of training rows",
         paper="Vincent et al. 2008",
         settings=DenoisingSettings,
         model=_plain,
@@ -300,7 +300,7 @@ VARIANTS = {
     ),
     "hybrid": Variant(
         summary="a denoising autoencoder with a memory of normal rows beside it; their scores are added up",
-        choose_when="where the ranking of anomalies matters more than speed",
+        choose_when="where a better ranking is worth slower training and scoring: measure it on your rows",
         paper="Vincent et al. 2008; Gong et al. 2019",
         settings=HybridSettings,
         model=_hybrid,

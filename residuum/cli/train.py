@@ -59,10 +59,10 @@ def train(
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Score rows fastest: `--variant denoising`.")] = False,
     best: Annotated[
-        bool, typer.Option("--best", help="Rank rows best, and train and score more slowly: `--variant hybrid`.")
+        bool, typer.Option("--best", help="Add a network to the memory, and train and score more slowly: `--variant hybrid`.")
     ] = False,
     no_memory: Annotated[
-        bool, typer.Option("--no-memory", help="Keep no training rows in the bundle: `--variant denoising`.")
+        bool, typer.Option("--no-memory", help="Keep no memory of training rows: `--variant denoising`; see also --no-suspects.")
     ] = False,
     set: Annotated[  # noqa: A002 - the option's name
         Names,

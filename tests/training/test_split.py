@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detector.decision import Calibration, smallest_rate
 from detector.errors import SettingError, TableError
-from training.split import split
+from training.split import DEFAULT_RATE, split, split_into_folds
 
 rates = st.none() | st.floats(0.001, 0.9)
 
@@ -97,3 +97,21 @@ def test_a_lenient_split_promises_the_smallest_rate() -> None:
     assert split(2000, 0.01, 0, None, lenient=True).rate == 0.01
     with pytest.raises(TableError, match="at least 6"):
         split(5, None, 0, None, lenient=True)
+
+
+@given(rows=st.integers(20, 1999), seed=st.integers(0, 9))
+def test_folds_hold_out_each_row_once(rows: int, seed: int) -> None:
+    parts = split_into_folds(rows, None, seed)
+    assert sorted(np.concatenate(parts.folds).tolist()) == list(range(rows))
+    assert parts.training.tolist() == parts.calibration.tolist() == list(range(rows))
+    assert len(parts.validation) == 0
+    assert parts.rate == max(DEFAULT_RATE, smallest_rate(rows))
+
+
+def test_all_rows_of_folds_count_for_a_rate() -> None:
+    assert split_into_folds(99, 0.01, 0).rate == 0.01
+    with pytest.raises(SettingError, match=r"98 rows cannot promise a false-alarm rate of 0\.01: that takes 99 rows"):
+        split_into_folds(98, 0.01, 0)
+    assert split_into_folds(98, 0.01, 0, lenient=True).rate == smallest_rate(98)
+    with pytest.raises(TableError, match="19 usable rows are too few"):
+        split_into_folds(19, None, 0)
